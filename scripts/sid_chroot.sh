@@ -1,0 +1,120 @@
+#!/bin/sh
+# Makes a Debian sid chroot with the interpreters that no stable release has yet, and runs commands in it.
+#
+#   scripts/sid_chroot.sh make             make or complete the chroot (idempotent; needs root and debootstrap)
+#   scripts/sid_chroot.sh pythons          print the interpreters in it, one per line (python3.14 ...)
+#   scripts/sid_chroot.sh run CMD ARGS...  run CMD in it, in this project's folder, with the toolchains mounted
+#   scripts/sid_chroot.sh conformance ...  build the wheel for each interpreter in it, run scripts/conformance.py there
+#
+# AIOXIDE_SID names the folder (default: .cache/sid in the project). The mirror is the one that apt uses here.
+set -eu
+
+project=$(cd "$(dirname "$0")/.." && pwd)
+root=${AIOXIDE_SID:-$project/.cache/sid}
+versions="3.14 3.15"
+
+mirror() {
+    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
+        sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1
+}
+
+# debootstrap leaves this file only when it got to its end.
+bootstrap() {
+    [ -e "$root/.bootstrapped" ] && return
+    url=$(mirror)
+    [ -n "$url" ] || { echo "no Debian mirror among apt's sources" >&2; exit 1; }
+    rm -rf "$root"
+    mkdir -p "$root"
+    debootstrap --variant=minbase --include=ca-certificates sid "$root" "$url"
+    # apt inside the chroot goes the same way out as apt outside of it.
+    apt-config dump | grep -i '^Acquire::.*proxy' >"$root/etc/apt/apt.conf.d/90proxy" || true
+    # A mirror may be a snapshot, older than what a Release file of sid calls valid.
+    printf 'APT::Install-Recommends "false";\nAcquire::Check-Valid-Until "false";\n' >"$root/etc/apt/apt.conf.d/91lean"
+    touch "$root/.bootstrapped"
+}
+
+packages() {
+    in_chroot apt-get update -q >&2
+    for version in $versions; do
+        wanted="python$version python$version-dev python$version-venv libpython$version-testsuite"
+        in_chroot apt-cache show "python$version" >/dev/null 2>&1 || continue
+        for package in $wanted; do
+            in_chroot apt-cache show "$package" >/dev/null 2>&1 && echo "$package"
+        done
+    done
+    echo gcc libc6-dev netbase
+}
+
+# The host's toolchains are read from inside: its binaries need an older libc than sid's, so they run there.
+mounts() {
+    echo "/proc /proc"
+    echo "/dev /dev"
+    echo "$project $project"
+    for folder in "${CARGO_HOME:-$HOME/.cargo}" "${RUSTUP_HOME:-$HOME/.rustup}"; do
+        [ -d "$folder" ] && echo "$folder $folder"
+    done
+}
+
+mount_all() {
+    mounts | while read -r from to; do
+        mkdir -p "$root$to"
+        mountpoint -q "$root$to" || mount --bind "$from" "$root$to"
+    done
+    # Names and certificates as on the host.
+    cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
+    cp -L /etc/hosts "$root/etc/hosts" 2>/dev/null || true
+    for file in "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${CARGO_HTTP_CAINFO:-}" "${REQUESTS_CA_BUNDLE:-}"; do
+        [ -n "$file" ] && [ -f "$file" ] || continue
+        mkdir -p "$root$(dirname "$file")"
+        cp -L "$file" "$root$file"
+    done
+}
+
+in_chroot() {
+    path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH="$path:${CARGO_HOME:-$HOME/.cargo}/bin" \
+        chroot "$root" "$@"
+}
+
+run() {
+    mount_all
+    # shellcheck disable=SC2016
+    in_chroot /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$PWD" "$@"
+}
+
+pythons() {
+    for version in $versions; do
+        [ -x "$root/usr/bin/python$version" ] && echo "python$version"
+    done
+    return 0
+}
+
+make_chroot() {
+    bootstrap
+    mount_all
+    # shellcheck disable=SC2046
+    in_chroot apt-get install -q -y $(packages) >&2
+    pythons
+}
+
+conformance() {
+    status=0
+    for python in $(pythons); do
+        venv=$project/.cache/sid-$python
+        [ -x "$root$venv/bin/python" ] || run "$python" -m venv "$venv"
+        run "$venv/bin/python" -m pip install -q maturin
+        if [ -z "${AIOXIDE_NO_BUILD:-}" ]; then
+            run env CARGO_TARGET_DIR="$project/target/sid" "$venv/bin/python" -m pip install -q --no-build-isolation "$project"
+        fi
+        run "$venv/bin/python" "$project/scripts/conformance.py" --python "$venv/bin/python" "$@" || status=1
+    done
+    return $status
+}
+
+case ${1:-} in
+make) make_chroot ;;
+pythons) pythons ;;
+run) shift; run "$@" ;;
+conformance) shift; conformance "$@" ;;
+*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
