@@ -1,0 +1,31 @@
+# Every verb is one line; .ci/run calls the same ones. `make help` lists them.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+RUST_PACKAGES := --workspace --exclude aioxide-py
+
+help:        ## lists the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+demo:        ## builds the program and runs the lesson's job in its three varieties
+	$(CARGO) run --release --package aioxide-cli -- demo $(DEMO)
+build:       ## builds the program `aioxide` into target/release
+	$(CARGO) build --release --package aioxide-cli
+test: setup test-rust test-slow  ## sets up and passes every test (Python's tests join this list)
+setup:       ## installs what the tests need and the machine lacks (nginx)
+	scripts/setup_tests.sh
+test-rust:   ## the Rust tests, doc tests among them
+	$(CARGO) test $(RUST_PACKAGES)
+test-slow:   ## the tests of some seconds each: 10 000 URLs through the real program
+	$(CARGO) test --package aioxide-cli --test fetch_acceptance -- --ignored
+lint:        ## formatting, clippy and the documentation, warnings denied
+	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs
+docs:        ## builds the API documentation, warnings denied
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --no-deps
+bench:       ## the mechanisms, each beside tokio
+	$(CARGO) bench $(RUST_PACKAGES) $(BENCH)
+bench-fetch: ## `aioxide fetch` beside curl, wget2 and aria2c
+	$(CARGO) build --release --package aioxide-cli && python3 benches/fetch_compare.py $(BENCH)
+loom:        ## the concurrent parts under every interleaving
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --package aioxide-core --test loom --target-dir target/loom
+valgrind:    ## the raw task cell and the loop under memcheck
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full" $(CARGO) test --package aioxide-core --target x86_64-unknown-linux-gnu
+.PHONY: help demo build test setup test-rust test-slow lint docs bench bench-fetch loom valgrind
