@@ -1,0 +1,75 @@
+//! How a Rust future finds the loop it runs on: a thread-local, object-safe view of it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::LoopId;
+use crate::reactor::Reactor;
+use crate::task::{Notified, Schedule, TaskList};
+use crate::timers::TimerKey;
+
+/// The running loop as Rust futures see it: without the type of its ready queue.
+///
+/// Nothing that uses it may assume that the loop is its own: on the Python face the same queue holds Python callbacks.
+pub trait LoopHandle {
+    /// Names the loop; never reused within a process.
+    fn id(&self) -> LoopId;
+    /// Appends a woken task to the ready queue.
+    fn push_task(&self, task: Notified);
+    /// The loop's time in nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// Wakes `waker` once, at `deadline_ns` or later.
+    fn add_timer(&self, deadline_ns: u64, waker: Waker) -> TimerKey;
+    /// Forgets a timer; one that fired already is ignored.
+    fn cancel_timer(&self, key: TimerKey);
+    /// The descriptors that the loop watches.
+    fn reactor(&self) -> &Rc<Reactor>;
+    /// The tasks that the loop keeps alive.
+    fn tasks(&self) -> &Rc<TaskList>;
+    /// What wakers on other threads hold.
+    fn scheduler(&self) -> &Arc<dyn Schedule>;
+    /// Says that work goes on in another thread (`+1`) or has ended (`-1`): a virtual clock stands still meanwhile.
+    fn count_outside_work(&self, change: i32);
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<dyn LoopHandle>>> = const { RefCell::new(None) };
+}
+
+/// Calls `look` with the loop that this thread runs, if any.
+#[inline]
+pub fn try_with<T>(look: impl FnOnce(&dyn LoopHandle) -> T) -> Option<T> {
+    CURRENT.try_with(|current| current.borrow().as_deref().map(look)).ok().flatten()
+}
+
+/// The loop that this thread runs, if any.
+pub fn current() -> Option<Rc<dyn LoopHandle>> {
+    CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// Makes `event_loop` the thread's current one until the guard is dropped; the one before comes back then.
+pub fn enter(event_loop: Rc<dyn LoopHandle>) -> Entered {
+    Entered { before: CURRENT.with(|current| current.replace(Some(event_loop))) }
+}
+
+/// Ends what [`enter`] began.
+pub struct Entered {
+    before: Option<Rc<dyn LoopHandle>>,
+}
+
+impl std::fmt::Debug for Entered {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Entered")
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.before.take();
+        // A thread that is going away has no current loop left to put back.
+        let left = CURRENT.try_with(|current| current.replace(before));
+        drop(left);
+    }
+}

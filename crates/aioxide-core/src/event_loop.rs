@@ -1,0 +1,404 @@
+//! The event loop: one ready queue, timers, reactor and inbox, and the order of an iteration's phases.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::AsRawFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::LoopId;
+use crate::clock::{Clock, coarse_ns};
+use crate::current::{Entered, LoopHandle, enter};
+use crate::reactor::Reactor;
+use crate::ready::Ready;
+use crate::remote::{Inbox, Remote};
+use crate::runnable::Runnable;
+use crate::sys::Events;
+use crate::task::{Notified, Schedule, TaskList};
+use crate::timers::{TimerKey, Timers};
+
+/// How many entries may run before the kernel is asked again, where the face does not say otherwise.
+///
+/// Asking with a zero timeout costs as much as a dozen short polls; tokio's figure, 61, measured well here too.
+pub const DEFAULT_POLL_INTERVAL: u32 = 61;
+
+/// What a timer does when it is due.
+enum Due<R> {
+    Run(R),
+    Wake(Waker),
+}
+
+/// An event loop over entries of type `R`.
+///
+/// One thread owns it. All methods take `&self`: an entry that runs may call any of them.
+///
+/// # Examples
+/// See the crate's documentation for a whole loop in twenty lines.
+pub struct EventLoop<R: Runnable> {
+    id: LoopId,
+    ready: Ready<R>,
+    timers: RefCell<Timers<Due<R>>>,
+    reactor: Rc<Reactor>,
+    inbox: Arc<Inbox<R::Posted>>,
+    scheduler: Arc<dyn Schedule>,
+    tasks: Rc<TaskList>,
+    clock: Clock,
+    events: Cell<Option<Events>>,
+    posted: Cell<Vec<R::Posted>>,
+    stopping: Cell<bool>,
+    closed: Cell<bool>,
+    outside_work: Cell<i32>,
+    poll_interval: Cell<u32>,
+    run_since_poll: Cell<u32>,
+    last_poll_ns: Cell<u64>,
+}
+
+impl<R: Runnable> std::fmt::Debug for EventLoop<R> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("EventLoop")
+            .field("id", &self.id)
+            .field("ready", &self.ready.len())
+            .field("timers", &self.timers.borrow().len())
+            .field("tasks", &self.tasks.len())
+            .field("closed", &self.closed.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Runnable> EventLoop<R> {
+    /// A loop on the system's clock.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM: it needs two descriptors.
+    pub fn new() -> io::Result<Rc<Self>> {
+        Self::with_clock(Clock::Monotonic)
+    }
+
+    /// A loop on a clock of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(clock: Clock) -> io::Result<Rc<Self>> {
+        let id = LoopId::next();
+        let inbox = Arc::new(Inbox::new(id)?);
+        let reactor = Rc::new(Reactor::new()?);
+        reactor.watch_wakeup(inbox.wakeup().as_raw_fd())?;
+        Ok(Rc::new(Self {
+            id,
+            ready: Ready::new(),
+            timers: RefCell::new(Timers::new()),
+            reactor,
+            scheduler: Arc::clone(&inbox) as Arc<dyn Schedule>,
+            inbox,
+            tasks: Rc::new(TaskList::new()),
+            clock,
+            events: Cell::new(Some(Events::new())),
+            posted: Cell::new(Vec::new()),
+            stopping: Cell::new(false),
+            closed: Cell::new(false),
+            outside_work: Cell::new(0),
+            poll_interval: Cell::new(DEFAULT_POLL_INTERVAL),
+            run_since_poll: Cell::new(0),
+            last_poll_ns: Cell::new(0),
+        }))
+    }
+
+    /// Queues `runnable` behind what is ready.
+    #[inline]
+    pub fn call_soon(&self, runnable: R) {
+        self.ready.push(runnable);
+    }
+
+    /// Queues `runnable` at `deadline_ns` of the loop's clock, never earlier.
+    pub fn call_at(&self, deadline_ns: u64, runnable: R) -> TimerKey {
+        self.timers.borrow_mut().insert(deadline_ns, Due::Run(runnable))
+    }
+
+    /// Takes back a timer that has not fired.
+    pub fn cancel_call(&self, key: TimerKey) -> Option<R> {
+        match self.timers.borrow_mut().cancel(key)? {
+            Due::Run(runnable) => Some(runnable),
+            Due::Wake(_) => None,
+        }
+    }
+
+    /// What other threads post through.
+    pub fn remote(&self) -> Remote<R::Posted> {
+        Remote::new(Arc::clone(&self.inbox))
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The watched descriptors.
+    pub fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
+    /// How many entries are ready.
+    pub fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Looks at the ready entries in order.
+    pub fn for_each_ready(&self, look: impl FnMut(&R)) {
+        self.ready.for_each(look);
+    }
+
+    /// How many timers are pending, wakers of Rust futures included.
+    pub fn timers_len(&self) -> usize {
+        self.timers.borrow().len()
+    }
+
+    /// How many keys the timer heap holds, those of cancelled timers included.
+    pub fn timer_heap_len(&self) -> usize {
+        self.timers.borrow().heap_len()
+    }
+
+    /// Looks at the pending timers that hold an entry, with their deadlines, in no order.
+    pub fn for_each_timer(&self, mut look: impl FnMut(u64, &R)) {
+        for (deadline_ns, due) in self.timers.borrow().iter() {
+            if let Due::Run(runnable) = due {
+                look(deadline_ns, runnable);
+            }
+        }
+    }
+
+    /// How many entries may run before the kernel is asked for events again.
+    ///
+    /// 0 asks once per iteration, as asyncio does. With more, iterations that have something to run skip the question
+    /// until that many entries have run, or a tick of the coarse clock (a few milliseconds) has passed.
+    pub fn set_poll_interval(&self, entries: u32) {
+        self.poll_interval.set(entries);
+    }
+
+    /// Makes this the thread's current loop until the guard is dropped.
+    pub fn enter(self: &Rc<Self>) -> Entered {
+        enter(Rc::clone(self) as Rc<dyn LoopHandle>)
+    }
+
+    /// Runs iterations until [`stop`](Self::stop) is called or an entry breaks off.
+    ///
+    /// # Errors
+    /// An error of the selector that is none of a descriptor's; `Interrupted` is not one.
+    pub fn run_forever(self: &Rc<Self>, context: &mut R::Context<'_>) -> io::Result<ControlFlow<()>> {
+        let _entered = self.enter();
+        loop {
+            if self.run_once(context)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+            if self.stopping.replace(false) {
+                return Ok(ControlFlow::Continue(()));
+            }
+        }
+    }
+
+    /// Lets the iteration under way be the last; if none is, the next one.
+    pub fn stop(&self) {
+        self.stopping.set(true);
+    }
+
+    /// Whether a stop was asked for that has not happened yet.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// Forgets a stop that was asked for.
+    pub fn clear_stop(&self) {
+        self.stopping.set(false);
+    }
+
+    /// One iteration: [`poll`](Self::poll), then [`run_batch`](Self::run_batch). The loop must be entered.
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll), but an interrupted wait counts as one without events.
+    pub fn run_once(&self, context: &mut R::Context<'_>) -> io::Result<ControlFlow<()>> {
+        if self.needs_poll() {
+            match self.poll(context) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => other?,
+            }
+        }
+        Ok(self.run_batch(context))
+    }
+
+    /// Whether the kernel, the inbox and the timers are to be asked before the next batch.
+    #[inline]
+    pub fn needs_poll(&self) -> bool {
+        self.run_since_poll.get() >= self.poll_interval.get()
+            || self.ready.is_empty()
+            || self.inbox.is_pending()
+            || self.stopping.get()
+            || coarse_ns() != self.last_poll_ns.get()
+    }
+
+    /// Collects what has become ready: events of the selector, then the inbox, then due timers.
+    ///
+    /// It waits when nothing is ready, until the next deadline at most; the wait is wrapped in [`Runnable::block`].
+    ///
+    /// # Errors
+    /// `Interrupted` when a signal handler ran during the wait (inbox and timers are still collected); else an error
+    /// of the selector itself.
+    pub fn poll(&self, context: &mut R::Context<'_>) -> io::Result<()> {
+        self.run_since_poll.set(0);
+        let mut timeout = self.wait_limit();
+        if timeout != Some(Duration::ZERO) && !self.inbox.fall_asleep() {
+            timeout = Some(Duration::ZERO);
+        }
+        let mut events = self.events.take().unwrap_or_default();
+        let waited = if timeout == Some(Duration::ZERO) {
+            self.reactor.select(&mut events, timeout)
+        } else {
+            R::block(context, || self.reactor.select(&mut events, timeout))
+        };
+        if waited.is_ok() && !events.is_empty() {
+            self.reactor.dispatch(&events, |token| self.ready.push(R::from_io(token)));
+        }
+        self.events.set(Some(events));
+        self.collect_inbox();
+        self.collect_timers();
+        self.last_poll_ns.set(coarse_ns());
+        waited
+    }
+
+    /// Runs what is ready now, in order; what that adds waits for the next batch.
+    ///
+    /// `Break` when an entry broke off; what was behind it stays.
+    #[inline]
+    pub fn run_batch(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
+        let batch = self.ready.len();
+        self.run_since_poll.set(self.run_since_poll.get().saturating_add(batch as u32));
+        for _ in 0..batch {
+            // An entry may have cleared the queue by closing the loop.
+            let Some(runnable) = self.ready.pop() else { break };
+            if !runnable.is_cancelled() {
+                runnable.run(context)?;
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Drops everything: ready entries, timers, unfinished tasks; refuses posts from now on. Calling it again is fine.
+    ///
+    /// Not while the loop runs: a face refuses that first. Destructors run with the loop entered, and may still call it.
+    pub fn close(self: &Rc<Self>) {
+        if self.closed.replace(true) {
+            return;
+        }
+        let _entered = self.enter();
+        self.tasks.shut_down();
+        drop(self.inbox.close());
+        drop(self.posted.take());
+        // Destructors may queue again: until nothing is left, which ends because spawning is over.
+        while !self.ready.is_empty() {
+            drop(self.ready.take());
+        }
+        let due = self.timers.borrow_mut().drain();
+        drop(due);
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    fn wait_limit(&self) -> Option<Duration> {
+        if !self.ready.is_empty() || self.stopping.get() {
+            return Some(Duration::ZERO);
+        }
+        let deadline_ns = self.timers.borrow_mut().next_deadline_ns()?;
+        let now_ns = self.clock.now_ns();
+        if !self.clock.is_virtual() {
+            return Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)));
+        }
+        if deadline_ns > now_ns {
+            if self.outside_work.get() > 0 {
+                // Another thread is at work for us: time stands still until it answers.
+                return None;
+            }
+            self.clock.advance_to(deadline_ns);
+        }
+        Some(Duration::ZERO)
+    }
+
+    fn collect_inbox(&self) {
+        let mut posted = self.posted.take();
+        self.inbox.take_into(&mut posted);
+        for item in posted.drain(..) {
+            self.ready.push(R::from(item));
+        }
+        self.posted.set(posted);
+    }
+
+    fn collect_timers(&self) {
+        if self.timers.borrow().is_empty() {
+            return;
+        }
+        let now_ns = self.clock.now_ns();
+        loop {
+            // The borrow ends with this statement: a waker may set timers.
+            let due = self.timers.borrow_mut().pop_due(now_ns);
+            match due {
+                Some(Due::Run(runnable)) => self.ready.push(runnable),
+                Some(Due::Wake(waker)) => waker.wake(),
+                None => break,
+            }
+        }
+    }
+}
+
+impl<R: Runnable> Drop for EventLoop<R> {
+    fn drop(&mut self) {
+        // Without a close the tasks' futures must still be dropped here, on the loop's thread.
+        self.tasks.shut_down();
+        drop(self.inbox.close());
+    }
+}
+
+impl<R: Runnable> LoopHandle for EventLoop<R> {
+    #[inline]
+    fn id(&self) -> LoopId {
+        self.id
+    }
+
+    #[inline]
+    fn push_task(&self, task: Notified) {
+        self.ready.push(R::from(task));
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ns()
+    }
+
+    fn add_timer(&self, deadline_ns: u64, waker: Waker) -> TimerKey {
+        self.timers.borrow_mut().insert(deadline_ns, Due::Wake(waker))
+    }
+
+    fn cancel_timer(&self, key: TimerKey) {
+        // Bound first: the waker's destructor must not run under the borrow.
+        let cancelled = self.timers.borrow_mut().cancel(key);
+        drop(cancelled);
+    }
+
+    fn reactor(&self) -> &Rc<Reactor> {
+        &self.reactor
+    }
+
+    fn tasks(&self) -> &Rc<TaskList> {
+        &self.tasks
+    }
+
+    fn scheduler(&self) -> &Arc<dyn Schedule> {
+        &self.scheduler
+    }
+
+    fn count_outside_work(&self, change: i32) {
+        self.outside_work.set(self.outside_work.get() + change);
+    }
+}

@@ -1,0 +1,189 @@
+//! Threads for calls that block: started when needed, gone when idle, never more than a limit.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::current::{LoopHandle, current};
+use crate::task::JoinError;
+
+/// An idle thread ends after this long.
+const IDLE: Duration = Duration::from_secs(10);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A pool of threads that run blocking calls in the order in which they come.
+///
+/// The queue has no limit of its own: each entry stands for a future that somebody awaits.
+#[derive(Debug)]
+pub struct Pool {
+    name: &'static str,
+    max_threads: usize,
+    shared: Mutex<Shared>,
+    work: Condvar,
+}
+
+struct Shared {
+    queue: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Shared")
+            .field("queued", &self.queue.len())
+            .field("threads", &self.threads)
+            .finish()
+    }
+}
+
+impl Pool {
+    /// A pool of at most `max_threads` threads called `name`; none is started yet.
+    pub const fn new(name: &'static str, max_threads: usize) -> Self {
+        let shared = Shared { queue: VecDeque::new(), threads: 0, idle: 0 };
+        Self { name, max_threads, shared: Mutex::new(shared), work: Condvar::new() }
+    }
+
+    /// Runs `call` on a thread of the pool; await the result on the current loop.
+    ///
+    /// A call that has begun runs to its end even if the future is dropped; one still queued is not begun then.
+    /// When no thread can be started at all, the call runs here and now rather than never.
+    pub fn run<T: Send + 'static>(&'static self, call: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
+        let slot = Arc::new(Slot { state: Mutex::new(SlotState::Waiting(None)) });
+        let filled = Arc::downgrade(&slot);
+        self.submit(Box::new(move || {
+            let Some(slot) = filled.upgrade() else { return };
+            let outcome = catch_unwind(AssertUnwindSafe(call)).map_err(JoinError::panic);
+            let before = std::mem::replace(&mut *slot.lock(), SlotState::Filled(outcome));
+            if let SlotState::Waiting(Some(waker)) = before {
+                waker.wake();
+            }
+        }));
+        let event_loop = current();
+        if let Some(event_loop) = &event_loop {
+            event_loop.count_outside_work(1);
+        }
+        Blocking { slot, event_loop }
+    }
+
+    fn submit(&'static self, job: Job) {
+        let mut shared = self.lock();
+        shared.queue.push_back(job);
+        if shared.idle >= shared.queue.len() || shared.threads >= self.max_threads {
+            drop(shared);
+            self.work.notify_one();
+            return;
+        }
+        shared.threads += 1;
+        drop(shared);
+        let started = std::thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work());
+        if started.is_err() {
+            let mut shared = self.lock();
+            shared.threads -= 1;
+            if shared.threads == 0
+                && let Some(job) = shared.queue.pop_front()
+            {
+                drop(shared);
+                job();
+            }
+        }
+    }
+
+    fn work(&self) {
+        let mut shared = self.lock();
+        loop {
+            while let Some(job) = shared.queue.pop_front() {
+                drop(shared);
+                job();
+                shared = self.lock();
+            }
+            shared.idle += 1;
+            let (guard, waited) =
+                self.work.wait_timeout(shared, IDLE).unwrap_or_else(|poisoned| poisoned.into_inner());
+            shared = guard;
+            shared.idle -= 1;
+            if waited.timed_out() && shared.queue.is_empty() {
+                shared.threads -= 1;
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    state: Mutex<SlotState<T>>,
+}
+
+#[derive(Debug)]
+enum SlotState<T> {
+    Waiting(Option<Waker>),
+    Filled(Result<T, JoinError>),
+    Taken,
+}
+
+impl<T> Slot<T> {
+    fn lock(&self) -> MutexGuard<'_, SlotState<T>> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The result of a call on another thread; `Err` when the call panicked.
+///
+/// # Cancel safety
+/// Dropping it gives the result up. A virtual clock stands still as long as it is alive and not ready.
+pub struct Blocking<T> {
+    slot: Arc<Slot<T>>,
+    event_loop: Option<Rc<dyn LoopHandle>>,
+}
+
+impl<T> std::fmt::Debug for Blocking<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Blocking")
+    }
+}
+
+impl<T> Blocking<T> {
+    fn stop_counting(&mut self) {
+        if let Some(event_loop) = self.event_loop.take() {
+            event_loop.count_outside_work(-1);
+        }
+    }
+}
+
+impl<T> Future for Blocking<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = self.slot.lock();
+        match std::mem::replace(&mut *state, SlotState::Taken) {
+            SlotState::Filled(outcome) => {
+                drop(state);
+                self.stop_counting();
+                Poll::Ready(outcome)
+            }
+            SlotState::Waiting(_) => {
+                *state = SlotState::Waiting(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+            SlotState::Taken => panic!("a Blocking future is not polled after it was ready"),
+        }
+    }
+}
+
+impl<T> Drop for Blocking<T> {
+    fn drop(&mut self) {
+        self.stop_counting();
+    }
+}

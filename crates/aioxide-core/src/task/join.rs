@@ -1,0 +1,206 @@
+//! The handles of a task: the one that awaits its output, and the one that only looks.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use super::raw::{self, Header};
+
+/// Why a task has no output.
+pub struct JoinError {
+    panic: Option<Box<dyn Any + Send>>,
+}
+
+impl JoinError {
+    pub(crate) fn cancelled() -> Self {
+        Self { panic: None }
+    }
+
+    pub(crate) fn panic(payload: Box<dyn Any + Send>) -> Self {
+        Self { panic: Some(payload) }
+    }
+
+    /// The task's future was dropped before its end.
+    pub fn is_cancelled(&self) -> bool {
+        self.panic.is_none()
+    }
+
+    /// What the task's future panicked with.
+    pub fn into_panic(self) -> Option<Box<dyn Any + Send>> {
+        self.panic
+    }
+
+    /// The text of the panic, if there was one and it has a text.
+    pub fn panic_message(&self) -> Option<&str> {
+        let payload = self.panic.as_ref()?;
+        payload
+            .downcast_ref::<&str>()
+            .copied()
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "JoinError({self})")
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.panic {
+            None => formatter.write_str("task was cancelled"),
+            Some(_) => write!(formatter, "task panicked: {}", self.panic_message().unwrap_or("(no text)")),
+        }
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// A handle that looks at a task of the loop's thread; it keeps the face's data alive, not the future.
+pub struct TaskRef {
+    header: NonNull<Header>,
+    _not_send: PhantomData<Rc<()>>,
+}
+
+impl TaskRef {
+    /// # Safety
+    /// On the loop's thread; the caller's handle becomes the reference's.
+    pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Self {
+        Self { header, _not_send: PhantomData }
+    }
+
+    /// A number that no other task of the process has.
+    pub fn id(&self) -> u64 {
+        // SAFETY: alive by our handle.
+        unsafe { self.header.as_ref() }.id
+    }
+
+    /// Whether the future has ended or was dropped.
+    pub fn is_complete(&self) -> bool {
+        // SAFETY: alive by our handle.
+        unsafe { self.header.as_ref() }.state.is_complete()
+    }
+
+    /// Whether the task is in a ready queue.
+    pub fn is_scheduled(&self) -> bool {
+        // SAFETY: alive by our handle.
+        unsafe { self.header.as_ref() }.state.is_scheduled()
+    }
+
+    /// Whether the task is being polled, further up this stack.
+    pub fn is_running(&self) -> bool {
+        // SAFETY: alive by our handle.
+        unsafe { self.header.as_ref() }.state.is_running()
+    }
+
+    /// The face's data, if it is of type `M`.
+    #[inline]
+    pub fn meta<M: 'static>(&self) -> Option<&M> {
+        // SAFETY: the loop's thread (`!Send`), and our handle outlives the borrow.
+        unsafe { raw::meta_of(self.header) }
+    }
+
+    /// Queues the task for another poll.
+    pub fn wake(&self) {
+        // SAFETY: the handles' shared reference is held as long as ours is.
+        unsafe { raw::wake_by_ref(self.header) };
+    }
+
+    /// Drops the future now (at the end of the poll if it is being polled) and ends the task as cancelled.
+    pub fn shut_down(&self) {
+        // SAFETY: the loop's thread, with our handle.
+        unsafe { raw::shut_down(self.header) };
+    }
+}
+
+impl Clone for TaskRef {
+    fn clone(&self) -> Self {
+        // SAFETY: the loop's thread, with our handle.
+        unsafe { raw::add_handle(self.header) };
+        Self { header: self.header, _not_send: PhantomData }
+    }
+}
+
+impl Drop for TaskRef {
+    fn drop(&mut self) {
+        // SAFETY: our own handle, not used again.
+        unsafe { raw::drop_handle(self.header) };
+    }
+}
+
+impl PartialEq for TaskRef {
+    fn eq(&self, other: &Self) -> bool {
+        self.header == other.header
+    }
+}
+
+impl Eq for TaskRef {}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("TaskRef")
+            .field("id", &self.id())
+            .field("complete", &self.is_complete())
+            .finish()
+    }
+}
+
+/// Awaits the output of a task; dropping it detaches the task, which runs on.
+pub struct JoinHandle<T> {
+    task: TaskRef,
+    _output: PhantomData<T>,
+}
+
+impl<T> JoinHandle<T> {
+    /// # Safety
+    /// As [`TaskRef::from_header`]; `T` is the output of the task's future.
+    pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Self {
+        // SAFETY: the caller's contract.
+        Self { task: unsafe { TaskRef::from_header(header) }, _output: PhantomData }
+    }
+
+    /// The handle without the output.
+    pub fn task(&self) -> &TaskRef {
+        &self.task
+    }
+
+    /// Takes the output of a complete task; `None` before its end, or when it was taken already.
+    pub fn take_output(&self) -> Option<Result<T, JoinError>> {
+        if !self.task.is_complete() {
+            return None;
+        }
+        // SAFETY: the loop's thread, complete, and `T` is the output's type.
+        unsafe { raw::output(self.task.header) }
+    }
+
+    /// Ready with the output, once; the last waker given is woken at the end.
+    pub fn poll_output(&self, cx: &mut Context<'_>) -> Poll<Option<Result<T, JoinError>>> {
+        if self.task.is_complete() {
+            return Poll::Ready(self.take_output());
+        }
+        // SAFETY: the loop's thread, with our handle.
+        unsafe { raw::set_join_waker(self.task.header, cx.waker()) };
+        Poll::Pending
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("JoinHandle").field(&self.task).finish()
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.poll_output(cx).map(|output| output.expect("a JoinHandle is not polled after it was ready"))
+    }
+}

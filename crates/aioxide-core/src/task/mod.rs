@@ -1,0 +1,120 @@
+//! The cell of a Rust future's task: one allocation that holds the future, then its output.
+//!
+//! [`spawn`] makes it; [`Notified`] is its entry in a ready queue; [`JoinHandle`] awaits it; [`TaskRef`] looks at it; the
+//! waker (any thread) queues it again. `state.rs` draws the states, `raw.rs` says who may touch which field when.
+//!
+//! The output and the face's data may be `!Send`: both are dropped on the loop's thread, even if the last waker is
+//! dropped on another one.
+
+mod join;
+mod list;
+mod raw;
+mod state;
+mod waker;
+
+use std::fmt;
+use std::future::Future;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use join::{JoinError, JoinHandle, TaskRef};
+pub use list::TaskList;
+
+use crate::LoopId;
+use crate::current::LoopHandle;
+
+/// How a waker on another thread reaches the loop of its task.
+pub trait Schedule: Send + Sync {
+    /// The loop that the tasks belong to.
+    fn loop_id(&self) -> LoopId;
+    /// Hands a woken task to the loop; a closed one drops it.
+    fn schedule_remote(&self, task: Notified);
+}
+
+/// A task that is to be polled: its one entry in a ready queue.
+pub struct Notified {
+    header: NonNull<raw::Header>,
+}
+
+// SAFETY: elsewhere than on its loop's thread it can only be moved and dropped, which touch nothing but the shared part.
+unsafe impl Send for Notified {}
+
+impl Notified {
+    /// # Safety
+    /// The caller's reference, counted for a `Notified`, becomes this one's.
+    unsafe fn from_header(header: NonNull<raw::Header>) -> Self {
+        Self { header }
+    }
+
+    /// Polls the task's future once.
+    ///
+    /// # Safety
+    /// On the thread of the task's loop.
+    #[inline]
+    pub unsafe fn run_unchecked(self) {
+        let header = self.header;
+        std::mem::forget(self);
+        // SAFETY: the caller vouches for the thread; our reference is given up.
+        unsafe { raw::run(header) };
+    }
+
+    /// Polls the task's future once.
+    ///
+    /// # Panics
+    /// When this thread does not run the task's loop at the moment.
+    #[inline]
+    pub fn run(self) {
+        // SAFETY: alive by our reference.
+        let id = unsafe { self.header.as_ref() }.loop_id();
+        let here = crate::current::try_with(|current| current.id() == id).unwrap_or(false);
+        assert!(here, "a task is run by its own loop only");
+        // SAFETY: that loop is this thread's current one.
+        unsafe { self.run_unchecked() };
+    }
+
+    /// A number that no other task of the process has.
+    pub fn id(&self) -> u64 {
+        // SAFETY: alive by our reference.
+        unsafe { self.header.as_ref() }.id
+    }
+}
+
+impl Drop for Notified {
+    fn drop(&mut self) {
+        // SAFETY: our own reference, not used again.
+        unsafe { raw::drop_reference(self.header) };
+    }
+}
+
+impl fmt::Debug for Notified {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Notified").field(&self.id()).finish()
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Makes a task of `future` on `event_loop` and queues its first poll; `meta` is the face's data about it.
+///
+/// On a closed loop the future is dropped at once and the task ends as cancelled.
+pub fn spawn<F: Future + 'static, M: 'static>(
+    event_loop: &dyn LoopHandle,
+    future: F,
+    meta: M,
+) -> JoinHandle<F::Output> {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let list = event_loop.tasks();
+    let header = raw::allocate(future, meta, id, Arc::clone(event_loop.scheduler()), Rc::clone(list));
+    list.push(header);
+    // SAFETY: `allocate` counted one reference for the first `Notified` and one handle for the caller.
+    let (first, handle) = unsafe { (Notified::from_header(header), JoinHandle::from_header(header)) };
+    if list.is_closed() {
+        drop(first);
+        handle.task().shut_down();
+    } else {
+        event_loop.push_task(first);
+    }
+    handle
+}

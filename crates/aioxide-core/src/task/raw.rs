@@ -1,0 +1,405 @@
+//! The allocation of a task: header, face's data, then the future or its output.
+//!
+//! Who may touch what:
+//! 1. `state`, `scheduler`, `vtable`, `id` are shared: any thread that holds a reference.
+//! 2. Everything else belongs to the loop's thread (the one that spawned it). Handles, the list and `Notified::run`
+//!    are confined to it by `!Send` types, or, for `Notified`, by the contract of `run`.
+//! 3. `local` counts the handles on the loop's thread, the task list's included. When it reaches 0 (the task is
+//!    complete then, since the list lets go only at completion) the output, the meta and the list's `Rc` are dropped:
+//!    on the loop's thread. What is left is plain memory, which whichever thread drops the last reference frees.
+//! 4. The future is dropped in place, never moved; exactly once, by the poll that ended it or by `shutdown`.
+
+use std::any::{Any, TypeId};
+use std::cell::{Cell, UnsafeCell};
+use std::future::Future;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::join::JoinError;
+use super::list::{Links, TaskList};
+use super::state::{AfterPoll, State, Wake};
+use super::waker;
+use super::{Notified, Schedule};
+use crate::LoopId;
+
+/// The functions that know the types behind a header.
+pub(crate) struct Vtable {
+    poll: unsafe fn(NonNull<Header>),
+    shutdown: unsafe fn(NonNull<Header>),
+    take_output: unsafe fn(NonNull<Header>, *mut ()),
+    drop_local: unsafe fn(NonNull<Header>),
+    free: unsafe fn(NonNull<Header>),
+    meta: unsafe fn(NonNull<Header>) -> *const (),
+    meta_type: fn() -> TypeId,
+}
+
+/// What every task begins with, whatever its types.
+pub(crate) struct Header {
+    pub(crate) state: State,
+    vtable: &'static Vtable,
+    scheduler: ManuallyDrop<Arc<dyn Schedule>>,
+    pub(crate) id: u64,
+    pub(crate) links: Links,
+    local: Cell<u32>,
+    /// `shutdown` was asked for while the task was being polled.
+    shut: Cell<bool>,
+    join_waker: UnsafeCell<Option<Waker>>,
+    list: UnsafeCell<Option<Rc<TaskList>>>,
+}
+
+impl Header {
+    pub(crate) fn loop_id(&self) -> LoopId {
+        self.scheduler.loop_id()
+    }
+}
+
+#[repr(C)]
+struct TaskCell<F: Future, M> {
+    header: Header,
+    meta: UnsafeCell<ManuallyDrop<M>>,
+    stage: UnsafeCell<Stage<F>>,
+}
+
+enum Stage<F: Future> {
+    Future(F),
+    Output(Result<F::Output, JoinError>),
+    Empty,
+}
+
+struct Types<F, M>(std::marker::PhantomData<(F, M)>);
+
+impl<F: Future + 'static, M: 'static> Types<F, M> {
+    const VTABLE: Vtable = Vtable {
+        poll: poll::<F, M>,
+        shutdown: shutdown::<F, M>,
+        take_output: take_output::<F, M>,
+        drop_local: drop_local::<F, M>,
+        free: free::<F, M>,
+        meta: meta::<F, M>,
+        meta_type: TypeId::of::<M>,
+    };
+}
+
+/// Allocates a task with two local handles (the list's and the caller's) and the reference of its first `Notified`.
+pub(crate) fn allocate<F: Future + 'static, M: 'static>(
+    future: F,
+    meta: M,
+    id: u64,
+    scheduler: Arc<dyn Schedule>,
+    list: Rc<TaskList>,
+) -> NonNull<Header> {
+    let cell = Box::new(TaskCell {
+        header: Header {
+            state: State::new(),
+            vtable: &Types::<F, M>::VTABLE,
+            scheduler: ManuallyDrop::new(scheduler),
+            id,
+            links: Links::default(),
+            local: Cell::new(2),
+            shut: Cell::new(false),
+            join_waker: UnsafeCell::new(None),
+            list: UnsafeCell::new(Some(list)),
+        },
+        meta: UnsafeCell::new(ManuallyDrop::new(meta)),
+        stage: UnsafeCell::new(Stage::Future(future)),
+    });
+    NonNull::from(Box::leak(cell)).cast()
+}
+
+/// Views a header as the whole cell.
+///
+/// # Safety
+/// `header` was made by `allocate::<F, M>` and is not freed.
+unsafe fn cell<'a, F: Future, M>(header: NonNull<Header>) -> &'a TaskCell<F, M> {
+    // SAFETY: `repr(C)` puts the header first; the caller vouches for the types and the life.
+    unsafe { header.cast::<TaskCell<F, M>>().as_ref() }
+}
+
+/// Polls the future once, with the reference of a `Notified`, which it uses up.
+///
+/// # Safety
+/// On the loop's thread; `header` is alive and of these types; the caller owns a `Notified`'s reference.
+unsafe fn poll<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+    // SAFETY: the caller's contract.
+    let cell = unsafe { cell::<F, M>(header) };
+    if !cell.header.state.start_poll() {
+        // SAFETY: the reference of the `Notified` is ours to give up.
+        unsafe { drop_reference(header) };
+        return;
+    }
+    // A waker that borrows the reference of the `Notified`: no count changes unless the future clones it.
+    // SAFETY: the reference outlives the waker, which is never dropped.
+    let waker = ManuallyDrop::new(unsafe { waker::from_header(header) });
+    let mut cx = Context::from_waker(&waker);
+    let polled = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: RUNNING is ours (rule 2), so nobody else touches the stage; the future is never moved (rule 4).
+        match unsafe { &mut *cell.stage.get() } {
+            // SAFETY: as above: pinned in its allocation until it is dropped in place.
+            Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(&mut cx),
+            _ => unreachable!("a task that is not complete has a future"),
+        }
+    }));
+    let outcome = match polled {
+        Ok(Poll::Pending) if cell.header.shut.get() => Err(JoinError::cancelled()),
+        Ok(Poll::Pending) => {
+            match cell.header.state.end_poll() {
+                AfterPoll::Idle => {}
+                // SAFETY: the reference that the `Notified` had is the new one's.
+                AfterPoll::Reschedule => unsafe { schedule(header) },
+                // SAFETY: it was the last reference.
+                AfterPoll::Free => unsafe { (cell.header.vtable.free)(header) },
+            }
+            return;
+        }
+        Ok(Poll::Ready(output)) => Ok(output),
+        Err(payload) => Err(JoinError::panic(payload)),
+    };
+    // SAFETY: still RUNNING, so the stage is ours; the reference is given up last.
+    unsafe {
+        finish::<F, M>(header, outcome);
+        drop_reference(header);
+    }
+}
+
+/// Replaces the future by `outcome` and lets the list and the joiner know.
+///
+/// # Safety
+/// On the loop's thread, not complete, and nobody is inside the future; the caller holds a reference of its own.
+unsafe fn finish<F: Future + 'static, M: 'static>(
+    header: NonNull<Header>,
+    outcome: Result<F::Output, JoinError>,
+) {
+    // SAFETY: the caller's contract.
+    let cell = unsafe { cell::<F, M>(header) };
+    // The future may run any code when it is dropped, also code that panics: the task is completed all the same.
+    let dropped = catch_unwind(AssertUnwindSafe(|| {
+        // SAFETY: dropped in place (rule 4); `Empty` has nothing to drop, whatever happens.
+        unsafe { *cell.stage.get() = Stage::Empty };
+    }));
+    let outcome = match dropped {
+        Ok(()) => outcome,
+        Err(payload) => Err(JoinError::panic(payload)),
+    };
+    // SAFETY: the stage is `Empty` and ours.
+    unsafe { *cell.stage.get() = Stage::Output(outcome) };
+    cell.header.state.complete();
+    // SAFETY: the loop's thread; no reference into the option is alive.
+    let (waker, list) =
+        unsafe { ((*cell.header.join_waker.get()).take(), (*cell.header.list.get()).clone()) };
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    if let Some(list) = list
+        && list.remove(header)
+    {
+        // SAFETY: the list's handle, which it has just let go.
+        unsafe { drop_handle(header) };
+    }
+}
+
+/// Drops the future of a task that is not complete and ends it as cancelled; at the end of its poll if it is in one.
+///
+/// # Safety
+/// On the loop's thread; the caller holds a handle.
+unsafe fn shutdown<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+    // SAFETY: the caller's contract.
+    let cell = unsafe { cell::<F, M>(header) };
+    if cell.header.state.is_complete() {
+        return;
+    }
+    if cell.header.state.is_running() || cell.header.shut.get() {
+        cell.header.shut.set(true);
+        return;
+    }
+    cell.header.shut.set(true);
+    // SAFETY: not running, so nobody is inside the future; the handle keeps the memory.
+    unsafe { finish::<F, M>(header, Err(JoinError::cancelled())) };
+}
+
+unsafe fn take_output<F: Future + 'static, M: 'static>(header: NonNull<Header>, into: *mut ()) {
+    // SAFETY: the caller holds a handle of a complete task on the loop's thread, so the stage is its own; `into`
+    // points to an `Option<Result<F::Output, JoinError>>`.
+    unsafe {
+        let cell = cell::<F, M>(header);
+        if let Stage::Output(output) = std::mem::replace(&mut *cell.stage.get(), Stage::Empty) {
+            *into.cast::<Option<Result<F::Output, JoinError>>>() = Some(output);
+        }
+    }
+}
+
+unsafe fn drop_local<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+    // SAFETY: the last handle is gone and the task complete (rule 3): nobody else can reach these fields.
+    unsafe {
+        let cell = cell::<F, M>(header);
+        *cell.stage.get() = Stage::Empty;
+        *cell.header.join_waker.get() = None;
+        *cell.header.list.get() = None;
+        ManuallyDrop::drop(&mut *cell.meta.get());
+    }
+}
+
+unsafe fn free<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+    // SAFETY: no reference is left; what belonged to the loop's thread was dropped there (rule 3).
+    unsafe {
+        let mut cell = Box::from_raw(header.cast::<TaskCell<F, M>>().as_ptr());
+        ManuallyDrop::drop(&mut cell.header.scheduler);
+    }
+}
+
+unsafe fn meta<F: Future + 'static, M: 'static>(header: NonNull<Header>) -> *const () {
+    // SAFETY: the caller holds a handle, so the meta is alive.
+    unsafe { cell::<F, M>(header) }.meta.get().cast_const().cast()
+}
+
+/// Queues the task; the reference of its `Notified` was counted by the state.
+///
+/// # Safety
+/// The state said so; `header` is alive.
+pub(crate) unsafe fn schedule(header: NonNull<Header>) {
+    // SAFETY: alive.
+    let scheduler = unsafe { &header.as_ref().scheduler };
+    // SAFETY: the reference is the new `Notified`'s.
+    let mut task = Some(unsafe { Notified::from_header(header) });
+    let id = scheduler.loop_id();
+    crate::current::try_with(|current| {
+        if current.id() == id
+            && let Some(task) = task.take()
+        {
+            current.push_task(task);
+        }
+    });
+    if let Some(task) = task {
+        // The clone keeps the scheduler alive while the task may be freed by the loop's thread.
+        Arc::clone(scheduler).schedule_remote(task);
+    }
+}
+
+/// Wakes with a reference that the caller keeps.
+///
+/// # Safety
+/// The caller holds a reference.
+pub(crate) unsafe fn wake_by_ref(header: NonNull<Header>) {
+    // SAFETY: alive by the caller's reference.
+    if unsafe { header.as_ref() }.state.wake_by_ref() == Wake::Schedule {
+        // SAFETY: the state has counted the new reference.
+        unsafe { schedule(header) };
+    }
+}
+
+/// Wakes with a reference that the caller gives up.
+///
+/// # Safety
+/// The caller owns a reference and does not use it again.
+pub(crate) unsafe fn wake_by_value(header: NonNull<Header>) {
+    // SAFETY: alive by the caller's reference.
+    match unsafe { header.as_ref() }.state.wake_by_value() {
+        // SAFETY: the caller's reference is the `Notified`'s now.
+        Wake::Schedule => unsafe { schedule(header) },
+        Wake::Nothing => {}
+        // SAFETY: it was the last one.
+        Wake::Free => unsafe { (header.as_ref().vtable.free)(header) },
+    }
+}
+
+/// Runs a `Notified`'s poll.
+///
+/// # Safety
+/// On the loop's thread; the caller owns the `Notified`'s reference and gives it up.
+pub(crate) unsafe fn run(header: NonNull<Header>) {
+    // SAFETY: the caller's contract.
+    unsafe { (header.as_ref().vtable.poll)(header) };
+}
+
+/// See `shutdown` above.
+///
+/// # Safety
+/// On the loop's thread, with a handle.
+pub(crate) unsafe fn shut_down(header: NonNull<Header>) {
+    // SAFETY: the caller's contract.
+    unsafe { (header.as_ref().vtable.shutdown)(header) };
+}
+
+/// Takes the output of a complete task; `None` if it was taken before.
+///
+/// # Safety
+/// On the loop's thread, with a handle; the task is complete; `T` is its output's type.
+pub(crate) unsafe fn output<T>(header: NonNull<Header>) -> Option<Result<T, JoinError>> {
+    let mut output = None;
+    // SAFETY: the caller's contract; `output` is of the type that `take_output` writes.
+    unsafe { (header.as_ref().vtable.take_output)(header, (&raw mut output).cast()) };
+    output
+}
+
+/// The face's data, if it is of type `M`.
+///
+/// # Safety
+/// On the loop's thread; the handle behind `header` outlives `'a`.
+pub(crate) unsafe fn meta_of<'a, M: Any>(header: NonNull<Header>) -> Option<&'a M> {
+    // SAFETY: alive by the handle.
+    let vtable = unsafe { header.as_ref() }.vtable;
+    if (vtable.meta_type)() != TypeId::of::<M>() {
+        return None;
+    }
+    // SAFETY: the type was compared; the handle keeps the meta.
+    Some(unsafe { &*(vtable.meta)(header).cast::<M>() })
+}
+
+/// Replaces the waker of whoever awaits the task.
+///
+/// # Safety
+/// On the loop's thread, with a handle.
+pub(crate) unsafe fn set_join_waker(header: NonNull<Header>, waker: &Waker) {
+    // SAFETY: the loop's thread; no other reference into the option is alive.
+    let place = unsafe { &mut *header.as_ref().join_waker.get() };
+    match place {
+        Some(held) => held.clone_from(waker),
+        None => *place = Some(waker.clone()),
+    }
+}
+
+/// One more handle on the loop's thread.
+///
+/// # Safety
+/// On the loop's thread, with a handle.
+pub(crate) unsafe fn add_handle(header: NonNull<Header>) {
+    // SAFETY: alive by the caller's handle.
+    let local = unsafe { &header.as_ref().local };
+    local.set(local.get().checked_add(1).expect("fewer than 2^32 handles of one task"));
+}
+
+/// One handle less; the last one drops what belongs to the loop's thread.
+///
+/// # Safety
+/// On the loop's thread; the caller owns a handle and does not use it again.
+pub(crate) unsafe fn drop_handle(header: NonNull<Header>) {
+    // SAFETY: alive by the caller's handle.
+    let this = unsafe { header.as_ref() };
+    let left = this.local.get() - 1;
+    this.local.set(left);
+    if left == 0 {
+        debug_assert!(this.state.is_complete(), "the list keeps a task that is not complete");
+        // SAFETY: the last handle (rule 3); then the reference that all handles share is given up.
+        unsafe {
+            (this.vtable.drop_local)(header);
+            drop_reference(header);
+        }
+    }
+}
+
+/// One reference less; the last one frees the memory.
+///
+/// # Safety
+/// The caller owns a reference and does not use it again.
+pub(crate) unsafe fn drop_reference(header: NonNull<Header>) {
+    // SAFETY: alive by the caller's reference.
+    let this = unsafe { header.as_ref() };
+    if this.state.drop_reference() {
+        // SAFETY: it was the last one.
+        unsafe { (this.vtable.free)(header) };
+    }
+}
