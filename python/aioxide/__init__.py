@@ -1,0 +1,45 @@
+"""asyncio rebuilt in Rust: a drop-in event loop, tasks and futures, and an HTTP client session.
+
+Names are imported from their modules when they are first used, so that `import aioxide` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .event_loop import EventLoop
+    from .installation import install, uninstall
+    from .policy import EventLoopPolicy
+    from .runners import Runner, new_event_loop, run
+
+__all__ = ["EventLoop", "EventLoopPolicy", "Runner", "install", "new_event_loop", "run", "uninstall"]
+
+# Public name -> the module it lives in.
+_HOMES = {
+    "EventLoop": "event_loop",
+    "EventLoopPolicy": "policy",
+    "Runner": "runners",
+    "install": "installation",
+    "new_event_loop": "runners",
+    "run": "runners",
+    "uninstall": "installation",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("aioxide")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,116 @@
+"""The loops that every behaviour test runs on, and the check that a test leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+Run = Callable[[Awaitable[T]], T]
+
+# A test that waits longer than this has lost a wake-up.
+TIMEOUT = 20.0
+COUNTED = (asyncio.Handle, asyncio.Future, asyncio.BaseTransport, asyncio.AbstractServer)
+
+
+def factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Returns the loop factory of one of the loops under test."""
+    if name == "asyncio":
+        return asyncio.SelectorEventLoop
+    if name == "uvloop":
+        import uvloop
+
+        return uvloop.new_event_loop
+    import aioxide
+
+    return aioxide.new_event_loop
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--loops", default="asyncio,aioxide", help="comma-separated: asyncio, aioxide, uvloop")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "loop_name" in metafunc.fixturenames:
+        metafunc.parametrize("loop_name", metafunc.config.getoption("--loops").split(","), scope="session")
+
+
+@pytest.fixture
+def loop_factory(loop_name: str) -> Callable[[], asyncio.AbstractEventLoop]:
+    """Makes loops of the kind under test."""
+    return factory(loop_name)
+
+
+class Reports(list[dict[str, Any]]):
+    """The contexts that the loop's exception handler was called with; a test takes out those it expects."""
+
+    def take(self, *messages: str) -> list[dict[str, Any]]:
+        """Removes and returns the reports; their messages must contain the given texts, in order."""
+        taken = list(self)
+        self.clear()
+        found = [report["message"] for report in taken]
+        assert len(found) == len(messages), found
+        for text, message in zip(messages, found, strict=True):
+            assert text in message, found
+        return taken
+
+
+@pytest.fixture
+def reports() -> Reports:
+    """Collects the calls of the loop's exception handler."""
+    return Reports()
+
+
+@pytest.fixture
+def loop(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop], reports: Reports
+) -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop of the kind under test; after the test nothing may be left of it."""
+    before = census()
+    loop = loop_factory()
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+    try:
+        yield loop
+    finally:
+        if not loop.is_closed():
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+    gc.collect()
+    unexpected = [(report["message"], report.get("exception")) for report in reports]
+    reports.clear()
+    del loop
+    after = census()
+    assert not unexpected, f"the exception handler was called: {unexpected}"
+    left = {name: (before[name], count) for name, count in after.items() if count > before[name]}
+    assert not left, f"left behind (before, after): {left}"
+
+
+@pytest.fixture
+def run(loop: asyncio.AbstractEventLoop) -> Run[Any]:
+    """Runs an awaitable on the loop under test, and fails when it takes too long."""
+
+    def run(awaitable: Awaitable[T]) -> T:
+        return loop.run_until_complete(asyncio.wait_for(awaitable, TIMEOUT))
+
+    return run
+
+
+def census() -> Counter[str]:
+    """Counts what a test could leave behind."""
+    gc.collect()
+    counts: Counter[str] = Counter()
+    for thing in gc.get_objects():
+        # isinstance would ask proxies and mocks for their class
+        if issubclass(type(thing), COUNTED):
+            counts[type(thing).__name__] += 1
+    counts["descriptors"] = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    counts["threads"] = threading.active_count()
+    return counts
