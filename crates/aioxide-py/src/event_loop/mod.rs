@@ -1,0 +1,28 @@
+//! `LoopCore`: what `aioxide.EventLoop` has in Rust. One file per topic.
+
+mod io;
+mod run;
+mod schedule;
+mod state;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use crate::ffi::Confined;
+
+pub(crate) use state::LoopState;
+
+/// The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop.
+#[pyclass(frozen, subclass, module = "aioxide._aioxide")]
+pub(crate) struct LoopCore {
+    pub(crate) state: Confined<std::rc::Rc<LoopState>>,
+}
+
+#[pymethods]
+impl LoopCore {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords))]
+    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        Ok(Self { state: Confined::new(LoopState::new()?) })
+    }
+}

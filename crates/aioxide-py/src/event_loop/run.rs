@@ -1,0 +1,105 @@
+//! Running, stopping and closing.
+
+use pyo3::prelude::*;
+
+use super::LoopCore;
+use crate::entry::RunContext;
+
+#[pymethods]
+impl LoopCore {
+    /// Tells the Rust half which Python object it belongs to; `EventLoop.__init__` calls it.
+    fn _bind(slf: &Bound<'_, Self>) -> PyResult<()> {
+        slf.get().state.set_python_loop(slf.as_any())
+    }
+
+    /// Runs iterations until `stop` is called or a callback raises `KeyboardInterrupt` or `SystemExit`.
+    fn _run(&self, py: Python<'_>) -> PyResult<()> {
+        let core = &self.state.core;
+        let _entered = core.enter();
+        self.state.running.set(true);
+        let mut context = RunContext { py, state: &self.state, raised: None };
+        let result = loop {
+            if let Err(error) = self.iterate(&mut context) {
+                break Err(error);
+            }
+            if core.is_stopping() {
+                core.clear_stop();
+                break Ok(());
+            }
+        };
+        self.state.running.set(false);
+        result
+    }
+
+    /// One iteration, for programs that nest loops.
+    fn _run_once(&self, py: Python<'_>) -> PyResult<()> {
+        let _entered = self.state.core.enter();
+        self.iterate(&mut RunContext { py, state: &self.state, raised: None })
+    }
+
+    /// Lets the iteration under way be the last.
+    fn stop(&self) {
+        self.state.core.stop();
+    }
+
+    /// Whether the loop runs now.
+    fn is_running(&self) -> bool {
+        self.state.running.get()
+    }
+
+    /// Whether the loop was closed.
+    fn is_closed(&self) -> bool {
+        self.state.core.is_closed()
+    }
+
+    /// Drops what is queued and watched.
+    fn _close(&self) {
+        self.state.core.close();
+        self.state.clear_watchers();
+    }
+
+    #[getter(_stopping)]
+    fn stopping(&self) -> bool {
+        self.state.core.is_stopping()
+    }
+
+    #[getter(_closed)]
+    fn closed(&self) -> bool {
+        self.state.core.is_closed()
+    }
+
+    #[getter(_debug)]
+    fn debug_flag(&self) -> bool {
+        self.state.debug.get()
+    }
+
+    #[setter(_debug)]
+    fn set_debug_flag(&self, enabled: bool) {
+        self.state.debug.set(enabled);
+    }
+
+    /// Whether the loop is in debug mode.
+    fn get_debug(&self) -> bool {
+        self.state.debug.get()
+    }
+}
+
+impl LoopCore {
+    fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
+        let core = &self.state.core;
+        if core.needs_poll() {
+            match core.poll(context) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
+                    context.py.check_signals()?
+                }
+                other => other?,
+            }
+        }
+        if core.run_batch(context).is_break()
+            && let Some(error) = context.raised.take()
+        {
+            return Err(error);
+        }
+        Ok(())
+    }
+}

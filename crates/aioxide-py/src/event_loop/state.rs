@@ -1,0 +1,108 @@
+//! What a Python loop consists of on the Rust side.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use aioxide_core::{EventLoop, Token};
+use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+
+use crate::entry::Entry;
+use crate::handle::Handle;
+
+/// Who is told that a descriptor is ready.
+pub(crate) enum Watcher {
+    Callback(Py<Handle>),
+}
+
+/// A place in the table of watchers; the generation tells a token of a former user.
+struct Place {
+    generation: u32,
+    watcher: Option<Watcher>,
+}
+
+/// The loop's engine and what belongs to it.
+pub(crate) struct LoopState {
+    pub(crate) core: Rc<EventLoop<Entry>>,
+    pub(crate) debug: Cell<bool>,
+    pub(crate) running: Cell<bool>,
+    python: RefCell<Option<Py<PyWeakrefReference>>>,
+    watchers: RefCell<Vec<Place>>,
+    free: RefCell<Vec<u32>>,
+}
+
+impl LoopState {
+    pub(crate) fn new() -> PyResult<Rc<Self>> {
+        Ok(Rc::new(Self {
+            core: EventLoop::new()?,
+            debug: Cell::new(false),
+            running: Cell::new(false),
+            python: RefCell::new(None),
+            watchers: RefCell::new(Vec::new()),
+            free: RefCell::new(Vec::new()),
+        }))
+    }
+
+    /// Remembers the Python object that this state belongs to, weakly: the loop owns the state.
+    pub(crate) fn set_python_loop(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        *self.python.borrow_mut() = Some(PyWeakrefReference::new(event_loop)?.unbind());
+        Ok(())
+    }
+
+    /// The Python loop.
+    pub(crate) fn python_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let weak = self.python.borrow().as_ref().map(|weak| weak.clone_ref(py));
+        weak.and_then(|weak| weak.bind(py).upgrade()).ok_or_else(crate::error::loop_closed)
+    }
+
+    /// Puts a watcher into the table; the token names it.
+    pub(crate) fn add_watcher(&self, watcher: Watcher) -> Token {
+        let mut watchers = self.watchers.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => index,
+            None => {
+                watchers.push(Place { generation: 0, watcher: None });
+                (watchers.len() - 1) as u32
+            }
+        };
+        let place = &mut watchers[index as usize];
+        place.watcher = Some(watcher);
+        Token(u64::from(place.generation) << 32 | u64::from(index))
+    }
+
+    /// Takes a watcher out; events of its that are queued already are dropped when their turn comes.
+    pub(crate) fn remove_watcher(&self, token: Token) -> Option<Watcher> {
+        let index = (token.0 & 0xffff_ffff) as u32;
+        let mut watchers = self.watchers.borrow_mut();
+        let place = watchers.get_mut(index as usize)?;
+        if u64::from(place.generation) != token.0 >> 32 {
+            return None;
+        }
+        place.generation = place.generation.wrapping_add(1);
+        self.free.borrow_mut().push(index);
+        place.watcher.take()
+    }
+
+    /// Runs the watcher behind `token`, if it still is the one that the event was for.
+    pub(crate) fn run_io(&self, py: Python<'_>, token: Token) -> PyResult<()> {
+        let handle = {
+            let watchers = self.watchers.borrow();
+            let place = watchers.get((token.0 & 0xffff_ffff) as usize);
+            match place
+                .filter(|place| u64::from(place.generation) == token.0 >> 32)
+                .map(|place| &place.watcher)
+            {
+                Some(Some(Watcher::Callback(handle))) => handle.clone_ref(py),
+                _ => return Ok(()),
+            }
+        };
+        handle.get().run(py, &handle, self)
+    }
+
+    /// Drops every watcher.
+    pub(crate) fn clear_watchers(&self) {
+        let watchers = std::mem::take(&mut *self.watchers.borrow_mut());
+        self.free.borrow_mut().clear();
+        drop(watchers);
+    }
+}

@@ -1,0 +1,90 @@
+"""`EventLoop`: the Rust loop under asyncio's own interface."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+import threading
+import weakref
+from asyncio import coroutines, events
+from typing import Any
+
+from . import _aioxide
+
+__all__ = ["EventLoop"]
+
+
+class EventLoop(_aioxide.LoopCore, asyncio.SelectorEventLoop):  # type: ignore[misc]
+    """An event loop written in Rust, with everything that `asyncio.SelectorEventLoop` has.
+
+    What runs per callback, per packet or per connection is Rust (`LoopCore`); what runs once per program is inherited.
+    """
+
+    def __init__(self, selector: Any = None) -> None:
+        if selector is not None:
+            raise TypeError("aioxide.EventLoop has its own selector: none can be given")
+        self._bind()
+        # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.
+        self._timer_cancelled_count = 0
+        self._default_executor = None
+        self._internal_fds = 0
+        self._thread_id: int | None = None
+        self._clock_resolution = 1e-9
+        self._exception_handler = None
+        self.set_debug(coroutines._is_debug_mode())
+        self.slow_callback_duration = 0.1
+        self._current_handle = None
+        self._task_factory = None
+        self._coroutine_origin_tracking_enabled = False
+        self._coroutine_origin_tracking_saved_depth = None
+        self._asyncgens: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._asyncgens_shutdown_called = False
+        self._executor_shutdown_called = False
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        self._signal_handlers: dict[int, Any] = {}
+        self._unix_server_sockets: dict[Any, Any] = {}
+        self._ssock: socket.socket | None = None
+        self._csock: socket.socket | None = None
+
+    def set_debug(self, enabled: bool) -> None:
+        self._debug = enabled
+        if self.is_running():
+            self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
+
+    def run_forever(self) -> None:
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self._debug)
+        hooks = sys.get_asyncgen_hooks()
+        try:
+            self._thread_id = threading.get_ident()
+            sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
+            events._set_running_loop(self)
+            self._run()
+        finally:
+            self._thread_id = None
+            events._set_running_loop(None)
+            self._set_coroutine_origin_tracking(False)
+            sys.set_asyncgen_hooks(*hooks)
+
+    def close(self) -> None:
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        for sig in list(self._signal_handlers):
+            self.remove_signal_handler(sig)
+        if self._ssock is not None:
+            self._close_self_pipe()
+        self._close()
+        executor = self._default_executor
+        if executor is not None:
+            self._default_executor = None
+            executor.shutdown(wait=False)
+        self._executor_shutdown_called = True
+
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+        if self._ssock is None:
+            self._make_self_pipe()
+        super().add_signal_handler(sig, callback, *args)
