@@ -262,6 +262,7 @@ impl<R: Runnable> EventLoop<R> {
         }
         self.events.set(Some(events));
         self.collect_inbox();
+        self.advance_virtual_clock();
         self.collect_timers();
         self.last_poll_ns.set(coarse_ns());
         waited
@@ -314,17 +315,28 @@ impl<R: Runnable> EventLoop<R> {
         }
         let deadline_ns = self.timers.borrow_mut().next_deadline_ns()?;
         let now_ns = self.clock.now_ns();
-        if !self.clock.is_virtual() {
-            return Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)));
+        if self.clock.is_virtual() && self.outside_work.get() > 0 && deadline_ns > now_ns {
+            // Another thread is at work for us: time stands still until it answers.
+            return None;
         }
-        if deadline_ns > now_ns {
-            if self.outside_work.get() > 0 {
-                // Another thread is at work for us: time stands still until it answers.
-                return None;
+        if self.clock.is_virtual() {
+            return Some(Duration::ZERO);
+        }
+        Some(Duration::from_nanos(deadline_ns.saturating_sub(now_ns)))
+    }
+
+    /// A virtual clock jumps to the next deadline when neither the kernel nor another thread had anything.
+    fn advance_virtual_clock(&self) {
+        if self.clock.is_virtual()
+            && self.ready.is_empty()
+            && self.outside_work.get() == 0
+            && !self.stopping.get()
+        {
+            let next = self.timers.borrow_mut().next_deadline_ns();
+            if let Some(deadline_ns) = next {
+                self.clock.advance_to(deadline_ns);
             }
-            self.clock.advance_to(deadline_ns);
         }
-        Some(Duration::ZERO)
     }
 
     fn collect_inbox(&self) {

@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use super::check;
 use super::wakeup::wake_fd;
@@ -20,6 +20,9 @@ const LISTENERS: usize = 64;
 static COUNTS: [AtomicU64; SIGNALS] = [const { AtomicU64::new(0) }; SIGNALS];
 static WAKE_FDS: [AtomicI32; LISTENERS] = [const { AtomicI32::new(-1) }; LISTENERS];
 
+/// Handlers under way, on any thread: a descriptor may be closed only when none can still hold its number.
+static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
+
 struct Installed {
     users: usize,
     before: libc::sigaction,
@@ -30,15 +33,17 @@ static INSTALLED: Mutex<[Option<Installed>; SIGNALS]> = Mutex::new([const { None
 extern "C" fn handler(signal: libc::c_int) {
     // SAFETY: `errno` of this thread; a handler must leave it as it was.
     let errno = unsafe { *errno_location() };
+    IN_HANDLER.fetch_add(1, Ordering::SeqCst);
     if let Some(count) = COUNTS.get(signal as usize) {
         count.fetch_add(1, Ordering::SeqCst);
     }
     for fd in &WAKE_FDS {
-        let fd = fd.load(Ordering::Relaxed);
+        let fd = fd.load(Ordering::SeqCst);
         if fd >= 0 {
             wake_fd(fd);
         }
     }
+    IN_HANDLER.fetch_sub(1, Ordering::SeqCst);
     // SAFETY: as above.
     unsafe { *errno_location() = errno };
 }
@@ -68,8 +73,12 @@ pub(crate) fn add_wakeup(fd: RawFd) -> io::Result<usize> {
         .ok_or_else(|| io::Error::other("more than 64 event loops listen to signals"))
 }
 
+/// Takes the descriptor out; afterwards no handler writes to it any more, so it may be closed.
 pub(crate) fn remove_wakeup(place: usize) {
     WAKE_FDS[place].store(-1, Ordering::SeqCst);
+    while IN_HANDLER.load(Ordering::SeqCst) > 0 {
+        std::thread::yield_now();
+    }
 }
 
 /// Installs the handler for `signal`, or counts one more user of it.
