@@ -241,7 +241,7 @@ impl Reactor {
             State::Edge(readiness) => {
                 let readiness = Rc::clone(readiness);
                 drop(sources);
-                readiness.set(event.ready);
+                readiness.set(event.ready, event.read_closed);
                 return true;
             }
             State::Level { reader, writer } => {
@@ -377,12 +377,17 @@ fn already_watched(fd: RawFd) -> io::Error {
 struct Readiness {
     readable: Cell<bool>,
     writable: Cell<bool>,
+    /// No edge comes after the one that told of the end: see [`Registration::drained`].
+    read_closed: Cell<bool>,
     readers: RefCell<Vec<Waker>>,
     writers: RefCell<Vec<Waker>>,
 }
 
 impl Readiness {
-    fn set(&self, ready: Interest) {
+    fn set(&self, ready: Interest, read_closed: bool) {
+        if read_closed {
+            self.read_closed.set(true);
+        }
         if ready.is_readable() {
             self.readable.set(true);
             wake_all(&self.readers);
@@ -433,9 +438,24 @@ impl Registration {
         poll_ready(&self.readiness.writable, &self.readiness.writers, cx)
     }
 
-    /// Reading returned `WouldBlock` (or less than it was offered room for): wait for the next edge.
+    /// Reading returned `WouldBlock`: wait for the next edge.
     pub fn clear_readable(&self) {
         self.readiness.readable.set(false);
+    }
+
+    /// Reading a byte stream brought less than there was room for, so the next read would return `WouldBlock`.
+    ///
+    /// It saves that read, unless the peer's end was reported already: what is left to read then is the end itself, of
+    /// which no further edge tells.
+    pub fn drained(&self) {
+        if !self.readiness.read_closed.get() {
+            self.readiness.readable.set(false);
+        }
+    }
+
+    /// Lets the first write be tried at once: the buffer of a connection just made is empty.
+    pub fn assume_writable(&self) {
+        self.readiness.writable.set(true);
     }
 
     /// Writing returned `WouldBlock` (or took less than was offered): wait for the next edge.

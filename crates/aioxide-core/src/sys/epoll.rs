@@ -57,7 +57,8 @@ impl Events {
             if bits & !((libc::EPOLLIN | libc::EPOLLRDHUP | libc::EPOLLPRI) as u32) != 0 {
                 ready = ready.union(Interest::WRITABLE);
             }
-            Event { key: event.u64, ready }
+            let read_closed = bits & (libc::EPOLLRDHUP | libc::EPOLLHUP) as u32 != 0;
+            Event { key: event.u64, ready, read_closed }
         })
     }
 }

@@ -58,7 +58,8 @@ impl Events {
                 libc::EVFILT_WRITE => Interest::WRITABLE,
                 _ => Interest::READABLE,
             };
-            Event { key: event.udata as u64, ready }
+            let read_closed = event.filter == libc::EVFILT_READ && event.flags & libc::EV_EOF != 0;
+            Event { key: event.udata as u64, ready, read_closed }
         })
     }
 }

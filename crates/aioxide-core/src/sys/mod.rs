@@ -109,4 +109,16 @@ pub struct Event {
     pub key: u64,
     /// What it is ready for; an error or a hang-up counts as both, since only the call tells which.
     pub ready: Interest,
+    /// The peer will send no more, or the connection is broken: reading never has to wait again.
+    pub read_closed: bool,
+}
+
+/// Whether a non-blocking `connect` goes on by itself (EINPROGRESS, or a signal came in between).
+pub fn is_in_progress(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR))
+}
+
+/// Whether the system has run out of descriptors or memory (EMFILE, ENFILE, ENOBUFS, ENOMEM): later it may work again.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
