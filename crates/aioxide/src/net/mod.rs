@@ -1,0 +1,20 @@
+//! Sockets on the loop: TCP, UDP and UNIX.
+//!
+//! Streams implement tokio's traits `AsyncRead` and `AsyncWrite` (the traits alone: no runtime of tokio's runs), for
+//! themselves and for shared references, so that the crates built on those traits work as they are.
+//!
+//! A socket belongs to the loop that was running when it was made, on that loop's thread; whichever face runs the loop.
+
+mod accept;
+mod pause;
+pub(crate) mod source;
+mod split;
+mod tcp;
+
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+pub use tcp::{TcpListener, TcpStream};
+
+/// Tells the user of something that went wrong and that no caller will see.
+fn report(message: &str, error: &std::io::Error) {
+    eprintln!("aioxide: {message}: {error}");
+}
