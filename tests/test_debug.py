@@ -1,0 +1,137 @@
+"""Debug mode: slow callbacks, wrong threads, where things were made."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+
+
+def test_debug_can_be_switched(loop: asyncio.AbstractEventLoop) -> None:
+    assert loop.get_debug() is False
+    loop.set_debug(True)
+    assert loop.get_debug() is True
+
+
+def test_slow_callback_duration_can_be_set(loop: asyncio.AbstractEventLoop) -> None:
+    assert loop.slow_callback_duration == 0.1
+    loop.slow_callback_duration = 5
+    assert loop.slow_callback_duration == 5
+
+
+def test_slow_task_is_reported_by_name(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:
+    loop.set_debug(True)
+    loop.slow_callback_duration = 0.01
+
+    async def starves_the_rest() -> None:
+        end = time.monotonic() + 0.02
+        while time.monotonic() < end:
+            pass
+
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        loop.run_until_complete(loop.create_task(starves_the_rest(), name="the hungry one"))
+    slow = [record.getMessage() for record in caplog.records if "took" in record.getMessage()]
+    assert slow
+    assert "starves_the_rest" in slow[0]
+    assert "the hungry one" in slow[0]
+    assert slow[0].startswith("Executing ")
+
+
+def test_fast_callback_is_not_reported(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:
+    loop.set_debug(True)
+    loop.slow_callback_duration = 60
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        loop.run_until_complete(asyncio.sleep(0))
+    assert caplog.records == []
+
+
+def test_call_from_another_thread_is_refused(loop: asyncio.AbstractEventLoop) -> None:
+    loop.set_debug(True)
+    caught: list[str] = []
+
+    def call() -> None:
+        for method, arguments in ((loop.call_soon, ()), (loop.call_later, (1,)), (loop.call_at, (1,))):
+            try:
+                method(*arguments, print)
+            except RuntimeError as error:
+                caught.append(str(error))
+        loop.call_soon_threadsafe(loop.stop)
+
+    thread = threading.Thread(target=call)
+    loop.call_soon(thread.start)
+    loop.run_forever()
+    thread.join()
+    assert len(caught) == 3
+    assert all("Non-thread-safe operation" in text for text in caught)
+
+
+def test_coroutines_are_no_callbacks(loop: asyncio.AbstractEventLoop) -> None:
+    loop.set_debug(True)
+
+    async def coroutine() -> None:
+        raise AssertionError
+
+    for call in (loop.call_soon, loop.call_soon_threadsafe):
+        with pytest.raises(TypeError, match="coroutines cannot be used"):
+            call(coroutine)
+        with pytest.raises(TypeError, match="callable"):
+            call("text")  # type: ignore[arg-type]
+
+
+def test_report_tells_where_the_callback_was_made(loop: asyncio.AbstractEventLoop, reports: Any) -> None:
+    loop.set_debug(True)
+    loop.call_soon(lambda: 1 // 0)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    (report,) = reports.take("Exception in callback")
+    assert any(frame.filename == __file__ for frame in report["source_traceback"])
+
+
+def test_futures_and_tasks_know_where_they_were_made(loop: asyncio.AbstractEventLoop) -> None:
+    loop.set_debug(True)
+    future = loop.create_future()
+    assert any(frame.filename == __file__ for frame in future._source_traceback)  # type: ignore[attr-defined]
+
+    async def main() -> Any:
+        return asyncio.current_task()._source_traceback  # type: ignore[union-attr]
+
+    traceback = loop.run_until_complete(main())
+    assert traceback
+    del traceback[-1]
+    future.cancel()
+
+
+def test_origin_of_coroutines_is_tracked_while_running(loop: asyncio.AbstractEventLoop) -> None:
+    before = sys.get_coroutine_origin_tracking_depth()
+
+    async def main() -> list[int]:
+        depths = [sys.get_coroutine_origin_tracking_depth()]
+        loop.set_debug(False)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        depths.append(sys.get_coroutine_origin_tracking_depth())
+        return depths
+
+    loop.set_debug(True)
+    inside, after_switch = loop.run_until_complete(main())
+    assert inside > before
+    assert after_switch == before
+    assert sys.get_coroutine_origin_tracking_depth() == before
+
+
+def test_environment_switches_debug_on(loop_name: str) -> None:
+    import subprocess
+
+    program = (
+        "import asyncio\n"
+        + ("import aioxide\n" if loop_name == "aioxide" else "")
+        + f"loop = {'aioxide' if loop_name == 'aioxide' else 'asyncio'}.new_event_loop()\n"
+        "print(loop.get_debug()); loop.close()"
+    )
+    result = subprocess.run([sys.executable, "-X", "dev", "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout == "True\n"
