@@ -1,6 +1,7 @@
 # Every verb is one line; .ci/run calls the same ones. `make help` lists them.
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+PYTHON ?= python3
 RUST_PACKAGES := --workspace --exclude aioxide-py
 
 help:        ## lists the verbs
@@ -28,4 +29,17 @@ loom:        ## the concurrent parts under every interleaving
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --package aioxide-core --test loom --target-dir target/loom
 valgrind:    ## the raw task cell and the loop under memcheck
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full" $(CARGO) test --package aioxide-core --target x86_64-unknown-linux-gnu
+develop:     ## builds the extension and the package into .venv
+	$(PYTHON) -m venv .venv && .venv/bin/pip install -q maturin pytest && VIRTUAL_ENV=.venv .venv/bin/maturin develop -q
+test-python: develop  ## the tests of the Python face, on stock asyncio and on aioxide
+	.venv/bin/python -m pytest -q $(TESTS)
+conformance: ## CPython's own asyncio tests on aioxide, on every interpreter found, beside stock asyncio
+	$(PYTHON) scripts/conformance.py --install . --update docs/compat.md $(CONFORMANCE)
+conformance-classes: ## the same with aioxide's Task, Future, gather, locks and queues in place of asyncio's
+	$(PYTHON) scripts/conformance.py --install . --classes --update docs/compat.md $(CONFORMANCE)
+sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
+	scripts/sid_chroot.sh make
+conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the chroot
+	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
+.PHONY: develop test-python conformance conformance-classes sid conformance-sid
 .PHONY: help demo build test setup test-rust test-slow lint docs bench bench-fetch loom valgrind
