@@ -6,12 +6,11 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use aioxide_core::clock::saturating_ns;
 use aioxide_core::sys::is_exhausted;
 use socket2::{SockAddr, SockRef, Socket};
 
-use super::pause::pause_until;
-use super::source::{Source, running_loop};
+use super::pause::Pause;
+use super::source::Source;
 
 /// How many connections the system may hold back for us; it cuts the number to its own limit (`somaxconn`).
 pub(crate) const BACKLOG: i32 = 1024;
@@ -30,8 +29,10 @@ pub(crate) struct Backoff {
 /// Waits for the next connection of a stream listener.
 pub(crate) async fn accept<S: AsFd>(source: &Source<S>, backoff: &Backoff) -> io::Result<(Socket, SockAddr)> {
     loop {
-        pause_until(backoff.until_ns.get()).await?;
-        backoff.until_ns.set(0);
+        if backoff.until_ns.get() != 0 {
+            Pause::until(backoff.until_ns.get())?.await;
+            backoff.until_ns.set(0);
+        }
         let listener = source.sock_ref();
         match poll_fn(|cx| source.poll_read_with(cx, || accept_now(&listener))).await {
             Err(error) if is_aborted(&error) => {}
@@ -40,7 +41,7 @@ pub(crate) async fn accept<S: AsFd>(source: &Source<S>, backoff: &Backoff) -> io
                     &format!("accept() is out of system resources, next try in {RETRY_DELAY:?}"),
                     &error,
                 );
-                backoff.until_ns.set(running_loop()?.now_ns().saturating_add(saturating_ns(RETRY_DELAY)));
+                backoff.until_ns.set(Pause::new(RETRY_DELAY)?.deadline_ns());
             }
             other => return other,
         }

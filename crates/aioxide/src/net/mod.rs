@@ -6,11 +6,15 @@
 //! A socket belongs to the loop that was running when it was made, on that loop's thread; whichever face runs the loop.
 
 mod accept;
+mod connect;
+pub mod dns;
 mod pause;
 pub(crate) mod source;
 mod split;
 mod tcp;
+pub mod tls;
 
+pub use connect::{ConnectError, STAGGER, connect, connect_any};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::{TcpListener, TcpStream};
 

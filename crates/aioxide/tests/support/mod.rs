@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::ops::ControlFlow;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use aioxide_core::clock::Clock;
 use aioxide_core::{EventLoop, JoinHandle, Notified, Runnable, Token};
@@ -54,9 +54,9 @@ fn run_with<T: 'static>(clock: Clock, future: impl Future<Output = T> + 'static)
     let task = aioxide_core::spawn(
         &*event_loop,
         async move {
+            let _stop = StopAtEnd(stopper);
             let value = future.await;
             *filled.borrow_mut() = Some(value);
-            stopper.upgrade().unwrap().stop();
         },
         (),
     );
@@ -71,6 +71,17 @@ fn run_with<T: 'static>(clock: Clock, future: impl Future<Output = T> + 'static)
     }
     event_loop.close();
     output.take().unwrap()
+}
+
+/// Stops its loop when it goes, also when a panic takes it.
+struct StopAtEnd(Weak<EventLoop<Entry>>);
+
+impl Drop for StopAtEnd {
+    fn drop(&mut self) {
+        if let Some(event_loop) = self.0.upgrade() {
+            event_loop.stop();
+        }
+    }
 }
 
 /// Starts a task on the running loop.

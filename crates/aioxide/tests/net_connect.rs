@@ -1,0 +1,236 @@
+//! Names, their cache, and connecting to several addresses.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod support;
+
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use aioxide::net::dns::{DnsCache, lookup};
+use aioxide::net::{TcpListener, connect, connect_any};
+use aioxide_core::current::current;
+use socket2::{Domain, Socket, Type};
+use support::{run, run_virtual, spawn};
+
+const LOCALHOST: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
+
+/// A label of 64 letters is too long for a name: it fails without a question to any name server.
+fn impossible_name() -> String {
+    "x".repeat(64)
+}
+
+/// An address where nobody listens.
+fn dead_addr() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+/// A listener whose queue is full, so that the kernel drops what else comes; and the connection that fills it.
+fn silent_listener() -> (Socket, std::net::TcpStream, SocketAddr) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(LOCALHOST).into()).unwrap();
+    listener.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap().as_socket().unwrap();
+    let filler = std::net::TcpStream::connect(addr).unwrap();
+    (listener, filler, addr)
+}
+
+fn now_ns() -> u64 {
+    current().unwrap().now_ns()
+}
+
+#[test]
+fn connects_by_name_and_by_number() {
+    run(async {
+        let listener = TcpListener::bind(LOCALHOST).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["localhost", "127.0.0.1"] {
+            let stream = connect(host, port).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap().port(), port);
+        }
+    });
+}
+
+#[test]
+fn refused_first_address_gives_way_at_once() {
+    run_virtual(async {
+        let listener = TcpListener::bind(LOCALHOST).unwrap();
+        let alive = listener.local_addr().unwrap();
+        let ipv6_without_listener = SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], dead_addr().port()));
+        let before = now_ns();
+        let addrs = [ipv6_without_listener, dead_addr(), alive];
+        let stream = connect_any("example", &addrs).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert_eq!(now_ns() - before, 0, "a refusal is not waited out");
+    });
+}
+
+#[test]
+fn silent_first_address_gets_a_head_start_of_250_ms_only() {
+    run_virtual(async {
+        let (_silent, _filler, silent_addr) = silent_listener();
+        let listener = TcpListener::bind(LOCALHOST).unwrap();
+        let alive = listener.local_addr().unwrap();
+        let before = now_ns();
+        let stream = connect_any("example", &[silent_addr, alive]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), alive);
+        assert_eq!(Duration::from_nanos(now_ns() - before), Duration::from_millis(250));
+    });
+}
+
+#[test]
+fn every_attempt_stands_in_the_error() {
+    run(async {
+        let (first, second) = (dead_addr(), SocketAddr::from(([127, 0, 0, 2], dead_addr().port())));
+        let error = connect_any("example.org", &[first, second]).await.unwrap_err();
+        let attempted: Vec<_> = error.attempted().iter().map(|(addr, _)| *addr).collect();
+        assert_eq!(attempted, [first, second]);
+        assert!(error.is_refused() && !error.is_lookup());
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("cannot connect to example.org:{}: ", first.port())), "{text}");
+        assert!(text.contains(&first.to_string()) && text.contains(&second.to_string()), "{text}");
+        assert_eq!(std::io::Error::from(error).kind(), ErrorKind::ConnectionRefused);
+    });
+}
+
+#[test]
+fn no_address_at_all_is_an_error() {
+    run(async {
+        let error = connect_any("example.org", &[]).await.unwrap_err();
+        assert_eq!(error.to_string(), "cannot connect to example.org:0: no address to try");
+    });
+}
+
+#[test]
+fn refused_address_is_named_with_its_port() {
+    run(async {
+        let port = dead_addr().port();
+        let error = connect("127.0.0.1", port).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("cannot connect to 127.0.0.1:{port}"));
+        assert!(error.source().unwrap().to_string().contains("refused"));
+        let error = connect("::1", port).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("cannot connect to [::1]:{port}")), "{error}");
+    });
+}
+
+#[test]
+fn name_that_cannot_be_resolved_is_told() {
+    run(async {
+        let name = impossible_name();
+        let error = connect(&name, 80).await.unwrap_err();
+        assert!(error.is_lookup() && error.attempted().is_empty());
+        assert_eq!(error.to_string(), format!("cannot connect to {name}:80"));
+        assert!(error.source().unwrap().to_string().starts_with(&format!("cannot resolve {name}: ")));
+    });
+}
+
+#[test]
+fn lookup_takes_brackets_and_refuses_nonsense() {
+    run(async {
+        assert_eq!(lookup("[::1]", 7).await.unwrap(), [SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 7))]);
+        assert_eq!(lookup("10.0.0.1", 7).await.unwrap(), [SocketAddr::from(([10, 0, 0, 1], 7))]);
+        for nonsense in ["", "[]", "a\0b"] {
+            assert_eq!(lookup(nonsense, 7).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        }
+    });
+}
+
+#[test]
+fn cache_asks_once_until_the_answer_is_outdated() {
+    run_virtual(async {
+        let cache = DnsCache::new(Duration::from_secs(10));
+        let answer = cache.lookup("localhost", 1).await.unwrap();
+        assert!(answer.iter().all(|addr| addr.ip().is_loopback() && addr.port() == 1));
+        assert_eq!(cache.lookup("LocalHost", 2).await.unwrap().len(), answer.len());
+        assert_eq!(cache.questions(), 1);
+        sleep(Duration::from_secs(10)).await;
+        cache.lookup("localhost", 1).await.unwrap();
+        assert_eq!(cache.questions(), 2);
+        cache.clear();
+        assert!(cache.is_empty());
+    });
+}
+
+#[test]
+fn questions_asked_at_the_same_time_are_one() {
+    run(async {
+        let cache = DnsCache::new(Duration::ZERO);
+        let tasks: Vec<_> = (0..20)
+            .map(|port| {
+                let cache = cache.clone();
+                spawn(async move { cache.lookup("localhost", port).await.unwrap()[0].port() })
+            })
+            .collect();
+        for (port, task) in tasks.into_iter().enumerate() {
+            assert_eq!(usize::from(task.await.unwrap()), port);
+        }
+        assert_eq!(cache.questions(), 1);
+        assert!(cache.is_empty(), "a time to live of 0 keeps nothing");
+    });
+}
+
+#[test]
+fn failure_is_shared_and_not_kept() {
+    run(async {
+        let cache = DnsCache::new(Duration::from_secs(10));
+        let name = Rc::new(impossible_name());
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let (cache, name) = (cache.clone(), Rc::clone(&name));
+                spawn(async move { cache.lookup(&name, 1).await.unwrap_err().to_string() })
+            })
+            .collect();
+        for task in tasks {
+            assert!(task.await.unwrap().starts_with("cannot resolve xxx"));
+        }
+        assert_eq!((cache.questions(), cache.len()), (1, 0));
+    });
+}
+
+#[test]
+fn asker_dropped_half_way_is_replaced() {
+    run(async {
+        let cache = DnsCache::new(Duration::from_secs(10));
+        let waiter;
+        {
+            let mut asker = pin!(cache.lookup("localhost", 1));
+            assert!(poll_fn(|cx| Poll::Ready(asker.as_mut().poll(cx))).await.is_pending());
+            let cache = cache.clone();
+            waiter = spawn(async move { cache.lookup("localhost", 9).await.unwrap() });
+            spawn(async {}).await.unwrap();
+        }
+        assert_eq!(waiter.await.unwrap()[0].port(), 9);
+        assert_eq!(cache.questions(), 2);
+    });
+}
+
+#[test]
+fn cache_stays_within_its_limit() {
+    run(async {
+        let cache = DnsCache::new(Duration::from_secs(1000));
+        for number in 0..1100u32 {
+            cache.lookup(&Ipv4Addr::from_bits(number).to_string(), 1).await.unwrap();
+        }
+        assert_eq!(cache.len(), 1024);
+    });
+}
+
+async fn sleep(duration: Duration) {
+    let event_loop = current().unwrap();
+    let deadline_ns = event_loop.now_ns() + duration.as_nanos() as u64;
+    let mut key = None;
+    poll_fn(|cx| {
+        if event_loop.now_ns() >= deadline_ns {
+            return Poll::Ready(());
+        }
+        key.get_or_insert_with(|| event_loop.add_timer(deadline_ns, cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
+}
