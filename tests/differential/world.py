@@ -1,0 +1,312 @@
+"""Runs a program with one loop and one set of classes, and keeps the log of what happened in which order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from .program import Body, Op, Program
+
+# Iterations that a program may take before everything still alive is cancelled.
+PATIENCE = 60
+ROUNDS = 6
+MOST_TASKS = 30
+# Reports whose time depends on when garbage is collected.
+UNTIMED = ("never retrieved", "was destroyed but it is pending")
+
+
+class Names:
+    """The names of a package, or asyncio's where it has none."""
+
+    def __init__(self, package: Any) -> None:
+        self._package = package
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._package, name, None) or getattr(asyncio, name)
+
+
+class World:
+    """One run of one program."""
+
+    def __init__(self, factory: Callable[[], asyncio.AbstractEventLoop], package: Any = asyncio) -> None:
+        self.loop = factory()
+        self.loop.set_exception_handler(self._report)
+        self.names = Names(package)
+        self.log: list[str] = []
+        self.tasks: list[Any] = []
+
+    def run(self, program: Program) -> list[str]:
+        """Returns the log."""
+        try:
+            self.loop.run_until_complete(self._main(program))
+            return list(self.log)
+        finally:
+            self.loop.close()
+            self._end_coroutines()
+
+    def _end_coroutines(self) -> None:
+        """Ends what no cancellation ended, so that the collector has nothing to complain of."""
+        for task in self.tasks:
+            if not task.done():
+                with contextlib.suppress(BaseException):
+                    task.get_coro().close()
+
+    def note(self, text: str) -> None:
+        task = asyncio.current_task() if asyncio._get_running_loop() else None
+        self.log.append(f"{task.get_name() if task else '-'}: {text}")
+
+    def _report(self, loop: Any, context: dict[str, Any]) -> None:
+        if not any(text in context["message"] for text in UNTIMED):
+            self.log.append(f"report: {context['message'].split('<')[0]} {context.get('exception')!r}")
+
+    async def _main(self, program: Program) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.set_name("main")
+        names = self.names
+        self.scripts = program.scripts
+        self.futures = [self.loop.create_future() for _ in range(3)]
+        self.lock, self.condition = names.Lock(), names.Condition()
+        self.semaphore, self.event = names.Semaphore(2), names.Event()
+        self.queues = [names.Queue(1), names.PriorityQueue(), names.LifoQueue(2)]
+        self.barrier = names.Barrier(2) if hasattr(asyncio, "Barrier") else None
+        self.spawn(0)
+        for number in range(ROUNDS):
+            await self._wait_and_cancel(number)
+        for index, task in enumerate(self.tasks):
+            self.log.append(f"end {index}: {outcome(task)}")
+
+    async def _wait_and_cancel(self, number: int) -> None:
+        for _ in range(PATIENCE):
+            if all(task.done() for task in self.tasks):
+                return
+            await asyncio.sleep(0)
+        for task in self.tasks:
+            if not task.done():
+                self.note(f"round {number} cancels {task.get_name()}")
+                task.cancel()
+
+    def spawn(self, script: int) -> Any:
+        if len(self.tasks) >= MOST_TASKS:
+            raise LookupError("enough tasks")
+        task = self.loop.create_task(self._script(script), name=f"t{len(self.tasks)}s{script}")
+        self.tasks.append(task)
+        return task
+
+    async def _script(self, number: int) -> Any:
+        self.note("starts")
+        try:
+            return await self._body(self.scripts[number], number)
+        finally:
+            self.note("ends")
+
+    async def _body(self, body: Body, number: int) -> Any:
+        for op in body:
+            result = await self._op(op, number)
+            if op[0] == "return":
+                return result
+        return None
+
+    async def _op(self, op: Op, number: int) -> Any:
+        name, *arguments = op
+        if name in ("raise", "return", "try", "finally", "timeout", "group", "lock", "semaphore", "condition"):
+            return await getattr(self, f"_do_{name}")(*arguments, number=number)
+        try:
+            result = await getattr(self, f"_do_{name}")(*arguments)
+        except asyncio.CancelledError as error:
+            self.note(f"{name} cancelled {error.args}")
+            raise
+        except Exception as error:
+            self.note(f"{name} failed: {type(error).__name__} {error.args}")
+        else:
+            self.note(f"{name} {result!r}")
+        return None
+
+    def pick(self, index: int) -> Any:
+        return self.tasks[index % len(self.tasks)]
+
+    def later(self, index: int) -> Any:
+        """Picks a task made after the current one: tasks that wait for each other in a ring end in recursion."""
+        task = asyncio.current_task()
+        candidates = self.tasks[self.tasks.index(task) + 1 :]
+        if not candidates:
+            raise LookupError("no later task")
+        return candidates[index % len(candidates)]
+
+    # Control: what these raise goes up through the script.
+
+    async def _do_raise(self, kind: str, *, number: int) -> None:
+        error: Any = {"LookupError": LookupError, "ValueError": ValueError}.get(kind, asyncio.CancelledError)
+        raise error("raised")
+
+    async def _do_return(self, value: int, *, number: int) -> int:
+        return value
+
+    async def _do_try(self, then: str, body: Body, *, number: int) -> None:
+        try:
+            await self._body(body, number)
+        except BaseException as error:
+            if isinstance(error, GeneratorExit):
+                raise
+            self.note(f"caught {describe(error)}")
+            if then == "reraise":
+                raise
+
+    async def _do_finally(self, body: Body, cleanup: Body, *, number: int) -> None:
+        try:
+            await self._body(body, number)
+        finally:
+            await self._body(cleanup, number)
+
+    async def _do_timeout(self, delay: float | None, body: Body, *, number: int) -> None:
+        try:
+            async with self.names.timeout(delay) as scope:
+                await self._body(body, number)
+        finally:
+            self.note(f"timeout expired={scope.expired()}")
+
+    async def _do_group(self, children: tuple[int, ...], body: Body, *, number: int) -> None:
+        async with self.names.TaskGroup() as group:
+            for child in children if len(self.tasks) < MOST_TASKS else ():
+                name = f"t{len(self.tasks)}s{child}"
+                self.tasks.append(group.create_task(self._script(child), name=name))
+            await self._body(body, number)
+
+    async def _do_lock(self, body: Body, *, number: int) -> None:
+        async with self.lock:
+            self.note("has the lock")
+            await self._body(body, number)
+
+    async def _do_semaphore(self, body: Body, *, number: int) -> None:
+        async with self.semaphore:
+            self.note("has the semaphore")
+            await self._body(body, number)
+
+    async def _do_condition(self, body: Body, *, number: int) -> None:
+        async with self.condition:
+            await self.condition.wait()
+            self.note("was notified")
+            await self._body(body, number)
+
+    # Operations whose outcome is noted.
+
+    async def _do_yield(self) -> None:
+        await self.names.sleep(0)
+
+    async def _do_log(self) -> None:
+        pass
+
+    async def _do_spawn(self, script: int) -> str:
+        return self.spawn(script).get_name()  # type: ignore[no-any-return]
+
+    async def _do_await(self, index: int) -> Any:
+        return await self.later(index)
+
+    async def _do_cancel(self, index: int, message: str | None) -> bool:
+        return self.pick(index).cancel(message)  # type: ignore[no-any-return]
+
+    async def _do_uncancel(self) -> int:
+        return asyncio.current_task().uncancel()  # type: ignore[union-attr]
+
+    async def _do_inspect(self, index: int) -> str:
+        task = self.pick(index)
+        counts = task.cancelling() if hasattr(task, "cancelling") else 0
+        return f"{outcome(task)} {counts} {task._must_cancel} {task._fut_waiter is not None}"
+
+    async def _do_callback(self, index: int) -> None:
+        task = self.pick(index)
+        task.add_done_callback(lambda task: self.note(f"callback of {task.get_name()} {outcome(task)}"))
+
+    async def _do_call_soon(self) -> None:
+        self.loop.call_soon(self.note, "called soon")
+
+    async def _do_shield(self, index: int) -> Any:
+        return await self.names.shield(self.later(index))
+
+    async def _do_wait_for(self, index: int, timeout: float | None) -> Any:
+        return await self.names.wait_for(self.later(index), timeout)
+
+    async def _do_gather(self, indices: tuple[int, ...], return_exceptions: bool) -> Any:
+        found = await self.names.gather(*map(self.later, indices), return_exceptions=return_exceptions)
+        return [describe(value) if isinstance(value, BaseException) else value for value in found]
+
+    async def _do_wait(self, indices: tuple[int, ...], when: str) -> Any:
+        done, pending = await self.names.wait({*map(self.later, indices)}, return_when=when)
+        return sorted(task.get_name() for task in done), sorted(task.get_name() for task in pending)
+
+    async def _do_as_completed(self, indices: tuple[int, ...]) -> Any:
+        # In a list without repeats: the order in which a set gives its members is no behaviour.
+        chosen = list(dict.fromkeys(map(self.later, indices)))
+        found = []
+        for each in self.names.as_completed(chosen[:1]):
+            found.append(await each)
+        return found
+
+    async def _do_set_result(self, index: int, value: int) -> None:
+        self.futures[index].set_result(value)
+
+    async def _do_set_exception(self, index: int) -> None:
+        self.futures[index].set_exception(LookupError("set"))
+
+    async def _do_cancel_future(self, index: int) -> bool:
+        return self.futures[index].cancel()
+
+    async def _do_await_future(self, index: int) -> Any:
+        return await self.futures[index]
+
+    async def _do_event_wait(self) -> bool:
+        return await self.event.wait()  # type: ignore[no-any-return]
+
+    async def _do_event_set(self) -> None:
+        self.event.set()
+
+    async def _do_event_clear(self) -> None:
+        self.event.clear()
+
+    async def _do_notify(self, count: int) -> None:
+        async with self.condition:
+            self.condition.notify(count)
+
+    async def _do_barrier(self) -> int:
+        return await self.barrier.wait()  # type: ignore[no-any-return, union-attr]
+
+    async def _do_put(self, index: int, value: int) -> None:
+        await self.queues[index].put(value)
+
+    async def _do_get(self, index: int) -> Any:
+        return await self.queues[index].get()
+
+    async def _do_put_nowait(self, index: int, value: int) -> None:
+        self.queues[index].put_nowait(value)
+
+    async def _do_get_nowait(self, index: int) -> Any:
+        return self.queues[index].get_nowait()
+
+    async def _do_task_done(self, index: int) -> None:
+        self.queues[index].task_done()
+
+    async def _do_join(self, index: int) -> None:
+        await self.queues[index].join()
+
+    async def _do_shutdown(self, index: int, immediate: bool) -> None:
+        self.queues[index].shutdown(immediate)
+
+
+def outcome(task: Any) -> str:
+    """Tells how a task stands, without marking its exception as seen."""
+    if not task.done():
+        return "pending"
+    if task.cancelled():
+        return "cancelled"
+    error = task._exception
+    return describe(error) if error is not None else f"result {task.result()!r}"
+
+
+def describe(error: BaseException) -> str:
+    inner = getattr(error, "exceptions", None)
+    if inner is not None:
+        return f"{type(error).__name__} of [{', '.join(map(describe, inner))}]"
+    # Messages of RuntimeErrors hold addresses.
+    return f"{type(error).__name__} {error.args if not isinstance(error, RuntimeError) else ''}"

@@ -1,0 +1,54 @@
+"""Random programs leave the same log on aioxide as on stock asyncio; and the search itself finds what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from differential.program import draw
+from differential.run import search
+from differential.world import World
+
+COUNT = int(os.environ.get("AIOXIDE_PROGRAMS", "2000"))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_programs_leave_the_same_log(loop_factory: Any, loop_name: str) -> None:
+    if loop_name == "asyncio":
+        count, package = 200, asyncio
+    else:
+        import aioxide
+
+        count, package = COUNT, aioxide
+    found = search(count, 0, loop_factory, package)
+    assert found is None, str(found)
+
+
+def test_program_of_a_seed_is_always_the_same() -> None:
+    assert draw(7) == draw(7)
+    assert draw(7) != draw(8)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_programs_do_enough_to_tell() -> None:
+    logs = [World(asyncio.SelectorEventLoop).run(draw(seed)) for seed in range(100)]
+    text = "\n".join(line for log in logs for line in log)
+    for word in ("gather [", "shield", "wait_for", "has the lock", "get ", "cancelled", "callback of", "was notified"):
+        assert word in text, word
+    assert sum(len(log) for log in logs) > 2000
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_planted_fault_is_found_and_made_small() -> None:
+    async def gather(*awaitables: Any, return_exceptions: bool) -> Any:
+        await asyncio.sleep(0)  # the fault: one iteration too many
+        return await asyncio.gather(*awaitables, return_exceptions=return_exceptions)
+
+    found = search(500, 0, asyncio.SelectorEventLoop, SimpleNamespace(gather=gather))
+    assert found is not None
+    assert found.program.size() <= 6
+    assert "gather" in str(found.program)
