@@ -58,6 +58,32 @@ pub fn coarse_ns() -> u64 {
     sys::coarse_monotonic_ns()
 }
 
+thread_local! {
+    static MARK: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Reads the coarse clock and keeps the reading as the thread's mark: what runs next began now.
+///
+/// The loop marks the end of each wait, and a face the end of each task's poll, so that one reading per poll tells how
+/// long it took. A face whose queue holds other entries as well marks before a task that comes after one of them.
+#[inline]
+pub fn mark() -> u64 {
+    let now_ns = coarse_ns();
+    let _ = MARK.try_with(|mark| mark.set(now_ns));
+    now_ns
+}
+
+/// Moves the thread's [`mark`] to now; the nanoseconds since the one before.
+#[inline]
+pub fn lap_ns() -> u64 {
+    let now_ns = coarse_ns();
+    MARK.try_with(|mark| match mark.replace(now_ns) {
+        0 => 0,
+        before => now_ns.saturating_sub(before),
+    })
+    .unwrap_or(0)
+}
+
 /// A duration in nanoseconds; what does not fit (584 years) becomes the largest value.
 pub fn saturating_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

@@ -20,6 +20,8 @@ pub trait LoopHandle {
     fn push_task(&self, task: Notified);
     /// The loop's time in nanoseconds.
     fn now_ns(&self) -> u64;
+    /// The loop's time at the start of this iteration, or a little before: costs no clock reading.
+    fn recent_ns(&self) -> u64;
     /// Wakes `waker` once, at `deadline_ns` or later.
     fn add_timer(&self, deadline_ns: u64, waker: Waker) -> TimerKey;
     /// Forgets a timer; one that fired already is ignored.
@@ -51,6 +53,7 @@ pub fn current() -> Option<Rc<dyn LoopHandle>> {
 
 /// Makes `event_loop` the thread's current one until the guard is dropped; the one before comes back then.
 pub fn enter(event_loop: Rc<dyn LoopHandle>) -> Entered {
+    crate::clock::mark();
     Entered { before: CURRENT.with(|current| current.replace(Some(event_loop))) }
 }
 

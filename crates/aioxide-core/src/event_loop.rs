@@ -10,7 +10,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::LoopId;
-use crate::clock::{Clock, coarse_ns};
+use crate::clock::{Clock, coarse_ns, mark};
 use crate::current::{Entered, LoopHandle, enter};
 use crate::reactor::Reactor;
 use crate::ready::Ready;
@@ -103,7 +103,7 @@ impl<R: Runnable> EventLoop<R> {
             outside_work: Cell::new(0),
             poll_interval: Cell::new(DEFAULT_POLL_INTERVAL),
             run_since_poll: Cell::new(0),
-            last_poll_ns: Cell::new(0),
+            last_poll_ns: Cell::new(coarse_ns()),
         }))
     }
 
@@ -264,7 +264,7 @@ impl<R: Runnable> EventLoop<R> {
         self.collect_inbox();
         self.advance_virtual_clock();
         self.collect_timers();
-        self.last_poll_ns.set(coarse_ns());
+        self.last_poll_ns.set(mark());
         waited
     }
 
@@ -386,6 +386,11 @@ impl<R: Runnable> LoopHandle for EventLoop<R> {
 
     fn now_ns(&self) -> u64 {
         self.clock.now_ns()
+    }
+
+    #[inline]
+    fn recent_ns(&self) -> u64 {
+        if self.clock.is_virtual() { self.clock.now_ns() } else { self.last_poll_ns.get() }
     }
 
     fn add_timer(&self, deadline_ns: u64, waker: Waker) -> TimerKey {

@@ -46,7 +46,7 @@
 //! let event_loop = EventLoop::<Entry>::new()?;
 //! event_loop.call_soon(Entry::Call(|| println!("first")));
 //! let stopper = std::rc::Rc::downgrade(&event_loop);
-//! let task = spawn(&*event_loop, async move {
+//! let mut task = spawn(&*event_loop, async move {
 //!     if let Some(event_loop) = stopper.upgrade() { event_loop.stop(); }
 //!     42
 //! }, ());
@@ -78,7 +78,7 @@ pub use reactor::{Reactor, Registration, Token};
 pub use remote::Remote;
 pub use runnable::Runnable;
 pub use sys::Interest;
-pub use task::{JoinError, JoinHandle, Notified, TaskRef, spawn};
+pub use task::{JoinError, JoinHandle, Meta, Notified, TaskRef, spawn};
 
 /// Names a loop; never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -18,9 +18,12 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 
-pub use join::{JoinError, JoinHandle, TaskRef};
+pub use join::{End, JoinError, JoinHandle, TaskRef, with_current_meta};
 pub use list::TaskList;
+
+use state::State;
 
 use crate::LoopId;
 use crate::current::LoopHandle;
@@ -32,6 +35,39 @@ pub trait Schedule: Send + Sync {
     /// Hands a woken task to the loop; a closed one drops it.
     fn schedule_remote(&self, task: Notified);
 }
+
+/// What a face keeps with each task, and what it is told about it; `()` keeps nothing.
+///
+/// The calls come on the loop's thread, and none of them may panic.
+pub trait Meta: 'static {
+    /// Before a poll; `false` drops the future instead, and the task ends as cancelled.
+    #[inline]
+    fn before_poll(&self) -> bool {
+        true
+    }
+
+    /// After a poll, or after one that [`before_poll`](Self::before_poll) refused; `pending`: the future goes on.
+    ///
+    /// `false` drops the future of a pending task, which ends as cancelled.
+    #[inline]
+    fn after_poll(&self, pending: bool) -> bool {
+        pending
+    }
+
+    /// The task has ended, its output stands; `end` is `None` when it has one. Nobody who awaits it is woken yet.
+    #[inline]
+    fn completed(&self, task: &TaskRef, end: Option<&End>) {
+        let _ = (task, end);
+    }
+
+    /// The last handle of the task `id` has gone: nobody will look at its output.
+    #[inline]
+    fn abandoned(&self, id: u64) {
+        let _ = id;
+    }
+}
+
+impl Meta for () {}
 
 /// A task that is to be polled: its one entry in a ready queue.
 pub struct Notified {
@@ -99,22 +135,47 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Makes a task of `future` on `event_loop` and queues its first poll; `meta` is the face's data about it.
 ///
 /// On a closed loop the future is dropped at once and the task ends as cancelled.
-pub fn spawn<F: Future + 'static, M: 'static>(
+pub fn spawn<F: Future + 'static, M: Meta>(
     event_loop: &dyn LoopHandle,
     future: F,
     meta: M,
 ) -> JoinHandle<F::Output> {
-    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-    let list = event_loop.tasks();
-    let header = raw::allocate(future, meta, id, Arc::clone(event_loop.scheduler()), Rc::clone(list));
-    list.push(header);
-    // SAFETY: `allocate` counted one reference for the first `Notified` and one handle for the caller.
-    let (first, handle) = unsafe { (Notified::from_header(header), JoinHandle::from_header(header)) };
-    if list.is_closed() {
+    let (header, handle) = make(event_loop, future, meta, State::new());
+    // SAFETY: the state counts one reference for the first `Notified`.
+    let first = unsafe { Notified::from_header(header) };
+    if handle.task().is_complete() {
         drop(first);
-        handle.task().shut_down();
     } else {
         event_loop.push_task(first);
     }
     handle
+}
+
+/// Makes a task like [`spawn`], but its first poll comes only when the waker is woken.
+pub fn spawn_idle<F: Future + 'static, M: Meta>(
+    event_loop: &dyn LoopHandle,
+    future: F,
+    meta: M,
+) -> (JoinHandle<F::Output>, Waker) {
+    let (header, handle) = make(event_loop, future, meta, State::idle());
+    // SAFETY: the state counts one reference for the waker.
+    (handle, unsafe { waker::from_header(header) })
+}
+
+fn make<F: Future + 'static, M: Meta>(
+    event_loop: &dyn LoopHandle,
+    future: F,
+    meta: M,
+    state: State,
+) -> (NonNull<raw::Header>, JoinHandle<F::Output>) {
+    let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+    let list = event_loop.tasks();
+    let header = raw::allocate(future, meta, state, id, Arc::clone(event_loop.scheduler()), Rc::clone(list));
+    list.push(header);
+    // SAFETY: `allocate` counted a handle for the caller.
+    let handle: JoinHandle<F::Output> = unsafe { JoinHandle::from_header(header) };
+    if list.is_closed() {
+        handle.task().shut_down();
+    }
+    (header, handle)
 }

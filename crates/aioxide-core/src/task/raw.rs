@@ -20,11 +20,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use super::join::JoinError;
+use super::join::{JoinError, TaskRef};
 use super::list::{Links, TaskList};
 use super::state::{AfterPoll, State, Wake};
 use super::waker;
-use super::{Notified, Schedule};
+use super::{Meta, Notified, Schedule};
 use crate::LoopId;
 
 /// The functions that know the types behind a header.
@@ -32,6 +32,7 @@ pub(crate) struct Vtable {
     poll: unsafe fn(NonNull<Header>),
     shutdown: unsafe fn(NonNull<Header>),
     take_output: unsafe fn(NonNull<Header>, *mut ()),
+    output_ref: unsafe fn(NonNull<Header>) -> *const (),
     drop_local: unsafe fn(NonNull<Header>),
     free: unsafe fn(NonNull<Header>),
     meta: unsafe fn(NonNull<Header>) -> *const (),
@@ -73,11 +74,12 @@ enum Stage<F: Future> {
 
 struct Types<F, M>(std::marker::PhantomData<(F, M)>);
 
-impl<F: Future + 'static, M: 'static> Types<F, M> {
+impl<F: Future + 'static, M: Meta> Types<F, M> {
     const VTABLE: Vtable = Vtable {
         poll: poll::<F, M>,
         shutdown: shutdown::<F, M>,
         take_output: take_output::<F, M>,
+        output_ref: stage_output::<F, M>,
         drop_local: drop_local::<F, M>,
         free: free::<F, M>,
         meta: meta::<F, M>,
@@ -85,17 +87,19 @@ impl<F: Future + 'static, M: 'static> Types<F, M> {
     };
 }
 
-/// Allocates a task with two local handles (the list's and the caller's) and the reference of its first `Notified`.
-pub(crate) fn allocate<F: Future + 'static, M: 'static>(
+/// Allocates a task with two local handles (the list's and the caller's), which share one of the references that
+/// `state` counts; the other is its first `Notified`'s, or its first waker's.
+pub(crate) fn allocate<F: Future + 'static, M: Meta>(
     future: F,
     meta: M,
+    state: State,
     id: u64,
     scheduler: Arc<dyn Schedule>,
     list: Rc<TaskList>,
 ) -> NonNull<Header> {
     let cell = Box::new(TaskCell {
         header: Header {
-            state: State::new(),
+            state,
             vtable: &Types::<F, M>::VTABLE,
             scheduler: ManuallyDrop::new(scheduler),
             id,
@@ -124,7 +128,7 @@ unsafe fn cell<'a, F: Future, M>(header: NonNull<Header>) -> &'a TaskCell<F, M> 
 ///
 /// # Safety
 /// On the loop's thread; `header` is alive and of these types; the caller owns a `Notified`'s reference.
-unsafe fn poll<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+unsafe fn poll<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     // SAFETY: the caller's contract.
     let cell = unsafe { cell::<F, M>(header) };
     if !cell.header.state.start_poll() {
@@ -136,16 +140,22 @@ unsafe fn poll<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
     // SAFETY: the reference outlives the waker, which is never dropped.
     let waker = ManuallyDrop::new(unsafe { waker::from_header(header) });
     let mut cx = Context::from_waker(&waker);
-    let polled = catch_unwind(AssertUnwindSafe(|| {
-        // SAFETY: RUNNING is ours (rule 2), so nobody else touches the stage; the future is never moved (rule 4).
-        match unsafe { &mut *cell.stage.get() } {
-            // SAFETY: as above: pinned in its allocation until it is dropped in place.
-            Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(&mut cx),
-            _ => unreachable!("a task that is not complete has a future"),
-        }
-    }));
-    let outcome = match polled {
-        Ok(Poll::Pending) if cell.header.shut.get() => Err(JoinError::cancelled()),
+    // SAFETY: the list's handle keeps the meta of a task that is not complete.
+    let meta: &M = unsafe { &*cell.meta.get() };
+    let _polled = Polled::begin(header);
+    let polled = meta.before_poll().then(|| {
+        catch_unwind(AssertUnwindSafe(|| {
+            // SAFETY: RUNNING is ours (rule 2), so nobody else touches the stage; the future is never moved (rule 4).
+            match unsafe { &mut *cell.stage.get() } {
+                // SAFETY: as above: pinned in its allocation until it is dropped in place.
+                Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(&mut cx),
+                _ => unreachable!("a task that is not complete has a future"),
+            }
+        }))
+    });
+    let goes_on = meta.after_poll(matches!(polled, Some(Ok(Poll::Pending))));
+    let outcome = match polled.unwrap_or(Ok(Poll::Pending)) {
+        Ok(Poll::Pending) if !goes_on || cell.header.shut.get() => Err(JoinError::cancelled()),
         Ok(Poll::Pending) => {
             match cell.header.state.end_poll() {
                 AfterPoll::Idle => {}
@@ -166,11 +176,40 @@ unsafe fn poll<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
     }
 }
 
+thread_local! {
+    /// The task whose future is being polled or dropped by this thread, innermost.
+    static POLLED: Cell<Option<NonNull<Header>>> = const { Cell::new(None) };
+}
+
+/// Marks a task as the one being polled, until dropped; its header outlives the mark.
+struct Polled(Option<NonNull<Header>>);
+
+impl Polled {
+    #[inline]
+    fn begin(header: NonNull<Header>) -> Self {
+        Self(POLLED.try_with(|polled| polled.replace(Some(header))).ok().flatten())
+    }
+}
+
+impl Drop for Polled {
+    #[inline]
+    fn drop(&mut self) {
+        // A thread that is going away has nothing left to restore.
+        let _ = POLLED.try_with(|polled| polled.set(self.0));
+    }
+}
+
+/// The task that this thread is polling.
+#[inline]
+pub(crate) fn polled() -> Option<NonNull<Header>> {
+    POLLED.try_with(Cell::get).ok().flatten()
+}
+
 /// Replaces the future by `outcome` and lets the list and the joiner know.
 ///
 /// # Safety
 /// On the loop's thread, not complete, and nobody is inside the future; the caller holds a reference of its own.
-unsafe fn finish<F: Future + 'static, M: 'static>(
+unsafe fn finish<F: Future + 'static, M: Meta>(
     header: NonNull<Header>,
     outcome: Result<F::Output, JoinError>,
 ) {
@@ -185,9 +224,13 @@ unsafe fn finish<F: Future + 'static, M: 'static>(
         Ok(()) => outcome,
         Err(payload) => Err(JoinError::panic(payload)),
     };
+    let failure = outcome.as_ref().err().map(JoinError::kind);
     // SAFETY: the stage is `Empty` and ours.
     unsafe { *cell.stage.get() = Stage::Output(outcome) };
     cell.header.state.complete();
+    // SAFETY: the list's handle is let go below; the reference is not dropped, so that handle is not given up twice.
+    let (meta, task) = unsafe { (&*cell.meta.get(), ManuallyDrop::new(TaskRef::from_header(header))) };
+    meta.completed(&task, failure.as_ref());
     // SAFETY: the loop's thread; no reference into the option is alive.
     let (waker, list) =
         unsafe { ((*cell.header.join_waker.get()).take(), (*cell.header.list.get()).clone()) };
@@ -206,7 +249,7 @@ unsafe fn finish<F: Future + 'static, M: 'static>(
 ///
 /// # Safety
 /// On the loop's thread; the caller holds a handle.
-unsafe fn shutdown<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+unsafe fn shutdown<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     // SAFETY: the caller's contract.
     let cell = unsafe { cell::<F, M>(header) };
     if cell.header.state.is_complete() {
@@ -217,11 +260,12 @@ unsafe fn shutdown<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
         return;
     }
     cell.header.shut.set(true);
+    let _polled = Polled::begin(header);
     // SAFETY: not running, so nobody is inside the future; the handle keeps the memory.
     unsafe { finish::<F, M>(header, Err(JoinError::cancelled())) };
 }
 
-unsafe fn take_output<F: Future + 'static, M: 'static>(header: NonNull<Header>, into: *mut ()) {
+unsafe fn take_output<F: Future + 'static, M: Meta>(header: NonNull<Header>, into: *mut ()) {
     // SAFETY: the caller holds a handle of a complete task on the loop's thread, so the stage is its own; `into`
     // points to an `Option<Result<F::Output, JoinError>>`.
     unsafe {
@@ -232,10 +276,19 @@ unsafe fn take_output<F: Future + 'static, M: 'static>(header: NonNull<Header>, 
     }
 }
 
-unsafe fn drop_local<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+unsafe fn stage_output<F: Future + 'static, M: Meta>(header: NonNull<Header>) -> *const () {
+    // SAFETY: the caller holds a handle of a complete task on the loop's thread, so the stage is its own.
+    match unsafe { &*cell::<F, M>(header).stage.get() } {
+        Stage::Output(output) => (&raw const *output).cast(),
+        _ => std::ptr::null(),
+    }
+}
+
+unsafe fn drop_local<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     // SAFETY: the last handle is gone and the task complete (rule 3): nobody else can reach these fields.
     unsafe {
         let cell = cell::<F, M>(header);
+        (&*cell.meta.get()).abandoned(cell.header.id);
         *cell.stage.get() = Stage::Empty;
         *cell.header.join_waker.get() = None;
         *cell.header.list.get() = None;
@@ -243,7 +296,7 @@ unsafe fn drop_local<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
     }
 }
 
-unsafe fn free<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
+unsafe fn free<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     // SAFETY: no reference is left; what belonged to the loop's thread was dropped there (rule 3).
     unsafe {
         let mut cell = Box::from_raw(header.cast::<TaskCell<F, M>>().as_ptr());
@@ -251,7 +304,7 @@ unsafe fn free<F: Future + 'static, M: 'static>(header: NonNull<Header>) {
     }
 }
 
-unsafe fn meta<F: Future + 'static, M: 'static>(header: NonNull<Header>) -> *const () {
+unsafe fn meta<F: Future + 'static, M: Meta>(header: NonNull<Header>) -> *const () {
     // SAFETY: the caller holds a handle, so the meta is alive.
     unsafe { cell::<F, M>(header) }.meta.get().cast_const().cast()
 }
@@ -333,6 +386,15 @@ pub(crate) unsafe fn output<T>(header: NonNull<Header>) -> Option<Result<T, Join
     // SAFETY: the caller's contract; `output` is of the type that `take_output` writes.
     unsafe { (header.as_ref().vtable.take_output)(header, (&raw mut output).cast()) };
     output
+}
+
+/// Looks at the output of a complete task; `None` if it was taken before.
+///
+/// # Safety
+/// As [`output`]; the output is not taken, and the handle is not dropped, during `'a`.
+pub(crate) unsafe fn output_ref<'a, T>(header: NonNull<Header>) -> Option<&'a Result<T, JoinError>> {
+    // SAFETY: the caller's contract; the pointer is null or of the type that the caller vouches for.
+    unsafe { (header.as_ref().vtable.output_ref)(header).cast::<Result<T, JoinError>>().as_ref() }
 }
 
 /// The face's data, if it is of type `M`.

@@ -54,6 +54,11 @@ impl State {
         Self(AtomicUsize::new(SCHEDULED | (2 * REFERENCE)))
     }
 
+    /// Waiting for its first wake-up: one reference for a waker, one for the handles.
+    pub(crate) fn idle() -> Self {
+        Self(AtomicUsize::new(2 * REFERENCE))
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.0.load(Ordering::Acquire) & COMPLETE != 0
     }
