@@ -1,6 +1,35 @@
-//! asyncio's model in Rust: tasks, futures, `gather`, cancellation and introspection.
+//! asyncio's model in Rust: tasks, futures, `gather`, cancellation and introspection on a loop of one thread.
+//!
+//! Nothing here is bound to a loop of this crate: all of it works on whichever `aioxide-core` loop the thread runs,
+//! that of the Python package too.
 
 #![deny(unsafe_code)]
 
 pub mod io;
 pub mod net;
+pub mod sync;
+pub mod testing;
+pub mod time;
+
+mod blocking;
+mod error;
+mod future;
+mod handle;
+mod report;
+mod runtime;
+mod task;
+
+pub use blocking::{Blocking, spawn_blocking, to_thread};
+pub use error::{Cancelled, Elapsed, Error, Panic, ResultError, TaskError};
+pub use future::{Future, Take};
+pub use handle::{CallHandle, Handle, RemoteHandle, Shutdown};
+pub use report::{
+    DEFAULT_SLOW_CALLBACK_DURATION, ExceptionHandler, Report, ReportKind, set_exception_handler,
+    set_slow_callback_duration, slow_callback_duration,
+};
+pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use task::{
+    AnyTask, Builder, CallbackKey, CatchCancel, Context, ContextVar, Finished, Join, JoinRef, ResetToken,
+    Task, TaskState, WaitingOn, YieldNow, all_tasks, catch_cancel, current_task, spawn, try_spawn, yield_now,
+};
+pub use time::{timeout, timeout_at};

@@ -51,7 +51,7 @@ fn run_with<T: 'static>(clock: Clock, future: impl Future<Output = T> + 'static)
     let output = Rc::new(RefCell::new(None));
     let filled = Rc::clone(&output);
     let stopper = Rc::downgrade(&event_loop);
-    let task = aioxide_core::spawn(
+    let mut task = aioxide_core::spawn(
         &*event_loop,
         async move {
             let _stop = StopAtEnd(stopper);

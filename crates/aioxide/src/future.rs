@@ -1,0 +1,322 @@
+//! A result cell that is set from outside and awaited by any number of tasks.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::error::{Cancelled, ResultError};
+use crate::report::{Report, ReportKind, report};
+use crate::task::{Waiting, is_unwinding, raise, spawn_hidden, wait_for};
+
+/// A result that somebody will set: `Pending`, then once and for all `Finished` or `Cancelled`.
+///
+/// Clones are the same cell. `future.await` gives a copy of the value to each who awaits it; [`take`](Self::take) gives
+/// the value itself, to one. If the cell was cancelled, whoever awaits it is cancelled too. A task that is cancelled
+/// while it awaits a cell cancels the cell, unless there is a [`shield`](crate::shield) between.
+///
+/// # Examples
+/// ```
+/// use aioxide::{Future, ResultError, spawn};
+/// aioxide::run(async {
+///     let answer = Future::new();
+///     let readers = [spawn(answer.clone()), spawn(answer.clone())];
+///     assert_eq!(answer.result(), Err(ResultError::InvalidState));
+///     answer.set_result(42).unwrap();
+///     assert!(answer.set_result(43).is_err());
+///     for reader in readers { assert_eq!(reader.await, 42); }
+/// }).unwrap();
+/// ```
+/// asyncio: `Future`. Its `set_exception` is `set_result(Err(..))`, or [`set_exception`](Self::set_exception).
+pub struct Future<T: 'static> {
+    cell: Rc<RefCell<Inner<T>>>,
+    /// Our waker's place in the cell, while this clone waits.
+    key: u64,
+}
+
+struct Inner<T: 'static> {
+    state: State<T>,
+    first: Option<(u64, Waker)>,
+    others: Vec<(u64, Waker)>,
+    next_key: u64,
+    callbacks: Vec<Callback<T>>,
+    /// The error to report when nobody has looked at it.
+    failure: Option<String>,
+    place: &'static Location<'static>,
+}
+
+type Callback<T> = Box<dyn FnOnce(&Future<T>)>;
+
+enum State<T> {
+    Pending,
+    Finished(T),
+    Taken,
+    Cancelled(Cancelled),
+}
+
+impl<T: 'static> Default for Future<T> {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> Clone for Future<T> {
+    fn clone(&self) -> Self {
+        Self { cell: Rc::clone(&self.cell), key: 0 }
+    }
+}
+
+impl<T: 'static> Future<T> {
+    /// A cell that is not set.
+    #[track_caller]
+    pub fn new() -> Self {
+        let inner = Inner {
+            state: State::Pending,
+            first: None,
+            others: Vec::new(),
+            next_key: 0,
+            callbacks: Vec::new(),
+            failure: None,
+            place: Location::caller(),
+        };
+        Self { cell: Rc::new(RefCell::new(inner)), key: 0 }
+    }
+
+    /// Sets the value.
+    ///
+    /// # Errors
+    /// [`ResultError`] with the reason when the cell is done already.
+    pub fn set_result(&self, value: T) -> Result<(), ResultError> {
+        self.settle(State::Finished(value), None)
+    }
+
+    /// Cancels the cell; `false` if it is done already.
+    pub fn cancel(&self) -> bool {
+        self.settle(State::Cancelled(Cancelled::new(None)), None).is_ok()
+    }
+
+    /// Cancels the cell with a message for whoever awaits it.
+    pub fn cancel_with(&self, message: impl Into<Rc<str>>) -> bool {
+        self.settle(State::Cancelled(Cancelled::new(Some(message.into()))), None).is_ok()
+    }
+
+    /// Whether it has a value or was cancelled.
+    pub fn done(&self) -> bool {
+        !matches!(self.cell.borrow().state, State::Pending)
+    }
+
+    /// Whether it was cancelled.
+    pub fn cancelled(&self) -> bool {
+        matches!(self.cell.borrow().state, State::Cancelled(_))
+    }
+
+    /// A copy of the value, without waiting.
+    ///
+    /// # Errors
+    /// [`ResultError::InvalidState`] when there is none yet or it was taken, [`ResultError::Cancelled`] when it was
+    /// cancelled.
+    pub fn result(&self) -> Result<T, ResultError>
+    where
+        T: Clone,
+    {
+        let failure = self.cell.borrow_mut().failure.take();
+        drop(failure);
+        match &self.cell.borrow().state {
+            State::Finished(value) => Ok(value.clone()),
+            State::Pending | State::Taken => Err(ResultError::InvalidState),
+            State::Cancelled(cancelled) => Err(ResultError::Cancelled(cancelled.clone())),
+        }
+    }
+
+    /// Awaits the value itself, for types that are not `Clone`; whoever comes later finds none.
+    ///
+    /// # Panics
+    /// When awaited after the value was taken.
+    pub fn take(self) -> Take<T> {
+        Take { future: self }
+    }
+
+    /// Calls `callback` with the cell, from the loop, once it is done, in the order of the calls.
+    ///
+    /// # Panics
+    /// On a done cell, when the thread runs no loop.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) {
+        let mut inner = self.cell.borrow_mut();
+        inner.callbacks.push(Box::new(callback));
+        let done = !matches!(inner.state, State::Pending);
+        drop(inner);
+        if done {
+            self.schedule_callbacks();
+        }
+    }
+
+    fn settle(&self, state: State<T>, failure: Option<String>) -> Result<(), ResultError> {
+        let (first, others, has_callbacks) = {
+            let mut inner = self.cell.borrow_mut();
+            match &inner.state {
+                State::Pending => {}
+                State::Cancelled(cancelled) => return Err(ResultError::Cancelled(cancelled.clone())),
+                State::Finished(_) | State::Taken => return Err(ResultError::InvalidState),
+            }
+            inner.state = state;
+            inner.failure = failure;
+            (inner.first.take(), std::mem::take(&mut inner.others), !inner.callbacks.is_empty())
+        };
+        // No borrow is alive while a waker runs.
+        for (_, waker) in first.into_iter().chain(others) {
+            waker.wake();
+        }
+        if has_callbacks {
+            self.schedule_callbacks();
+        }
+        Ok(())
+    }
+
+    /// Calls what was added, each in a task of its own: a panic in one is reported and the others are called.
+    fn schedule_callbacks(&self) {
+        // Without a loop nothing runs any more, as in asyncio after the close.
+        if aioxide_core::current::try_with(|_| ()).is_none() {
+            return;
+        }
+        let callbacks = std::mem::take(&mut self.cell.borrow_mut().callbacks);
+        for callback in callbacks {
+            let future = self.clone();
+            spawn_hidden(async move { callback(&future) }).detach();
+        }
+    }
+
+    /// Ready once done; `Err` when it was cancelled.
+    fn poll_done<R>(
+        &mut self,
+        cx: &mut Context<'_>,
+        get: impl FnOnce(&Self) -> R,
+    ) -> Poll<Result<R, Cancelled>> {
+        let mut inner = self.cell.borrow_mut();
+        match &inner.state {
+            State::Pending => {}
+            State::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.clone())),
+            State::Finished(_) | State::Taken => {
+                drop(inner);
+                self.key = 0;
+                return Poll::Ready(Ok(get(self)));
+            }
+        }
+        if self.key == 0 {
+            inner.next_key += 1;
+            self.key = inner.next_key;
+            let entry = (self.key, cx.waker().clone());
+            // One waits in most cases: no list for that.
+            if inner.first.is_none() && inner.others.is_empty() {
+                inner.first = Some(entry);
+            } else {
+                inner.others.push(entry);
+            }
+        } else {
+            let key = self.key;
+            let Inner { first, others, .. } = &mut *inner;
+            if let Some((_, held)) = first.iter_mut().chain(others).find(|(held, _)| *held == key) {
+                held.clone_from(cx.waker());
+            }
+        }
+        drop(inner);
+        wait_for(Waiting::Other("Future"));
+        Poll::Pending
+    }
+}
+
+impl<T: 'static, E: fmt::Debug + 'static> Future<Result<T, E>> {
+    /// Sets an error, which is reported if nobody ever looks at it.
+    ///
+    /// # Errors
+    /// As [`set_result`](Self::set_result).
+    pub fn set_exception(&self, error: E) -> Result<(), ResultError> {
+        let text = format!("{error:?}");
+        self.settle(State::Finished(Err(error)), Some(text))
+    }
+}
+
+impl<T: Clone + 'static> std::future::Future for Future<T> {
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match self.poll_done(cx, Self::result) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(Ok(value))) => Poll::Ready(value),
+            Poll::Ready(Ok(Err(error))) => panic!("the value that was awaited was taken: {error}"),
+            Poll::Ready(Err(cancelled)) => raise(cancelled.shared_message()),
+        }
+    }
+}
+
+impl<T: 'static> Drop for Future<T> {
+    fn drop(&mut self) {
+        if self.key == 0 {
+            return;
+        }
+        let cancel = is_unwinding();
+        let mut inner = self.cell.borrow_mut();
+        if !matches!(inner.state, State::Pending) {
+            return;
+        }
+        let removed = match inner.others.iter().position(|(key, _)| *key == self.key) {
+            Some(at) => Some(inner.others.remove(at)),
+            None => inner.first.take_if(|(key, _)| *key == self.key),
+        };
+        drop(inner);
+        drop(removed);
+        if cancel {
+            self.cancel();
+        }
+    }
+}
+
+impl<T: 'static> Drop for Inner<T> {
+    fn drop(&mut self) {
+        if let Some(detail) = self.failure.take() {
+            let detail = Some(format!("{detail} (made at {})", self.place));
+            report(&Report { kind: ReportKind::NeverRetrieved, task: None, detail });
+        }
+    }
+}
+
+impl<T: 'static> fmt::Debug for Future<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = self.cell.borrow();
+        let state = match inner.state {
+            State::Pending => "pending",
+            State::Finished(_) => "finished",
+            State::Taken => "taken",
+            State::Cancelled(_) => "cancelled",
+        };
+        formatter.debug_struct("Future").field("state", &state).field("place", &inner.place).finish()
+    }
+}
+
+/// The future of [`Future::take`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Take<T: 'static> {
+    future: Future<T>,
+}
+
+impl<T: 'static> std::future::Future for Take<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let taken = self.future.poll_done(cx, |future| {
+            let mut inner = future.cell.borrow_mut();
+            inner.failure = None;
+            std::mem::replace(&mut inner.state, State::Taken)
+        });
+        match taken {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(State::Finished(value))) => Poll::Ready(value),
+            Poll::Ready(Ok(_)) => panic!("the value that was awaited was taken before"),
+            Poll::Ready(Err(cancelled)) => raise(cancelled.shared_message()),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Locks, events and queues for the tasks of one thread, each first in, first out.

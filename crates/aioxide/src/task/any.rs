@@ -1,0 +1,335 @@
+//! A task whatever its result: what can be asked of it, and done to it.
+
+use std::fmt;
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use aioxide_core::current::try_with;
+use aioxide_core::task::TaskRef;
+
+use super::meta::{Callback, Meta, ROOT, Waiting, default_name};
+use crate::error::message_of;
+
+/// A task, whatever the type of its result. Cloning it is one count; equal means the same task.
+///
+/// [`Task`](crate::Task) dereferences to it, [`all_tasks`](crate::all_tasks) lists them.
+#[derive(Clone)]
+pub struct AnyTask {
+    task: TaskRef,
+}
+
+/// Where a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// In the ready queue: the loop will poll it in its turn.
+    Ready,
+    /// Being polled, further up this stack.
+    Running,
+    /// Until something wakes it.
+    Waiting,
+    /// Ended with a value.
+    Finished,
+    /// Ended by a cancellation.
+    Cancelled,
+    /// Ended by a panic.
+    Panicked,
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(match self {
+            Self::Ready => "ready",
+            Self::Running => "running",
+            Self::Waiting => "waiting",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
+        })
+    }
+}
+
+/// What a task waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitingOn {
+    /// Another task's end.
+    Task(AnyTask),
+    /// Another task's end, behind a shield.
+    Shielded(AnyTask),
+    /// An operation of this crate, by name (`sleep`, `Mutex::lock`, `gather`, …).
+    Operation(&'static str),
+    /// Something that does not say.
+    Unknown,
+}
+
+impl fmt::Display for WaitingOn {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(task) => write!(formatter, "task '{}'", task.name()),
+            Self::Shielded(task) => write!(formatter, "shielded task '{}'", task.name()),
+            Self::Operation(name) => formatter.write_str(name),
+            Self::Unknown => formatter.write_str("unknown"),
+        }
+    }
+}
+
+/// Takes a callback back; see [`AnyTask::add_done_callback`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackKey(u64);
+
+impl AnyTask {
+    pub(crate) fn from_ref(task: TaskRef) -> Self {
+        Self { task }
+    }
+
+    pub(crate) fn task_ref(&self) -> &TaskRef {
+        &self.task
+    }
+
+    pub(crate) fn meta(&self) -> &Meta {
+        self.task.meta().expect("only tasks of this face are listed")
+    }
+
+    /// A number that no other task of the process has.
+    pub fn id(&self) -> u64 {
+        self.task.id()
+    }
+
+    /// Its name; `Task-` and its number unless it was given one.
+    pub fn name(&self) -> String {
+        self.meta().name().map_or_else(|| default_name(self.id()), |name| name.to_string())
+    }
+
+    /// Gives it another name.
+    pub fn set_name(&self, name: impl Into<Rc<str>>) {
+        self.meta().set_name(name.into());
+    }
+
+    /// Where it was spawned.
+    pub fn place(&self) -> &'static Location<'static> {
+        self.meta().place()
+    }
+
+    /// How long ago it was spawned, by its loop's clock; zero when that loop does not run on this thread.
+    pub fn age(&self) -> Duration {
+        let now_ns = try_with(|event_loop| event_loop.now_ns()).unwrap_or(0);
+        Duration::from_nanos(now_ns.saturating_sub(self.meta().spawned_ns()))
+    }
+
+    /// Where it stands.
+    pub fn state(&self) -> TaskState {
+        if self.task.is_complete() {
+            match self.meta() {
+                meta if meta.is_cancelled() => TaskState::Cancelled,
+                meta if meta.is_panicked() => TaskState::Panicked,
+                _ => TaskState::Finished,
+            }
+        } else if self.task.is_running() {
+            TaskState::Running
+        } else if self.task.is_scheduled() {
+            TaskState::Ready
+        } else {
+            TaskState::Waiting
+        }
+    }
+
+    /// Whether it has ended, in whatever way.
+    pub fn done(&self) -> bool {
+        self.task.is_complete()
+    }
+
+    /// Whether it ended by a cancellation.
+    pub fn cancelled(&self) -> bool {
+        self.done() && self.meta().is_cancelled()
+    }
+
+    /// What it waits for, if it is waiting.
+    pub fn waiting_on(&self) -> Option<WaitingOn> {
+        if self.state() != TaskState::Waiting {
+            return None;
+        }
+        Some(self.meta().look_waiting(|waiting| match waiting {
+            Waiting::Nothing => WaitingOn::Unknown,
+            Waiting::Task(task) => WaitingOn::Task(Self::from_ref(task.clone())),
+            Waiting::Shielded(task) => WaitingOn::Shielded(Self::from_ref(task.clone())),
+            Waiting::Group(name, _) | Waiting::Other(name) => WaitingOn::Operation(name),
+        }))
+    }
+
+    /// Asks the task to end; `false` if it has ended already.
+    ///
+    /// It takes effect when the loop runs the task next: at the innermost [`catch_cancel`](crate::catch_cancel) scope
+    /// it is inside, else by dropping its whole future. If it waits for another task (and not behind a
+    /// [`shield`](crate::shield)) that one is asked instead, and the cancellation comes back through the await.
+    ///
+    /// # Examples
+    /// ```
+    /// use aioxide::{spawn, time::sleep};
+    /// use std::time::Duration;
+    /// aioxide::run(async {
+    ///     let task = spawn(sleep(Duration::from_secs(3600)));
+    ///     assert!(task.cancel());
+    ///     assert!(!task.cancelled(), "not before the loop has run it");
+    ///     aioxide::yield_now().await;
+    ///     assert!(task.cancelled());
+    ///     assert!(!task.cancel());
+    /// }).unwrap();
+    /// ```
+    /// asyncio: `Task.cancel`.
+    pub fn cancel(&self) -> bool {
+        self.cancel_within(ROOT, None)
+    }
+
+    /// Like [`cancel`](Self::cancel), with a message for whoever catches it.
+    pub fn cancel_with(&self, message: impl Into<Rc<str>>) -> bool {
+        self.cancel_within(ROOT, Some(message.into()))
+    }
+
+    pub(crate) fn cancel_shared(&self, message: Option<Rc<str>>) -> bool {
+        self.cancel_within(ROOT, message)
+    }
+
+    /// Cancels what goes on inside the scope `within` of this task.
+    pub(crate) fn cancel_within(&self, within: u32, message: Option<Rc<str>>) -> bool {
+        if self.done() {
+            return false;
+        }
+        let mut target = self.clone();
+        let mut within = within;
+        // A circle of tasks that await each other is walked once round.
+        let mut steps_left = try_with(|event_loop| event_loop.tasks().len()).unwrap_or(0);
+        loop {
+            let meta = target.meta();
+            meta.count_cancel();
+            match meta.delegate(within) {
+                Some(Waiting::Task(next)) if !next.is_complete() && steps_left > 0 => {
+                    steps_left -= 1;
+                    within = ROOT;
+                    target = Self::from_ref(next);
+                }
+                Some(Waiting::Group(_, group)) if group.cancel(message.clone()) => return true,
+                _ => {
+                    meta.request_cancel(&target.task, within, message);
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// How many requests to cancel are open: calls of `cancel` less calls of [`uncancel`](Self::uncancel).
+    pub fn cancelling(&self) -> u32 {
+        self.meta().cancelling()
+    }
+
+    /// Declares one request to cancel as dealt with, and returns how many are left.
+    ///
+    /// At 0 a request that has not been delivered yet is forgotten.
+    pub fn uncancel(&self) -> u32 {
+        self.meta().uncancel()
+    }
+
+    /// Calls `callback` with the task, from the loop, once the task has ended.
+    ///
+    /// Callbacks run in the order in which they were added; on a task that has ended already, in the next iteration.
+    /// One that panics is reported; the others run.
+    ///
+    /// # Panics
+    /// On an ended task, when the thread runs no loop.
+    pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackKey {
+        let callback: Callback = Box::new(callback);
+        if self.done() {
+            run_callbacks(self.clone(), vec![(0, callback)]);
+            return CallbackKey(0);
+        }
+        CallbackKey(self.meta().add_callback(callback))
+    }
+
+    /// Takes a callback back; `false` if it has been called, or is about to be.
+    pub fn remove_done_callback(&self, key: CallbackKey) -> bool {
+        self.meta().remove_callback(key.0)
+    }
+
+    /// Waits for its end without touching its result; any number may wait.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or cancelling the task that awaits it, does nothing to this task.
+    pub fn finished(&self) -> Finished {
+        Finished { task: self.clone(), key: None }
+    }
+}
+
+impl PartialEq for AnyTask {
+    fn eq(&self, other: &Self) -> bool {
+        self.task == other.task
+    }
+}
+
+impl Eq for AnyTask {}
+
+impl Hash for AnyTask {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.id().hash(hasher);
+    }
+}
+
+/// asyncio's `repr` of a task in Rust's dress.
+impl fmt::Debug for AnyTask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut task = formatter.debug_struct("Task");
+        task.field("name", &self.name()).field("state", &self.state());
+        if let Some(waiting_on) = self.waiting_on() {
+            task.field("waiting_on", &format_args!("{waiting_on}"));
+        }
+        task.field("place", &format_args!("{}", self.place())).finish()
+    }
+}
+
+/// The future of [`AnyTask::finished`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Finished {
+    task: AnyTask,
+    key: Option<u64>,
+}
+
+impl Future for Finished {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.task.done() {
+            self.key = None;
+            return Poll::Ready(());
+        }
+        self.key = Some(self.task.meta().add_waiter(self.key, cx.waker()));
+        super::wait_for(Waiting::Shielded(self.task.task.clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        if let Some(key) = self.key.take() {
+            self.task.meta().remove_waiter(key);
+        }
+    }
+}
+
+/// Calls the callbacks of an ended task from the loop, each in turn.
+pub(crate) fn run_callbacks(task: AnyTask, callbacks: Vec<(u64, Callback)>) {
+    // On a closed loop nothing runs any more, as in asyncio.
+    if try_with(|_| ()).is_none() {
+        return;
+    }
+    super::spawn_hidden(async move {
+        for (_, callback) in callbacks {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&task))) {
+                task.meta().report_callback(task.id(), message_of(&*payload).map(str::to_owned));
+            }
+        }
+    });
+}
