@@ -24,7 +24,6 @@ class EventLoop(_aioxide.LoopCore, asyncio.SelectorEventLoop):  # type: ignore[m
     def __init__(self, selector: Any = None) -> None:
         if selector is not None:
             raise TypeError("aioxide.EventLoop has its own selector: none can be given")
-        self._bind()
         # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.
         self._timer_cancelled_count = 0
         self._default_executor = None
@@ -46,6 +45,7 @@ class EventLoop(_aioxide.LoopCore, asyncio.SelectorEventLoop):  # type: ignore[m
         self._unix_server_sockets: dict[Any, Any] = {}
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
+        self._bind()
 
     def set_debug(self, enabled: bool) -> None:
         self._debug = enabled

@@ -131,6 +131,20 @@ impl<R: Runnable> EventLoop<R> {
         Remote::new(Arc::clone(&self.inbox))
     }
 
+    /// Ends the loop's wait if it is in one.
+    ///
+    /// For a face whose own lock lets other threads touch the queue (Python's): they push first, then call this.
+    #[inline]
+    pub fn interrupt(&self) {
+        self.inbox.interrupt();
+    }
+
+    /// Lets the next iteration ask the kernel and look at the timers, however few entries have run since the last time.
+    #[inline]
+    pub fn poll_soon(&self) {
+        self.run_since_poll.set(u32::MAX);
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.clock

@@ -139,6 +139,16 @@ impl<P> Inbox<P> {
         Ok(())
     }
 
+    /// Ends the loop's wait if it is in one: for who has queued an entry some other way, under a lock that the loop gives
+    /// up only after [`fall_asleep`](Self::fall_asleep).
+    pub fn interrupt(&self) {
+        if self.flags.load(Ordering::Acquire) & ASLEEP != 0
+            && self.flags.fetch_or(PENDING, Ordering::AcqRel) == ASLEEP
+        {
+            self.wakeup.wake();
+        }
+    }
+
     /// Whether something waits to be taken: one load.
     #[inline]
     pub fn is_pending(&self) -> bool {

@@ -4,26 +4,26 @@ use std::ops::ControlFlow;
 
 use aioxide_core::{Notified, Runnable, Token};
 use pyo3::prelude::*;
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::event_loop::LoopState;
-use crate::ffi;
+use crate::ffi::{self, Owned};
 use crate::handle::Handle;
 
 /// An entry of the ready queue: one word of kind, one of pointer.
 pub(crate) enum Entry {
-    /// A callback: `call_soon`, a timer that is due, a posted one.
-    Handle(Py<Handle>),
+    /// A callback: `call_soon`, a timer that is due.
+    Handle(Handle),
+    /// A handle of asyncio's own, from code that is inherited: anything with `_cancelled` and `_run()`.
+    Foreign(Owned),
     /// A descriptor is ready; the token names its place in the loop's I/O table.
     Io(Token),
     /// A Rust future was woken.
     Task(Notified),
 }
 
-/// What another thread may post.
-pub(crate) enum Posted {
-    Handle(Py<Handle>),
-    Task(Notified),
-}
+/// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.
+pub(crate) struct Posted(Notified);
 
 /// What running an entry needs, and where what it raised goes.
 pub(crate) struct RunContext<'a> {
@@ -31,6 +31,26 @@ pub(crate) struct RunContext<'a> {
     pub(crate) state: &'a LoopState,
     /// What ended the run: `KeyboardInterrupt` or `SystemExit` of a callback.
     pub(crate) raised: Option<PyErr>,
+}
+
+impl Entry {
+    /// The Python object that an entry holds: for `loop._ready`.
+    pub(crate) fn object<'a, 'py>(&'a self, py: Python<'py>) -> Option<Borrowed<'a, 'py, PyAny>> {
+        match self {
+            Self::Handle(handle) => Some(handle.bind(py)),
+            Self::Foreign(handle) => Some(handle.bind(py)),
+            Self::Io(_) | Self::Task(_) => None,
+        }
+    }
+
+    /// Shows the collector what the entry holds.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Handle(handle) => handle.traverse(visit),
+            Self::Foreign(handle) => handle.traverse(visit),
+            Self::Io(_) | Self::Task(_) => Ok(()),
+        }
+    }
 }
 
 impl From<Notified> for Entry {
@@ -41,16 +61,13 @@ impl From<Notified> for Entry {
 
 impl From<Notified> for Posted {
     fn from(task: Notified) -> Self {
-        Self::Task(task)
+        Self(task)
     }
 }
 
 impl From<Posted> for Entry {
     fn from(posted: Posted) -> Self {
-        match posted {
-            Posted::Handle(handle) => Self::Handle(handle),
-            Posted::Task(task) => Self::Task(task),
-        }
+        Self::Task(posted.0)
     }
 }
 
@@ -62,10 +79,12 @@ impl Runnable for Entry {
         Self::Io(token)
     }
 
+    #[inline]
     fn run(self, context: &mut RunContext<'_>) -> ControlFlow<()> {
         let py = context.py;
         let result = match self {
-            Self::Handle(handle) => handle.get().run(py, &handle, context.state),
+            Self::Handle(handle) => handle.run(py, context.state),
+            Self::Foreign(handle) => run_foreign(handle.bind(py)),
             Self::Io(token) => context.state.run_io(py, token),
             Self::Task(task) => {
                 task.run();
@@ -84,4 +103,11 @@ impl Runnable for Entry {
     fn block<T>(context: &mut RunContext<'_>, wait: impl FnOnce() -> T) -> T {
         ffi::detached(context.py, wait)
     }
+}
+
+fn run_foreign(handle: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
+    if !handle.getattr("_cancelled")?.is_truthy()? {
+        handle.call_method0("_run")?;
+    }
+    Ok(())
 }

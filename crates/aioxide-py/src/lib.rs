@@ -1,17 +1,25 @@
 //! `aioxide._aioxide`: the loop, its objects and its transports for Python.
 
+mod debug;
 mod entry;
 mod error;
 mod event_loop;
 mod ffi;
 mod handle;
+mod report;
 
 use pyo3::prelude::*;
 
 #[pymodule(gil_used = true)]
 mod _aioxide {
+    use super::{Bound, PyModule, PyResult};
+
     #[pymodule_export]
     use crate::event_loop::LoopCore;
-    #[pymodule_export]
-    use crate::handle::{Handle, TimerHandle};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::handle::add_classes(module)?;
+        crate::event_loop::add_methods(module.py())
+    }
 }

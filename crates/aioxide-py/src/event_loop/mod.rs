@@ -4,9 +4,12 @@ mod io;
 mod run;
 mod schedule;
 mod state;
+mod views;
 
+use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi::Confined;
 
@@ -25,4 +28,19 @@ impl LoopCore {
     fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
         Ok(Self { state: Confined::new(LoopState::new()?) })
     }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.state.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.state.clear();
+    }
+}
+
+/// Puts the methods that are not PyO3's into the class.
+pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
+    let class = LoopCore::type_object(py);
+    schedule::add_methods(&class)?;
+    io::add_methods(&class)
 }

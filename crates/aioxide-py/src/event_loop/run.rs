@@ -63,6 +63,15 @@ impl LoopCore {
         self.state.core.is_stopping()
     }
 
+    #[setter(_stopping)]
+    fn set_stopping(&self, stopping: bool) {
+        if stopping {
+            self.state.core.stop();
+        } else {
+            self.state.core.clear_stop();
+        }
+    }
+
     #[getter(_closed)]
     fn closed(&self) -> bool {
         self.state.core.is_closed()

@@ -1,118 +1,173 @@
-//! `call_soon`, `call_later`, `call_at`, `call_soon_threadsafe`, `time`.
+//! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`, `time`.
 
-use std::rc::Rc;
-
+use pyo3::ffi as raw;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::PyType;
 
 use super::LoopCore;
-use crate::entry::{Entry, Posted};
-use crate::error;
-use crate::ffi;
-use crate::handle::{Handle, TimerHandle};
+use crate::entry::Entry;
+use crate::ffi::{Arguments, Owned, add_method, method};
+use crate::handle::{Callback, Handle};
+use crate::{debug, error};
 
-impl LoopCore {
-    pub(crate) fn make_handle(
-        &self,
-        py: Python<'_>,
-        callback: Py<PyAny>,
-        arguments: &Bound<'_, PyTuple>,
-        context: Option<Py<PyAny>>,
-        when: f64,
-    ) -> PyResult<Handle> {
-        if self.state.core.is_closed() {
-            return Err(error::loop_closed());
-        }
-        let context = match context {
-            Some(context) if !context.is_none(py) => context,
-            _ => ffi::copy_context(py)?,
-        };
-        let state = Rc::downgrade(&self.state);
-        Ok(Handle::new(state, callback, arguments.clone().unbind(), context, when))
+/// A delay so short that the next iteration has to look at the clock, not one of the next sixty.
+const AT_ONCE_SECONDS: f64 = 1e-4;
+
+/// The Rust half of the loop that a method was called on.
+pub(super) fn core_of<'a, 'py>(event_loop: Borrowed<'a, 'py, PyAny>) -> Borrowed<'a, 'py, LoopCore> {
+    // SAFETY: `add_method` made these functions methods of `LoopCore`: CPython has checked the receiver.
+    unsafe { event_loop.cast_unchecked() }
+}
+
+/// A handle in debug mode: checked first, and with the stack of whoever scheduled it.
+#[cold]
+fn debug_handle(
+    event_loop: Borrowed<'_, '_, PyAny>,
+    call: &Callback<'_>,
+    method: &str,
+    when: Option<f64>,
+) -> PyResult<Handle> {
+    debug::check_call(event_loop, call.callback, method, method == "call_soon_threadsafe")?;
+    let handle = match when {
+        Some(when) => Handle::new_timer(event_loop, call, when)?,
+        None => Handle::new(event_loop, call)?,
+    };
+    debug::remember_source(event_loop.py(), &handle)?;
+    Ok(handle)
+}
+
+#[inline]
+fn queue(
+    event_loop: Borrowed<'_, '_, PyAny>,
+    arguments: Arguments<'_>,
+    method: &'static str,
+) -> PyResult<Owned> {
+    let py = event_loop.py();
+    let state = &core_of(event_loop).get().state;
+    let split = arguments.split(py, method, ["callback"])?;
+    if state.core.is_closed() {
+        return Err(error::loop_closed());
     }
+    let call = Callback { callback: split.leading[0], arguments: split.rest, context: split.context };
+    let handle = if state.debug.get() {
+        debug_handle(event_loop, &call, method, None)?
+    } else {
+        Handle::new(event_loop, &call)?
+    };
+    state.core.call_soon(Entry::Handle(handle.clone_ref(py)));
+    Ok(handle.into_owned())
+}
+
+fn call_soon(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
+    queue(event_loop, arguments, "call_soon")
+}
+
+/// The interpreter's lock is held, so the queue may be touched from any thread; the loop's wait has to be ended.
+fn call_soon_threadsafe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
+    let handle = queue(event_loop, arguments, "call_soon_threadsafe")?;
+    core_of(event_loop).get().state.core.interrupt();
+    Ok(handle)
+}
+
+fn call_later(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
+    let split = arguments.split(event_loop.py(), "call_later", ["delay", "callback"])?;
+    let delay = number(event_loop.py(), split.leading[0], error::delay_is_none)?;
+    let when = core_of(event_loop).get().time() + delay;
+    let call = Callback { callback: split.leading[1], arguments: split.rest, context: split.context };
+    schedule(event_loop, &call, when, delay)
+}
+
+fn call_at(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
+    let split = arguments.split(event_loop.py(), "call_at", ["when", "callback"])?;
+    let when = number(event_loop.py(), split.leading[0], error::when_is_none)?;
+    let delay = when - core_of(event_loop).get().time();
+    let call = Callback { callback: split.leading[1], arguments: split.rest, context: split.context };
+    schedule(event_loop, &call, when, delay)
+}
+
+fn number(py: Python<'_>, value: *mut raw::PyObject, is_none: fn() -> PyErr) -> PyResult<f64> {
+    // SAFETY: an argument of the call that is under way.
+    let value = unsafe { Borrowed::<PyAny>::from_ptr(py, value) };
+    if value.is_none() { Err(is_none()) } else { value.extract() }
+}
+
+fn schedule(
+    event_loop: Borrowed<'_, '_, PyAny>,
+    call: &Callback<'_>,
+    when: f64,
+    delay: f64,
+) -> PyResult<Owned> {
+    let state = &core_of(event_loop).get().state;
+    if state.core.is_closed() {
+        return Err(error::loop_closed());
+    }
+    let handle = if state.debug.get() {
+        // asyncio's `call_later` is a `call_at`, and says so.
+        debug_handle(event_loop, call, "call_at", Some(when))?
+    } else {
+        Handle::new_timer(event_loop, call, when)?
+    };
+    let key = state.core.call_at(deadline_ns(when), Entry::Handle(handle.clone_ref(event_loop.py())));
+    handle.set_timer(key);
+    if delay < AT_ONCE_SECONDS {
+        state.core.poll_soon();
+    }
+    Ok(handle.into_owned())
+}
+
+/// The first nanosecond at which `time()` is `when` or later.
+fn deadline_ns(when: f64) -> u64 {
+    // `as` saturates: before the clock's start means now, beyond its end means never.
+    let deadline_ns = (when * 1e9).ceil() as u64;
+    if (deadline_ns as f64) / 1e9 < when { deadline_ns.saturating_add(1) } else { deadline_ns }
+}
+
+/// Puts the methods above into the class.
+pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+    add_method(
+        class,
+        c"call_soon",
+        method!(call_soon),
+        c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
+          Calls `callback(*args)` in the next iteration, after what is queued already.",
+    )?;
+    add_method(
+        class,
+        c"call_soon_threadsafe",
+        method!(call_soon_threadsafe),
+        c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
+          `call_soon` from any thread: it ends the loop's wait.",
+    )?;
+    add_method(
+        class,
+        c"call_later",
+        method!(call_later),
+        c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
+          Calls `callback(*args)` once, at least `delay` seconds from now.",
+    )?;
+    add_method(
+        class,
+        c"call_at",
+        method!(call_at),
+        c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
+          Calls `callback(*args)` once, at the loop's time `when` (seconds) or later.",
+    )
 }
 
 #[pymethods]
 impl LoopCore {
     /// The loop's clock: seconds of `time.monotonic()`.
-    fn time(&self) -> f64 {
+    pub(crate) fn time(&self) -> f64 {
         self.state.core.clock().now_ns() as f64 / 1e9
     }
 
-    /// Calls `callback(*args)` in the next iteration, after what is queued already.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon(
-        &self,
-        py: Python<'_>,
-        callback: Py<PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        let handle = Py::new(py, self.make_handle(py, callback, args, context, 0.0)?)?;
-        self.state.core.call_soon(Entry::Handle(handle.clone_ref(py)));
-        Ok(handle)
+    /// Queues a handle that was made elsewhere, such as asyncio's own for a signal.
+    fn _add_callback(&self, handle: &Bound<'_, PyAny>) {
+        self.state.core.call_soon(Entry::Foreign(handle.clone().unbind().into()));
     }
 
-    /// `call_soon` from any thread: it ends the loop's wait.
-    #[pyo3(signature = (callback, *args, context=None))]
-    fn call_soon_threadsafe(
-        &self,
-        py: Python<'_>,
-        callback: Py<PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<Handle>> {
-        let handle = Py::new(py, self.make_handle(py, callback, args, context, 0.0)?)?;
-        let posted = self.state.core.remote().post(Posted::Handle(handle.clone_ref(py)));
-        posted.map_err(|_| error::loop_closed())?;
-        Ok(handle)
-    }
-
-    /// Calls `callback(*args)` once, at least `delay` seconds from now.
-    #[pyo3(signature = (delay, callback, *args, context=None))]
-    fn call_later(
-        &self,
-        py: Python<'_>,
-        delay: Option<f64>,
-        callback: Py<PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        let delay = delay.ok_or_else(error::delay_is_none)?;
-        self.schedule(py, self.time() + delay, callback, args, context)
-    }
-
-    /// Calls `callback(*args)` once, at the loop's time `when` (seconds) or later.
-    #[pyo3(signature = (when, callback, *args, context=None))]
-    fn call_at(
-        &self,
-        py: Python<'_>,
-        when: Option<f64>,
-        callback: Py<PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        let when = when.ok_or_else(error::delay_is_none)?;
-        self.schedule(py, when, callback, args, context)
-    }
-}
-
-impl LoopCore {
-    fn schedule(
-        &self,
-        py: Python<'_>,
-        when: f64,
-        callback: Py<PyAny>,
-        args: &Bound<'_, PyTuple>,
-        context: Option<Py<PyAny>>,
-    ) -> PyResult<Py<TimerHandle>> {
-        let handle = self.make_handle(py, callback, args, context, when)?;
-        let timer = Py::new(py, PyClassInitializer::from(handle).add_subclass(TimerHandle))?;
-        let base = timer.bind(py).as_super().clone().unbind();
-        // `as` saturates: before the clock's start means now, beyond its end means never.
-        let deadline_ns = (when * 1e9).ceil() as u64;
-        let key = self.state.core.call_at(deadline_ns, Entry::Handle(base.clone_ref(py)));
-        base.get().set_timer(key);
-        Ok(timer)
+    /// Ends the loop's wait, from any thread.
+    fn _write_to_self(&self) {
+        self.state.core.interrupt();
     }
 }

@@ -1,18 +1,20 @@
 //! What a Python loop consists of on the Rust side.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use aioxide_core::{EventLoop, Token};
 use pyo3::prelude::*;
-use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::{PyTraverseError, PyVisit};
 
 use crate::entry::Entry;
 use crate::handle::Handle;
 
 /// Who is told that a descriptor is ready.
 pub(crate) enum Watcher {
-    Callback(Py<Handle>),
+    Callback(Handle),
 }
 
 /// A place in the table of watchers; the generation tells a token of a former user.
@@ -27,6 +29,8 @@ pub(crate) struct LoopState {
     pub(crate) debug: Cell<bool>,
     pub(crate) running: Cell<bool>,
     python: RefCell<Option<Py<PyWeakrefReference>>>,
+    /// The dictionary inside `loop._transports`: asyncio's own transports, by descriptor.
+    transports: RefCell<Option<Py<PyDict>>>,
     watchers: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
 }
@@ -38,6 +42,7 @@ impl LoopState {
             debug: Cell::new(false),
             running: Cell::new(false),
             python: RefCell::new(None),
+            transports: RefCell::new(None),
             watchers: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
         }))
@@ -46,13 +51,24 @@ impl LoopState {
     /// Remembers the Python object that this state belongs to, weakly: the loop owns the state.
     pub(crate) fn set_python_loop(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         *self.python.borrow_mut() = Some(PyWeakrefReference::new(event_loop)?.unbind());
+        let transports = event_loop.getattr("_transports")?.getattr("data")?;
+        *self.transports.borrow_mut() = Some(transports.cast_into()?.unbind());
         Ok(())
     }
 
-    /// The Python loop.
+    /// The Python loop, for what holds the state alone (transports, tasks).
+    #[allow(dead_code, reason = "its users are about to come")]
     pub(crate) fn python_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let weak = self.python.borrow().as_ref().map(|weak| weak.clone_ref(py));
         weak.and_then(|weak| weak.bind(py).upgrade()).ok_or_else(crate::error::loop_closed)
+    }
+
+    /// Whether a transport of asyncio's has, or had, the descriptor.
+    pub(crate) fn has_transport(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
+        match &*self.transports.borrow() {
+            Some(transports) if !transports.bind(py).is_empty() => transports.bind(py).contains(fd),
+            _ => Ok(false),
+        }
     }
 
     /// Puts a watcher into the table; the token names it.
@@ -96,7 +112,36 @@ impl LoopState {
                 _ => return Ok(()),
             }
         };
-        handle.get().run(py, &handle, self)
+        handle.run(py, self)
+    }
+
+    /// Shows the collector every Python object that the queue, the timers and the watchers hold.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if let Some(transports) = &*self.transports.borrow() {
+            visit.call(transports)?;
+        }
+        let mut result = Ok(());
+        let mut look = |entry: &Entry| {
+            if result.is_ok() {
+                result = entry.traverse(visit);
+            }
+        };
+        self.core.for_each_ready(&mut look);
+        self.core.for_each_timer(|_, entry| look(entry));
+        for place in &*self.watchers.borrow() {
+            if let Some(Watcher::Callback(handle)) = &place.watcher {
+                handle.traverse(visit)?;
+            }
+        }
+        result
+    }
+
+    /// Drops all of that: the collector has found that nobody else can reach it.
+    pub(crate) fn clear(&self) {
+        self.core.close();
+        self.clear_watchers();
+        let transports = self.transports.take();
+        drop(transports);
     }
 
     /// Drops every watcher.

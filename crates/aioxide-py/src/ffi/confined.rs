@@ -13,7 +13,7 @@ unsafe impl<T> Send for Confined<T> {}
 unsafe impl<T> Sync for Confined<T> {}
 
 impl<T> Confined<T> {
-    pub(crate) fn new(value: T) -> Self {
+    pub(crate) const fn new(value: T) -> Self {
         Self(value)
     }
 }

@@ -1,11 +1,11 @@
-//! The only use of `pyo3::ffi`: raw calls that take typed references and give `PyResult`s.
+//! The only use of `pyo3::ffi` but for `handle`: raw calls that take typed references and give `PyResult`s.
 
-mod call;
 mod confined;
-mod context;
+mod owned;
 mod threads;
+pub(crate) mod vectorcall;
 
-pub(crate) use call::call_with_tuple;
 pub(crate) use confined::Confined;
-pub(crate) use context::{copy_context, enter_context, exit_context};
+pub(crate) use owned::Owned;
 pub(crate) use threads::detached;
+pub(crate) use vectorcall::{Arguments, add_method, method, tuple};

@@ -1,0 +1,55 @@
+//! Debug mode: checks before a callback is scheduled, where it was scheduled, how long it ran.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::event_loop::LoopState;
+use crate::handle::Handle;
+
+/// Checks the calling thread and the callback, as asyncio does in debug mode. `any_thread` for `call_soon_threadsafe`.
+pub(crate) fn check_call(
+    event_loop: Borrowed<'_, '_, PyAny>,
+    callback: *mut ffi::PyObject,
+    method: &str,
+    any_thread: bool,
+) -> PyResult<()> {
+    if !any_thread {
+        event_loop.call_method0("_check_thread")?;
+    }
+    // SAFETY: an argument of the call that is under way.
+    let callback = unsafe { Borrowed::<PyAny>::from_ptr(event_loop.py(), callback) };
+    event_loop.call_method1("_check_callback", (callback, method))?;
+    Ok(())
+}
+
+/// Remembers the stack of the caller in `handle`.
+pub(crate) fn remember_source(py: Python<'_>, handle: &Handle) -> PyResult<()> {
+    // Called from a C function, `extract_stack` begins with that function's caller.
+    let stack = py.import("asyncio.format_helpers")?.call_method0("extract_stack")?;
+    handle.set_source_traceback(stack.unbind());
+    Ok(())
+}
+
+/// Runs a callback and reports it when it took `slow_callback_duration` or longer.
+pub(crate) fn run_timed(py: Python<'_>, state: &LoopState, handle: &Handle) -> PyResult<()> {
+    let Some(event_loop) = handle.python_loop(py) else { return Ok(()) };
+    event_loop.setattr("_current_handle", handle.bind(py))?;
+    let started_ns = state.core.clock().now_ns();
+    let result = handle.call(py);
+    let seconds = (state.core.clock().now_ns() - started_ns) as f64 / 1e9;
+    event_loop.setattr("_current_handle", py.None())?;
+    result?;
+    if seconds >= event_loop.getattr("slow_callback_duration")?.extract()? {
+        report_slow(&event_loop, handle.bind(py), seconds)?;
+    }
+    Ok(())
+}
+
+/// Logs that a callback held the loop up, naming the task when it was a step of one.
+fn report_slow(event_loop: &Bound<'_, PyAny>, handle: Borrowed<'_, '_, PyAny>, seconds: f64) -> PyResult<()> {
+    let py = event_loop.py();
+    let what = py.import("asyncio.base_events")?.call_method1("_format_handle", (handle,))?;
+    let logger = py.import("asyncio.log")?.getattr("logger")?;
+    logger.call_method1("warning", ("Executing %s took %.3f seconds", what, seconds))?;
+    Ok(())
+}

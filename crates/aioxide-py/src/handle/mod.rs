@@ -1,0 +1,356 @@
+//! `Handle` and `TimerHandle`: a scheduled callback with its arguments and context.
+//!
+//! Raw objects, because one is made for every `call_soon`: up to four arguments live inside (with the spare place in front that
+//! the vectorcall protocol asks for), and dead ones are kept for reuse. Against a `#[pyclass]` with a freelist that is
+//! 1600 instead of 2300 instructions for a callback, most of which are CPython's.
+//!
+//! Rules that the `unsafe` blocks here and in `class` rely on:
+//!
+//! * **Layout.** Every object of the two classes was made by [`allocate`] and is a [`Layout`].
+//! * **Owned fields.** Each pointer in a `Layout` is NULL or an owned reference; the first `count` places behind `arguments[0]`
+//!   are not NULL, or, for [`TUPLE`], the first of them is a tuple.
+//! * **While it runs.** `running` > 0 keeps callback and arguments alive whoever cancels; they are dropped when it ends.
+//! * **The loop.** `event_loop` is an instance of `LoopCore` unless the collector has cleared it to NULL.
+
+mod class;
+
+use std::cell::Cell;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use aioxide_core::timers::TimerKey;
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+use pyo3::{PyTraverseError, PyVisit};
+
+use crate::event_loop::{LoopCore, LoopState};
+use crate::ffi::{Confined, Owned, tuple};
+use crate::{debug, report};
+
+pub(crate) use class::add_classes;
+
+/// How many arguments live in the object itself.
+const INLINE: usize = 4;
+/// `count` of an object whose arguments are in a tuple.
+const TUPLE: u8 = u8::MAX;
+/// How many dead objects are kept; a batch of a thousand callbacks finds them all.
+const KEPT: usize = 1024;
+
+/// The object behind both classes.
+#[repr(C)]
+struct Layout {
+    object: ffi::PyObject,
+    /// The list of weak references; in a dead object that is kept, the next one.
+    weakrefs: Cell<*mut ffi::PyObject>,
+    event_loop: Cell<*mut ffi::PyObject>,
+    context: Cell<*mut ffi::PyObject>,
+    callback: Cell<*mut ffi::PyObject>,
+    arguments: [Cell<*mut ffi::PyObject>; INLINE + 1],
+    source_traceback: Cell<*mut ffi::PyObject>,
+    /// What `repr` said before the cancel, in debug mode.
+    repr: Cell<*mut ffi::PyObject>,
+    when: Cell<f64>,
+    timer: Cell<Option<TimerKey>>,
+    running: Cell<u32>,
+    count: Cell<u8>,
+    cancelled: Cell<bool>,
+}
+
+/// The two classes; NULL until the module is made.
+static HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
+static TIMER_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
+
+/// Dead objects, chained through `weakrefs`.
+struct Free {
+    head: Cell<*mut Layout>,
+    count: Cell<usize>,
+}
+
+static FREE: Confined<Free> = Confined::new(Free { head: Cell::new(null_mut()), count: Cell::new(0) });
+
+/// A reference to a `Handle` or `TimerHandle`.
+#[derive(Debug)]
+pub(crate) struct Handle(Owned);
+
+/// What a handle is made from.
+pub(crate) struct Callback<'a> {
+    pub(crate) callback: *mut ffi::PyObject,
+    pub(crate) arguments: &'a [*mut ffi::PyObject],
+    /// NULL for a copy of the current one.
+    pub(crate) context: *mut ffi::PyObject,
+}
+
+/// A new object of `class` with every field empty but those of the object itself; not yet tracked by the collector.
+fn allocate(py: Python<'_>, class: &AtomicPtr<ffi::PyTypeObject>) -> PyResult<NonNull<Layout>> {
+    let class = class.load(Ordering::Relaxed);
+    let kept = FREE.head.get();
+    let raw = if kept.is_null() {
+        // SAFETY: a finished heap type with the collector's flag and our size.
+        unsafe { ffi::PyObject_GC_New::<Layout>(class) }
+    } else {
+        // SAFETY: a kept object is memory of a `Layout` that nobody refers to; its chain is in `weakrefs`.
+        unsafe {
+            FREE.head.set((*kept).weakrefs.get().cast());
+            ffi::PyObject_Init(kept.cast(), class);
+        }
+        FREE.count.set(FREE.count.get() - 1);
+        kept
+    };
+    let new = NonNull::new(raw).ok_or_else(|| PyErr::fetch(py))?;
+    // SAFETY: memory for a whole `Layout`, ours alone; the object's own header is left as it is.
+    unsafe {
+        let size = size_of::<Layout>() - size_of::<ffi::PyObject>();
+        raw.cast::<u8>().add(size_of::<ffi::PyObject>()).write_bytes(0, size);
+        (*raw).timer = Cell::new(None);
+    }
+    Ok(new)
+}
+
+/// Takes a reference of its own to `object`.
+#[inline]
+fn own(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: called with valid objects only, attached.
+    unsafe { ffi::Py_INCREF(object) };
+    object
+}
+
+/// Empties a field, giving its reference up.
+#[inline]
+fn release(field: &Cell<*mut ffi::PyObject>) {
+    let object = field.replace(null_mut());
+    if !object.is_null() {
+        // SAFETY: an owned field, emptied before its object may run code.
+        unsafe { ffi::Py_DECREF(object) };
+    }
+}
+
+impl Layout {
+    fn release_call(&self) {
+        release(&self.callback);
+        self.arguments[1..].iter().for_each(release);
+    }
+
+    fn release_all(&self) {
+        self.release_call();
+        release(&self.context);
+        release(&self.source_traceback);
+        release(&self.repr);
+        release(&self.event_loop);
+    }
+
+    /// Whether the call can still be seen: it is neither cancelled away nor collected.
+    fn has_call(&self) -> bool {
+        !self.callback.get().is_null() && !(self.cancelled.get() && self.running.get() > 0)
+    }
+
+    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        if self.count.get() == TUPLE {
+            // SAFETY: TUPLE says that the first place holds a tuple.
+            let tuple = unsafe { Borrowed::<PyAny>::from_ptr(py, self.arguments[1].get()) };
+            return Ok(tuple.cast::<PyTuple>()?.to_owned());
+        }
+        let inline: Vec<_> =
+            self.arguments[1..=usize::from(self.count.get())].iter().map(Cell::get).collect();
+        Ok(tuple(py, &inline)?.into_bound(py))
+    }
+
+    /// The loop's Rust half; None once the collector has taken the loop away.
+    fn event_loop<'a, 'py>(&'a self, py: Python<'py>) -> Option<Borrowed<'a, 'py, LoopCore>> {
+        let event_loop = NonNull::new(self.event_loop.get())?;
+        // SAFETY: "The loop" above.
+        Some(unsafe { Borrowed::<PyAny>::from_ptr(py, event_loop.as_ptr()).cast_unchecked() })
+    }
+}
+
+impl Handle {
+    /// A handle for `call_soon` and the like. `event_loop` is the Python loop, whose Rust half is a `LoopCore`.
+    #[inline]
+    pub(crate) fn new(event_loop: Borrowed<'_, '_, PyAny>, call: &Callback<'_>) -> PyResult<Self> {
+        Self::of_class(&HANDLE, event_loop, call)
+    }
+
+    /// A handle for `call_at`; `when` is the loop's time in seconds.
+    #[inline]
+    pub(crate) fn new_timer(
+        event_loop: Borrowed<'_, '_, PyAny>,
+        call: &Callback<'_>,
+        when: f64,
+    ) -> PyResult<Self> {
+        let handle = Self::of_class(&TIMER_HANDLE, event_loop, call)?;
+        handle.layout().when.set(when);
+        Ok(handle)
+    }
+
+    #[inline]
+    fn of_class(
+        class: &AtomicPtr<ffi::PyTypeObject>,
+        event_loop: Borrowed<'_, '_, PyAny>,
+        call: &Callback<'_>,
+    ) -> PyResult<Self> {
+        let py = event_loop.py();
+        let context = if call.context.is_null() {
+            // SAFETY: attached; a new reference or NULL with an exception.
+            unsafe { Owned::from_call(py, ffi::PyContext_CopyCurrent())? }.into_raw()
+        } else {
+            own(call.context)
+        };
+        let layout = allocate(py, class);
+        let Ok(raw) = layout else {
+            // SAFETY: the reference taken above.
+            unsafe { ffi::Py_DECREF(context) };
+            return Err(layout.err().unwrap_or_else(|| PyErr::fetch(py)));
+        };
+        // SAFETY: Layout, made just now; from here on its destructor releases what is set.
+        let (handle, layout) = unsafe { (Self(Owned::from_raw(raw.cast())), raw.as_ref()) };
+        layout.context.set(context);
+        layout.event_loop.set(own(event_loop.as_ptr()));
+        layout.callback.set(own(call.callback));
+        if call.arguments.len() <= INLINE {
+            for (place, argument) in layout.arguments[1..].iter().zip(call.arguments) {
+                place.set(own(*argument));
+            }
+            layout.count.set(call.arguments.len() as u8);
+        } else {
+            layout.arguments[1].set(tuple(py, call.arguments)?.into_ptr());
+            layout.count.set(TUPLE);
+        }
+        // SAFETY: complete, and not tracked yet.
+        unsafe { ffi::PyObject_GC_Track(raw.as_ptr().cast()) };
+        Ok(handle)
+    }
+
+    #[inline]
+    fn layout(&self) -> &Layout {
+        // SAFETY: Layout.
+        unsafe { &*self.0.as_ptr().cast::<Layout>() }
+    }
+
+    #[inline]
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
+    /// The Python object.
+    #[inline]
+    pub(crate) fn bind<'a, 'py>(&'a self, py: Python<'py>) -> Borrowed<'a, 'py, PyAny> {
+        self.0.bind(py)
+    }
+
+    /// The reference as a result for Python.
+    #[inline]
+    pub(crate) fn into_owned(self) -> Owned {
+        self.0
+    }
+
+    /// Shows the handle to the collector.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.traverse(visit)
+    }
+
+    /// The Python loop; None once the collector has taken it away.
+    pub(crate) fn python_loop<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        Some(self.layout().event_loop(py)?.to_owned().into_any())
+    }
+
+    pub(crate) fn set_timer(&self, key: TimerKey) {
+        self.layout().timer.set(Some(key));
+    }
+
+    /// Where the callback was scheduled, in debug mode.
+    pub(crate) fn set_source_traceback(&self, traceback: Py<PyAny>) {
+        let layout = self.layout();
+        release(&layout.source_traceback);
+        layout.source_traceback.set(traceback.into_ptr());
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.layout().cancelled.get()
+    }
+
+    /// Cancels the callback; cancelling it again, or after it ran, changes nothing.
+    pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let layout = self.layout();
+        if layout.cancelled.replace(true) {
+            return Ok(());
+        }
+        let Some(event_loop) = layout.event_loop(py) else { return Ok(()) };
+        let state = &event_loop.get().state;
+        if state.debug.get() {
+            let text = self.bind(py).repr();
+            release(&layout.repr);
+            layout.repr.set(text?.into_ptr());
+        }
+        let entry = layout.timer.take().and_then(|key| state.core.cancel_call(key));
+        if layout.running.get() == 0 {
+            layout.release_call();
+        }
+        drop(entry);
+        Ok(())
+    }
+
+    /// Runs the callback unless it was cancelled; `Err` only for what must leave the loop.
+    #[inline]
+    pub(crate) fn run(&self, py: Python<'_>, state: &LoopState) -> PyResult<()> {
+        let layout = self.layout();
+        layout.timer.set(None);
+        if layout.cancelled.get() {
+            return Ok(());
+        }
+        if state.debug.get() {
+            return debug::run_timed(py, state, self);
+        }
+        self.call(py)
+    }
+
+    /// Calls the callback in its context.
+    ///
+    /// asyncio: `Handle._run`: `KeyboardInterrupt` and `SystemExit` come out, all else goes to the exception handler.
+    #[inline]
+    pub(crate) fn call(&self, py: Python<'_>) -> PyResult<()> {
+        let layout = self.layout();
+        let (callback, context) = (layout.callback.get(), layout.context.get());
+        if callback.is_null() {
+            return Ok(());
+        }
+        // SAFETY: owned fields; the call checks the type itself.
+        if unsafe { ffi::PyContext_Enter(context) } != 0 {
+            return self.failed(py);
+        }
+        layout.running.set(layout.running.get() + 1);
+        let first = layout.arguments[1..].as_ptr().cast::<*mut ffi::PyObject>().cast_mut();
+        let result = if layout.count.get() == TUPLE {
+            // SAFETY: owned fields, a tuple; "While it runs" keeps them alive.
+            unsafe { ffi::PyObject_Call(callback, *first, null_mut()) }
+        } else {
+            let count = usize::from(layout.count.get()) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+            // SAFETY: as above; the place before the first argument is spare, as the offset flag promises.
+            unsafe { ffi::PyObject_Vectorcall(callback, first, count, null_mut()) }
+        };
+        // SAFETY: entered above; it checks that it is the current one.
+        let exited = unsafe { ffi::PyContext_Exit(context) };
+        layout.running.set(layout.running.get() - 1);
+        if layout.cancelled.get() && layout.running.get() == 0 {
+            layout.release_call();
+        }
+        let Some(result) = NonNull::new(result) else {
+            return self.failed(py);
+        };
+        // SAFETY: a new reference.
+        unsafe { ffi::Py_DECREF(result.as_ptr()) };
+        if exited != 0 {
+            return self.failed(py);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn failed(&self, py: Python<'_>) -> PyResult<()> {
+        let error = PyErr::fetch(py);
+        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+            return Err(error);
+        }
+        report::callback_failed(self.bind(py), error)
+    }
+}

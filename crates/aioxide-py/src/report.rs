@@ -1,0 +1,27 @@
+//! Reports to the loop's exception handler, with asyncio's keys and texts.
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+/// Reports what a callback raised. asyncio: the end of `Handle._run`.
+pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyResult<()> {
+    let py = handle.py();
+    let event_loop = handle.getattr("_loop")?;
+    let call = (handle.getattr("_callback")?, handle.getattr("_args")?);
+    let options = PyDict::new(py);
+    if py.version_info() >= (3, 13) {
+        options.set_item("debug", event_loop.call_method0("get_debug")?)?;
+    }
+    let source =
+        py.import("asyncio.format_helpers")?.call_method("_format_callback_source", call, Some(&options))?;
+    let context = PyDict::new(py);
+    context.set_item("message", format!("Exception in callback {source}"))?;
+    context.set_item("exception", error.into_value(py))?;
+    context.set_item("handle", handle)?;
+    let traceback = handle.getattr("_source_traceback")?;
+    if traceback.is_truthy()? {
+        context.set_item("source_traceback", traceback)?;
+    }
+    event_loop.call_method1("call_exception_handler", (context,))?;
+    Ok(())
+}
