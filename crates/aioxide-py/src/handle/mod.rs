@@ -142,7 +142,7 @@ impl Layout {
 
     /// Whether the call can still be seen: it is neither cancelled away nor collected.
     fn has_call(&self) -> bool {
-        !self.callback.get().is_null() && !(self.cancelled.get() && self.running.get() > 0)
+        !(self.callback.get().is_null() || self.cancelled.get() && self.running.get() > 0)
     }
 
     fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
