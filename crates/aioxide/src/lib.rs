@@ -1,5 +1,23 @@
 //! asyncio's model in Rust: tasks, futures, `gather`, cancellation and introspection on a loop of one thread.
 //!
+//! ```
+//! use std::time::Duration;
+//! use aioxide::{gather, spawn, time::sleep};
+//!
+//! let lengths = aioxide::run(async {
+//!     let tasks = ["jython", "realpython"].map(|site| {
+//!         spawn(async move {
+//!             sleep(Duration::from_millis(1)).await;
+//!             Ok::<_, std::convert::Infallible>(site.len())
+//!         })
+//!     });
+//!     assert!(!tasks[0].done());
+//!     gather(tasks).await
+//! })?;
+//! assert_eq!(lengths.unwrap(), [6, 10]);
+//! # Ok::<(), aioxide::Error>(())
+//! ```
+//!
 //! Nothing here is bound to a loop of this crate: all of it works on whichever `aioxide-core` loop the thread runs,
 //! that of the Python package too.
 
@@ -29,7 +47,9 @@ pub use report::{
 };
 pub use runtime::{Runtime, RuntimeBuilder, run};
 pub use task::{
-    AnyTask, Builder, CallbackKey, CatchCancel, Context, ContextVar, Finished, Join, JoinRef, ResetToken,
-    Task, TaskState, WaitingOn, YieldNow, all_tasks, catch_cancel, current_task, spawn, try_spawn, yield_now,
+    AllOutcomes, AnyTask, AsCompleted, Builder, CallbackKey, CatchCancel, Context, ContextVar, Finished,
+    FirstFailure, Gather, GatherAll, Gathering, GroupError, Join, JoinRef, Mode, ResetToken, ReturnWhen,
+    Shield, Task, TaskGroup, TaskState, Wait, Waited, WaitingOn, YieldNow, all_tasks, as_completed,
+    catch_cancel, current_task, gather, ok, shield, spawn, task_group, try_spawn, wait, yield_now,
 };
 pub use time::{timeout, timeout_at};

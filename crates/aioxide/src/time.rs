@@ -12,6 +12,7 @@ use aioxide_core::clock::saturating_ns;
 use aioxide_core::current::try_with;
 
 pub use interval::{Interval, MissedTicks, interval, interval_at};
+pub(crate) use sleep::Timer;
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use timeout::{Timeout, timeout, timeout_at};
 

@@ -61,7 +61,9 @@ pub enum WaitingOn {
     Task(AnyTask),
     /// Another task's end, behind a shield.
     Shielded(AnyTask),
-    /// An operation of this crate, by name (`sleep`, `Mutex::lock`, `gather`, …).
+    /// The ends of several tasks, for an operation of this crate (`gather`, `TaskGroup`).
+    Tasks(&'static str, Vec<AnyTask>),
+    /// An operation of this crate, by name (`sleep`, `Mutex::lock`, …).
     Operation(&'static str),
     /// Something that does not say.
     Unknown,
@@ -72,6 +74,7 @@ impl fmt::Display for WaitingOn {
         match self {
             Self::Task(task) => write!(formatter, "task '{}'", task.name()),
             Self::Shielded(task) => write!(formatter, "shielded task '{}'", task.name()),
+            Self::Tasks(name, tasks) => write!(formatter, "{name} of {} tasks", tasks.len()),
             Self::Operation(name) => formatter.write_str(name),
             Self::Unknown => formatter.write_str("unknown"),
         }
@@ -157,8 +160,18 @@ impl AnyTask {
             Waiting::Nothing => WaitingOn::Unknown,
             Waiting::Task(task) => WaitingOn::Task(Self::from_ref(task.clone())),
             Waiting::Shielded(task) => WaitingOn::Shielded(Self::from_ref(task.clone())),
-            Waiting::Group(name, _) | Waiting::Other(name) => WaitingOn::Operation(name),
+            Waiting::Group(name, group) => WaitingOn::Tasks(name, group.tasks()),
+            Waiting::Other(name) => WaitingOn::Operation(name),
         }))
+    }
+
+    /// The task that this one only waits for on another's behalf, if it does; else itself.
+    pub(crate) fn stood_for(&self) -> Self {
+        let next = self.meta().look_waiting(|waiting| match waiting {
+            Waiting::Task(task) if self.meta().is_hidden() => Some(Self::from_ref(task.clone())),
+            _ => None,
+        });
+        next.unwrap_or_else(|| self.clone())
     }
 
     /// Asks the task to end; `false` if it has ended already.

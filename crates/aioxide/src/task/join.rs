@@ -104,6 +104,12 @@ impl<T> Task<T> {
         drop(self);
     }
 
+    /// Says that the awaiter stands behind a shield: its cancellation does not go to this task.
+    pub(crate) fn stand_apart(&mut self) {
+        self.awaited = false;
+        wait_for(Waiting::Shielded(self.any.task_ref().clone()));
+    }
+
     fn result_error(&self, error: &JoinError) -> ResultError {
         if error.is_cancelled() {
             ResultError::Cancelled(self.meta().cancelled_error())

@@ -46,6 +46,8 @@ const PANICKED: u8 = 0b1_0000;
 pub(crate) trait Delegate {
     /// `false` if there was nothing left to cancel.
     fn cancel(&self, message: Option<Rc<str>>) -> bool;
+    /// The tasks that are waited for.
+    fn tasks(&self) -> Vec<AnyTask>;
 }
 
 /// What a task waits for, as far as it was said.
@@ -352,20 +354,7 @@ impl Meta {
 
     /// Unwinds the scope that is being polled, as a cancellation that was met there.
     pub(crate) fn raise(&self, message: Option<Rc<str>>) {
-        let scope = self.scope.get();
-        let target = self
-            .look_extra(|extra| {
-                let mut at = scope;
-                while let Some(open) = extra.scopes.iter().find(|open| open.id == at) {
-                    if open.catches {
-                        return at;
-                    }
-                    at = open.around;
-                }
-                ROOT
-            })
-            .unwrap_or(ROOT);
-        self.pending.set(target);
+        self.pending.set(self.catching(self.scope.get()));
         self.set_message(message);
     }
 
@@ -398,8 +387,23 @@ impl Meta {
         if let Some(open) = closed.flatten()
             && self.pending.get() == id
         {
-            self.pending.set(open.around);
+            self.pending.set(self.catching(open.around));
         }
+    }
+
+    /// The innermost catching scope that is `scope` or around it.
+    fn catching(&self, scope: u32) -> u32 {
+        self.look_extra(|extra| {
+            let mut at = scope;
+            while let Some(open) = extra.scopes.iter().find(|open| open.id == at) {
+                if open.catches {
+                    return at;
+                }
+                at = open.around;
+            }
+            ROOT
+        })
+        .unwrap_or(ROOT)
     }
 
     /// Lets an open scope catch from now on.

@@ -1,10 +1,14 @@
 //! Tasks: spawning them, looking at them while they run, cancelling them, awaiting them.
 
 mod any;
+mod children;
+mod gather;
+mod group;
 mod join;
 mod local;
 mod meta;
 mod scope;
+mod wait;
 
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
@@ -18,9 +22,12 @@ use aioxide_core::task::{TaskRef, with_current_meta};
 use pin_project_lite::pin_project;
 
 pub use any::{AnyTask, CallbackKey, Finished, TaskState, WaitingOn};
+pub use gather::{AllOutcomes, FirstFailure, Gather, GatherAll, Gathering, Mode, gather, ok};
+pub use group::{GroupError, TaskGroup, task_group};
 pub use join::{Join, JoinRef, Task};
 pub use local::{Context, ContextVar, ResetToken};
 pub use scope::{CatchCancel, catch_cancel};
+pub use wait::{AsCompleted, ReturnWhen, Shield, Wait, Waited, as_completed, shield, wait};
 
 pub(crate) use any::run_callbacks;
 pub(crate) use meta::{HIDDEN, Meta, Waiting};

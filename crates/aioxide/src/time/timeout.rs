@@ -127,8 +127,11 @@ impl<F: Future> Future for Timeout<F> {
                 if let Poll::Ready(output) = polled {
                     this.timer.clear();
                     if *this.phase == Phase::Expiring {
-                        if let Some(scope) = this.scope.as_ref() {
-                            scope.meta().uncancel();
+                        if let Some(scope) = this.scope.as_ref()
+                            && scope.meta().uncancel_quietly() <= *this.count_before
+                        {
+                            // Our cancellation came too late to be delivered: it goes no further.
+                            scope.take_delivery();
                         }
                         *this.phase = Phase::Expired;
                     } else {

@@ -1,0 +1,339 @@
+//! Waiting for some of many: `wait`, `as_completed`; and `shield`.
+
+use std::fmt;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::panic::Location;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::children::{Children, Outcome, WakeWhen};
+use super::meta::Waiting;
+use super::{Task, is_unwinding, raise, wait_for};
+use crate::error::TaskError;
+use crate::time::{Instant, Timer};
+
+/// When a [`wait`] is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnWhen {
+    /// One has ended.
+    FirstCompleted,
+    /// One has panicked, or returned an error (those of [`try_spawn`](crate::try_spawn) are known); or all have ended.
+    FirstException,
+    /// All have ended.
+    AllCompleted,
+}
+
+/// Waits for tasks without touching them: nothing is cancelled, nothing is raised, nothing is taken.
+///
+/// The tasks come back, sorted into those that are done and those that are not, each in the order given.
+///
+/// # Cancel safety
+/// Dropping it, or cancelling the task that awaits it, drops the handles: the tasks run on.
+///
+/// # Examples
+/// ```
+/// use aioxide::{ReturnWhen, spawn, testing, time::sleep, wait};
+/// use std::time::Duration;
+/// testing::run(async {
+///     let tasks = [3, 1, 2].map(|seconds| spawn(sleep(Duration::from_secs(seconds))));
+///     let sorted = wait(tasks, ReturnWhen::FirstCompleted).await;
+///     assert_eq!((sorted.done.len(), sorted.pending.len()), (1, 2));
+///     let sorted = wait(sorted.pending, ReturnWhen::AllCompleted).timeout(Duration::from_millis(1500)).await;
+///     assert_eq!((sorted.done.len(), sorted.pending.len()), (1, 1));
+/// });
+/// ```
+/// asyncio: `wait`; no tasks at all is no error here.
+pub fn wait<T>(tasks: impl IntoIterator<Item = Task<T>>, return_when: ReturnWhen) -> Wait<T> {
+    let tasks: Vec<_> = tasks.into_iter().collect();
+    Wait {
+        keys: vec![None; tasks.len()],
+        tasks,
+        return_when,
+        timeout: None,
+        deadline: None,
+        timer: Timer::default(),
+    }
+}
+
+/// The future of [`wait`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Wait<T> {
+    tasks: Vec<Task<T>>,
+    keys: Vec<Option<u64>>,
+    return_when: ReturnWhen,
+    timeout: Option<Duration>,
+    deadline: Option<Instant>,
+    timer: Timer,
+}
+
+/// What a [`wait`] gives back.
+#[derive(Debug)]
+pub struct Waited<T> {
+    /// The tasks that have ended.
+    pub done: Vec<Task<T>>,
+    /// The tasks that have not.
+    pub pending: Vec<Task<T>>,
+}
+
+impl<T> fmt::Debug for Wait<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Wait").field("tasks", &self.tasks).finish_non_exhaustive()
+    }
+}
+
+// Tasks are not pinned by being waited for.
+impl<T> Unpin for Wait<T> {}
+
+impl<T> Wait<T> {
+    /// Waits for at most `timeout`, counted from the first poll.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    fn is_over(&self) -> bool {
+        let mut done = self.tasks.iter().filter(|task| task.done());
+        match self.return_when {
+            ReturnWhen::FirstCompleted => done.next().is_some() || self.tasks.is_empty(),
+            ReturnWhen::AllCompleted => done.count() == self.tasks.len(),
+            ReturnWhen::FirstException => {
+                let mut count = 0;
+                done.any(|task| {
+                    count += 1;
+                    task.meta().failure().is_some()
+                }) || count == self.tasks.len()
+            }
+        }
+    }
+
+    fn forget(&mut self) {
+        for (task, key) in self.tasks.iter().zip(&mut self.keys) {
+            if let Some(key) = key.take() {
+                task.meta().remove_waiter(key);
+            }
+        }
+    }
+
+    fn register(&mut self, cx: &Context<'_>) {
+        let one_by_one = self.return_when == ReturnWhen::AllCompleted;
+        for (task, key) in self.tasks.iter().zip(&mut self.keys) {
+            if task.done() {
+                continue;
+            }
+            *key = Some(task.meta().add_waiter(*key, cx.waker()));
+            if one_by_one {
+                // The first that is pending is enough: until it ends, not all have.
+                return;
+            }
+        }
+    }
+}
+
+impl<T> Future for Wait<T> {
+    type Output = Waited<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Waited<T>> {
+        let this = &mut *self;
+        if let Some(timeout) = this.timeout.take() {
+            this.deadline = Some(Instant::now() + timeout);
+        }
+        let over = this.is_over();
+        let late = || this.deadline.is_some_and(|deadline| this.timer.poll_deadline(deadline, cx).is_ready());
+        if !over && !{ late }() {
+            this.register(cx);
+            wait_for(Waiting::Other("wait"));
+            return Poll::Pending;
+        }
+        this.forget();
+        this.timer.clear();
+        let (done, pending) = std::mem::take(&mut this.tasks).into_iter().partition(|task| task.done());
+        Poll::Ready(Waited { done, pending })
+    }
+}
+
+impl<T> Drop for Wait<T> {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// Runs all `futures` at the same time, each as a task, and gives what became of them in the order of their ends.
+///
+/// With [`limit`](AsCompleted::limit) only so many run at a time, the iterator is consumed no faster than that, and
+/// memory is bounded however long it is.
+///
+/// # Examples
+/// ```
+/// use aioxide::{as_completed, testing, time::sleep};
+/// use std::time::Duration;
+/// testing::run(async {
+///     let mut ends = as_completed([3, 1, 2].map(|seconds| async move {
+///         sleep(Duration::from_secs(seconds)).await;
+///         Ok::<_, ()>(seconds)
+///     }));
+///     let mut order = Vec::new();
+///     while let Some(outcome) = ends.next().await { order.push(outcome.unwrap()); }
+///     assert_eq!(order, [1, 2, 3]);
+/// });
+/// ```
+/// asyncio: `as_completed`; there all start at the call, here when first awaited.
+#[track_caller]
+pub fn as_completed<I, T, E>(futures: I) -> AsCompleted<I::IntoIter, T, E>
+where
+    I: IntoIterator,
+    I::Item: IntoFuture<Output = Result<T, E>>,
+    <I::Item as IntoFuture>::IntoFuture: 'static,
+    T: 'static,
+    E: 'static,
+{
+    AsCompleted {
+        source: futures.into_iter(),
+        limit: usize::MAX,
+        next_index: 0,
+        children: Children::new(WakeWhen::Each, Location::caller()),
+        ended: Vec::new(),
+        raised: false,
+    }
+}
+
+/// The ends of many, in the order in which they come; see [`as_completed`]. It is a `Stream` as well.
+pub struct AsCompleted<I, T: 'static, E: 'static> {
+    source: I,
+    limit: usize,
+    next_index: usize,
+    children: Rc<Children<T, E>>,
+    /// Taken from the children, the next one last.
+    ended: Vec<(usize, Outcome<T, E>)>,
+    raised: bool,
+}
+
+// Nothing in it is pinned: the futures stand in their tasks.
+impl<I, T: 'static, E: 'static> Unpin for AsCompleted<I, T, E> {}
+
+impl<I, T: 'static, E: 'static> fmt::Debug for AsCompleted<I, T, E> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("AsCompleted")
+            .field("running", &self.children.in_flight())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<I, T: 'static, E: 'static> AsCompleted<I, T, E> {
+    /// Lets at most `limit` run at a time.
+    ///
+    /// # Panics
+    /// When `limit` is 0.
+    pub fn limit(mut self, limit: usize) -> Self {
+        assert!(limit > 0, "a limit of 0 would never end");
+        self.limit = limit;
+        self
+    }
+}
+
+impl<I, T, E> AsCompleted<I, T, E>
+where
+    I: Iterator,
+    I::Item: IntoFuture<Output = Result<T, E>>,
+    <I::Item as IntoFuture>::IntoFuture: 'static,
+{
+    /// Waits for the next end; `None` when there are no more.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn next(&mut self) -> Option<Result<T, TaskError<E>>> {
+        poll_fn(|cx| self.poll_end(cx)).await.map(|(_, outcome)| outcome)
+    }
+
+    /// Like [`next`](Self::next), with the place of the future in the input.
+    pub async fn next_indexed(&mut self) -> Option<(usize, Result<T, TaskError<E>>)> {
+        poll_fn(|cx| self.poll_end(cx)).await
+    }
+
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Outcome<T, E>)>> {
+        if self.raised {
+            return raise(self.children.message());
+        }
+        loop {
+            if let Some(end) = self.ended.pop() {
+                return Poll::Ready(Some(end));
+            }
+            self.children.fill(&mut self.source, &mut self.next_index, self.limit);
+            self.ended = self.children.take_ended();
+            self.ended.reverse();
+            if !self.ended.is_empty() {
+                continue;
+            }
+            if self.children.in_flight() > 0 {
+                self.children.keep_waker(cx);
+                wait_for(Waiting::Other("as_completed"));
+                return Poll::Pending;
+            }
+            return Poll::Ready(None);
+        }
+    }
+}
+
+impl<I, T, E> futures_core::Stream for AsCompleted<I, T, E>
+where
+    I: Iterator,
+    I::Item: IntoFuture<Output = Result<T, E>>,
+    <I::Item as IntoFuture>::IntoFuture: 'static,
+{
+    type Item = Result<T, TaskError<E>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_end(cx).map(|end| end.map(|(_, outcome)| outcome))
+    }
+}
+
+impl<I, T: 'static, E: 'static> Drop for AsCompleted<I, T, E> {
+    fn drop(&mut self) {
+        if is_unwinding() {
+            self.children.cancel_running(None);
+        }
+    }
+}
+
+/// Awaits a task without handing a cancellation of the awaiter to it.
+///
+/// When the awaiter is cancelled, the task runs on by itself. When the task is cancelled, so is the awaiter.
+///
+/// # Examples
+/// ```
+/// use aioxide::{shield, spawn, testing, time::{sleep, timeout}};
+/// use std::time::Duration;
+/// testing::run(async {
+///     let task = spawn(sleep(Duration::from_secs(2)));
+///     let watched = task.any().clone();
+///     assert!(timeout(Duration::from_secs(1), shield(task)).await.is_err());
+///     assert!(!watched.done());
+///     watched.finished().await;
+///     assert!(!watched.cancelled());
+/// });
+/// ```
+/// asyncio: `shield`, which also makes a task of a coroutine; here `shield(spawn(..))`.
+pub fn shield<T>(task: Task<T>) -> Shield<T> {
+    Shield { task }
+}
+
+/// The future of [`shield`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct Shield<T> {
+    task: Task<T>,
+}
+
+impl<T> Future for Shield<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let polled = Pin::new(&mut self.task).poll(cx);
+        if polled.is_pending() && !self.task.done() {
+            self.task.stand_apart();
+        }
+        polled
+    }
+}
