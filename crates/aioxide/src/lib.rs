@@ -25,6 +25,8 @@
 
 pub mod io;
 pub mod net;
+pub mod process;
+pub mod signal;
 pub mod sync;
 pub mod testing;
 pub mod time;

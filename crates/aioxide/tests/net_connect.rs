@@ -8,8 +8,7 @@ use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
-use std::rc::Rc;
+use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use aioxide::net::dns::{DnsCache, lookup};
 use aioxide::net::{TcpListener, connect, connect_any};
 use aioxide_core::current::current;
 use socket2::{Domain, Socket, Type};
-use support::{run, run_virtual, spawn};
+use support::{run, run_virtual};
 
 const LOCALHOST: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -157,18 +156,39 @@ fn cache_asks_once_until_the_answer_is_outdated() {
     });
 }
 
+type Lookup = Pin<Box<dyn Future<Output = std::io::Result<Vec<SocketAddr>>>>>;
+
+fn start_lookup(cache: &DnsCache, name: &str, port: u16) -> Lookup {
+    let (cache, name) = (cache.clone(), name.to_owned());
+    Box::pin(async move { cache.lookup(&name, port).await })
+}
+
+async fn poll_once(lookup: &mut Lookup) -> Poll<std::io::Result<Vec<SocketAddr>>> {
+    poll_fn(|cx| Poll::Ready(lookup.as_mut().poll(cx))).await
+}
+
+/// A cache, and a question to it that is under way. (The resolver's thread may be quicker than the first poll: again, then.)
+async fn asked(ttl: Duration, name: &str) -> (DnsCache, Lookup) {
+    loop {
+        let cache = DnsCache::new(ttl);
+        let mut asker = start_lookup(&cache, name, 0);
+        if poll_once(&mut asker).await.is_pending() {
+            return (cache, asker);
+        }
+    }
+}
+
 #[test]
 fn questions_asked_at_the_same_time_are_one() {
     run(async {
-        let cache = DnsCache::new(Duration::ZERO);
-        let tasks: Vec<_> = (0..20)
-            .map(|port| {
-                let cache = cache.clone();
-                spawn(async move { cache.lookup("localhost", port).await.unwrap()[0].port() })
-            })
-            .collect();
-        for (port, task) in tasks.into_iter().enumerate() {
-            assert_eq!(usize::from(task.await.unwrap()), port);
+        let (cache, asker) = asked(Duration::ZERO, "localhost").await;
+        let mut waiters: Vec<_> = (1..20).map(|port| start_lookup(&cache, "localhost", port)).collect();
+        for waiter in &mut waiters {
+            assert!(poll_once(waiter).await.is_pending());
+        }
+        assert_eq!(asker.await.unwrap()[0].port(), 0);
+        for (port, waiter) in (1..20).zip(waiters) {
+            assert_eq!(waiter.await.unwrap()[0].port(), port);
         }
         assert_eq!(cache.questions(), 1);
         assert!(cache.is_empty(), "a time to live of 0 keeps nothing");
@@ -178,16 +198,12 @@ fn questions_asked_at_the_same_time_are_one() {
 #[test]
 fn failure_is_shared_and_not_kept() {
     run(async {
-        let cache = DnsCache::new(Duration::from_secs(10));
-        let name = Rc::new(impossible_name());
-        let tasks: Vec<_> = (0..3)
-            .map(|_| {
-                let (cache, name) = (cache.clone(), Rc::clone(&name));
-                spawn(async move { cache.lookup(&name, 1).await.unwrap_err().to_string() })
-            })
-            .collect();
-        for task in tasks {
-            assert!(task.await.unwrap().starts_with("cannot resolve xxx"));
+        let name = impossible_name();
+        let (cache, asker) = asked(Duration::from_secs(10), &name).await;
+        let mut waiter = start_lookup(&cache, &name, 1);
+        assert!(poll_once(&mut waiter).await.is_pending());
+        for lookup in [asker, waiter] {
+            assert!(lookup.await.unwrap_err().to_string().starts_with("cannot resolve xxx"));
         }
         assert_eq!((cache.questions(), cache.len()), (1, 0));
     });
@@ -196,15 +212,10 @@ fn failure_is_shared_and_not_kept() {
 #[test]
 fn asker_dropped_half_way_is_replaced() {
     run(async {
-        let cache = DnsCache::new(Duration::from_secs(10));
-        let waiter;
-        {
-            let mut asker = pin!(cache.lookup("localhost", 1));
-            assert!(poll_fn(|cx| Poll::Ready(asker.as_mut().poll(cx))).await.is_pending());
-            let cache = cache.clone();
-            waiter = spawn(async move { cache.lookup("localhost", 9).await.unwrap() });
-            spawn(async {}).await.unwrap();
-        }
+        let (cache, asker) = asked(Duration::from_secs(10), "localhost").await;
+        let mut waiter = start_lookup(&cache, "localhost", 9);
+        assert!(poll_once(&mut waiter).await.is_pending());
+        drop(asker);
         assert_eq!(waiter.await.unwrap()[0].port(), 9);
         assert_eq!(cache.questions(), 2);
     });
@@ -222,15 +233,5 @@ fn cache_stays_within_its_limit() {
 }
 
 async fn sleep(duration: Duration) {
-    let event_loop = current().unwrap();
-    let deadline_ns = event_loop.now_ns() + duration.as_nanos() as u64;
-    let mut key = None;
-    poll_fn(|cx| {
-        if event_loop.now_ns() >= deadline_ns {
-            return Poll::Ready(());
-        }
-        key.get_or_insert_with(|| event_loop.add_timer(deadline_ns, cx.waker().clone()));
-        Poll::Pending
-    })
-    .await;
+    support::sleep_until(now_ns() + duration.as_nanos() as u64).await;
 }

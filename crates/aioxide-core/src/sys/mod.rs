@@ -35,7 +35,7 @@ pub(crate) mod signal;
 mod time;
 mod wakeup;
 
-pub use process::ExitWatch;
+pub use process::{ExitWatch, send_signal};
 pub(crate) use time::{coarse_monotonic_ns, monotonic_ns};
 pub use wakeup::Wakeup;
 

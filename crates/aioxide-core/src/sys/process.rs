@@ -53,3 +53,13 @@ impl AsRawFd for ExitWatch {
         self.fd.as_raw_fd()
     }
 }
+
+/// Sends `signal` to the process `pid`, which must be a child not reaped yet: else the number may be another's by now.
+///
+/// # Errors
+/// EINVAL for a number that is no signal, EPERM, ESRCH.
+pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
+    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    // SAFETY: plain numbers.
+    check(unsafe { libc::kill(pid, signal) }).map(drop)
+}

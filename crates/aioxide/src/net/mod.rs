@@ -13,10 +13,14 @@ pub(crate) mod source;
 mod split;
 mod tcp;
 pub mod tls;
+mod udp;
+mod unix;
 
 pub use connect::{ConnectError, STAGGER, connect, connect_any};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::{TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};
 
 /// Tells the user of something that went wrong and that no caller will see.
 fn report(message: &str, error: &std::io::Error) {

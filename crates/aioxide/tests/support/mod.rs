@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::rc::{Rc, Weak};
+use std::task::Poll;
 
 use aioxide_core::clock::Clock;
 use aioxide_core::{EventLoop, JoinHandle, Notified, Runnable, Token};
@@ -88,4 +89,18 @@ impl Drop for StopAtEnd {
 pub(crate) fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> JoinHandle<T> {
     let event_loop = aioxide_core::current::current().unwrap();
     aioxide_core::spawn(&*event_loop, future, ())
+}
+
+/// Waits until the running loop's clock shows `deadline_ns`.
+pub(crate) async fn sleep_until(deadline_ns: u64) {
+    let event_loop = aioxide_core::current::current().unwrap();
+    let mut key = None;
+    std::future::poll_fn(|cx| {
+        if event_loop.now_ns() >= deadline_ns {
+            return Poll::Ready(());
+        }
+        key.get_or_insert_with(|| event_loop.add_timer(deadline_ns, cx.waker().clone()));
+        Poll::Pending
+    })
+    .await;
 }
