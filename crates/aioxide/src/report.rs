@@ -20,6 +20,8 @@ pub enum ReportKind {
     SlowCallback(Duration),
     /// A callback panicked.
     CallbackPanicked,
+    /// A listener found descriptors or memory exhausted, and rests for so long.
+    AcceptPaused(Duration),
     /// A shielded future failed after its awaiter had been cancelled.
     ShieldedFailed,
 }
@@ -73,12 +75,16 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.task {
             Some(task) => write!(formatter, "task '{}' spawned at {} ", task.name, task.place)?,
+            None if matches!(self.kind, ReportKind::AcceptPaused(_)) => formatter.write_str("accept() ")?,
             None => formatter.write_str("future ")?,
         }
         match &self.kind {
             ReportKind::NeverRetrieved => formatter.write_str("failed and nobody looked")?,
             ReportKind::SlowCallback(took) => write!(formatter, "kept the event loop for {took:?}")?,
             ReportKind::CallbackPanicked => formatter.write_str("has a callback that panicked")?,
+            ReportKind::AcceptPaused(rest) => {
+                write!(formatter, "is out of system resources, next try in {rest:?}")?;
+            }
             ReportKind::ShieldedFailed => formatter.write_str("failed behind its shield")?,
         }
         match &self.detail {

@@ -11,6 +11,7 @@ use socket2::{SockAddr, SockRef, Socket};
 
 use super::pause::Pause;
 use super::source::Source;
+use crate::report::{Report, ReportKind, report};
 
 /// How many connections the system may hold back for us; it cuts the number to its own limit (`somaxconn`).
 pub(crate) const BACKLOG: i32 = 1024;
@@ -37,10 +38,11 @@ pub(crate) async fn accept<S: AsFd>(source: &Source<S>, backoff: &Backoff) -> io
         match poll_fn(|cx| source.poll_read_with(cx, || accept_now(&listener))).await {
             Err(error) if is_aborted(&error) => {}
             Err(error) if is_exhausted(&error) => {
-                super::report(
-                    &format!("accept() is out of system resources, next try in {RETRY_DELAY:?}"),
-                    &error,
-                );
+                report(&Report {
+                    kind: ReportKind::AcceptPaused(RETRY_DELAY),
+                    task: None,
+                    detail: Some(error.to_string()),
+                });
                 backoff.until_ns.set(Pause::new(RETRY_DELAY)?.deadline_ns());
             }
             other => return other,

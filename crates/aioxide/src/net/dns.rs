@@ -49,10 +49,15 @@ pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 ///
 /// # Examples
 /// ```
-/// # use std::time::Duration;
 /// use aioxide::net::dns::{DEFAULT_TTL, DnsCache};
-/// let cache = DnsCache::new(DEFAULT_TTL);
-/// assert!(cache.is_empty());
+/// aioxide::run(async {
+///     let cache = DnsCache::new(DEFAULT_TTL);
+///     let first = cache.lookup("localhost", 80).await?;
+///     assert_eq!(cache.lookup("localhost", 80).await?, first);
+///     assert_eq!(cache.questions(), 1);
+///     Ok::<(), std::io::Error>(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone)]
 pub struct DnsCache {

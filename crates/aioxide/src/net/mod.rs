@@ -21,8 +21,3 @@ pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixStream};
-
-/// Tells the user of something that went wrong and that no caller will see.
-fn report(message: &str, error: &std::io::Error) {
-    eprintln!("aioxide: {message}: {error}");
-}

@@ -21,6 +21,24 @@ use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, stream_io
 ///
 /// # Cancel safety
 /// Dropping a read or a write that is waiting loses nothing.
+///
+/// # Examples
+/// ```
+/// use aioxide::io::{AsyncReadExt, AsyncWriteExt};
+/// use aioxide::net::{TcpListener, TcpStream};
+///
+/// aioxide::run(async {
+///     let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
+///     let mut client = TcpStream::connect(listener.local_addr()?).await?;
+///     let (mut server, _peer) = listener.accept().await?;
+///     client.write_all(b"ping").await?;
+///     let mut buffer = [0; 4];
+///     server.read_exact(&mut buffer).await?;
+///     assert_eq!(&buffer, b"ping");
+///     Ok::<(), std::io::Error>(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct TcpStream {
     source: Source<std::net::TcpStream>,
 }
