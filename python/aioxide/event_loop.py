@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import socket
 import sys
 import threading
@@ -11,6 +12,7 @@ from asyncio import coroutines, events
 from typing import Any
 
 from . import _aioxide
+from .selector_view import SelectorView
 
 __all__ = ["EventLoop"]
 
@@ -27,7 +29,7 @@ class EventLoop(_aioxide.LoopCore, asyncio.SelectorEventLoop):  # type: ignore[m
         # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.
         self._timer_cancelled_count = 0
         self._default_executor = None
-        self._internal_fds = 0
+        self._internal_fds = 1  # what ends a wait
         self._thread_id: int | None = None
         self._clock_resolution = 1e-9
         self._exception_handler = None
@@ -68,23 +70,23 @@ class EventLoop(_aioxide.LoopCore, asyncio.SelectorEventLoop):  # type: ignore[m
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
 
-    def close(self) -> None:
-        if self.is_running():
-            raise RuntimeError("Cannot close a running event loop")
-        if self.is_closed():
-            return
-        for sig in list(self._signal_handlers):
-            self.remove_signal_handler(sig)
-        if self._ssock is not None:
-            self._close_self_pipe()
-        self._close()
-        executor = self._default_executor
-        if executor is not None:
-            self._default_executor = None
-            executor.shutdown(wait=False)
-        self._executor_shutdown_called = True
+    @property
+    def _selector(self) -> selectors.BaseSelector | None:
+        return None if self.is_closed() else SelectorView(self)
+
+    @_selector.setter
+    def _selector(self, value: None) -> None:
+        """asyncio's own `close` sets it to None."""
+
+    def _close_self_pipe(self) -> None:
+        if self._ssock is None:
+            self._internal_fds = 0
+        else:
+            super()._close_self_pipe()
 
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
-        if self._ssock is None:
+        if self._ssock is None and not self.is_closed():
+            # asyncio's self-pipe: the interpreter writes the numbers of signals into it.
             self._make_self_pipe()
+            self._internal_fds = 1
         super().add_signal_handler(sig, callback, *args)

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::ops::ControlFlow;
-use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -86,7 +85,7 @@ impl<R: Runnable> EventLoop<R> {
         let id = LoopId::next();
         let inbox = Arc::new(Inbox::new(id)?);
         let reactor = Rc::new(Reactor::new()?);
-        reactor.watch_wakeup(inbox.wakeup().as_raw_fd())?;
+        reactor.watch_wakeup(inbox.wakeup_fd())?;
         Ok(Rc::new(Self {
             id,
             ready: Ready::new(),
@@ -266,10 +265,13 @@ impl<R: Runnable> EventLoop<R> {
             timeout = Some(Duration::ZERO);
         }
         let mut events = self.events.take().unwrap_or_default();
-        let waited = if timeout == Some(Duration::ZERO) {
-            self.reactor.select(&mut events, timeout)
-        } else {
-            R::block(context, || self.reactor.select(&mut events, timeout))
+        let waited = {
+            let selector = self.reactor.selector();
+            let mut wait = || match &*selector {
+                Some(selector) => selector.select(&mut events, timeout),
+                None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            };
+            if timeout == Some(Duration::ZERO) { wait() } else { R::block(context, wait) }
         };
         if waited.is_ok() && !events.is_empty() {
             self.reactor.dispatch(&events, |token| self.ready.push(R::from_io(token)));
@@ -299,7 +301,8 @@ impl<R: Runnable> EventLoop<R> {
         ControlFlow::Continue(())
     }
 
-    /// Drops everything: ready entries, timers, unfinished tasks; refuses posts from now on. Calling it again is fine.
+    /// Drops everything: ready entries, timers, unfinished tasks, the loop's own descriptors; refuses posts from now on.
+    /// Calling it again is fine.
     ///
     /// Not while the loop runs: a face refuses that first. Destructors run with the loop entered, and may still call it.
     pub fn close(self: &Rc<Self>) {
@@ -316,6 +319,7 @@ impl<R: Runnable> EventLoop<R> {
         }
         let due = self.timers.borrow_mut().drain();
         drop(due);
+        self.reactor.close();
     }
 
     /// Whether [`close`](Self::close) was called.

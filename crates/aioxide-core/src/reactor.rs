@@ -16,12 +16,11 @@
 //!   kernel's set is then built anew. That is how a closed, still registered descriptor neither spins nor kills the loop.
 //! * No borrow is alive while a waker runs.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use crate::sys::{Event, Events, Interest, Selector, Trigger};
 
@@ -34,7 +33,8 @@ const WAKEUP_KEY: u64 = u64::MAX;
 
 /// The table of watched descriptors, and the kernel's set behind it.
 pub struct Reactor {
-    selector: RefCell<Selector>,
+    /// None once the loop is closed.
+    selector: RefCell<Option<Selector>>,
     sources: RefCell<Vec<Source>>,
     wakeup_fd: Cell<RawFd>,
     next_generation: Cell<u32>,
@@ -100,6 +100,10 @@ enum Direction {
     Write,
 }
 
+fn open(selector: &Option<Selector>) -> io::Result<&Selector> {
+    selector.as_ref().ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
+}
+
 impl Reactor {
     /// A reactor that watches nothing.
     ///
@@ -107,7 +111,7 @@ impl Reactor {
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            selector: RefCell::new(Selector::new()?),
+            selector: RefCell::new(Some(Selector::new()?)),
             sources: RefCell::new(Vec::new()),
             wakeup_fd: Cell::new(-1),
             next_generation: Cell::new(0),
@@ -121,12 +125,12 @@ impl Reactor {
     /// ENOMEM, ENOSPC.
     pub fn watch_wakeup(&self, fd: RawFd) -> io::Result<()> {
         self.wakeup_fd.set(fd);
-        self.selector.borrow().add(fd, WAKEUP_KEY, Interest::READABLE, Trigger::Edge)
+        open(&self.selector.borrow())?.add(fd, WAKEUP_KEY, Interest::READABLE, Trigger::Edge)
     }
 
-    /// The selector's own descriptor (for `fork` checks and nesting in another loop).
+    /// The selector's own descriptor (for `fork` checks and nesting in another loop); -1 once closed.
     pub fn selector_fd(&self) -> RawFd {
-        self.selector.borrow().as_raw_fd()
+        self.selector.borrow().as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// How many descriptors are watched.
@@ -168,13 +172,20 @@ impl Reactor {
         }
     }
 
+    /// The watched descriptors, in ascending order.
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        let sources = self.sources.borrow();
+        let watched = sources.iter().enumerate().filter(|(_, source)| !matches!(source.state, State::Vacant));
+        watched.map(|(fd, _)| fd as RawFd).collect()
+    }
+
     /// Forgets `fd` altogether; whoever is about to close a descriptor that was watched calls this first.
     pub fn forget(&self, fd: RawFd) {
         let mut sources = self.sources.borrow_mut();
         let Some(source) = sources.get_mut(fd as usize) else { return };
         if source.in_kernel {
             // It fails only when the descriptor is closed already, and then the kernel has forgotten it as well.
-            let _gone = self.selector.borrow().delete(fd);
+            let _gone = self.selector.borrow().as_ref().map(|selector| selector.delete(fd));
         }
         if !matches!(source.state, State::Vacant) {
             self.watched.set(self.watched.get() - 1);
@@ -207,12 +218,15 @@ impl Reactor {
         Ok(Registration { reactor: Rc::clone(self), readiness, fd })
     }
 
-    /// Waits for events; `events` holds them afterwards, for [`dispatch`](Self::dispatch).
-    ///
-    /// # Errors
-    /// EINTR when a signal handler ran.
-    pub fn select(&self, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
-        self.selector.borrow().select(events, timeout)
+    /// The selector, for a wait that may last: borrowed before the face lets other threads in, given back after.
+    pub(crate) fn selector(&self) -> Ref<'_, Option<Selector>> {
+        self.selector.borrow()
+    }
+
+    /// Closes the kernel's set. What is still registered hears nothing any more; new watches are refused with EBADF.
+    pub fn close(&self) {
+        let selector = self.selector.take();
+        drop(selector);
     }
 
     /// Turns events into calls of `fired` (callbacks) and wake-ups (Rust I/O), in the kernel's order.
@@ -329,6 +343,7 @@ impl Reactor {
     /// Tells the kernel what `source` wants.
     fn arm(&self, source: &mut Source, fd: RawFd) -> io::Result<()> {
         let selector = self.selector.borrow();
+        let selector = open(&selector)?;
         let (wanted, trigger, key) = (source.wanted(), source.trigger(), source.key(fd));
         let result = match (source.in_kernel, wanted.is_none()) {
             (false, true) => Ok(()),
@@ -355,8 +370,11 @@ impl Reactor {
     fn rebuild(&self) {
         // No descriptor free for a new set: the stale event stays a while longer, and the next wait tries again.
         let Ok(selector) = Selector::new() else { return };
-        *self.selector.borrow_mut() = selector;
-        let selector = self.selector.borrow();
+        if self.selector.borrow().is_none() {
+            return;
+        }
+        let mut place = self.selector.borrow_mut();
+        let selector = place.insert(selector);
         // Each was accepted before, so it fails only if its descriptor was closed: then there is nothing to watch.
         let _known = selector.add(self.wakeup_fd.get(), WAKEUP_KEY, Interest::READABLE, Trigger::Edge);
         for (fd, source) in self.sources.borrow_mut().iter_mut().enumerate() {

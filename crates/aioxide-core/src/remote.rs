@@ -16,6 +16,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
 use crate::LoopId;
@@ -78,7 +79,7 @@ impl<P> Remote<P> {
 
     /// Ends the loop's wait without giving it anything to do.
     pub fn wake(&self) {
-        self.inbox.wakeup.wake();
+        self.inbox.wake();
     }
 }
 
@@ -87,7 +88,8 @@ pub struct Inbox<P> {
     id: LoopId,
     flags: AtomicU8,
     queue: Mutex<Queue<P>>,
-    wakeup: Wakeup,
+    /// None once closed; written to under the lock, so that nobody writes to a number that is somebody else's by then.
+    wakeup: Mutex<Option<Wakeup>>,
 }
 
 struct Queue<P> {
@@ -111,13 +113,20 @@ impl<P> Inbox<P> {
             id,
             flags: AtomicU8::new(0),
             queue: Mutex::new(Queue { items: Vec::new(), closed: false }),
-            wakeup: Wakeup::new()?,
+            wakeup: Mutex::new(Some(Wakeup::new()?)),
         })
     }
 
     /// The descriptor that becomes readable when somebody posts to a sleeping loop.
-    pub fn wakeup(&self) -> &Wakeup {
-        &self.wakeup
+    pub fn wakeup_fd(&self) -> RawFd {
+        lock(&self.wakeup).as_ref().map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Ends the loop's wait.
+    pub fn wake(&self) {
+        if let Some(wakeup) = &*lock(&self.wakeup) {
+            wakeup.wake();
+        }
     }
 
     /// See [`Remote::post`].
@@ -134,7 +143,7 @@ impl<P> Inbox<P> {
         }
         let before = self.flags.fetch_or(PENDING, Ordering::AcqRel);
         if before == ASLEEP {
-            self.wakeup.wake();
+            self.wake();
         }
         Ok(())
     }
@@ -145,7 +154,7 @@ impl<P> Inbox<P> {
         if self.flags.load(Ordering::Acquire) & ASLEEP != 0
             && self.flags.fetch_or(PENDING, Ordering::AcqRel) == ASLEEP
         {
-            self.wakeup.wake();
+            self.wake();
         }
     }
 
@@ -175,6 +184,8 @@ impl<P> Inbox<P> {
     pub fn close(&self) -> Vec<P> {
         let mut queue = lock(&self.queue);
         queue.closed = true;
+        let wakeup = lock(&self.wakeup).take();
+        drop(wakeup);
         std::mem::take(&mut queue.items)
     }
 }

@@ -23,10 +23,10 @@ impl LoopCore {
                 break Err(error);
             }
             if core.is_stopping() {
-                core.clear_stop();
                 break Ok(());
             }
         };
+        core.clear_stop();
         self.state.running.set(false);
         result
     }
@@ -52,12 +52,6 @@ impl LoopCore {
         self.state.core.is_closed()
     }
 
-    /// Drops what is queued and watched.
-    fn _close(&self) {
-        self.state.core.close();
-        self.state.clear_watchers();
-    }
-
     #[getter(_stopping)]
     fn stopping(&self) -> bool {
         self.state.core.is_stopping()
@@ -75,6 +69,15 @@ impl LoopCore {
     #[getter(_closed)]
     fn closed(&self) -> bool {
         self.state.core.is_closed()
+    }
+
+    /// Closes: drops what is queued and watched. asyncio's own `close` sets it.
+    #[setter(_closed)]
+    fn set_closed(&self, closed: bool) {
+        if closed {
+            self.state.core.close();
+            self.state.clear_watchers();
+        }
     }
 
     #[getter(_debug)]
@@ -97,6 +100,8 @@ impl LoopCore {
     fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
         let core = &self.state.core;
         if core.needs_poll() {
+            // A signal that came while C code ran must not wait until the next event.
+            context.py.check_signals()?;
             match core.poll(context) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                     context.py.check_signals()?

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use aioxide_core::{EventLoop, Token};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyBool, PyDict, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::entry::Entry;
@@ -97,6 +97,15 @@ impl LoopState {
         place.generation = place.generation.wrapping_add(1);
         self.free.borrow_mut().push(index);
         place.watcher.take()
+    }
+
+    /// What `loop._selector` shows of a watcher: its handle, `True` if it has none; `None` where nobody watches.
+    pub(crate) fn watching<'py>(&self, py: Python<'py>, token: Option<Token>) -> Bound<'py, PyAny> {
+        let Some(token) = token else { return py.None().into_bound(py) };
+        match self.watchers.borrow().get((token.0 & 0xffff_ffff) as usize).map(|place| &place.watcher) {
+            Some(Some(Watcher::Callback(handle))) => handle.bind(py).to_owned(),
+            _ => PyBool::new(py, true).to_owned().into_any(),
+        }
     }
 
     /// Runs the watcher behind `token`, if it still is the one that the event was for.

@@ -1,4 +1,6 @@
-//! What programs read of a loop's insides: `_ready` and `_scheduled`.
+//! What programs read of a loop's insides: `_ready`, `_scheduled` and what stands behind `_selector`.
+
+use std::os::fd::RawFd;
 
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -29,5 +31,16 @@ impl LoopCore {
         });
         timers.sort_by_key(|(deadline_ns, _)| *deadline_ns);
         PyList::new(py, timers.into_iter().map(|(_, handle)| handle))
+    }
+
+    /// The watched descriptors.
+    fn _descriptors(&self) -> Vec<RawFd> {
+        self.state.core.reactor().descriptors()
+    }
+
+    /// The handles that watch `fd` for reading and for writing, `True` for one that is not Python's, `None` for none.
+    fn _watchers<'py>(&self, py: Python<'py>, fd: RawFd) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
+        let (reader, writer) = self.state.core.reactor().tokens(fd);
+        Ok((self.state.watching(py, reader), self.state.watching(py, writer)))
     }
 }
