@@ -1,1 +1,58 @@
-//! Placeholder.
+//! An HTTP client session on aioxide's loop: aiohttp's `ClientSession` for Rust.
+//!
+//! A [`Session`] keeps connections alive and shares them between requests, over HTTP/1.1 and HTTP/2. Everything
+//! runs on the loop's one thread, so nothing here is `Send`, and cancelling a request is dropping its future.
+//!
+//! ```no_run
+//! use aioxide_http::Session;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = aioxide::run(async {
+//!     let session = Session::new();
+//!     session.get("http://127.0.0.1:8000/").send().await?.error_for_status()?.text().await
+//! })??;
+//! # Ok(()) }
+//! ```
+//!
+//! ## The way of a request
+//!
+//! ```text
+//! RequestBuilder::send -> Session::execute    redirects, one after the other         redirect
+//!                           -> exchange       on a dead connection once more         session
+//!                                -> acquire   an idle connection, or a slot for one  pool
+//!                                -> connect   name, socket, TLS, ALPN                connector
+//!                                -> send      hyper, driven in this very task        connection
+//! Response::chunk        -> ResponseBody      the same connection; decoding          response, decode
+//! ```
+//!
+//! **Invariant**: no task per HTTP/1 connection or request; one per HTTP/2 connection (and those hyper adds), one
+//! per session for idle connections. **Invariant**: every slot of the pool is held by a value whose drop frees it.
+
+// Not `forbid`: `rt::read` hands hyper's buffer to the socket, and may.
+#![deny(unsafe_code)]
+
+mod body;
+mod connection;
+mod connector;
+mod decode;
+mod error;
+mod pool;
+mod redirect;
+mod request;
+mod response;
+mod rt;
+mod session;
+mod timeout;
+
+pub use body::Body;
+pub use error::{Error, Result, TimeoutPhase};
+pub use redirect::Redirect;
+pub use request::{IntoUrl, RequestBuilder};
+pub use response::{BodyStream, Response};
+pub use session::{Session, SessionBuilder};
+pub use timeout::Timeouts;
+
+pub use bytes::Bytes;
+pub use http::header;
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+pub use url::Url;

@@ -1,0 +1,205 @@
+//! The body of a request: nothing, bytes, or a stream of them.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Frame, SizeHint};
+
+use crate::error::BoxError;
+
+type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
+
+/// What a request sends.
+///
+/// Bytes can be sent again, after a redirect or on another connection; a stream cannot.
+///
+/// # Examples
+///
+/// ```
+/// use aioxide_http::Body;
+///
+/// assert_eq!(Body::from("text").content_length(), Some(4));
+/// assert_eq!(Body::empty().content_length(), Some(0));
+/// ```
+pub struct Body {
+    kind: Kind,
+}
+
+enum Kind {
+    Empty,
+    Full(Bytes),
+    Stream {
+        stream: BoxStream,
+        left: Option<u64>,
+    },
+    /// The stream was handed to a connection, and cannot be sent again.
+    Spent,
+}
+
+impl Body {
+    /// No body at all.
+    pub const fn empty() -> Self {
+        Self { kind: Kind::Empty }
+    }
+
+    /// Sends what `stream` gives, as it gives it (in HTTP/1.1 as chunks, since its length is not known).
+    ///
+    /// It is polled only when the connection can take more, so memory stays bounded.
+    pub fn stream<S, D, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Bytes>,
+        E: Into<BoxError>,
+    {
+        Self { kind: Kind::Stream { stream: Box::pin(Adapted { stream }), left: None } }
+    }
+
+    /// Sends what `stream` gives, which is exactly `length` bytes: announced as `Content-Length`.
+    ///
+    /// A stream that gives more or fewer makes the request fail.
+    pub fn sized_stream<S, D, E>(length: u64, stream: S) -> Self
+    where
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Bytes>,
+        E: Into<BoxError>,
+    {
+        let stream = Box::pin(Adapted { stream });
+        Self { kind: Kind::Stream { stream, left: Some(length) } }
+    }
+
+    /// The number of bytes, when it is known.
+    pub fn content_length(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Empty | Kind::Spent => Some(0),
+            Kind::Full(bytes) => Some(bytes.len() as u64),
+            Kind::Stream { left, .. } => *left,
+        }
+    }
+
+    /// The body for one attempt; a stream can be had once.
+    pub(crate) fn take_for_attempt(&mut self) -> Self {
+        let kind = match &self.kind {
+            Kind::Empty => Kind::Empty,
+            Kind::Full(bytes) => Kind::Full(bytes.clone()),
+            Kind::Stream { .. } | Kind::Spent => std::mem::replace(&mut self.kind, Kind::Spent),
+        };
+        Self { kind }
+    }
+
+    /// Takes back a body of which nothing was sent.
+    pub(crate) fn restore(&mut self, unsent: Self) {
+        if matches!(self.kind, Kind::Spent) {
+            self.kind = unsent.kind;
+        }
+    }
+
+    /// Whether another attempt would send the same bytes.
+    pub(crate) fn is_replayable(&self) -> bool {
+        !matches!(self.kind, Kind::Spent)
+    }
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("content_length", &self.content_length()).finish_non_exhaustive()
+    }
+}
+
+macro_rules! body_from {
+    ($($source:ty),*) => {$(
+        impl From<$source> for Body {
+            fn from(source: $source) -> Self {
+                Self { kind: Kind::Full(Bytes::from(source)) }
+            }
+        }
+    )*};
+}
+
+body_from!(Bytes, Vec<u8>, String, &'static str, &'static [u8]);
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.get_mut();
+        match &mut this.kind {
+            Kind::Empty | Kind::Spent => Poll::Ready(None),
+            Kind::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.kind = Kind::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Kind::Stream { stream, left } => match std::task::ready!(stream.as_mut().poll_next(cx)) {
+                Some(Ok(chunk)) => {
+                    if let Some(left) = left {
+                        let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+                            return Poll::Ready(Some(Err("the body is longer than announced".into())));
+                        };
+                        *left = rest;
+                    }
+                    Poll::Ready(Some(Ok(Frame::data(chunk))))
+                }
+                Some(Err(error)) => Poll::Ready(Some(Err(error))),
+                None => match *left {
+                    Some(1..) => Poll::Ready(Some(Err("the body is shorter than announced".into()))),
+                    _ => {
+                        this.kind = Kind::Empty;
+                        Poll::Ready(None)
+                    }
+                },
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Empty | Kind::Spent => true,
+            Kind::Full(bytes) => bytes.is_empty(),
+            Kind::Stream { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.content_length() {
+            Some(length) => SizeHint::with_exact(length),
+            None => SizeHint::default(),
+        }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// Turns a stream's items into bytes and boxed errors.
+    struct Adapted<S> {
+        #[pin]
+        stream: S,
+    }
+}
+
+impl<S, D, E> Stream for Adapted<S>
+where
+    S: Stream<Item = Result<D, E>>,
+    D: Into<Bytes>,
+    E: Into<BoxError>,
+{
+    type Item = Result<Bytes, BoxError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.project()
+            .stream
+            .poll_next(cx)
+            .map(|item| item.map(|item| item.map(Into::into).map_err(Into::into)))
+    }
+}

@@ -1,0 +1,353 @@
+//! A connection in use: hyper's state machines, driven from inside the task that waits for the answer.
+//!
+//! hyper expects its `Connection` in a task of its own: request and answer then cross between two tasks, which costs three
+//! task switches for an exchange. Here whoever waits for an HTTP/1 answer or body drives the connection in the same
+//! poll, so an exchange costs no switch, an idle connection costs no task, and a dropped request closes its
+//! socket at once. An HTTP/2 connection serves many tasks, so it has one of its own.
+//!
+//! Both sides of hyper wake each other while we poll them. [`Wakeup`] keeps these wakes to ourselves.
+//!
+//! ## States of a `Wakeup`
+//!
+//! | bits | meaning | a wake |
+//! |---|---|---|
+//! | none | nobody polls | sets `WOKEN`, wakes the parent |
+//! | `WOKEN` | the parent has been woken and will come | does nothing |
+//! | `RUNNING` | we are polling | sets `WOKEN`, and we poll again |
+//!
+//! An idle connection has no parent. `WOKEN` then says that something happened on the socket, and only then is
+//! the connection looked at before it is used again.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+
+use crate::body::Body;
+use crate::error::{Error, TimeoutPhase};
+use crate::pool::{Multiplexed, Pooled};
+use crate::rt::{Io, Spawner};
+use crate::timeout::{Limits, Watch};
+
+/// How often hyper's halves may wake each other in one poll before other tasks get their turn.
+const MAX_ROUNDS: usize = 32;
+
+/// An exchange that failed.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    /// The request, when nothing of it was sent.
+    pub(crate) unsent: Option<Request<Body>>,
+    /// Whether not a single byte of the answer had come.
+    pub(crate) silent: bool,
+}
+
+/// An HTTP/1 connection: one exchange at a time.
+pub(crate) struct Single {
+    sender: http1::SendRequest<Body>,
+    /// `None` once the connection has ended.
+    driver: Option<http1::Connection<Io, Body>>,
+    wakeup: Arc<Wakeup>,
+    waker: Waker,
+    received: Rc<Cell<u64>>,
+    watch: Watch,
+}
+
+impl Single {
+    pub(crate) async fn start(io: Io, builder: &http1::Builder) -> Result<Box<Self>, Error> {
+        let received = io.received();
+        // HTTP/1 has no handshake: this does not wait.
+        let (sender, driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
+        let wakeup = Arc::new(Wakeup::default());
+        let waker = Waker::from(wakeup.clone());
+        let watch = Watch::default();
+        Ok(Box::new(Self { sender, driver: Some(driver), wakeup, waker, received, watch }))
+    }
+
+    /// Sends `request` and waits for the head of the answer.
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, the connection must not be used again.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+        limits: Limits,
+    ) -> Result<Response<Incoming>, Failure> {
+        let before = self.received.get();
+        self.watch.progress();
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let result = poll_fn(|cx| self.poll_with(cx, limits, |cx| answer.as_mut().poll(cx))).await;
+        let silent = self.received.get() == before;
+        match result {
+            Ok(Some(Ok(response))) => Ok(response),
+            Ok(Some(Err(mut failed))) => {
+                let unsent = failed.take_message();
+                Err(Failure { error: Error::from_hyper(failed.into_error()), unsent, silent })
+            }
+            Ok(None) => Err(Failure { error: Error::new(crate::error::Kind::Closed), unsent: None, silent }),
+            Err(phase) => Err(Failure { error: Error::timeout(phase), unsent: None, silent: false }),
+        }
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(crate) fn poll_data(
+        &mut self,
+        cx: &mut Context<'_>,
+        incoming: &mut Incoming,
+        limits: Limits,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        let next = self.poll_with(cx, limits, |cx| poll_incoming(incoming, cx));
+        next.map(|next| match next {
+            Ok(Some(next)) => next,
+            Ok(None) => Some(Err(Error::new(crate::error::Kind::Closed))),
+            Err(phase) => Some(Err(Error::timeout(phase))),
+        })
+    }
+
+    /// Whether the exchange has come to its end, and another may follow.
+    pub(crate) fn is_reusable(&mut self) -> bool {
+        if !self.sender.is_ready() {
+            self.drive_detached();
+        }
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Polls `wanted` and the connection in turns, until neither has anything to do.
+    ///
+    /// `None`: the connection ended without an answer to `wanted`.
+    fn poll_with<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: Limits,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Result<Option<T>, TimeoutPhase>> {
+        let before = self.received.get();
+        let mut running = Running::enter(&self.wakeup, Some(cx.waker()));
+        let mut own = Context::from_waker(&self.waker);
+        let mut rounds = 0;
+        loop {
+            if let Poll::Ready(output) = wanted(&mut own) {
+                self.watch.progress();
+                running.keep_quiet();
+                return Poll::Ready(Ok(Some(output)));
+            }
+            running.clear();
+            let Some(driver) = &mut self.driver else { return Poll::Ready(Ok(None)) };
+            if Pin::new(driver).poll(&mut own).is_ready() {
+                // Whatever its result, hyper has told the exchange too: `wanted` has it.
+                self.driver = None;
+            } else if !running.is_woken() {
+                break;
+            }
+            rounds += 1;
+            if rounds == MAX_ROUNDS {
+                // Still woken, so the parent is woken when `running` is dropped.
+                break;
+            }
+        }
+        if self.received.get() != before {
+            self.watch.progress();
+        }
+        self.watch.poll_expired(&mut own, limits).map(Err)
+    }
+
+    /// Lets the connection do what it can now, with nobody waiting for it.
+    fn drive_detached(&mut self) {
+        let running = Running::enter(&self.wakeup, None);
+        let mut own = Context::from_waker(&self.waker);
+        for _ in 0..MAX_ROUNDS {
+            running.clear();
+            let Some(driver) = &mut self.driver else { return };
+            if Pin::new(driver).poll(&mut own).is_ready() {
+                self.driver = None;
+            } else if !running.is_woken() {
+                return;
+            }
+        }
+        // Still not at rest: a connection that should be idle is not.
+        self.driver = None;
+    }
+}
+
+impl Pooled for Box<Single> {
+    fn is_alive(&mut self) -> bool {
+        if self.wakeup.is_woken() {
+            self.drive_detached();
+        }
+        self.driver.is_some() && self.sender.is_ready()
+    }
+}
+
+impl fmt::Debug for Single {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Single").field("open", &self.driver.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// The shared end of an HTTP/2 connection.
+#[derive(Clone)]
+pub(crate) struct Multi {
+    sender: http2::SendRequest<Body>,
+    max_streams: Rc<Cell<usize>>,
+}
+
+impl Multi {
+    /// Shakes hands; the second value is to be spawned, and lives as long as the connection.
+    pub(crate) async fn start(
+        io: Io,
+        builder: &http2::Builder<Spawner>,
+    ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
+        let (sender, mut driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
+        let max_streams = Rc::new(Cell::new(driver.current_max_send_streams()));
+        let known = max_streams.clone();
+        let task = poll_fn(move |cx| {
+            let ended = Pin::new(&mut driver).poll(cx);
+            known.set(driver.current_max_send_streams().max(1));
+            // An error has reached every exchange by itself.
+            ended.map(|_| ())
+        });
+        Ok((Self { sender, max_streams }, task))
+    }
+
+    /// Sends `request` and waits for the head of the answer; dropped, it resets the stream.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+        limits: Limits,
+        watch: &mut Watch,
+    ) -> Result<Response<Incoming>, Failure> {
+        watch.progress();
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(answer));
+            }
+            watch.poll_expired(cx, limits).map(Err)
+        })
+        .await;
+        match result {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(mut failed)) => {
+                let unsent = failed.take_message();
+                Err(Failure { error: Error::from_hyper(failed.into_error()), unsent, silent: false })
+            }
+            Err(phase) => Err(Failure { error: Error::timeout(phase), unsent: None, silent: false }),
+        }
+    }
+}
+
+impl Multiplexed for Multi {
+    fn is_open(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    fn max_streams(&self) -> usize {
+        self.max_streams.get()
+    }
+}
+
+/// The next piece of `incoming`, trailers left out; `None` at its end.
+pub(crate) fn poll_incoming(
+    incoming: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Bytes, Error>>> {
+    loop {
+        match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
+                    return Poll::Ready(Some(Ok(data)));
+                }
+            }
+            Some(Err(error)) => return Poll::Ready(Some(Err(Error::from_hyper(error)))),
+            None => return Poll::Ready(None),
+        }
+    }
+}
+
+/// The waker of a connection: its own while it is being polled, its parent's at other times.
+#[derive(Default)]
+struct Wakeup {
+    state: AtomicU8,
+    parent: Mutex<Option<Waker>>,
+}
+
+const WOKEN: u8 = 1;
+const RUNNING: u8 = 2;
+
+impl Wakeup {
+    fn is_woken(&self) -> bool {
+        self.state.load(Ordering::Acquire) & WOKEN != 0
+    }
+}
+
+impl Wake for Wakeup {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.state.fetch_or(WOKEN, Ordering::AcqRel) == 0
+            && let Some(parent) = &*self.parent.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            parent.wake_by_ref();
+        }
+    }
+}
+
+/// While it lives, wakes only set `WOKEN`.
+struct Running {
+    wakeup: Arc<Wakeup>,
+    quiet: bool,
+}
+
+impl Running {
+    fn enter(wakeup: &Arc<Wakeup>, parent: Option<&Waker>) -> Self {
+        let mut slot = wakeup.parent.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&mut *slot, parent) {
+            (Some(old), Some(new)) if old.will_wake(new) => {}
+            (slot, new) => *slot = new.cloned(),
+        }
+        drop(slot);
+        // A wake from before stays to be seen: it is cleared only when the driver is polled.
+        wakeup.state.fetch_or(RUNNING, Ordering::AcqRel);
+        Self { wakeup: wakeup.clone(), quiet: false }
+    }
+
+    /// Called just before the driver is polled.
+    fn clear(&self) {
+        self.wakeup.state.store(RUNNING, Ordering::Release);
+    }
+
+    fn is_woken(&self) -> bool {
+        self.wakeup.is_woken()
+    }
+
+    /// The parent is awake and has what it waited for: it need not be woken.
+    fn keep_quiet(&mut self) {
+        self.quiet = true;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A wake that came after the last look, from another thread or from a timer, must not be lost.
+        let before = self.wakeup.state.fetch_and(!RUNNING, Ordering::AcqRel);
+        if before & WOKEN != 0
+            && !self.quiet
+            && let Some(parent) = &*self.wakeup.parent.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            parent.wake_by_ref();
+        }
+    }
+}

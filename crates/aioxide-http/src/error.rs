@@ -1,0 +1,282 @@
+//! The one error of this crate: what went wrong, at which URL, and why.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use http::StatusCode;
+use url::Url;
+
+/// A boxed error of any kind, as kept for [`std::error::Error::source`].
+pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a request failed.
+///
+/// `Display` tells this level only; the cause below it is kept in [`source`](std::error::Error::source).
+///
+/// # Examples
+///
+/// ```
+/// let session = aioxide_http::Session::new();
+/// let error = aioxide::run(async move { session.get("ftp://example.org/").send().await })?.unwrap_err();
+/// assert!(error.is_invalid_url());
+/// assert!(!error.is_timeout());
+/// # Ok::<(), aioxide::Error>(())
+/// ```
+pub struct Error {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    kind: Kind,
+    url: Option<Url>,
+    source: Option<BoxError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The URL could not be read, or names a scheme or host that cannot be fetched.
+    InvalidUrl,
+    /// The request was built wrongly: a header's name or value, a configuration.
+    InvalidRequest,
+    /// Time ran out in that phase.
+    Timeout(TimeoutPhase),
+    /// No connection could be made.
+    Connect,
+    /// TLS refused the peer, or the peer refused us.
+    Tls,
+    /// The answer broke the rules of HTTP.
+    Protocol,
+    /// The connection ended before the answer was whole.
+    Closed,
+    /// Redirected too often, to nowhere, or with a body that cannot be sent twice.
+    Redirect,
+    /// The body's content coding is broken or cut short.
+    Decode,
+    /// A limit on the body's size was passed.
+    TooLarge,
+    /// The stream that feeds the request's body failed.
+    RequestBody,
+    /// `error_for_status` found this status.
+    Status(StatusCode),
+    /// The session was closed.
+    SessionClosed,
+}
+
+/// The phase of a request in which time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TimeoutPhase {
+    /// The whole request, from `send` to the last byte of the body.
+    Total,
+    /// The wait for a free place in the pool.
+    Pool,
+    /// Making the connection: name, addresses and TLS together.
+    Connect,
+    /// One attempt at one address.
+    SockConnect,
+    /// No byte came for that long.
+    Read,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self { inner: Box::new(Inner { kind, url: None, source: None }) }
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
+        self.inner.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn with_url(mut self, url: &Url) -> Self {
+        if self.inner.url.is_none() {
+            self.inner.url = Some(url.clone());
+        }
+        self
+    }
+
+    pub(crate) fn timeout(phase: TimeoutPhase) -> Self {
+        Self::new(Kind::Timeout(phase))
+    }
+
+    /// Sorts what hyper reports while an exchange is under way.
+    pub(crate) fn from_hyper(error: hyper::Error) -> Self {
+        let kind = if error.is_user() && !error.is_body_write_aborted() {
+            Kind::RequestBody
+        } else if error.is_parse() {
+            Kind::Protocol
+        } else if error.is_incomplete_message()
+            || error.is_closed()
+            || error.is_canceled()
+            || error.is_body_write_aborted()
+        {
+            Kind::Closed
+        } else {
+            kind_of_source(&error).unwrap_or(Kind::Protocol)
+        };
+        Self::new(kind).with_source(error)
+    }
+
+    /// The URL that was being fetched, after redirects; `None` when there was none yet.
+    pub fn url(&self) -> Option<&Url> {
+        self.inner.url.as_ref()
+    }
+
+    /// Whether time ran out, in whichever phase.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.inner.kind, Kind::Timeout(_))
+    }
+
+    /// The phase in which time ran out, if it did.
+    pub fn timeout_phase(&self) -> Option<TimeoutPhase> {
+        match self.inner.kind {
+            Kind::Timeout(phase) => Some(phase),
+            _ => None,
+        }
+    }
+
+    /// Whether no connection could be made: refused, unreachable, no such name, or the time for connecting ran out.
+    ///
+    /// A refusal by TLS is [`is_tls`](Self::is_tls); the wait for a place in the pool is not connecting.
+    pub fn is_connect(&self) -> bool {
+        matches!(
+            self.inner.kind,
+            Kind::Connect | Kind::Timeout(TimeoutPhase::Connect | TimeoutPhase::SockConnect)
+        )
+    }
+
+    /// Whether TLS failed: wrong name, expired or unknown certificate, alert, no common version.
+    pub fn is_tls(&self) -> bool {
+        self.inner.kind == Kind::Tls
+    }
+
+    /// Whether the answer broke the rules of HTTP.
+    pub fn is_protocol(&self) -> bool {
+        self.inner.kind == Kind::Protocol
+    }
+
+    /// Whether the connection was closed or reset before the answer was whole.
+    pub fn is_closed(&self) -> bool {
+        self.inner.kind == Kind::Closed
+    }
+
+    /// Whether redirects did not end, led to nowhere, or would have needed a body that cannot be sent twice.
+    pub fn is_redirect(&self) -> bool {
+        self.inner.kind == Kind::Redirect
+    }
+
+    /// Whether the body's content coding was broken or cut short.
+    pub fn is_decode(&self) -> bool {
+        self.inner.kind == Kind::Decode
+    }
+
+    /// Whether the body was larger than the limit that was set.
+    pub fn is_too_large(&self) -> bool {
+        self.inner.kind == Kind::TooLarge
+    }
+
+    /// Whether the URL was unusable.
+    pub fn is_invalid_url(&self) -> bool {
+        self.inner.kind == Kind::InvalidUrl
+    }
+
+    /// Whether the request was built wrongly, for instance with a header that HTTP does not allow.
+    pub fn is_invalid_request(&self) -> bool {
+        self.inner.kind == Kind::InvalidRequest
+    }
+
+    /// Whether the stream that feeds the request's body failed.
+    pub fn is_request_body(&self) -> bool {
+        self.inner.kind == Kind::RequestBody
+    }
+
+    /// Whether [`Response::error_for_status`](crate::Response::error_for_status) made this error.
+    pub fn is_status(&self) -> bool {
+        matches!(self.inner.kind, Kind::Status(_))
+    }
+
+    /// The status that [`Response::error_for_status`](crate::Response::error_for_status) found.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self.inner.kind {
+            Kind::Status(status) => Some(status),
+            _ => None,
+        }
+    }
+
+    /// Whether the session had been closed.
+    pub fn is_session_closed(&self) -> bool {
+        self.inner.kind == Kind::SessionClosed
+    }
+}
+
+/// Looks below `error` for the socket's or the TLS layer's own error.
+fn kind_of_source(error: &hyper::Error) -> Option<Kind> {
+    let mut source = error.source();
+    while let Some(current) = source {
+        if let Some(io_error) = current.downcast_ref::<io::Error>() {
+            if io_error.get_ref().is_some_and(|inner| inner.is::<aioxide::net::tls::rustls::Error>()) {
+                return Some(Kind::Tls);
+            }
+            return Some(match io_error.kind() {
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::NotConnected
+                | io::ErrorKind::TimedOut => Kind::Closed,
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Kind::Protocol,
+                _ => Kind::Closed,
+            });
+        }
+        source = current.source();
+    }
+    None
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inner.kind {
+            Kind::InvalidUrl => f.write_str("invalid url")?,
+            Kind::InvalidRequest => f.write_str("invalid request")?,
+            Kind::Timeout(TimeoutPhase::Total) => f.write_str("the request's time ran out")?,
+            Kind::Timeout(TimeoutPhase::Pool) => f.write_str("no connection became free in time")?,
+            Kind::Timeout(TimeoutPhase::Connect) => f.write_str("connecting took too long")?,
+            Kind::Timeout(TimeoutPhase::SockConnect) => f.write_str("no address answered in time")?,
+            Kind::Timeout(TimeoutPhase::Read) => f.write_str("the server sent nothing for too long")?,
+            Kind::Connect => f.write_str("cannot connect")?,
+            Kind::Tls => f.write_str("tls failed")?,
+            Kind::Protocol => f.write_str("the answer is not valid http")?,
+            Kind::Closed => f.write_str("the connection ended before the answer was whole")?,
+            Kind::Redirect => f.write_str("redirects lead nowhere")?,
+            Kind::Decode => f.write_str("the body's content coding is broken")?,
+            Kind::TooLarge => f.write_str("the body is larger than allowed")?,
+            Kind::RequestBody => f.write_str("the request's body failed")?,
+            Kind::Status(status) => write!(f, "status {status}")?,
+            Kind::SessionClosed => f.write_str("the session is closed")?,
+        }
+        match &self.inner.url {
+            Some(url) => write!(f, " ({url})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("url", &self.inner.url.as_ref().map(Url::as_str))
+            .field("source", &self.inner.source)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_deref().map(|source| source as _)
+    }
+}

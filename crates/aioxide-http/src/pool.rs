@@ -1,0 +1,595 @@
+//! The keep-alive pool: who may open a connection, who may use one again, and who waits for that.
+//!
+//! The pool does no I/O. It counts connections, keeps the idle ones, and hands out permits.
+//!
+//! ## States of a slot
+//!
+//! ```text
+//!   free --take--> connecting --established--> in use --park--> idle --take--> in use
+//!    ^                 |                         |                |
+//!    +------drop-------+----------drop-----------+--evict, expire-+
+//! ```
+//!
+//! A slot that is not free is counted in `State::open` and in its host's `open`. Whoever holds a [`Permit`] holds the slot:
+//! dropping it, in whatever way (an error, a timeout, a cancelled task), frees the slot and serves who waits.
+//! An idle connection is counted but has no permit: the pool itself holds its slot.
+//!
+//! ## Invariants
+//!
+//! 1. Waiters are served first come, first served, over all hosts; one is passed over only while its own
+//!    host is at its limit (`blocked`).
+//! 2. When no call of the pool is running, no waiter could be served: idle connections and unblocked waiters never
+//!    stand side by side. So a newcomer that finds nobody waiting at its host takes nothing from anybody.
+//! 3. Connections are dropped, and wakers called, only when nothing is borrowed.
+//! 4. Every step is O(1), or O(log n) in the number of waiters; nothing scans connections.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fmt;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::rt::Instant;
+
+pub(crate) use permit::{Permit, StreamPermit};
+
+mod permit;
+
+/// A connection that serves one exchange at a time.
+pub(crate) trait Pooled {
+    /// Whether it can be used again; looks at what is known, asks nobody.
+    fn is_alive(&mut self) -> bool;
+}
+
+/// A connection that serves many exchanges at once.
+pub(crate) trait Multiplexed: Clone {
+    /// Whether it takes new exchanges.
+    fn is_open(&self) -> bool;
+    /// How many it takes at once.
+    fn max_streams(&self) -> usize;
+}
+
+/// How many connections there may be, and how long an idle one is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PoolConfig {
+    /// 0 means no limit.
+    pub(crate) limit: usize,
+    /// 0 means no limit.
+    pub(crate) limit_per_host: usize,
+    pub(crate) idle_timeout: Duration,
+}
+
+pub(crate) struct Pool<C, S, I> {
+    config: PoolConfig,
+    state: RefCell<State<C, S, I>>,
+}
+
+struct State<C, S, I> {
+    hosts: HashMap<Box<str>, Rc<Host<C, S, I>>>,
+    /// Slots that are not free.
+    open: usize,
+    /// What is idle, the oldest first. An entry is stale when its host has nothing idle with that number.
+    idle_order: VecDeque<Numbered<C, S, I>>,
+    idle: usize,
+    sequence: u64,
+    /// Hosts that have waiters and are not blocked, by the number of their first waiter.
+    waiting: BTreeMap<u64, Rc<Host<C, S, I>>>,
+    closed: bool,
+}
+
+type Numbered<C, S, I> = (u64, Rc<Host<C, S, I>>);
+
+/// One origin: scheme, host and port.
+pub(crate) struct Host<C, S, I> {
+    pub(crate) info: I,
+    /// Whether the first connection decides if the next exchanges share it (HTTP/2) or need their own.
+    negotiates: bool,
+    state: RefCell<HostState<C, S>>,
+}
+
+struct HostState<C, S> {
+    idle: VecDeque<Idle<C>>,
+    shared: Vec<Rc<Shared<S>>>,
+    waiters: BTreeMap<u64, Rc<Waiter<C, S>>>,
+    open: usize,
+    connecting: usize,
+    protocol: Protocol,
+    /// Its first waiter cannot be served until something happens at this very host.
+    blocked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Unknown,
+    OnePerConnection,
+    Multiplexed,
+}
+
+struct Idle<C> {
+    sequence: u64,
+    since: Instant,
+    connection: C,
+}
+
+/// A multiplexed connection and the count of its exchanges.
+pub(crate) struct Shared<S> {
+    sender: S,
+    streams: Cell<usize>,
+    /// Its number among what is idle, and since when.
+    idle: Cell<Option<(u64, Instant)>>,
+}
+
+struct Waiter<C, S> {
+    granted: RefCell<Option<Take<C, S>>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a slot is taken for, before it is dressed in a permit.
+enum Take<C, S> {
+    Reused(C),
+    Shared(Rc<Shared<S>>),
+    New,
+    Closed,
+}
+
+/// Why nothing can be taken.
+enum Blocked {
+    /// The host itself: its limit, or its first connection is still being made.
+    Host,
+    /// The limit over all hosts.
+    Total,
+}
+
+/// What [`Pool::acquire`] hands out.
+pub(crate) enum Acquired<C: Pooled, S: Multiplexed, I> {
+    /// An idle connection.
+    Reused(C, Permit<C, S, I>),
+    /// A place on a multiplexed connection.
+    Shared(StreamPermit<C, S, I>),
+    /// The right to open a connection.
+    New(Permit<C, S, I>),
+}
+
+/// The session was closed while, or before, a place was waited for.
+#[derive(Debug)]
+pub(crate) struct PoolClosed;
+
+impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
+    pub(crate) fn new(config: PoolConfig) -> Rc<Self> {
+        Rc::new(Self {
+            config,
+            state: RefCell::new(State {
+                hosts: HashMap::new(),
+                open: 0,
+                idle_order: VecDeque::new(),
+                idle: 0,
+                sequence: 0,
+                waiting: BTreeMap::new(),
+                closed: false,
+            }),
+        })
+    }
+
+    /// The host called `key`, made when it is not known yet.
+    ///
+    /// `negotiates`: whether its connections may turn out to be multiplexed.
+    pub(crate) fn host<E>(
+        &self,
+        key: &str,
+        negotiates: bool,
+        info: impl FnOnce() -> Result<I, E>,
+    ) -> Result<Rc<Host<C, S, I>>, E> {
+        if let Some(host) = self.state.borrow().hosts.get(key) {
+            return Ok(host.clone());
+        }
+        let host = Rc::new(Host {
+            info: info()?,
+            negotiates,
+            state: RefCell::new(HostState {
+                idle: VecDeque::new(),
+                shared: Vec::new(),
+                waiters: BTreeMap::new(),
+                open: 0,
+                connecting: 0,
+                protocol: Protocol::Unknown,
+                blocked: false,
+            }),
+        });
+        let mut state = self.state.borrow_mut();
+        // Hosts without connections are forgotten, so that a list of a million sites does not stay in memory. Not
+        // one by one, or a site fetched again and again without keep-alive would be made anew each time.
+        if state.hosts.len() >= FORGET_HOSTS_FROM && state.hosts.len() >= 2 * state.open {
+            state.hosts.retain(|_, host| Rc::strong_count(host) > 1 || host.state.borrow().open > 0);
+        }
+        state.hosts.insert(key.into(), host.clone());
+        Ok(host)
+    }
+
+    /// Takes a connection to `host`, or the right to open one; waits while the limits allow neither.
+    ///
+    /// `fresh`: not an idle connection; those that are there are thought to be dead, and closed.
+    ///
+    /// # Cancel safety
+    /// Dropped while it waits, it leaves the queue; what it had been given already goes to the next one.
+    pub(crate) async fn acquire(
+        self: &Rc<Self>,
+        host: &Rc<Host<C, S, I>>,
+        fresh: bool,
+    ) -> Result<Acquired<C, S, I>, PoolClosed> {
+        if fresh {
+            self.discard_idle(host);
+        }
+        if let Some(take) = self.try_take(host) {
+            return self.dress(host, take);
+        }
+        let mut place = permit::Place::new(self, host);
+        let mut take = poll_fn(|cx| match place.waiter.granted.borrow_mut().take() {
+            Some(take) => Poll::Ready(take),
+            None => {
+                let mut waker = place.waiter.waker.borrow_mut();
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    *waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        })
+        .await;
+        place.sequence = None;
+        if let Take::Reused(connection) = &mut take
+            && !connection.is_alive()
+        {
+            // It died between the grant and this poll: its slot is ours, for a new one.
+            host.state.borrow_mut().connecting += 1;
+            take = Take::New;
+        }
+        self.dress(host, take)
+    }
+
+    /// Closes what is idle, refuses what comes. Connections in use end with their exchanges.
+    pub(crate) fn close(&self) {
+        let mut trash = Vec::new();
+        let mut wakers = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            state.closed = true;
+            state.idle_order.clear();
+            state.waiting.clear();
+            state.idle = 0;
+            let hosts = std::mem::take(&mut state.hosts);
+            for host in hosts.values() {
+                let mut inner = host.state.borrow_mut();
+                state.open -= inner.idle.len();
+                inner.open -= inner.idle.len();
+                trash.extend(inner.idle.drain(..).map(|idle| Trash::Connection(idle.connection)));
+                for shared in inner.shared.drain(..) {
+                    shared.idle.set(None);
+                    trash.push(Trash::Shared(shared));
+                }
+                for waiter in std::mem::take(&mut inner.waiters).into_values() {
+                    *waiter.granted.borrow_mut() = Some(Take::Closed);
+                    wakers.extend(waiter.waker.borrow_mut().take());
+                }
+            }
+        }
+        drop(trash);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Closes connections that have been idle for too long at `now`; says when the next one will be.
+    pub(crate) fn expire(&self, now: Instant) -> Option<Instant> {
+        let mut trash = Vec::new();
+        let mut next = None;
+        let mut state = self.state.borrow_mut();
+        while let Some((sequence, host)) = state.idle_order.front() {
+            let (sequence, host) = (*sequence, host.clone());
+            let mut inner = host.state.borrow_mut();
+            if let Some(since) = inner.idle_since(sequence) {
+                let until = since + self.config.idle_timeout;
+                if until > now {
+                    next = Some(until);
+                    break;
+                }
+                trash.extend(state.remove_idle(&mut inner, sequence));
+            }
+            state.idle_order.pop_front();
+        }
+        drop(state);
+        drop(trash);
+        self.serve_waiters(None);
+        next
+    }
+
+    /// Open connections, those being made and the idle ones among them; and the idle ones.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.config.idle_timeout
+    }
+
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.state.borrow();
+        (state.open, state.idle)
+    }
+
+    /// Takes a multiplexed connection out, when its task has ended.
+    fn remove_shared(&self, host: &Rc<Host<C, S, I>>, shared: &Rc<Shared<S>>) {
+        let mut inner = host.state.borrow_mut();
+        inner.shared.retain(|other| !Rc::ptr_eq(other, shared));
+        if shared.idle.take().is_some() {
+            drop(inner);
+            self.state.borrow_mut().idle -= 1;
+        }
+    }
+
+    fn discard_idle(&self, host: &Rc<Host<C, S, I>>) {
+        let mut trash = Vec::new();
+        {
+            let mut state = self.state.borrow_mut();
+            let mut inner = host.state.borrow_mut();
+            state.open -= inner.idle.len();
+            state.idle -= inner.idle.len();
+            inner.open -= inner.idle.len();
+            trash.extend(inner.idle.drain(..));
+        }
+        if !trash.is_empty() {
+            drop(trash);
+            self.serve_waiters(Some(host));
+        }
+    }
+
+    /// For a newcomer: takes what is there, unless somebody waits at this host already.
+    fn try_take(&self, host: &Rc<Host<C, S, I>>) -> Option<Take<C, S>> {
+        let mut trash = Vec::new();
+        let taken = {
+            let mut state = self.state.borrow_mut();
+            if state.closed {
+                return Some(Take::Closed);
+            }
+            if !host.state.borrow().waiters.is_empty() {
+                return None;
+            }
+            self.take(&mut state, host, &mut trash).ok()
+        };
+        drop(trash);
+        taken
+    }
+
+    /// Takes the best that `host` can have now.
+    fn take(
+        &self,
+        state: &mut State<C, S, I>,
+        host: &Rc<Host<C, S, I>>,
+        trash: &mut Vec<Trash<C, S>>,
+    ) -> Result<Take<C, S>, Blocked> {
+        let mut inner = host.state.borrow_mut();
+        while let Some(mut idle) = inner.idle.pop_back() {
+            state.idle -= 1;
+            if idle.connection.is_alive() {
+                return Ok(Take::Reused(idle.connection));
+            }
+            trash.push(Trash::Connection(idle.connection));
+            inner.open -= 1;
+            state.open -= 1;
+        }
+        if let Some(shared) = inner.take_stream() {
+            if shared.idle.take().is_some() {
+                state.idle -= 1;
+            }
+            return Ok(Take::Shared(shared));
+        }
+        if inner.connecting > 0 && host.negotiates && inner.protocol != Protocol::OnePerConnection {
+            return Err(Blocked::Host);
+        }
+        if self.config.limit_per_host > 0 && inner.open >= self.config.limit_per_host {
+            return Err(Blocked::Host);
+        }
+        if self.config.limit > 0 && state.open >= self.config.limit {
+            match state.evict_oldest() {
+                Some(evicted @ Trash::Connection(_)) => trash.push(evicted),
+                // A multiplexed connection frees its slot when its task has said goodbye; then waiters are served.
+                Some(evicted @ Trash::Shared(_)) => {
+                    trash.push(evicted);
+                    return Err(Blocked::Total);
+                }
+                None => return Err(Blocked::Total),
+            }
+        }
+        state.open += 1;
+        inner.open += 1;
+        inner.connecting += 1;
+        Ok(Take::New)
+    }
+
+    fn dress(
+        self: &Rc<Self>,
+        host: &Rc<Host<C, S, I>>,
+        take: Take<C, S>,
+    ) -> Result<Acquired<C, S, I>, PoolClosed> {
+        let permit = |connecting| Permit { held: Some((self.clone(), host.clone())), connecting };
+        Ok(match take {
+            Take::Reused(connection) => Acquired::Reused(connection, permit(false)),
+            Take::Shared(shared) => {
+                Acquired::Shared(StreamPermit { shared, pool: self.clone(), host: host.clone() })
+            }
+            Take::New => Acquired::New(permit(true)),
+            Take::Closed => return Err(PoolClosed),
+        })
+    }
+
+    /// Serves waiters in their order until nobody can be served. `host`: where something happened.
+    fn serve_waiters(&self, host: Option<&Rc<Host<C, S, I>>>) {
+        let mut trash = Vec::new();
+        let mut wakers: Vec<Waker> = Vec::new();
+        {
+            let mut guard = self.state.borrow_mut();
+            let state = &mut *guard;
+            if let Some(host) = host {
+                let mut inner = host.state.borrow_mut();
+                if inner.blocked {
+                    inner.blocked = false;
+                    if let Some((&first, _)) = inner.waiters.first_key_value() {
+                        state.waiting.insert(first, host.clone());
+                    }
+                }
+            }
+            // A place on a multiplexed connection needs no slot, so whoever waits at this host need not wait for one.
+            if let Some(host) = host {
+                let mut inner = host.state.borrow_mut();
+                while let Some((&sequence, _)) = inner.waiters.first_key_value()
+                    && let Some(shared) = inner.take_stream()
+                {
+                    if shared.idle.take().is_some() {
+                        state.idle -= 1;
+                    }
+                    state.waiting.remove(&sequence);
+                    wakers.extend(inner.grant_first(Take::Shared(shared)));
+                    if let Some((&first, _)) = inner.waiters.first_key_value() {
+                        state.waiting.insert(first, host.clone());
+                    }
+                }
+            }
+            while let Some((sequence, host)) = state.waiting.pop_first() {
+                match self.take(state, &host, &mut trash) {
+                    Ok(take) => {
+                        let mut inner = host.state.borrow_mut();
+                        wakers.extend(inner.grant_first(take));
+                        let first = inner.waiters.first_key_value().map(|(&first, _)| first);
+                        drop(inner);
+                        state.waiting.extend(first.map(|first| (first, host)));
+                    }
+                    Err(Blocked::Host) => host.state.borrow_mut().blocked = true,
+                    Err(Blocked::Total) => {
+                        state.waiting.insert(sequence, host);
+                        break;
+                    }
+                }
+            }
+        }
+        drop(trash);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    fn release_slot(&self, host: &Rc<Host<C, S, I>>, connecting: bool) {
+        {
+            let mut state = self.state.borrow_mut();
+            let mut inner = host.state.borrow_mut();
+            state.open -= 1;
+            inner.open -= 1;
+            if connecting {
+                inner.connecting -= 1;
+                if inner.protocol == Protocol::Unknown {
+                    // The connection failed. The others shall not queue up to fail one after the other.
+                    inner.protocol = Protocol::OnePerConnection;
+                }
+            }
+        }
+        self.serve_waiters(Some(host));
+    }
+
+    fn park(&self, host: &Rc<Host<C, S, I>>, connection: C, now: Instant) -> Result<(), C> {
+        {
+            let mut state = self.state.borrow_mut();
+            if state.closed {
+                return Err(connection);
+            }
+            let sequence = state.next_idle(host);
+            host.state.borrow_mut().idle.push_back(Idle { sequence, since: now, connection });
+            if state.waiting.is_empty() && !host.state.borrow().blocked {
+                return Ok(());
+            }
+        }
+        self.serve_waiters(Some(host));
+        Ok(())
+    }
+}
+
+/// From how many hosts on those without connections are forgotten.
+const FORGET_HOSTS_FROM: usize = 256;
+
+impl<C, S, I> State<C, S, I> {
+    /// The number for something of `host` that becomes idle now.
+    fn next_idle(&mut self, host: &Rc<Host<C, S, I>>) -> u64 {
+        self.sequence += 1;
+        if self.idle_order.len() > 2 * self.idle + 64 {
+            self.idle_order.retain(|(sequence, host)| host.state.borrow().idle_since(*sequence).is_some());
+        }
+        self.idle += 1;
+        self.idle_order.push_back((self.sequence, host.clone()));
+        self.sequence
+    }
+
+    fn evict_oldest(&mut self) -> Option<Trash<C, S>> {
+        while let Some((sequence, host)) = self.idle_order.pop_front() {
+            // The host that asks is borrowed. It has nothing idle, so its entries are stale.
+            let Ok(mut inner) = host.state.try_borrow_mut() else { continue };
+            if let Some(evicted) = self.remove_idle(&mut inner, sequence) {
+                return Some(evicted);
+            }
+        }
+        None
+    }
+
+    /// Takes what is idle under that number out of the pool.
+    fn remove_idle(&mut self, inner: &mut HostState<C, S>, sequence: u64) -> Option<Trash<C, S>> {
+        // `idle_order` is worked off from its front, so among single connections only the oldest can be meant.
+        if inner.idle.front().is_some_and(|idle| idle.sequence == sequence) {
+            inner.open -= 1;
+            self.open -= 1;
+            self.idle -= 1;
+            return inner.idle.pop_front().map(|idle| Trash::Connection(idle.connection));
+        }
+        let index = inner.shared.iter().position(|shared| shared.is_idle_as(sequence))?;
+        self.idle -= 1;
+        Some(Trash::Shared(inner.shared.swap_remove(index)))
+    }
+}
+
+impl<C, S: Multiplexed> HostState<C, S> {
+    /// A place on a multiplexed connection, counted.
+    fn take_stream(&self) -> Option<Rc<Shared<S>>> {
+        let shared = self
+            .shared
+            .iter()
+            .find(|shared| shared.sender.is_open() && shared.streams.get() < shared.sender.max_streams())?;
+        shared.streams.set(shared.streams.get() + 1);
+        Some(shared.clone())
+    }
+}
+
+impl<C, S> HostState<C, S> {
+    fn idle_since(&self, sequence: u64) -> Option<Instant> {
+        if let Ok(index) = self.idle.binary_search_by_key(&sequence, |idle| idle.sequence) {
+            return Some(self.idle[index].since);
+        }
+        let shared = self.shared.iter().find(|shared| shared.is_idle_as(sequence))?;
+        shared.idle.get().map(|(_, since)| since)
+    }
+
+    fn grant_first(&mut self, take: Take<C, S>) -> Option<Waker> {
+        let (_, waiter) = self.waiters.pop_first().expect("a host is served only while somebody waits there");
+        *waiter.granted.borrow_mut() = Some(take);
+        waiter.waker.borrow_mut().take()
+    }
+}
+
+impl<S> Shared<S> {
+    fn is_idle_as(&self, sequence: u64) -> bool {
+        self.idle.get().is_some_and(|(number, _)| number == sequence)
+    }
+}
+
+/// What is dropped once nothing is borrowed.
+#[expect(dead_code, reason = "kept only to be dropped later")]
+enum Trash<C, S> {
+    Connection(C),
+    Shared(Rc<Shared<S>>),
+}
+
+impl<C, S, I> fmt::Debug for Pool<C, S, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,589 @@
+//! The session: settings, the pool, and the way of one request through both.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aioxide::net::tls::rustls::ClientConfig;
+use aioxide::net::tls::rustls::pki_types::CertificateDer;
+use aioxide::net::tls::rustls::pki_types::pem::PemObject;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RANGE, USER_AGENT,
+};
+use http::uri::{Authority, PathAndQuery};
+use http::{Method, Uri, Version};
+use url::{Position, Url};
+
+use crate::body::Body;
+use crate::connection::Failure;
+use crate::connector::{Connected, Connector, HostInfo};
+use crate::decode::{self, Decoder};
+use crate::error::{Error, Kind, Result, TimeoutPhase};
+use crate::pool::{Acquired, Pool, PoolClosed, PoolConfig};
+use crate::redirect::{self, Next, Redirect};
+use crate::request::{IntoUrl, Options, Request, RequestBuilder, take_credentials};
+use crate::response::{PoolRef, Response, ResponseBody};
+use crate::rt::{self, Instant};
+use crate::timeout::{Limits, Timeouts, Watch, earlier, within};
+
+type Host = crate::pool::Host<Box<crate::connection::Single>, crate::connection::Multi, HostInfo>;
+
+/// An HTTP client that keeps its connections and shares them between its requests.
+///
+/// Cloning gives another handle to the same session. When the last handle is dropped, or after [`close`](Self::close),
+/// idle connections are closed; responses that are being read go on to their end.
+///
+/// # Examples
+///
+/// ```no_run
+/// use aioxide_http::Session;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let text = aioxide::run(async {
+///     let session = Session::new();
+///     session.get("https://www.rust-lang.org/").send().await?.error_for_status()?.text().await
+/// })??;
+/// # Ok(()) }
+/// ```
+///
+/// asyncio: aiohttp's `ClientSession`, without its cookies so far; HTTP/2 is used where the server offers it.
+#[derive(Clone)]
+pub struct Session {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    pool: PoolRef,
+    connector: Connector,
+    defaults: HeaderMap,
+    options: Options,
+    retry: bool,
+    /// Whether the task that closes idle connections runs.
+    tended: Rc<Cell<bool>>,
+}
+
+impl Session {
+    /// A session with the default settings.
+    pub fn new() -> Self {
+        SessionBuilder::default().finish()
+    }
+
+    /// Starts a session with settings of your own.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// A request with any method.
+    pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, url, self.inner.options.clone())
+    }
+
+    /// A GET request.
+    pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST request.
+    pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A PATCH request.
+    pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// An OPTIONS request.
+    pub fn options(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::OPTIONS, url)
+    }
+
+    /// Closes idle connections, and refuses requests from now on; those under way go on to their end.
+    pub fn close(&self) {
+        self.inner.pool.close();
+    }
+
+    /// How many connections the session has, idle ones and those being made among them.
+    pub fn connections(&self) -> usize {
+        self.inner.pool.counts().0
+    }
+
+    /// How many of its connections are idle.
+    pub fn idle_connections(&self) -> usize {
+        self.inner.pool.counts().1
+    }
+
+    pub(crate) async fn execute(&self, mut request: Request) -> Result<Response> {
+        let total = request.options.timeouts.total.map(|limit| rt::now() + limit);
+        let limits = Limits { deadline: total, read: request.options.timeouts.read };
+        let mut history = Vec::new();
+        loop {
+            let (head, mut body) = match self.exchange(&mut request, limits).await {
+                Ok(answer) => answer,
+                Err(error) => return Err(error.with_url(&request.url)),
+            };
+            let next = match request.options.redirects {
+                0 => Next::Stay,
+                _ => redirect::next(&request.method, &request.url, head.status, &head.headers),
+            };
+            match next {
+                Next::Stay => {
+                    let decoder = decoder_for(&request, &head);
+                    body.configure(decoder, request.options.max_body_size);
+                    return Ok(Response::new(head, request.url, history, body));
+                }
+                Next::Nowhere(target) => {
+                    let source = format!("location {target:?} cannot be fetched");
+                    return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
+                }
+                Next::Follow(target) => {
+                    if history.len() == request.options.redirects {
+                        let source = format!("more than {} redirects", request.options.redirects);
+                        return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
+                    }
+                    if target.drop_body {
+                        request.body = Body::empty();
+                    } else if !request.body.is_replayable() {
+                        let source = "the body is a stream, which cannot be sent again";
+                        return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
+                    }
+                    redirect::strip(&mut request.headers, &target);
+                    body.drain().await;
+                    let url = std::mem::replace(&mut request.url, target.url);
+                    if let Some(credentials) = take_credentials(&mut request.url) {
+                        request.headers.insert(AUTHORIZATION, credentials);
+                    }
+                    request.method = target.method;
+                    history.push(Redirect { status: head.status, url, headers: head.headers });
+                }
+            }
+        }
+    }
+
+    /// One request and its answer, without redirects; on a second connection when the first was found dead.
+    async fn exchange(
+        &self,
+        request: &mut Request,
+        limits: Limits,
+    ) -> Result<(http::response::Parts, ResponseBody)> {
+        let inner = &*self.inner;
+        let host = self.host(&request.url)?;
+        let mut attempts = 0;
+        loop {
+            match self.acquire(&host, request, limits.deadline, attempts > 0).await? {
+                Acquired::Reused(mut connection, slot) => {
+                    let message = message(request, &host.info, Version::HTTP_11)?;
+                    match connection.send(message, limits).await {
+                        Ok(response) => {
+                            let (head, incoming) = response.into_parts();
+                            self.tend();
+                            return Ok((head, ResponseBody::single(incoming, connection, slot, limits)));
+                        }
+                        Err(failure) => {
+                            drop((connection, slot));
+                            self.judge(request, failure, attempts)?;
+                            attempts += 1;
+                        }
+                    }
+                }
+                Acquired::Shared(slot) => {
+                    let message = message(request, &host.info, Version::HTTP_2)?;
+                    let mut watch = Watch::default();
+                    match slot.sender().send(message, limits, &mut watch).await {
+                        Ok(response) => {
+                            let (head, incoming) = response.into_parts();
+                            return Ok((head, ResponseBody::multi(incoming, watch, slot, limits)));
+                        }
+                        Err(failure) => {
+                            drop(slot);
+                            self.judge(request, failure, attempts)?;
+                            attempts += 1;
+                        }
+                    }
+                }
+                Acquired::New(mut slot) => {
+                    let connector = &inner.connector;
+                    match connector.connect(&host.info, &request.options.timeouts, limits.deadline).await? {
+                        Connected::Single(mut connection) => {
+                            slot.established();
+                            let message = message(request, &host.info, Version::HTTP_11)?;
+                            let response =
+                                connection.send(message, limits).await.map_err(|failure| failure.error)?;
+                            let (head, incoming) = response.into_parts();
+                            self.tend();
+                            return Ok((head, ResponseBody::single(incoming, connection, slot, limits)));
+                        }
+                        Connected::Multi(multi, task) => {
+                            let Some((slot, entry)) = slot.established_shared(multi) else { continue };
+                            rt::spawn("http2 connection", async move {
+                                task.await;
+                                drop(entry);
+                            });
+                            self.tend();
+                            let message = message(request, &host.info, Version::HTTP_2)?;
+                            let mut watch = Watch::default();
+                            let sent = slot.sender().send(message, limits, &mut watch).await;
+                            let (head, incoming) = sent.map_err(|failure| failure.error)?.into_parts();
+                            return Ok((head, ResponseBody::multi(incoming, watch, slot, limits)));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says whether the request may go out once more, after a connection that had been used before failed.
+    fn judge(&self, request: &mut Request, failure: Failure, attempts: u32) -> Result<()> {
+        if let Some(unsent) = failure.unsent {
+            // Nothing has left, so this is no retry; the request gets its body back.
+            request.body.restore(unsent.into_body());
+            if attempts < MAX_UNSENT {
+                return Ok(());
+            }
+        }
+        // RFC 9110, 9.2.2: what was sent may have been done already, so only what may be done twice is sent twice, and
+        // only once, and only when the server closed without a word.
+        let retried = self.inner.retry
+            && attempts == 0
+            && failure.silent
+            && failure.error.is_closed()
+            && request.method.is_idempotent()
+            && request.body.is_replayable();
+        if retried { Ok(()) } else { Err(failure.error) }
+    }
+
+    fn host(&self, url: &Url) -> Result<Rc<Host>> {
+        let inner = &*self.inner;
+        let negotiates = inner.connector.http2 && url.scheme() == "https";
+        inner.pool.host(&url[..Position::BeforePath], negotiates, || HostInfo::new(url, &inner.defaults))
+    }
+
+    async fn acquire(
+        &self,
+        host: &Rc<Host>,
+        request: &Request,
+        total: Option<Instant>,
+        fresh: bool,
+    ) -> Result<Acquired<Box<crate::connection::Single>, crate::connection::Multi, HostInfo>> {
+        let total = total.map(|total| (total, TimeoutPhase::Total));
+        let pool = request.options.timeouts.pool.map(|limit| (rt::now() + limit, TimeoutPhase::Pool));
+        within(earlier(total, pool), self.inner.pool.acquire(host, fresh))
+            .await
+            .map_err(Error::timeout)?
+            .map_err(|PoolClosed| Error::new(Kind::SessionClosed))
+    }
+
+    /// Makes sure that somebody closes connections that stay idle for too long.
+    fn tend(&self) {
+        if self.inner.tended.replace(true) {
+            return;
+        }
+        let pool = Rc::downgrade(&self.inner.pool);
+        rt::spawn("http pool", tend(pool, self.inner.tended.clone()));
+    }
+}
+
+/// Closes idle connections in their time; ends when the session does, or when nothing is open.
+async fn tend(
+    pool: Weak<crate::pool::Pool<Box<crate::connection::Single>, crate::connection::Multi, HostInfo>>,
+    tended: Rc<Cell<bool>>,
+) {
+    /// Sets the flag back however the task ends: with the loop, too.
+    struct Untended(Rc<Cell<bool>>);
+    impl Drop for Untended {
+        fn drop(&mut self) {
+            self.0.set(false);
+        }
+    }
+    let _untended = Untended(tended);
+    loop {
+        let next = {
+            let Some(pool) = pool.upgrade() else { return };
+            let next = pool.expire(rt::now());
+            if pool.counts().0 == 0 {
+                return;
+            }
+            next.unwrap_or_else(|| rt::now() + pool.idle_timeout())
+        };
+        rt::sleep_until(next).await;
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.pool.close();
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (connections, idle) = self.inner.pool.counts();
+        f.debug_struct("Session")
+            .field("connections", &connections)
+            .field("idle", &idle)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many connections may turn out to be closed before a request that never left is given up.
+const MAX_UNSENT: u32 = 3;
+
+/// What hyper is to send.
+fn message(request: &mut Request, host: &HostInfo, version: Version) -> Result<http::Request<Body>> {
+    let invalid = |error: http::Error| Error::new(Kind::InvalidUrl).with_source(error);
+    let target = request.url[Position::BeforePath..Position::AfterQuery].to_owned();
+    let target =
+        PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).map_err(|error| invalid(error.into()))?;
+    let mut headers = host.headers.clone();
+    if !request.headers.is_empty() {
+        if request.headers.contains_key(RANGE) {
+            // A part of a coded body cannot be decoded, and its numbers would count coded bytes.
+            headers.remove(ACCEPT_ENCODING);
+        }
+        headers.extend(request.headers.clone());
+    }
+    if !request.options.decompress && !request.headers.contains_key(ACCEPT_ENCODING) {
+        headers.remove(ACCEPT_ENCODING);
+    }
+    let uri = if version == Version::HTTP_2 {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(host.scheme.clone());
+        let named = headers.remove(HOST).filter(|_| request.headers.contains_key(HOST));
+        parts.authority = Some(match named {
+            Some(name) => Authority::try_from(name.as_bytes()).map_err(|error| invalid(error.into()))?,
+            None => host.authority.clone(),
+        });
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts).map_err(|error| invalid(error.into()))?
+    } else {
+        Uri::from(target)
+    };
+    let mut message = http::Request::new(request.body.take_for_attempt());
+    *message.method_mut() = request.method.clone();
+    *message.uri_mut() = uri;
+    *message.headers_mut() = headers;
+    Ok(message)
+}
+
+fn decoder_for(request: &Request, head: &http::response::Parts) -> Option<Decoder> {
+    if !request.options.decompress || request.method == Method::HEAD {
+        return None;
+    }
+    Decoder::new(&decode::codings(&head.headers)?)
+}
+
+/// Builds a [`Session`].
+///
+/// # Examples
+///
+/// ```
+/// use aioxide_http::{Session, Timeouts};
+/// use std::time::Duration;
+///
+/// # fn main() -> aioxide_http::Result<()> {
+/// let session = Session::builder()
+///     .limit(20)
+///     .limit_per_host(4)
+///     .timeouts(Timeouts { total: Some(Duration::from_secs(10)), ..Timeouts::default() })
+///     .user_agent("example/1.0")
+///     .build()?;
+/// assert_eq!(session.connections(), 0);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct SessionBuilder {
+    pool: PoolConfig,
+    options: Options,
+    headers: HeaderMap,
+    retry: bool,
+    http2: bool,
+    max_header_size: usize,
+    roots: Vec<CertificateDer<'static>>,
+    tls: Option<Arc<ClientConfig>>,
+    problem: Option<Error>,
+}
+
+impl Default for SessionBuilder {
+    fn default() -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(ACCEPT_ENCODING, decode::ACCEPT_ENCODING);
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("aioxide/", env!("CARGO_PKG_VERSION"))));
+        Self {
+            pool: PoolConfig { limit: 100, limit_per_host: 0, idle_timeout: Duration::from_secs(15) },
+            options: Options {
+                timeouts: Timeouts::default(),
+                redirects: 10,
+                decompress: true,
+                max_body_size: None,
+            },
+            headers,
+            retry: true,
+            http2: true,
+            max_header_size: 64 * 1024,
+            roots: Vec::new(),
+            tls: None,
+            problem: None,
+        }
+    }
+}
+
+impl SessionBuilder {
+    /// How many connections there may be, idle ones among them; 100 unless set, 0 for no limit.
+    pub fn limit(mut self, connections: usize) -> Self {
+        self.pool.limit = connections;
+        self
+    }
+
+    /// How many connections there may be to one host (scheme, name and port); no limit (0) unless set.
+    pub fn limit_per_host(mut self, connections: usize) -> Self {
+        self.pool.limit_per_host = connections;
+        self
+    }
+
+    /// How long an idle connection is kept; 15 s unless set.
+    pub fn idle_timeout(mut self, idle: Duration) -> Self {
+        self.pool.idle_timeout = idle;
+        self
+    }
+
+    /// The limits of time for every request that has none of its own.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.options.timeouts = timeouts;
+        self
+    }
+
+    /// What requests say about who asks.
+    pub fn user_agent(self, name: &str) -> Self {
+        self.header(USER_AGENT, name)
+    }
+
+    /// Sets a header for every request that does not set it itself.
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match (name.try_into().map_err(Into::into), value.try_into().map_err(Into::into)) {
+            (Ok(name), Ok(value)) => {
+                self.headers.insert(name, value);
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                self.problem = Some(Error::new(Kind::InvalidRequest).with_source(error));
+            }
+        }
+        self
+    }
+
+    /// Follows at most so many redirects; 10 unless set, 0 to follow none.
+    pub fn redirects(mut self, most: usize) -> Self {
+        self.options.redirects = most;
+        self
+    }
+
+    /// Whether bodies are decoded (gzip, deflate, br, zstd), and codings asked for; yes unless set.
+    pub fn decompress(mut self, yes: bool) -> Self {
+        self.options.decompress = yes;
+        self
+    }
+
+    /// Makes bodies of more than so many bytes, decoded, an error; no limit unless set.
+    pub fn max_body_size(mut self, bytes: u64) -> Self {
+        self.options.max_body_size = Some(bytes);
+        self
+    }
+
+    /// Makes an answer whose head is larger an error; 64 KiB unless set, and never under 8 KiB.
+    pub fn max_header_size(mut self, bytes: usize) -> Self {
+        self.max_header_size = bytes.max(8 * 1024);
+        self
+    }
+
+    /// Whether a request that may be done twice is sent once more, on a new connection, when a connection that had been
+    /// used before was closed without a byte of an answer; yes unless set.
+    pub fn retry(mut self, yes: bool) -> Self {
+        self.retry = yes;
+        self
+    }
+
+    /// Whether HTTP/2 is offered to servers (over TLS); yes unless set.
+    pub fn http2(mut self, yes: bool) -> Self {
+        self.http2 = yes;
+        self
+    }
+
+    /// Trusts the certificates in this PEM text, besides the platform's.
+    pub fn add_root_pem(mut self, pem: &[u8]) -> Self {
+        for certificate in CertificateDer::pem_slice_iter(pem) {
+            match certificate {
+                Ok(certificate) => self.roots.push(certificate),
+                Err(error) => {
+                    self.problem = Some(Error::new(Kind::InvalidRequest).with_source(error.to_string()));
+                }
+            }
+        }
+        self
+    }
+
+    /// Trusts this certificate (DER), besides the platform's.
+    pub fn add_root_der(mut self, der: &[u8]) -> Self {
+        self.roots.push(CertificateDer::from(der.to_vec()));
+        self
+    }
+
+    /// Uses these TLS settings as they are, ALPN included, in place of the platform's roots and those added here.
+    pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
+        self.tls = Some(config);
+        self
+    }
+
+    /// The session.
+    ///
+    /// # Errors
+    /// `is_invalid_request`: a header or a certificate that cannot be read.
+    pub fn build(mut self) -> Result<Session> {
+        match self.problem.take() {
+            Some(problem) => Err(problem),
+            None => Ok(self.finish()),
+        }
+    }
+
+    fn finish(self) -> Session {
+        Session {
+            inner: Rc::new(Inner {
+                pool: Pool::new(self.pool),
+                connector: Connector::new(self.roots, self.tls, self.http2, self.max_header_size),
+                defaults: self.headers,
+                options: self.options,
+                retry: self.retry,
+                tended: Rc::default(),
+            }),
+        }
+    }
+}

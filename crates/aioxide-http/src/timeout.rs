@@ -1,0 +1,154 @@
+//! The limits of time by phase, and the one timer a connection needs for all of them.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use crate::error::TimeoutPhase;
+use crate::rt::{self, Instant};
+
+/// How long each phase of a request may take; `None` means without limit.
+///
+/// The wait for a place in the pool is a phase of its own: it counts towards `total` but never towards `connect`.
+///
+/// # Examples
+///
+/// ```
+/// use aioxide_http::Timeouts;
+/// use std::time::Duration;
+///
+/// let timeouts = Timeouts { total: Some(Duration::from_secs(20)), ..Timeouts::default() };
+/// assert_eq!(timeouts.sock_connect, Some(Duration::from_secs(30)));
+/// assert_eq!(timeouts.read, None);
+/// ```
+///
+/// asyncio: aiohttp's `ClientTimeout`, with the same defaults; there `total` and `connect` both include the pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From `send` to the last byte of the body, redirects included; 300 s unless set.
+    pub total: Option<Duration>,
+    /// The wait for a place in the pool; none unless set.
+    pub pool: Option<Duration>,
+    /// Name resolution, connecting and TLS together; none unless set.
+    pub connect: Option<Duration>,
+    /// Reaching a socket at the other end, without the name and TLS; 30 s unless set.
+    pub sock_connect: Option<Duration>,
+    /// The longest silence while the answer is awaited or read; none unless set.
+    pub read: Option<Duration>,
+}
+
+impl Timeouts {
+    /// No limit in any phase.
+    pub const NONE: Self = Self { total: None, pool: None, connect: None, sock_connect: None, read: None };
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            total: Some(Duration::from_secs(300)),
+            pool: None,
+            connect: None,
+            sock_connect: Some(Duration::from_secs(30)),
+            read: None,
+        }
+    }
+}
+
+/// Waits for `future`, but not beyond `limit`; sets a timer only when there is something to wait for.
+pub(crate) async fn within<F: Future>(
+    limit: Option<(Instant, TimeoutPhase)>,
+    future: F,
+) -> Result<F::Output, TimeoutPhase> {
+    let mut future = pin!(future);
+    let mut timer = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = future.as_mut().poll(cx) {
+            return Poll::Ready(Ok(output));
+        }
+        let Some((deadline, phase)) = limit else { return Poll::Pending };
+        timer
+            .get_or_insert_with(|| Box::pin(rt::sleep_until(deadline)))
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(phase))
+    })
+    .await
+}
+
+/// The earlier of two moments.
+pub(crate) fn earlier(
+    a: Option<(Instant, TimeoutPhase)>,
+    b: Option<(Instant, TimeoutPhase)>,
+) -> Option<(Instant, TimeoutPhase)> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
+        (a, b) => a.or(b),
+    }
+}
+
+/// What an exchange under way has to keep: its last moment, and the longest silence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) read: Option<Duration>,
+}
+
+/// One timer for all requests of a connection, one after the other.
+///
+/// Setting and cancelling a timer for each request would cost more than the request's own work in the loop. So the timer
+/// is never cancelled: it is set when none is pending or the pending one would fire too late, and when it
+/// fires early for the exchange that is under way it is set again. With a total of 300 s that is one
+/// timer in 300 s, however many requests pass.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    timer: Option<Pin<Box<rt::Sleep>>>,
+    /// When `timer` fires; `None` when it has fired or was never set.
+    armed: Option<Instant>,
+    /// Since when nothing has come.
+    silent_since: Option<Instant>,
+}
+
+impl Watch {
+    /// Starts a silence anew: something came, or a new exchange began.
+    pub(crate) fn progress(&mut self) {
+        self.silent_since = None;
+    }
+
+    /// Says whether time has run out; otherwise makes sure that `cx` is woken when it may have.
+    pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<TimeoutPhase> {
+        if limits.deadline.is_none() && limits.read.is_none() {
+            return Poll::Pending;
+        }
+        loop {
+            let read_deadline = limits.read.map(|read| {
+                let since = *self.silent_since.get_or_insert_with(rt::now);
+                since + read
+            });
+            let (next, phase) = match (limits.deadline, read_deadline) {
+                (Some(total), Some(read)) if read < total => (read, TimeoutPhase::Read),
+                (Some(total), _) => (total, TimeoutPhase::Total),
+                (None, Some(read)) => (read, TimeoutPhase::Read),
+                (None, None) => return Poll::Pending,
+            };
+            if self.armed.is_some_and(|armed| armed <= next) {
+                // Pending and early enough. It is polled too, since it may have fired just now.
+                if let Some(timer) = &mut self.timer
+                    && timer.as_mut().poll(cx).is_pending()
+                {
+                    return Poll::Pending;
+                }
+                self.armed = None;
+                if rt::now() >= next {
+                    return Poll::Ready(phase);
+                }
+                continue;
+            }
+            if rt::now() >= next {
+                return Poll::Ready(phase);
+            }
+            self.timer = Some(Box::pin(rt::sleep_until(next)));
+            self.armed = Some(next);
+        }
+    }
+}
