@@ -41,5 +41,7 @@ sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
 	scripts/sid_chroot.sh make
 conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the chroot
 	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
-.PHONY: develop test-python conformance conformance-classes sid conformance-sid
+bench-loops: develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
+	.venv/bin/pip install -q uvloop rloop uvicorn httptools; .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
+.PHONY: bench-loops develop test-python conformance conformance-classes sid conformance-sid
 .PHONY: help demo build test setup test-rust test-slow lint docs bench bench-fetch loom valgrind

@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Compares event loops: every case on every loop, each in its own process, in turn, round after round.
+
+    benches/loops.py                                      all loops that are installed, all cases
+    benches/loops.py --loops uvloop,aioxide --cases 'gather*' --rounds 5 --seconds 0.5
+    benches/loops.py --update docs/benchmarks.md          also writes the table between the document's markers
+
+Prints medians with the least and the most beside uvloop's; writes everything to benches/results/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+LOOPS = ("asyncio", "uvloop", "rsloop", "rloop", "aioxide")
+REFERENCE = "uvloop"
+BEGIN, END = "<!-- loops begin -->", "<!-- loops end -->"
+Results = dict[str, dict[str, list[dict[str, float]]]]
+
+sys.path.insert(0, str(HERE))
+
+
+def build_client(folder: Path) -> Path:
+    """Compiles the C client and server."""
+    program = folder / "echo"
+    compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
+    subprocess.run([compiler, "-O2", "-o", str(program), str(HERE / "limit" / "echo.c")], check=True)
+    return program
+
+
+def installed(python: str, loops: list[str]) -> list[str]:
+    """Returns the loops that the interpreter has."""
+    found = []
+    for loop in loops:
+        if subprocess.run([python, "-c", f"import {loop}"], capture_output=True, check=False).returncode == 0:
+            found.append(loop)
+        else:
+            print(f"{loop} is not installed: left out", file=sys.stderr)
+    return found
+
+
+def measure(python: str, loop: str, case: str, seconds: float, client: Path) -> dict[str, float] | None:
+    """Runs one case on one loop; None when the loop cannot do it."""
+    command = [python, str(HERE / "worker.py"), "--loop", loop, "--case", case, "--seconds", str(seconds)]
+    environment = dict(os.environ, AIOXIDE_BENCH_CLIENT=str(client))
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds * 10 + 60, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if result.returncode:
+        print(f"{loop}: {case}: {result.stderr.strip().splitlines()[-1:]}", file=sys.stderr)
+        return None
+    values: dict[str, float] = json.loads(result.stdout)
+    return values
+
+
+@contextlib.contextmanager
+def c_server(client: Path, kind: str, folder: Path) -> Iterator[str]:
+    """Runs the minimal server; gives its port or path."""
+    where = str(folder / "socket") if kind == "unix" else "19273"
+    server = subprocess.Popen([str(client), "server", kind, where], stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        server.stdout.readline()
+        yield where
+    finally:
+        server.kill()
+        server.wait()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder / "socket")
+
+
+def measure_limit(limit: str, seconds: float, client: Path, folder: Path) -> dict[str, float]:
+    """Puts the client to the minimal C server."""
+    kind, *arguments = limit.split()
+    with c_server(client, "tcp" if kind == "connect" else kind, folder) as where:
+        mode = ["connect", "tcp", where] if kind == "connect" else ["client", kind, where, *arguments]
+        result = subprocess.run([str(client), *mode, str(seconds)], capture_output=True, text=True, check=True)
+    trips, wall = map(float, result.stdout.split())
+    return {"per_second": trips / wall, "cpu_microseconds": 0.0}
+
+
+def machine(python: str, loops: list[str]) -> dict[str, Any]:
+    """Tells what was measured on what."""
+    code = (
+        "import importlib.metadata as m, json, platform\n"
+        f"names = {[loop for loop in loops if loop != 'asyncio']!r}\n"
+        "versions = {}\n"
+        "for name in names:\n"
+        "    try: versions[name] = m.version(name)\n"
+        "    except m.PackageNotFoundError: versions[name] = 'source'\n"
+        "print(json.dumps([platform.python_version(), platform.python_compiler(), versions]))\n"
+    )
+    version, compiler, versions = json.loads(
+        subprocess.run([python, "-c", code], capture_output=True, check=True).stdout
+    )
+    model = platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), model)
+    return {
+        "python": version,
+        "compiler": compiler,
+        "loops": versions,
+        "processor": model,
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "load_before": os.getloadavg(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def run(options: argparse.Namespace, loops: list[str], folder: Path) -> Results:
+    """Measures round after round, so that what else the machine does falls on all alike."""
+    from cases import CASES, io, tasks  # noqa: F401 - importing the modules registers their cases
+
+    client = build_client(folder)
+    chosen = [name for name in CASES if any(fnmatchcase(name, pattern) for pattern in options.cases.split(","))]
+    results: Results = defaultdict(lambda: defaultdict(list))
+    for number in range(options.rounds):
+        for name in chosen:
+            order = loops[number % len(loops) :] + loops[: number % len(loops)]
+            for loop in order:
+                values = measure(options.python, loop, name, options.seconds, client)
+                if values is not None:
+                    results[name][loop].append(values)
+            if CASES[name].limit:
+                results[name]["limit"].append(measure_limit(CASES[name].limit, options.seconds, client, folder))
+        print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+    return results
+
+
+def cell(values: list[dict[str, float]] | None, reference: float | None) -> str:
+    """One loop in one row: how many times the reference it does, with the least and the most."""
+    if not values:
+        return "-"
+    rates = [value["per_second"] for value in values]
+    if reference is None:
+        return f"{statistics.median(rates):.0f}/s"
+    low, middle, high = (rate / reference for rate in (min(rates), statistics.median(rates), max(rates)))
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def table(results: Results, loops: list[str], about: dict[str, Any]) -> str:
+    from cases import CASES
+
+    columns = [*loops, "limit"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["loops"].items())
+    lines = [
+        f"{about['date']}, {about['processor']}, {about['cores']} cores, Linux {about['kernel']}, "
+        f"CPython {about['python']} ({about['compiler']}), {versions}. "
+        f"Operations a second beside {REFERENCE}'s median: median (least-most).",
+        "",
+        f"| case | {' | '.join(columns)} | goal |",
+        "|" + "---|" * (len(columns) + 2),
+    ]
+    for name, row in results.items():
+        rates = [value["per_second"] for value in row.get(REFERENCE, [])]
+        reference = statistics.median(rates) if rates else None
+        goal = CASES[name].goal
+        cells = [cell(row.get(column), reference) for column in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} | {goal if goal is not None else ''} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", default=sys.executable)
+    parser.add_argument("--loops", default=",".join(LOOPS))
+    parser.add_argument("--cases", default="*", help="patterns, comma-separated")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--update", type=Path, metavar="DOCUMENT")
+    options = parser.parse_args()
+    loops = installed(options.python, options.loops.split(","))
+    about = machine(options.python, loops)
+    with tempfile.TemporaryDirectory(prefix="aioxide-bench-") as folder:
+        results = run(options, loops, Path(folder))
+    text = table(results, loops, about)
+    print(text)
+    kept = HERE / "results" / f"loops-{about['python']}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(json.dumps({"about": about, "results": results}, indent=1), encoding="utf-8")
+    if options.update:
+        document = options.update.read_text(encoding="utf-8")
+        head, rest = document.split(BEGIN, 1)
+        tail = rest.split(END, 1)[1]
+        options.update.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
