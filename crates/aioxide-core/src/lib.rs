@@ -14,7 +14,7 @@
 //! Modules, in the order in which to read them: [`runnable`] (what the ready queue holds), [`event_loop`] (the
 //! iteration), [`timers`], [`reactor`] (descriptors), [`remote`] (other threads), [`current`] (how Rust futures find the
 //! loop), [`task`] (the cell of a Rust future), [`clock`], [`signals`], [`children`], [`pool`] and [`resolver`]
-//! (blocking calls), [`sys`] (the operating system).
+//! (blocking calls), [`flow`] (the parts of transports that do no I/O), [`sys`] (the operating system).
 //!
 //! Invariants:
 //! * One thread owns a loop. Only `Remote`, `Notified`, `Schedule` and wakers may be elsewhere.
@@ -60,6 +60,7 @@ pub mod children;
 pub mod clock;
 pub mod current;
 pub mod event_loop;
+pub mod flow;
 mod loom;
 pub mod pool;
 pub mod reactor;

@@ -5,6 +5,7 @@
 //!   with a 64-bit key per descriptor, and a wait with nanosecond resolution;
 //! * `Wakeup` (eventfd, or a pipe): ends a wait from another thread or a signal handler;
 //! * `ExitWatch` (pidfd, or kqueue's process filter): a descriptor that becomes readable when a child has ended;
+//! * `socket`: what a transport does with a descriptor that it does not own;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
 //! * `monotonic_ns`, `coarse_monotonic_ns`.
 
@@ -32,6 +33,7 @@ pub use kqueue::{Events, Selector};
 
 mod process;
 pub(crate) mod signal;
+pub mod socket;
 mod time;
 mod wakeup;
 

@@ -1,0 +1,325 @@
+//! Non-blocking reads and writes on raw descriptors, for transports whose descriptor belongs to somebody else.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+
+use super::check;
+
+/// As `check`, for calls that return a size.
+fn check_size(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// No SIGPIPE, where a flag of the call says so.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const SEND_FLAGS: libc::c_int = 0;
+
+/// The most slices that one vectored write takes.
+pub const MAX_SLICES: usize = 1024;
+
+/// A place for received bytes: memory that need not be initialised.
+#[derive(Clone, Copy, Debug)]
+pub struct RawBuffer {
+    /// Its start.
+    pub start: *mut u8,
+    /// How many bytes may be written.
+    pub len: usize,
+}
+
+/// Receives at most `buffer.len` bytes; 0 is the end of the stream.
+///
+/// # Errors
+/// Those of `recv`, `WouldBlock` among them.
+///
+/// # Safety
+/// `buffer` is writable for its length.
+#[inline]
+pub unsafe fn recv(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
+    // SAFETY: the caller's promise.
+    check_size(unsafe { libc::recv(fd, buffer.start.cast(), buffer.len, 0) })
+}
+
+/// Sends from the start of `data`; returns how much was taken.
+///
+/// # Errors
+/// Those of `send`, `WouldBlock` among them.
+#[inline]
+pub fn send(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    // SAFETY: a live slice.
+    check_size(unsafe { libc::send(fd, data.as_ptr().cast(), data.len(), SEND_FLAGS) })
+}
+
+/// Sends from the start of `slices` (at most [`MAX_SLICES`] of them); returns how much was taken.
+///
+/// # Errors
+/// Those of `sendmsg`, `WouldBlock` among them.
+pub fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: all-zero is an empty message.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    // `IoSlice` is guaranteed to have iovec's layout; the call does not write through it.
+    message.msg_iov = slices.as_ptr().cast_mut().cast();
+    message.msg_iovlen = slices.len().min(MAX_SLICES) as _;
+    // SAFETY: the message and its slices are alive.
+    check_size(unsafe { libc::sendmsg(fd, &raw const message, SEND_FLAGS) })
+}
+
+/// Reads at most `buffer.len` bytes; 0 is the end.
+///
+/// # Errors
+/// Those of `read`, `WouldBlock` among them.
+///
+/// # Safety
+/// `buffer` is writable for its length.
+#[inline]
+pub unsafe fn read(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
+    // SAFETY: the caller's promise.
+    check_size(unsafe { libc::read(fd, buffer.start.cast(), buffer.len) })
+}
+
+/// Writes from the start of `data`; returns how much was taken.
+///
+/// # Errors
+/// Those of `write`, `WouldBlock` among them.
+#[inline]
+pub fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
+    // SAFETY: a live slice.
+    check_size(unsafe { libc::write(fd, data.as_ptr().cast(), data.len()) })
+}
+
+/// Ends the sending half.
+///
+/// # Errors
+/// ENOTCONN.
+pub fn shutdown_write(fd: RawFd) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
+}
+
+/// Closes a descriptor that nobody else will close.
+pub fn close(fd: RawFd) {
+    // SAFETY: the caller owns it; an error leaves nothing to do.
+    let _closed = unsafe { libc::close(fd) };
+}
+
+/// Turns Nagle's algorithm off.
+///
+/// # Errors
+/// ENOPROTOOPT and the like for what is no TCP socket.
+pub fn set_nodelay(fd: RawFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: an int, and its size.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            libc::IPPROTO_TCP,
+            libc::TCP_NODELAY,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// A socket address as the kernel gave it.
+#[derive(Clone, Copy)]
+pub struct Address {
+    storage: libc::sockaddr_storage,
+    len: libc::socklen_t,
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Address").field(&self.parts()).finish()
+    }
+}
+
+/// An address taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AddressParts {
+    /// IPv4: address and port.
+    V4(std::net::Ipv4Addr, u16),
+    /// IPv6: address, port, flow information, scope.
+    V6(std::net::Ipv6Addr, u16, u32, u32),
+    /// UNIX: the path's bytes; an abstract name starts with 0; empty for a socket without a name.
+    Unix(Vec<u8>),
+    /// Another family.
+    Other,
+}
+
+impl Default for Address {
+    fn default() -> Self {
+        // SAFETY: all-zero is an address of no family.
+        Self { storage: unsafe { std::mem::zeroed() }, len: 0 }
+    }
+}
+
+impl Address {
+    /// The address family, `AF_INET` and so on.
+    pub fn family(&self) -> libc::c_int {
+        if self.len == 0 { libc::AF_UNSPEC } else { self.storage.ss_family.into() }
+    }
+
+    /// The address as Python would show it.
+    pub fn parts(&self) -> AddressParts {
+        let storage = &raw const self.storage;
+        match self.family() {
+            libc::AF_INET => {
+                // SAFETY: the family says which of the union's types it is.
+                let v4 = unsafe { *storage.cast::<libc::sockaddr_in>() };
+                AddressParts::V4(u32::from_be(v4.sin_addr.s_addr).into(), u16::from_be(v4.sin_port))
+            }
+            libc::AF_INET6 => {
+                // SAFETY: as above.
+                let v6 = unsafe { *storage.cast::<libc::sockaddr_in6>() };
+                AddressParts::V6(
+                    v6.sin6_addr.s6_addr.into(),
+                    u16::from_be(v6.sin6_port),
+                    u32::from_be(v6.sin6_flowinfo),
+                    v6.sin6_scope_id,
+                )
+            }
+            libc::AF_UNIX => {
+                let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
+                let len = (self.len as usize).saturating_sub(start);
+                // SAFETY: the storage is larger than a path, and the kernel said how much of it is used.
+                let path = unsafe { std::slice::from_raw_parts(storage.cast::<u8>().add(start), len) };
+                let end = match path.first() {
+                    // An abstract name: all of it counts.
+                    Some(0) => path.len(),
+                    _ => path.iter().position(|&byte| byte == 0).unwrap_or(path.len()),
+                };
+                AddressParts::Unix(path[..end].to_vec())
+            }
+            _ => AddressParts::Other,
+        }
+    }
+
+    /// Room for the kernel's answer.
+    fn fill(get: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int) -> io::Result<Self> {
+        let mut address = Self { len: size_of::<libc::sockaddr_storage>() as _, ..Self::default() };
+        check(get((&raw mut address.storage).cast(), &raw mut address.len))?;
+        Ok(address)
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    /// EBADF, ENOTSOCK.
+    pub fn of_socket(fd: RawFd) -> io::Result<Self> {
+        // SAFETY: room and its size.
+        Self::fill(|address, len| unsafe { libc::getsockname(fd, address, len) })
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    /// ENOTCONN.
+    pub fn of_peer(fd: RawFd) -> io::Result<Self> {
+        // SAFETY: room and its size.
+        Self::fill(|address, len| unsafe { libc::getpeername(fd, address, len) })
+    }
+}
+
+/// Takes a waiting connection, non-blocking and not inherited by children.
+///
+/// # Errors
+/// Those of `accept`, `WouldBlock` among them.
+pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Address)> {
+    let mut accepted = -1;
+    let address = Address::fill(|address, len| {
+        #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+        {
+            // SAFETY: room and its size.
+            accepted = unsafe { libc::accept4(fd, address, len, libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) };
+        }
+        #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+        {
+            // SAFETY: room and its size; then plain numbers.
+            unsafe {
+                accepted = libc::accept(fd, address, len);
+                if accepted != -1 {
+                    libc::fcntl(accepted, libc::F_SETFD, libc::FD_CLOEXEC);
+                    libc::fcntl(accepted, libc::F_SETFL, libc::O_NONBLOCK);
+                }
+            }
+        }
+        accepted
+    })?;
+    // SAFETY: made just now, ours alone.
+    Ok((unsafe { OwnedFd::from_raw_fd(accepted) }, address))
+}
+
+/// Receives one datagram and its sender.
+///
+/// # Errors
+/// Those of `recvfrom`, `WouldBlock` among them.
+///
+/// # Safety
+/// `buffer` is writable for its length.
+pub unsafe fn recv_from(fd: RawFd, buffer: RawBuffer) -> io::Result<(usize, Address)> {
+    let mut address = Address { len: size_of::<libc::sockaddr_storage>() as _, ..Address::default() };
+    // SAFETY: the caller's promise; room and its size.
+    let size = check_size(unsafe {
+        libc::recvfrom(
+            fd,
+            buffer.start.cast(),
+            buffer.len,
+            0,
+            (&raw mut address.storage).cast(),
+            &raw mut address.len,
+        )
+    })?;
+    Ok((size, address))
+}
+
+/// Sends one datagram to `address`.
+///
+/// # Errors
+/// Those of `sendto`, `WouldBlock` among them.
+pub fn send_to(fd: RawFd, data: &[u8], address: &Address) -> io::Result<usize> {
+    // SAFETY: a live slice and a live address.
+    check_size(unsafe {
+        libc::sendto(
+            fd,
+            data.as_ptr().cast(),
+            data.len(),
+            SEND_FLAGS,
+            (&raw const address.storage).cast(),
+            address.len,
+        )
+    })
+}
+
+impl Address {
+    /// An IPv4 or IPv6 address.
+    pub fn from_ip(address: std::net::SocketAddr) -> Self {
+        let mut made = Self::default();
+        match address {
+            std::net::SocketAddr::V4(v4) => {
+                // SAFETY: all-zero is a valid value.
+                let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+                raw.sin_family = libc::AF_INET as _;
+                raw.sin_port = v4.port().to_be();
+                raw.sin_addr.s_addr = u32::from(*v4.ip()).to_be();
+                // SAFETY: the storage is larger and suitably aligned.
+                unsafe { (&raw mut made.storage).cast::<libc::sockaddr_in>().write(raw) };
+                made.len = size_of::<libc::sockaddr_in>() as _;
+            }
+            std::net::SocketAddr::V6(v6) => {
+                // SAFETY: all-zero is a valid value.
+                let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+                raw.sin6_family = libc::AF_INET6 as _;
+                raw.sin6_port = v6.port().to_be();
+                raw.sin6_flowinfo = v6.flowinfo().to_be();
+                raw.sin6_addr.s6_addr = v6.ip().octets();
+                raw.sin6_scope_id = v6.scope_id();
+                // SAFETY: the storage is larger and suitably aligned.
+                unsafe { (&raw mut made.storage).cast::<libc::sockaddr_in6>().write(raw) };
+                made.len = size_of::<libc::sockaddr_in6>() as _;
+            }
+        }
+        made
+    }
+}
