@@ -9,6 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::event_loop::LoopState;
 use crate::ffi::{self, Owned};
 use crate::handle::Handle;
+use crate::transports;
 
 /// An entry of the ready queue: one word of kind, one of pointer.
 pub(crate) enum Entry {
@@ -20,6 +21,8 @@ pub(crate) enum Entry {
     Io(Token),
     /// A Rust future was woken.
     Task(Notified),
+    /// What a transport has put off: `connection_made`, `connection_lost`.
+    Transport(Py<PyAny>),
 }
 
 /// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.
@@ -39,6 +42,7 @@ impl Entry {
         match self {
             Self::Handle(handle) => Some(handle.bind(py)),
             Self::Foreign(handle) => Some(handle.bind(py)),
+            Self::Transport(transport) => Some(transport.bind_borrowed(py)),
             Self::Io(_) | Self::Task(_) => None,
         }
     }
@@ -48,6 +52,7 @@ impl Entry {
         match self {
             Self::Handle(handle) => handle.traverse(visit),
             Self::Foreign(handle) => handle.traverse(visit),
+            Self::Transport(transport) => visit.call(transport),
             Self::Io(_) | Self::Task(_) => Ok(()),
         }
     }
@@ -90,6 +95,7 @@ impl Runnable for Entry {
                 task.run();
                 Ok(())
             }
+            Self::Transport(transport) => transports::run_deferred(py, &transport),
         };
         match result {
             Ok(()) => ControlFlow::Continue(()),

@@ -1,6 +1,8 @@
 //! Every exception that aioxide itself raises, with asyncio's texts where a program could compare them.
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use std::io;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 pub(crate) fn loop_closed() -> PyErr {
@@ -21,4 +23,12 @@ pub(crate) fn invalid_file(file: &Bound<'_, PyAny>) -> PyErr {
 
 pub(crate) fn invalid_descriptor(fd: i64) -> PyErr {
     PyValueError::new_err(format!("Invalid file descriptor: {fd}"))
+}
+
+/// The subclass of `OSError` that belongs to the errno, with the system's text.
+pub(crate) fn os_error(error: &io::Error) -> PyErr {
+    let Some(errno) = error.raw_os_error() else { return PyOSError::new_err(error.to_string()) };
+    let text = io::Error::from_raw_os_error(errno).to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default().to_owned();
+    PyOSError::new_err((errno, text))
 }

@@ -7,6 +7,7 @@ mod event_loop;
 mod ffi;
 mod handle;
 mod report;
+mod transports;
 
 use pyo3::prelude::*;
 
@@ -16,6 +17,8 @@ mod _aioxide {
 
     #[pymodule_export]
     use crate::event_loop::LoopCore;
+    #[pymodule_export]
+    use crate::transports::equip_stream_transport;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -86,10 +86,6 @@ impl Watermarks {
 
 impl Default for Watermarks {
     fn default() -> Self {
-        Self {
-            high_bytes: Self::DEFAULT_HIGH_BYTES,
-            low_bytes: Self::DEFAULT_HIGH_BYTES / 4,
-            paused: false,
-        }
+        Self { high_bytes: Self::DEFAULT_HIGH_BYTES, low_bytes: Self::DEFAULT_HIGH_BYTES / 4, paused: false }
     }
 }

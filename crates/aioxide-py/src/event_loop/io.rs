@@ -56,16 +56,9 @@ fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> Py
             handle.cancel(py)?;
             Ok(true)
         }
+        Some(Watcher::Transport(_)) => Ok(true),
         None => Ok(false),
     }
-}
-
-/// Refuses a descriptor that a transport uses; asyncio's own code writes the error.
-fn check_transport(event_loop: Borrowed<'_, '_, PyAny>, file: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<()> {
-    if core_of(event_loop).get().state.has_transport(event_loop.py(), fd)? {
-        event_loop.call_method1("_ensure_fd_no_transport", (file,))?;
-    }
-    Ok(())
 }
 
 #[inline]
@@ -86,7 +79,7 @@ fn watch(
     let file = unsafe { Borrowed::<PyAny>::from_ptr(py, split.leading[0]) };
     let fd = descriptor(&file)?;
     if public {
-        check_transport(event_loop, &file, fd)?;
+        state.transports.ensure_unused(py, fd, &file)?;
     }
     let call = Callback { callback: split.leading[1], arguments: split.rest, context: split.context };
     let handle = Handle::new(event_loop, &call)?;
@@ -102,7 +95,7 @@ fn watch(
         Err(error) => {
             let watcher = state.remove_watcher(token);
             drop(watcher);
-            Err(error.into())
+            Err(error::os_error(&error))
         }
     }
 }
@@ -125,7 +118,7 @@ fn unwatch(
     }
     let fd = descriptor(&file)?;
     if public {
-        check_transport(event_loop, &file, fd)?;
+        state.transports.ensure_unused(py, fd, &file)?;
     }
     let before = side.remove(state, fd);
     cancel_watcher(py, state, before).map(|removed| truth(py, removed))

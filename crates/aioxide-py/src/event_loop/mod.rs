@@ -1,5 +1,6 @@
 //! `LoopCore`: what `aioxide.EventLoop` has in Rust. One file per topic.
 
+mod connect;
 mod io;
 mod run;
 mod schedule;
@@ -13,7 +14,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi::Confined;
 
-pub(crate) use state::LoopState;
+pub(crate) use state::{LoopState, Watcher};
 
 /// The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop.
 #[pyclass(frozen, subclass, module = "aioxide._aioxide")]

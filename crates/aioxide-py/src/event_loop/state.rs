@@ -1,20 +1,24 @@
 //! What a Python loop consists of on the Rust side.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use aioxide_core::{EventLoop, Token};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyBool, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::entry::Entry;
 use crate::handle::Handle;
+use crate::transports::{TransportTable, TransportWatcher};
+
+/// asyncio reads as much at a time.
+const SCRATCH_BYTES: usize = 256 * 1024;
 
 /// Who is told that a descriptor is ready.
 pub(crate) enum Watcher {
     Callback(Handle),
+    Transport(TransportWatcher),
 }
 
 /// A place in the table of watchers; the generation tells a token of a former user.
@@ -28,9 +32,11 @@ pub(crate) struct LoopState {
     pub(crate) core: Rc<EventLoop<Entry>>,
     pub(crate) debug: Cell<bool>,
     pub(crate) running: Cell<bool>,
+    /// The transports by descriptor.
+    pub(crate) transports: TransportTable,
+    /// Memory that transports read small pieces into.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
     python: RefCell<Option<Py<PyWeakrefReference>>>,
-    /// The dictionary inside `loop._transports`: asyncio's own transports, by descriptor.
-    transports: RefCell<Option<Py<PyDict>>>,
     watchers: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
 }
@@ -41,8 +47,9 @@ impl LoopState {
             core: EventLoop::new()?,
             debug: Cell::new(false),
             running: Cell::new(false),
+            transports: TransportTable::default(),
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             python: RefCell::new(None),
-            transports: RefCell::new(None),
             watchers: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
         }))
@@ -51,24 +58,13 @@ impl LoopState {
     /// Remembers the Python object that this state belongs to, weakly: the loop owns the state.
     pub(crate) fn set_python_loop(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         *self.python.borrow_mut() = Some(PyWeakrefReference::new(event_loop)?.unbind());
-        let transports = event_loop.getattr("_transports")?.getattr("data")?;
-        *self.transports.borrow_mut() = Some(transports.cast_into()?.unbind());
         Ok(())
     }
 
     /// The Python loop, for what holds the state alone (transports, tasks).
-    #[allow(dead_code, reason = "its users are about to come")]
     pub(crate) fn python_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let weak = self.python.borrow().as_ref().map(|weak| weak.clone_ref(py));
         weak.and_then(|weak| weak.bind(py).upgrade()).ok_or_else(crate::error::loop_closed)
-    }
-
-    /// Whether a transport of asyncio's has, or had, the descriptor.
-    pub(crate) fn has_transport(&self, py: Python<'_>, fd: RawFd) -> PyResult<bool> {
-        match &*self.transports.borrow() {
-            Some(transports) if !transports.bind(py).is_empty() => transports.bind(py).contains(fd),
-            _ => Ok(false),
-        }
     }
 
     /// Puts a watcher into the table; the token names it.
@@ -110,25 +106,26 @@ impl LoopState {
 
     /// Runs the watcher behind `token`, if it still is the one that the event was for.
     pub(crate) fn run_io(&self, py: Python<'_>, token: Token) -> PyResult<()> {
-        let handle = {
+        let fired = {
             let watchers = self.watchers.borrow();
             let place = watchers.get((token.0 & 0xffff_ffff) as usize);
             match place
                 .filter(|place| u64::from(place.generation) == token.0 >> 32)
                 .map(|place| &place.watcher)
             {
-                Some(Some(Watcher::Callback(handle))) => handle.clone_ref(py),
+                Some(Some(Watcher::Callback(handle))) => Watcher::Callback(handle.clone_ref(py)),
+                Some(Some(Watcher::Transport(watcher))) => Watcher::Transport(watcher.clone_ref(py)),
                 _ => return Ok(()),
             }
         };
-        handle.run(py, self)
+        match fired {
+            Watcher::Callback(handle) => handle.run(py, self),
+            Watcher::Transport(watcher) => watcher.run(py),
+        }
     }
 
     /// Shows the collector every Python object that the queue, the timers and the watchers hold.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if let Some(transports) = &*self.transports.borrow() {
-            visit.call(transports)?;
-        }
         let mut result = Ok(());
         let mut look = |entry: &Entry| {
             if result.is_ok() {
@@ -138,8 +135,10 @@ impl LoopState {
         self.core.for_each_ready(&mut look);
         self.core.for_each_timer(|_, entry| look(entry));
         for place in &*self.watchers.borrow() {
-            if let Some(Watcher::Callback(handle)) = &place.watcher {
-                handle.traverse(visit)?;
+            match &place.watcher {
+                Some(Watcher::Callback(handle)) => handle.traverse(visit)?,
+                Some(Watcher::Transport(watcher)) => visit.call(&watcher.transport)?,
+                None => {}
             }
         }
         result
@@ -149,8 +148,6 @@ impl LoopState {
     pub(crate) fn clear(&self) {
         self.core.close();
         self.clear_watchers();
-        let transports = self.transports.take();
-        drop(transports);
     }
 
     /// Drops every watcher.

@@ -1,0 +1,122 @@
+//! Bytes and buffers: new `bytes` filled by the kernel, the memory behind a bytes-like object.
+
+use aioxide_core::sys::socket::RawBuffer;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+unsafe extern "C" {
+    /// CPython's own: shrinks or grows a `bytes` object that nobody else refers to.
+    fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
+}
+
+/// A new `bytes` of at most `capacity` bytes; `fill` writes its start and says how much that was.
+///
+/// Nothing is cleared beforehand and nothing copied afterwards, but for what shrinking in place costs.
+pub(crate) fn fill_bytes<E>(
+    py: Python<'_>,
+    capacity: usize,
+    fill: impl FnOnce(RawBuffer) -> Result<usize, E>,
+) -> PyResult<Result<Bound<'_, PyBytes>, E>> {
+    // SAFETY: attached; NULL asks for memory that is not initialised.
+    let mut raw = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), capacity as ffi::Py_ssize_t) };
+    if raw.is_null() {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: a bytes object made just now.
+    let start = unsafe { ffi::PyBytes_AsString(raw) };
+    let size = match fill(RawBuffer { start: start.cast(), len: capacity }) {
+        Ok(size) => size,
+        Err(error) => {
+            // SAFETY: ours alone, and not needed.
+            unsafe { ffi::Py_DECREF(raw) };
+            return Ok(Err(error));
+        }
+    };
+    // SAFETY: nobody else has seen the object; on failure it is released and the pointer set to NULL.
+    if size != capacity && unsafe { _PyBytes_Resize(&raw mut raw, size as ffi::Py_ssize_t) } != 0 {
+        return Err(PyErr::fetch(py));
+    }
+    // SAFETY: an owned reference to a bytes object.
+    Ok(Ok(unsafe { Bound::from_owned_ptr(py, raw).cast_into_unchecked() }))
+}
+
+/// A slice as a place for the kernel to write to.
+pub(crate) fn raw_buffer(slice: &mut [u8]) -> RawBuffer {
+    RawBuffer { start: slice.as_mut_ptr(), len: slice.len() }
+}
+
+/// The memory behind a bytes-like object, held until dropped.
+pub(crate) struct Buffer(Box<ffi::Py_buffer>);
+
+impl Buffer {
+    /// Bytes to read.
+    ///
+    /// # Errors
+    /// The object's `BufferError` or `TypeError`.
+    pub(crate) fn readable(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::get(object, ffi::PyBUF_SIMPLE)
+    }
+
+    /// Bytes to write.
+    ///
+    /// # Errors
+    /// As `readable`, also for what is read-only.
+    pub(crate) fn writable(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::get(object, ffi::PyBUF_WRITABLE)
+    }
+
+    fn get(object: &Bound<'_, PyAny>, flags: std::ffi::c_int) -> PyResult<Self> {
+        // Boxed: the exporter may keep the address.
+        let mut view = Box::new(ffi::Py_buffer::new());
+        // SAFETY: attached; the call fills the view or raises.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *view, flags) } == 0 {
+            Ok(Self(view))
+        } else {
+            Err(PyErr::fetch(object.py()))
+        }
+    }
+
+    /// The memory, for the kernel to write to.
+    pub(crate) fn raw(&self) -> RawBuffer {
+        RawBuffer { start: self.0.buf.cast(), len: self.0.len as usize }
+    }
+
+    /// The bytes as they are now; nothing may run Python code while they are looked at.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        if self.0.len == 0 {
+            return &[];
+        }
+        // SAFETY: the exporter keeps the memory until the view is released.
+        unsafe { std::slice::from_raw_parts(self.0.buf.cast(), self.0.len as usize) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: a view that was filled, released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
+    }
+}
+
+/// Bytes that wait to be written: a `bytes` object kept as it is, or a copy of something that may change.
+pub(crate) enum Chunk {
+    Bytes(Py<PyBytes>),
+    Copy(Box<[u8]>),
+}
+
+impl AsRef<[u8]> for Chunk {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => {
+                let raw = bytes.as_ptr();
+                // SAFETY: bytes never change nor move while referred to.
+                unsafe {
+                    let start = ffi::PyBytes_AsString(raw);
+                    std::slice::from_raw_parts(start.cast(), ffi::PyBytes_Size(raw) as usize)
+                }
+            }
+            Self::Copy(copy) => copy,
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Methods and attributes in Rust for classes that are written in Python.
+//!
+//! A transport must derive from `asyncio.Transport`, a Python class with a slot, which no class of PyO3's can. So the class
+//! is a Python one with a slot that holds the Rust half (its *core*), and its methods are CPython's own method descriptors
+//! around functions of this crate. CPython checks that `self` is of the class before it calls one; the core is found at
+//! the slot's offset. The slot's own descriptor is taken out of the class, so nothing but `attach` ever fills it.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicIsize, Ordering};
+
+use pyo3::PyClass;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+
+/// Where the instances of a class written in Python keep their core.
+pub(crate) struct Place {
+    class: PyOnceLock<Py<PyType>>,
+    offset: AtomicIsize,
+}
+
+impl Place {
+    pub(crate) const fn new() -> Self {
+        Self { class: PyOnceLock::new(), offset: AtomicIsize::new(0) }
+    }
+
+    /// A new instance without its `__init__`, with `core` in it.
+    pub(crate) fn attach<'py>(
+        &self,
+        py: Python<'py>,
+        core: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let class =
+            self.class.get(py).ok_or_else(|| PyRuntimeError::new_err("import aioxide first"))?.bind(py);
+        // SAFETY: attached; a heap type that is ready; a new reference or NULL with an exception.
+        let instance =
+            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_GenericAlloc(class.as_type_ptr(), 0))? };
+        // SAFETY: the slot of a new instance is empty; it takes the reference over.
+        unsafe { self.slot(instance.as_ptr()).write(core.into_ptr()) };
+        Ok(instance)
+    }
+
+    /// The core of an instance of the class, which the caller knows it to be.
+    pub(crate) fn core<'a, 'py, C: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync>(
+        &self,
+        instance: &'a Bound<'py, PyAny>,
+    ) -> PyResult<&'a C> {
+        // SAFETY: the caller's instance has the slot.
+        let core = unsafe { self.slot(instance.as_ptr()).read() };
+        if core.is_null() {
+            return Err(PyRuntimeError::new_err("a transport is made by its event loop only"));
+        }
+        // SAFETY: only `attach` fills the slot, with a core of this type, and it stays for the instance's life.
+        let core = unsafe { &*(&raw const core).cast::<Py<C>>() };
+        // SAFETY: as above: the reference lives as long as the instance.
+        Ok(unsafe { &*std::ptr::from_ref::<C>(core.get()) })
+    }
+
+    /// # Safety
+    /// `instance` is of the class.
+    unsafe fn slot(&self, instance: *mut ffi::PyObject) -> *mut *mut ffi::PyObject {
+        // SAFETY: the offset is that of a slot of the class.
+        unsafe { instance.cast::<u8>().offset(self.offset.load(Ordering::Relaxed)).cast() }
+    }
+
+    /// Remembers `class`, whose slot `slot` will hold cores, and gives it its methods and attributes.
+    pub(crate) fn equip(
+        &'static self,
+        class: &Bound<'_, PyType>,
+        slot: &str,
+        methods: &'static [Method],
+        attributes: &'static [Attribute],
+    ) -> PyResult<()> {
+        let py = class.py();
+        let descriptor = class.getattr(slot)?;
+        // SAFETY: a type object that is alive for ever.
+        if descriptor.get_type().as_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
+            return Err(PyTypeError::new_err(format!("{slot} is no slot")));
+        }
+        // SAFETY: a member descriptor, as was just checked.
+        let offset = unsafe { (*(*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member).offset };
+        self.offset.store(offset, Ordering::Relaxed);
+        class.delattr(slot)?;
+        for method in methods {
+            let definition = Box::leak(Box::new(ffi::PyMethodDef {
+                ml_name: method.name.as_ptr(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.call },
+                ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+                ml_doc: method.doc.as_ptr(),
+            }));
+            // SAFETY: the definition lives for ever.
+            let descriptor = unsafe {
+                Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
+            };
+            class.setattr(&*method.name.to_string_lossy(), descriptor)?;
+        }
+        for attribute in attributes {
+            let definition = Box::leak(Box::new(ffi::PyGetSetDef {
+                name: attribute.name.as_ptr(),
+                get: Some(attribute.get),
+                set: attribute.set,
+                doc: std::ptr::null(),
+                closure: std::ptr::null_mut(),
+            }));
+            // SAFETY: the definition lives for ever.
+            let descriptor = unsafe {
+                Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition))?
+            };
+            class.setattr(&*attribute.name.to_string_lossy(), descriptor)?;
+        }
+        self.class.set(py, class.clone().unbind()).map_err(|_| PyRuntimeError::new_err("equipped already"))
+    }
+}
+
+/// A method; made by `slot_method!`.
+pub(crate) struct Method {
+    pub(crate) name: &'static CStr,
+    pub(crate) doc: &'static CStr,
+    pub(crate) call: ffi::PyCFunctionFastWithKeywords,
+}
+
+/// An attribute; made by `slot_attribute!`.
+pub(crate) struct Attribute {
+    pub(crate) name: &'static CStr,
+    pub(crate) get: ffi::getter,
+    pub(crate) set: Option<ffi::setter>,
+}
+
+/// A method's parameters.
+pub(crate) struct Signature {
+    pub(crate) name: &'static str,
+    pub(crate) parameters: &'static [&'static str],
+    pub(crate) required: usize,
+}
+
+/// Most parameters that a method has.
+pub(crate) const MAX_PARAMETERS: usize = 4;
+
+/// The arguments at their parameters' places.
+pub(crate) type Arguments<'a, 'py> = [Option<Borrowed<'a, 'py, PyAny>>; MAX_PARAMETERS];
+
+fn parse<'a, 'py>(
+    py: Python<'py>,
+    signature: &Signature,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+    names: *mut ffi::PyObject,
+) -> PyResult<Arguments<'a, 'py>> {
+    let Signature { name, parameters, required } = signature;
+    let mut placed: Arguments<'a, 'py> = [None; MAX_PARAMETERS];
+    if count > parameters.len() {
+        let most = parameters.len();
+        return Err(PyTypeError::new_err(format!(
+            "{name}() takes {most} positional arguments but {count} were given"
+        )));
+    }
+    for (index, place) in placed.iter_mut().enumerate().take(count) {
+        // SAFETY: the vectorcall protocol: `count` borrowed references that live during the call.
+        *place = Some(unsafe { Borrowed::from_ptr(py, *arguments.add(index)) });
+    }
+    if !names.is_null() {
+        // SAFETY: the vectorcall protocol: a tuple of strings.
+        let names = unsafe { Borrowed::from_ptr(py, names) }.cast::<pyo3::types::PyTuple>()?.to_owned();
+        for (index, keyword) in names.iter().enumerate() {
+            let keyword = keyword.extract::<String>()?;
+            let Some(position) = parameters.iter().position(|parameter| *parameter == keyword) else {
+                return Err(PyTypeError::new_err(format!(
+                    "{name}() got an unexpected keyword argument '{keyword}'"
+                )));
+            };
+            if placed[position].is_some() {
+                return Err(PyTypeError::new_err(format!(
+                    "{name}() got multiple values for argument '{keyword}'"
+                )));
+            }
+            // SAFETY: the values of the keywords follow the positional arguments.
+            placed[position] = Some(unsafe { Borrowed::from_ptr(py, *arguments.add(count + index)) });
+        }
+    }
+    if let Some(missing) = placed[..*required].iter().position(Option::is_none) {
+        return Err(PyTypeError::new_err(format!(
+            "{name}() missing required argument: '{}'",
+            parameters[missing]
+        )));
+    }
+    Ok(placed)
+}
+
+/// Runs `body` attached, and turns errors and panics into a raised exception.
+fn guarded<T>(failed: T, body: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
+    Python::attach(|py| {
+        let error = match std::panic::catch_unwind(AssertUnwindSafe(|| body(py))) {
+            Ok(Ok(value)) => return value,
+            Ok(Err(error)) => error,
+            Err(_panic) => PyRuntimeError::new_err("aioxide: internal error (a panic, see standard error)"),
+        };
+        error.restore(py);
+        failed
+    })
+}
+
+/// What the function behind a method descriptor does.
+///
+/// # Safety
+/// To be called by CPython through a descriptor only, with the arguments of METH_FASTCALL | METH_KEYWORDS.
+pub(crate) unsafe fn call_method<'a>(
+    instance: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+    signature: &Signature,
+    body: impl for<'py> FnOnce(&Bound<'py, PyAny>, Arguments<'a, 'py>) -> PyResult<Py<PyAny>>,
+) -> *mut ffi::PyObject {
+    guarded(std::ptr::null_mut(), |py| {
+        // SAFETY: the caller's promise: `instance` is alive during the call.
+        let instance = unsafe { Bound::from_borrowed_ptr(py, instance) };
+        let arguments = parse(py, signature, arguments, count as usize, names)?;
+        body(&instance, arguments).map(Py::into_ptr)
+    })
+}
+
+/// What the function behind an attribute's getter does.
+///
+/// # Safety
+/// To be called by CPython through a descriptor only.
+pub(crate) unsafe fn get_attribute(
+    instance: *mut ffi::PyObject,
+    body: impl for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<Py<PyAny>>,
+) -> *mut ffi::PyObject {
+    guarded(std::ptr::null_mut(), |py| {
+        // SAFETY: the caller's promise: `instance` is alive during the call.
+        let instance = unsafe { Bound::from_borrowed_ptr(py, instance) };
+        body(&instance).map(Py::into_ptr)
+    })
+}
+
+/// What the function behind an attribute's setter does.
+///
+/// # Safety
+/// To be called by CPython through a descriptor only.
+pub(crate) unsafe fn set_attribute(
+    instance: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _closure: *mut c_void,
+    body: impl for<'py> FnOnce(&Bound<'py, PyAny>, Bound<'py, PyAny>) -> PyResult<()>,
+) -> c_int {
+    guarded(-1, |py| {
+        if value.is_null() {
+            return Err(pyo3::exceptions::PyAttributeError::new_err("it cannot be deleted"));
+        }
+        // SAFETY: the caller's promise: both are alive during the call.
+        let (instance, value) =
+            unsafe { (Bound::from_borrowed_ptr(py, instance), Bound::from_borrowed_ptr(py, value)) };
+        body(&instance, value).map(|()| 0)
+    })
+}
+
+/// `slot_method!("name", [parameters], required, "doc", body)`: a method whose body takes `(&Bound<instance>, Arguments)`.
+macro_rules! slot_method {
+    ($name:literal, [$($parameter:literal),*], $required:literal, $doc:literal, $body:expr) => {{
+        unsafe extern "C" fn call(
+            instance: *mut pyo3::ffi::PyObject,
+            arguments: *const *mut pyo3::ffi::PyObject,
+            count: pyo3::ffi::Py_ssize_t,
+            names: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            const SIGNATURE: $crate::ffi::slot::Signature = $crate::ffi::slot::Signature {
+                name: $name,
+                parameters: &[$($parameter),*],
+                required: $required,
+            };
+            // SAFETY: this function is reached through its method descriptor only.
+            unsafe { $crate::ffi::slot::call_method(instance, arguments, count, names, &SIGNATURE, $body) }
+        }
+        $crate::ffi::slot::Method {
+            // SAFETY: the literal ends with its only NUL.
+            name: unsafe { std::ffi::CStr::from_bytes_with_nul_unchecked(concat!($name, "\0").as_bytes()) },
+            // SAFETY: as above.
+            doc: unsafe { std::ffi::CStr::from_bytes_with_nul_unchecked(concat!($doc, "\0").as_bytes()) },
+            call,
+        }
+    }};
+}
+
+/// `slot_attribute!("name", get)` or `slot_attribute!("name", get, set)`.
+macro_rules! slot_attribute {
+    ($name:literal, $get:expr) => {
+        $crate::ffi::slot_attribute!(@ $name, $get, None)
+    };
+    ($name:literal, $get:expr, $set:expr) => {{
+        unsafe extern "C" fn set(
+            instance: *mut pyo3::ffi::PyObject,
+            value: *mut pyo3::ffi::PyObject,
+            closure: *mut std::ffi::c_void,
+        ) -> std::ffi::c_int {
+            // SAFETY: this function is reached through its descriptor only.
+            unsafe { $crate::ffi::slot::set_attribute(instance, value, closure, $set) }
+        }
+        $crate::ffi::slot_attribute!(@ $name, $get, Some(set))
+    }};
+    (@ $name:literal, $get:expr, $set:expr) => {{
+        unsafe extern "C" fn get(
+            instance: *mut pyo3::ffi::PyObject,
+            _closure: *mut std::ffi::c_void,
+        ) -> *mut pyo3::ffi::PyObject {
+            // SAFETY: this function is reached through its descriptor only.
+            unsafe { $crate::ffi::slot::get_attribute(instance, $get) }
+        }
+        $crate::ffi::slot::Attribute {
+            // SAFETY: the literal ends with its only NUL.
+            name: unsafe { std::ffi::CStr::from_bytes_with_nul_unchecked(concat!($name, "\0").as_bytes()) },
+            get,
+            set: $set,
+        }
+    }};
+}
+
+pub(crate) use {slot_attribute, slot_method};

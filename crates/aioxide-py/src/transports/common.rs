@@ -1,0 +1,144 @@
+//! What every kind of transport needs from asyncio, and how exceptions of user code are told apart and reported.
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+
+use crate::ffi;
+
+/// asyncio logs the writes after the connection was lost from this one on.
+pub(crate) const LOG_THRESHOLD_FOR_CONN_LOST_WRITES: u32 = 5;
+
+/// How much asyncio reads at a time.
+pub(crate) const MAX_READ_BYTES: usize = 256 * 1024;
+
+macro_rules! imported {
+    ($($(#[$doc:meta])* $name:ident = $module:literal . $attribute:literal;)*) => {$(
+        $(#[$doc])*
+        pub(crate) fn $name(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+            static CELL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+            let value = CELL.get_or_try_init(py, || {
+                py.import($module)?.getattr($attribute).map(Bound::unbind)
+            })?;
+            Ok(value.bind(py))
+        }
+    )*};
+}
+
+imported! {
+    /// asyncio's logger.
+    logger = "asyncio.log"."logger";
+    /// The class of the protocols that provide the memory to read into.
+    buffered_protocol = "asyncio.protocols"."BufferedProtocol";
+    /// What `get_extra_info("socket")` is wrapped in.
+    transport_socket = "asyncio.trsock"."TransportSocket";
+    /// The class of sockets.
+    socket_class = "socket"."socket";
+    /// asyncio's server.
+    server_class = "asyncio.base_events"."Server";
+    /// For `ResourceWarning`s.
+    warn = "warnings"."warn";
+}
+
+/// Whether the exception ends the loop instead of being reported.
+pub(crate) fn leaves_loop(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+}
+
+/// Whether the system call is to be tried again when the descriptor is ready.
+pub(crate) fn would_block(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted)
+}
+
+/// Runs `call` in `context`.
+pub(crate) fn in_context<T>(
+    py: Python<'_>,
+    context: &Py<PyAny>,
+    call: impl FnOnce() -> PyResult<T>,
+) -> PyResult<T> {
+    ffi::enter_context(py, context)?;
+    let result = call();
+    let left = ffi::exit_context(py, context);
+    let value = result?;
+    left.map(|()| value)
+}
+
+/// Calls the loop's exception handler with asyncio's keys.
+pub(crate) fn report(
+    event_loop: &Bound<'_, PyAny>,
+    message: &str,
+    error: PyErr,
+    transport: &Bound<'_, PyAny>,
+    protocol: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = transport.py();
+    let context = PyDict::new(py);
+    context.set_item(intern!(py, "message"), message)?;
+    context.set_item(intern!(py, "exception"), error.into_value(py))?;
+    context.set_item(intern!(py, "transport"), transport)?;
+    context.set_item(intern!(py, "protocol"), protocol)?;
+    event_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+}
+
+/// Reports what a callback that asyncio would have queued with `call_soon` has raised, as its `Handle` does.
+pub(crate) fn report_callback(
+    event_loop: &Bound<'_, PyAny>,
+    callback: &Bound<'_, PyAny>,
+    argument: &Bound<'_, PyAny>,
+    error: PyErr,
+) -> PyResult<()> {
+    let py = callback.py();
+    if leaves_loop(py, &error) {
+        return Err(error);
+    }
+    event_loop
+        .call_method1(intern!(py, "_report_callback"), (callback, argument, error.into_value(py)))
+        .map(drop)
+}
+
+/// `futures._set_result_unless_cancelled`.
+pub(crate) fn set_result_unless_cancelled(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = waiter.py();
+    if !waiter.call_method0(intern!(py, "cancelled"))?.is_truthy()? {
+        waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
+    Ok(())
+}
+
+/// Whether `Server._attach` and `_detach` take the transport: they do since 3.13.
+fn server_takes_transport(py: Python<'_>) -> PyResult<bool> {
+    static TAKES: PyOnceLock<bool> = PyOnceLock::new();
+    TAKES
+        .get_or_try_init(py, || {
+            let code = server_class(py)?.getattr("_attach")?.getattr("__code__")?;
+            Ok(code.getattr("co_argcount")?.extract::<usize>()? == 2)
+        })
+        .copied()
+}
+
+/// Whether a transport that was never closed is taken out of its server's count: since 3.13.
+pub(crate) fn detaches_on_finalize(py: Python<'_>) -> PyResult<bool> {
+    server_takes_transport(py)
+}
+
+/// Counts the transport in its server.
+pub(crate) fn server_attach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    if server_takes_transport(py)? {
+        server.call_method1(intern!(py, "_attach"), (transport,)).map(drop)
+    } else {
+        server.call_method0(intern!(py, "_attach")).map(drop)
+    }
+}
+
+/// Takes the transport out of its server's count.
+pub(crate) fn server_detach(server: &Bound<'_, PyAny>, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = server.py();
+    if server_takes_transport(py)? {
+        server.call_method1(intern!(py, "_detach"), (transport,)).map(drop)
+    } else {
+        server.call_method0(intern!(py, "_detach")).map(drop)
+    }
+}

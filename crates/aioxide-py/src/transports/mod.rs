@@ -1,0 +1,52 @@
+//! Transports: the Rust halves of the classes in `aioxide.transports`.
+//!
+//! A transport is a Python object of a class that derives from asyncio's, with a *core* in one slot (see `ffi::slot`).
+//! The loop's table of watchers refers to the transport while it reads or writes, and so keeps it alive; the core refers
+//! to loop, protocol, socket and server until the connection is lost, as asyncio's does. Events run the core's code
+//! directly: no `Handle` is made for them.
+//!
+//! * `address`: socket addresses as Python shows them.
+//! * `table`: which descriptor is used by which transport.
+//! * `stream`: TCP and UNIX connections; `stream_face` is what Python sees of them.
+
+mod address;
+mod common;
+mod stream;
+mod stream_face;
+mod table;
+
+use pyo3::prelude::*;
+
+pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport};
+pub(crate) use stream_face::equip_stream_transport;
+pub(crate) use table::{TransportTable, Transports};
+
+/// What a watched descriptor became ready for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// Who is told that a descriptor of a transport is ready.
+pub(crate) struct TransportWatcher {
+    pub(crate) transport: Py<PyAny>,
+    pub(crate) direction: Direction,
+}
+
+impl TransportWatcher {
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self { transport: self.transport.clone_ref(py), direction: self.direction }
+    }
+
+    /// Runs the event; `Err` only for what must leave the loop.
+    pub(crate) fn run(self, py: Python<'_>) -> PyResult<()> {
+        let transport = self.transport.bind(py);
+        stream::This::of(transport)?.on_event(self.direction)
+    }
+}
+
+/// Does what a transport has put off to the next iteration; `Err` only for what must leave the loop.
+pub(crate) fn run_deferred(py: Python<'_>, transport: &Py<PyAny>) -> PyResult<()> {
+    stream::This::of(transport.bind(py))?.run_deferred()
+}
