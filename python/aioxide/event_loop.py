@@ -91,6 +91,22 @@ class EventLoop(_aioxide.LoopCore, asyncio.SelectorEventLoop):  # type: ignore[m
             self._internal_fds = 1
         super().add_signal_handler(sig, callback, *args)
 
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if sslcontext is None and not self._debug and isinstance(sock, socket.socket):
+            self._serve(protocol_factory, sock, server, backlog)
+        else:
+            # asyncio's own code: with TLS the handshake is waited for, and debug mode logs each connection.
+            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *args, **kwargs)
+
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
     ) -> Any:

@@ -56,7 +56,7 @@ fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> Py
             handle.cancel(py)?;
             Ok(true)
         }
-        Some(Watcher::Transport(_)) => Ok(true),
+        Some(Watcher::Transport(_) | Watcher::Listener(_)) => Ok(true),
         None => Ok(false),
     }
 }

@@ -4,6 +4,7 @@ mod connect;
 mod io;
 mod run;
 mod schedule;
+mod server;
 mod state;
 mod views;
 

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
+use super::server::Listener;
 use crate::entry::Entry;
 use crate::handle::Handle;
 use crate::transports::{TransportTable, TransportWatcher};
@@ -19,6 +20,7 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 pub(crate) enum Watcher {
     Callback(Handle),
     Transport(TransportWatcher),
+    Listener(Rc<Listener>),
 }
 
 /// A place in the table of watchers; the generation tells a token of a former user.
@@ -115,12 +117,14 @@ impl LoopState {
             {
                 Some(Some(Watcher::Callback(handle))) => Watcher::Callback(handle.clone_ref(py)),
                 Some(Some(Watcher::Transport(watcher))) => Watcher::Transport(watcher.clone_ref(py)),
+                Some(Some(Watcher::Listener(listener))) => Watcher::Listener(Rc::clone(listener)),
                 _ => return Ok(()),
             }
         };
         match fired {
             Watcher::Callback(handle) => handle.run(py, self),
             Watcher::Transport(watcher) => watcher.run(py),
+            Watcher::Listener(listener) => listener.on_event(self.python_loop(py)?.cast()?, token),
         }
     }
 
@@ -138,6 +142,7 @@ impl LoopState {
             match &place.watcher {
                 Some(Watcher::Callback(handle)) => handle.traverse(visit)?,
                 Some(Watcher::Transport(watcher)) => visit.call(&watcher.transport)?,
+                Some(Watcher::Listener(listener)) => listener.traverse(visit)?,
                 None => {}
             }
         }

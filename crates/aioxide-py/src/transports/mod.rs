@@ -10,7 +10,7 @@
 //! * `stream`: TCP and UNIX connections; `stream_face` is what Python sees of them.
 
 mod address;
-mod common;
+pub(crate) mod common;
 mod stream;
 mod stream_face;
 mod table;

@@ -1,0 +1,150 @@
+//! Accepting connections: the listening half of a server; the `Server` object stays asyncio's own.
+//!
+//! asyncio makes a task for every connection, which calls the protocol's factory an iteration later. Without TLS nothing is
+//! waited for, so here the factory is called at once, in a context of its own as a task would have it.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::rc::Rc;
+
+use aioxide_core::Token;
+use aioxide_core::sys::socket;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::LoopCore;
+use super::state::Watcher;
+use crate::error;
+use crate::ffi;
+use crate::transports::{Connection, ConnectionSocket, StreamTransport, common};
+
+/// A listening socket.
+pub(crate) struct Listener {
+    factory: Py<PyAny>,
+    socket: Py<PyAny>,
+    server: Option<Py<PyAny>>,
+    context: Py<PyAny>,
+    backlog: u32,
+    fd: RawFd,
+}
+
+impl Listener {
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.factory)?;
+        visit.call(&self.socket)?;
+        visit.call(&self.server)?;
+        visit.call(&self.context)
+    }
+
+    /// Accepts what waits, `backlog` connections at most; `Err` only for what must leave the loop.
+    pub(crate) fn on_event(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
+        let py = event_loop.py();
+        let result = common::in_context(py, &self.context, || self.accept(event_loop, token));
+        result.or_else(|error| {
+            let callback = event_loop.getattr(intern!(py, "_accept_connection"))?;
+            common::report_callback(event_loop.as_any(), &callback, self.factory.bind(py), error)
+        })
+    }
+
+    fn accept(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
+        let reactor = event_loop.get().state.core.reactor();
+        for _ in 0..self.backlog {
+            // The factory that was called for the last connection may have closed the server.
+            if reactor.tokens(self.fd).0 != Some(token) {
+                return Ok(());
+            }
+            match socket::accept(self.fd) {
+                Ok((fd, address)) => self.connect(event_loop, ConnectionSocket::Accepted(fd, address))?,
+                Err(error)
+                    if common::would_block(&error)
+                        || error.kind() == std::io::ErrorKind::ConnectionAborted =>
+                {
+                    return Ok(());
+                }
+                Err(error) if is_out_of_resources(&error) => return self.back_off(event_loop, &error),
+                Err(error) => return Err(error::os_error(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn connect<'py>(
+        &self,
+        event_loop: &Bound<'py, LoopCore>,
+        socket: ConnectionSocket<'py>,
+    ) -> PyResult<()> {
+        let py = event_loop.py();
+        let context = ffi::copy_context(py)?;
+        let made = common::in_context(py, &context, || {
+            let protocol = self.factory.bind(py).call0()?;
+            let server = self.server.as_ref().map(|server| server.bind(py).clone());
+            let connection = Connection { socket, protocol, waiter: None, extra: None, server };
+            StreamTransport::make(event_loop, connection)
+        });
+        match made {
+            // As in asyncio, which tells of other failures in debug mode only; there its own code runs.
+            Err(error) if common::leaves_loop(py, &error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// No descriptor or no memory: the kernel would report the same connection for ever, so it is tried again in a while.
+    #[cold]
+    fn back_off(&self, event_loop: &Bound<'_, LoopCore>, error: &std::io::Error) -> PyResult<()> {
+        let py = event_loop.py();
+        let context = PyDict::new(py);
+        context.set_item("message", "socket.accept() out of system resource")?;
+        context.set_item("exception", error::os_error(error).into_value(py))?;
+        context.set_item("socket", common::transport_socket(py)?.call1((&self.socket,))?)?;
+        event_loop.call_method1("call_exception_handler", (context,))?;
+        event_loop.call_method1("_remove_reader", (self.fd,))?;
+        let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
+        let again = event_loop.getattr("_start_serving")?;
+        let none = py.None();
+        let arguments = (delay, again, &self.factory, &self.socket, none, &self.server, self.backlog);
+        event_loop.call_method1("call_later", arguments).map(drop)
+    }
+}
+
+fn is_out_of_resources(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Accepts connections from a listening socket until `_stop_serving`.
+    fn _serve<'py>(
+        slf: &Bound<'py, Self>,
+        protocol_factory: Py<PyAny>,
+        sock: &Bound<'py, PyAny>,
+        server: Option<Py<PyAny>>,
+        backlog: u32,
+    ) -> PyResult<()> {
+        let py = slf.py();
+        let state = &slf.get().state;
+        if state.core.is_closed() {
+            return Err(error::loop_closed());
+        }
+        let fd = sock.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?.as_raw_fd();
+        let listener = Listener {
+            factory: protocol_factory,
+            socket: sock.clone().unbind(),
+            server,
+            context: ffi::copy_context(py)?,
+            backlog,
+            fd,
+        };
+        let token = state.add_watcher(Watcher::Listener(Rc::new(listener)));
+        match state.core.reactor().set_reader(fd, token) {
+            Ok(before) => {
+                drop(before.and_then(|before| state.remove_watcher(before)));
+                Ok(())
+            }
+            Err(error) => {
+                drop(state.remove_watcher(token));
+                Err(error::os_error(&error))
+            }
+        }
+    }
+}
