@@ -69,11 +69,7 @@ impl Listener {
         Ok(())
     }
 
-    fn connect<'py>(
-        &self,
-        event_loop: &Bound<'py, LoopCore>,
-        socket: ConnectionSocket<'py>,
-    ) -> PyResult<()> {
+    fn connect<'py>(&self, event_loop: &Bound<'py, LoopCore>, socket: ConnectionSocket<'py>) -> PyResult<()> {
         let py = event_loop.py();
         let context = ffi::copy_context(py)?;
         let made = common::in_context(py, &context, || {
