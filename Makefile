@@ -10,13 +10,11 @@ demo:        ## builds the program and runs the lesson's job in its three variet
 	$(CARGO) run --release --package aioxide-cli -- demo $(DEMO)
 build:       ## builds the program `aioxide` into target/release
 	$(CARGO) build --release --package aioxide-cli
-test: setup test-rust test-slow  ## sets up and passes every test (Python's tests join this list)
+test: setup test-rust  ## sets up and passes every test (Python's tests join this list)
 setup:       ## installs what the tests need and the machine lacks (nginx)
 	scripts/setup_tests.sh
 test-rust:   ## the Rust tests, doc tests among them
 	$(CARGO) test $(RUST_PACKAGES)
-test-slow:   ## the tests of some seconds each: 10 000 URLs through the real program
-	$(CARGO) test --package aioxide-cli --test fetch_acceptance -- --ignored
 lint:        ## formatting, clippy and the documentation, warnings denied
 	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs
 docs:        ## builds the API documentation, warnings denied
@@ -44,4 +42,4 @@ conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the 
 bench-loops: develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
 	.venv/bin/pip install -q uvloop rloop uvicorn httptools; .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
 .PHONY: bench-loops develop test-python conformance conformance-classes sid conformance-sid
-.PHONY: help demo build test setup test-rust test-slow lint docs bench bench-fetch loom valgrind
+.PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

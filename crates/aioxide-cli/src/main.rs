@@ -1,2 +1,40 @@
-//! Placeholder.
-fn main() {}
+//! The program `aioxide`: a concurrent downloader and the lesson's demo.
+#![forbid(unsafe_code)]
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+mod args;
+mod clock;
+mod demo;
+mod fetch;
+
+use args::{Cli, Command};
+
+fn main() -> ExitCode {
+    run(Cli::parse())
+}
+
+fn run(cli: Cli) -> ExitCode {
+    let result = match cli.command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Completions(args) => completions(args.shell),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "aioxide: {error}");
+        ExitCode::from(2)
+    })
+}
+
+/// What keeps a command from starting: a message for the user.
+type Failure = Box<dyn std::error::Error>;
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "aioxide", &mut script);
+    io::stdout().write_all(&script)?;
+    Ok(ExitCode::SUCCESS)
+}

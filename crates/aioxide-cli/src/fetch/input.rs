@@ -1,0 +1,207 @@
+//! The list of URLs: read lazily, line by line, so that memory does not depend on its length.
+
+use std::io::{self, BufRead};
+
+use url::Url;
+
+/// One URL of the list, or a line that is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// The line it stands on, or its place on the command line; counted from 1.
+    pub(crate) line: u64,
+    /// What was written there.
+    pub(crate) text: String,
+    /// The parsed URL, or why it is none.
+    pub(crate) url: Result<Url, String>,
+}
+
+impl Entry {
+    /// Reads one URL, which must be absolute and `http` or `https`.
+    pub(crate) fn new(line: u64, text: String) -> Self {
+        let url = match Url::parse(&text) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+            Ok(url) => Err(format!("scheme {:?} is not http or https", url.scheme())),
+            Err(url::ParseError::RelativeUrlWithoutBase) => Err("no http:// or https:// in front".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        Entry { line, text, url }
+    }
+
+    /// A line that cannot be read as a URL at all; its beginning is what is shown of it.
+    fn unreadable(line: u64, bytes: &[u8], reason: &str) -> Self {
+        let text = String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARACTERS).collect();
+        Entry { line, text, url: Err(reason.to_owned()) }
+    }
+
+    /// The host and port a connection would go to; empty for an invalid URL.
+    pub(crate) fn host(&self) -> String {
+        match &self.url {
+            Ok(url) => {
+                format!(
+                    "{}:{}",
+                    url.host_str().unwrap_or_default(),
+                    url.port_or_known_default().unwrap_or_default()
+                )
+            }
+            Err(_) => String::new(),
+        }
+    }
+}
+
+/// The longest line that is read; the rest of a longer one is skipped, and the line counts as an invalid URL.
+const LINE_BYTES: usize = 64 * 1024;
+/// How much of a line that is no URL is repeated in the report.
+const SHOWN_CHARACTERS: usize = 200;
+
+/// Reads entries from lines; blank ones and those that begin with `#` are skipped but counted.
+#[derive(Debug)]
+pub(crate) struct Lines<R> {
+    reader: R,
+    line: u64,
+    buf: Vec<u8>,
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Starts at line 1.
+    pub(crate) fn new(reader: R) -> Self {
+        Lines { reader, line: 0, buf: Vec::new() }
+    }
+
+    /// Reads one line into `buf`, without its end; says whether it was cut, `None` at the end of the input.
+    fn read_line(&mut self) -> io::Result<Option<bool>> {
+        self.buf.clear();
+        let mut seen = false;
+        let mut too_long = false;
+        loop {
+            let available = match self.reader.fill_buf() {
+                Ok(available) => available,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if available.is_empty() {
+                return Ok(seen.then_some(too_long));
+            }
+            seen = true;
+            let end = available.iter().position(|&byte| byte == b'\n');
+            let piece = &available[..end.unwrap_or(available.len())];
+            let room = LINE_BYTES - self.buf.len();
+            too_long |= piece.len() > room;
+            self.buf.extend_from_slice(&piece[..piece.len().min(room)]);
+            let used = end.map_or(available.len(), |end| end + 1);
+            self.reader.consume(used);
+            if end.is_some() {
+                return Ok(Some(too_long));
+            }
+        }
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    /// Reads up to the next line that is an entry; says whether it was cut.
+    fn read_entry(&mut self) -> io::Result<Option<bool>> {
+        while let Some(too_long) = self.read_line()? {
+            self.line += 1;
+            if self.line == 1 && self.buf.starts_with("\u{feff}".as_bytes()) {
+                self.buf.drain(..3);
+            }
+            let bytes = self.buf.trim_ascii();
+            if !bytes.is_empty() && !bytes.starts_with(b"#") {
+                return Ok(Some(too_long));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many entries follow.
+    pub(crate) fn count_entries(mut self) -> io::Result<u64> {
+        let mut count = 0;
+        while self.read_entry()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> Iterator for Lines<R> {
+    type Item = io::Result<Entry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let too_long = match self.read_entry() {
+            Ok(Some(too_long)) => too_long,
+            Ok(None) => return None,
+            Err(error) => return Some(Err(error)),
+        };
+        let bytes = self.buf.trim_ascii();
+        Some(Ok(match std::str::from_utf8(bytes) {
+            Ok(text) if !too_long => Entry::new(self.line, text.to_owned()),
+            _ if too_long => Entry::unreadable(self.line, bytes, "longer than 64 KiB"),
+            _ => Entry::unreadable(self.line, bytes, "not UTF-8"),
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Read};
+
+    use super::*;
+
+    fn entries(input: &[u8]) -> Vec<Entry> {
+        // A buffer of 7 bytes, so that lines are cut at every place.
+        Lines::new(BufReader::with_capacity(7, input)).map(|entry| entry.unwrap()).collect()
+    }
+
+    #[test]
+    fn blank_lines_and_comments_are_counted_but_skipped() {
+        let list = entries(b"# a list\n\n  http://a/1 \r\n\t\n#http://b/\nhttps://a/2#part");
+        let seen: Vec<_> = list.iter().map(|entry| (entry.line, entry.text.as_str())).collect();
+        assert_eq!(seen, [(3, "http://a/1"), (6, "https://a/2#part")]);
+        assert!(list.iter().all(|entry| entry.url.is_ok()));
+    }
+
+    #[test]
+    fn count_is_that_of_the_entries() {
+        let input = b"# a list\n\nhttp://a/1\nbad\n \nhttp://a/2";
+        assert_eq!(Lines::new(&input[..]).count_entries().unwrap(), entries(input).len() as u64);
+    }
+
+    #[test]
+    fn byte_order_mark_is_skipped() {
+        let list = entries("\u{feff}http://a/".as_bytes());
+        assert_eq!(list[0].text, "http://a/");
+    }
+
+    #[test]
+    fn bad_lines_carry_their_number_and_reason() {
+        #[track_caller]
+        fn check(line: &[u8], reason: &str) {
+            let list = entries(&[b"http://a/\n", line, b"\nhttp://b/\n"].concat());
+            assert_eq!(list.len(), 3);
+            assert_eq!(list[1].line, 2);
+            let error = list[1].url.clone().unwrap_err();
+            assert!(error.contains(reason), "{error}");
+        }
+        check(b"example.org/a", "no http://");
+        check(b"ftp://example.org/a", "scheme \"ftp\"");
+        check(b"http://", "empty host");
+        check(b"http://host:99999/", "port");
+        check(b"http://\xff\xfe/", "not UTF-8");
+        check(&[b"http://host/".as_slice(), &vec![b'x'; 70_000]].concat(), "64 KiB");
+    }
+
+    #[test]
+    fn long_line_takes_bounded_memory() {
+        let endless = io::repeat(b'x').take(50_000_000).chain(&b"\nhttp://a/"[..]);
+        let mut lines = Lines::new(BufReader::new(endless));
+        assert!(lines.next().unwrap().unwrap().url.is_err());
+        assert!(lines.buf.capacity() <= 2 * LINE_BYTES);
+        assert_eq!(lines.next().unwrap().unwrap().text, "http://a/");
+        assert!(lines.next().is_none());
+    }
+
+    #[test]
+    fn host_carries_the_port() {
+        assert_eq!(Entry::new(1, "http://a/x".to_owned()).host(), "a:80");
+        assert_eq!(Entry::new(1, "https://a:8443/x".to_owned()).host(), "a:8443");
+    }
+}

@@ -1,0 +1,219 @@
+//! `aioxide fetch`: downloads many URLs concurrently through one session.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use aioxide_http::{Session, Timeouts};
+use url::Url;
+
+use crate::Failure;
+use crate::args::FetchArgs;
+
+mod directory;
+mod display;
+mod failure;
+pub(crate) mod input;
+mod names;
+mod report;
+mod schedule;
+mod sink;
+mod source;
+mod state;
+
+use directory::Directory;
+use display::Display;
+use failure::Failed;
+use input::Entry;
+use report::{Outcome, Report};
+use schedule::Schedule;
+use sink::Sink;
+use source::Source;
+use state::{Next, Progress, State, Stop};
+
+/// Runs the command.
+///
+/// # Errors
+/// What keeps it from starting: a list, a report or a directory that cannot be opened.
+pub(crate) fn run(args: FetchArgs) -> Result<ExitCode, Failure> {
+    let input = args.input.as_deref();
+    let source = named(input.unwrap_or("-".as_ref()), Source::open(args.urls, input))?;
+    let directory = match args.discard {
+        true => None,
+        false => Some(named(&args.output, Directory::open(&args.output, args.overwrite))?),
+    };
+    let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
+    let display = Display::new(args.quiet, args.marks, || source.total(input));
+    let per_host = args.per_host.filter(|limit| *limit < args.jobs);
+    let state = State::new(Schedule::new(source, per_host), display, report);
+    let jobs = args.jobs as usize;
+    let timeouts = Timeouts {
+        total: args.timeout,
+        connect: Some(args.connect_timeout),
+        read: Some(args.read_timeout),
+        ..Timeouts::NONE
+    };
+    aioxide::run(async move {
+        // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
+        let mut session = Session::builder().limit(jobs).timeouts(timeouts).decompress(false);
+        session = session.user_agent(concat!("aioxide/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in args.headers {
+            session = session.header(name, value);
+        }
+        let (fail_fast, state) = (args.fail_fast, RefCell::new(state));
+        let fetch = Rc::new(Fetch { session: session.build()?, directory, jobs, fail_fast, state });
+        fetch.run_all().await;
+        Ok(fetch.finish())
+    })?
+}
+
+/// Names the file in an error about it.
+fn named<T>(path: &Path, result: io::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// One run of the command.
+#[derive(Debug)]
+struct Fetch {
+    session: Session,
+    directory: Option<Directory>,
+    jobs: usize,
+    fail_fast: bool,
+    /// Never borrowed across an await.
+    state: RefCell<State>,
+}
+
+/// After a stop, how long a pipe may be silent before its list counts as ended.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// How much of an error page is read so that its connection can be used again.
+const ERROR_PAGE_BYTES: u64 = 64 * 1024;
+/// The exit status after Ctrl-C: 128 and the signal's number, as shells have it.
+const INTERRUPTED: u8 = 130;
+
+impl Fetch {
+    /// Downloads everything, until the end of the list or a stop.
+    async fn run_all(self: &Rc<Self>) {
+        let interrupts = aioxide::spawn(Rc::clone(self).watch_interrupts());
+        loop {
+            match poll_fn(|cx| self.state.borrow_mut().poll_next(self.jobs, cx)).await {
+                Next::Start(entry) => self.start(entry),
+                Next::Cancel(tasks) => tasks.iter().for_each(|task| {
+                    task.cancel();
+                }),
+                Next::ListFailed(error) => {
+                    let mut state = self.state.borrow_mut();
+                    state.display.say(&format!("aioxide: the list cannot be read: {error}"));
+                    state.list_failed = true;
+                }
+                Next::Done => break,
+            }
+        }
+        interrupts.cancel();
+        self.report_left_over();
+    }
+
+    /// Stops at the first Ctrl-C. The second meets the system's own handling, which kills: nobody listens by then.
+    async fn watch_interrupts(self: Rc<Self>) {
+        if aioxide::signal::ctrl_c().await.is_ok() {
+            self.state.borrow_mut().stop(Stop::Interrupted);
+        }
+    }
+
+    /// Starts the download of one entry.
+    fn start(self: &Rc<Self>, entry: Entry) {
+        let url = match &entry.url {
+            Ok(url) => url.clone(),
+            Err(reason) => {
+                let failed = Failed { outcome: Outcome::InvalidUrl, error: reason.clone() };
+                return self.ended(entry, &Progress::default(), Err(failed));
+            }
+        };
+        let slot = self.state.borrow_mut().slots.reserve();
+        let fetch = Rc::clone(self);
+        let task = aioxide::spawn(async move {
+            let progress = Progress::start();
+            let result = match aioxide::catch_cancel(fetch.download(&url, &progress)).await {
+                Ok(result) => result,
+                Err(_) => Err(Failed { outcome: Outcome::Cancelled, error: "stopped under way".to_owned() }),
+            };
+            fetch.ended(entry, &progress, result);
+            let mut state = fetch.state.borrow_mut();
+            state.slots.vacate(slot);
+            state.wake();
+        });
+        self.state.borrow_mut().slots.put(slot, task);
+    }
+
+    /// Downloads one URL; returns the name of its file.
+    async fn download(&self, url: &Url, progress: &Progress) -> Result<Option<String>, Failed> {
+        let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
+        let mut response = self.session.get(url.as_str()).send().await.map_err(failed)?;
+        let status = response.status();
+        progress.status.set(Some(status.as_u16()));
+        if status.as_u16() >= 400 {
+            // The page itself is of no use.
+            while progress.bytes.get() < ERROR_PAGE_BYTES
+                && let Ok(Some(piece)) = response.chunk().await
+            {
+                progress.add(piece.len());
+            }
+            return Err(Failed { outcome: Outcome::HttpError, error: status.to_string() });
+        }
+        let mut sink = Sink::new(self.directory.as_ref());
+        while let Some(piece) = response.chunk().await.map_err(failed)? {
+            progress.add(piece.len());
+            self.state.borrow_mut().display.received(piece.len());
+            sink.push(piece).await?;
+        }
+        Ok(sink.finish(&names::from_url(url)).await?)
+    }
+
+    /// Accounts for an entry that has come to its end.
+    fn ended(&self, entry: Entry, progress: &Progress, result: Result<Option<String>, Failed>) {
+        let mut state = self.state.borrow_mut();
+        state.schedule.release(&entry);
+        let record = progress.record(entry, result);
+        state.account(&record);
+        if self.fail_fast && record.outcome != Outcome::Ok {
+            state.stop(Stop::FailFast);
+        }
+    }
+
+    /// Accounts for the entries that a stopped run never started.
+    fn report_left_over(&self) {
+        let mut state = self.state.borrow_mut();
+        let error = match state.stop {
+            None => return,
+            Some(Stop::Interrupted) => "interrupted before it started",
+            Some(Stop::FailFast) => "another one failed before it started",
+        };
+        while let Some(Ok(entry)) = state.schedule.next_left_over(PATIENCE) {
+            let failed = match &entry.url {
+                Ok(_) => Failed { outcome: Outcome::Cancelled, error: error.to_owned() },
+                Err(reason) => Failed { outcome: Outcome::InvalidUrl, error: reason.clone() },
+            };
+            let record = Progress::default().record(entry, Err(failed));
+            state.account(&record);
+        }
+    }
+
+    /// Ends the display and the report; gives the exit status.
+    fn finish(&self) -> ExitCode {
+        let mut state = self.state.borrow_mut();
+        let report = state.report.take().map_or(Ok(()), Report::finish);
+        if let Err(error) = &report {
+            state.display.say(&format!("aioxide: the report is not whole: {error}"));
+        }
+        state.display.finish();
+        let all_ok = state.display.count() == state.display.tally(Outcome::Ok);
+        match state.stop {
+            Some(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
+            _ if all_ok && report.is_ok() && !state.list_failed => ExitCode::SUCCESS,
+            _ => ExitCode::FAILURE,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What became of each URL: the outcomes, and the report of one JSON line per URL.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use serde::{Serialize, Serializer};
+
+/// What became of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Ok,
+    HttpError,
+    ConnectError,
+    TlsError,
+    Timeout,
+    ProtocolError,
+    IoError,
+    InvalidUrl,
+    Cancelled,
+}
+
+impl Outcome {
+    /// All of them, in the order of the summary.
+    pub(crate) const ALL: [Outcome; 9] = [
+        Outcome::Ok,
+        Outcome::HttpError,
+        Outcome::ConnectError,
+        Outcome::TlsError,
+        Outcome::Timeout,
+        Outcome::ProtocolError,
+        Outcome::IoError,
+        Outcome::InvalidUrl,
+        Outcome::Cancelled,
+    ];
+
+    /// The word in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::HttpError => "http_error",
+            Outcome::ConnectError => "connect_error",
+            Outcome::TlsError => "tls_error",
+            Outcome::Timeout => "timeout",
+            Outcome::ProtocolError => "protocol_error",
+            Outcome::IoError => "io_error",
+            Outcome::InvalidUrl => "invalid_url",
+            Outcome::Cancelled => "cancelled",
+        }
+    }
+
+    /// The mark of `--marks`.
+    pub(crate) fn mark(self) -> char {
+        match self {
+            Outcome::Ok => '.',
+            Outcome::HttpError => 'H',
+            Outcome::ConnectError => 'C',
+            Outcome::TlsError => 'L',
+            Outcome::Timeout => 'T',
+            Outcome::ProtocolError => 'P',
+            Outcome::IoError => 'I',
+            Outcome::InvalidUrl => 'U',
+            Outcome::Cancelled => 'X',
+        }
+    }
+}
+
+/// The account of one URL; its fields are those of the report, in their order.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Record {
+    pub(crate) line: u64,
+    pub(crate) url: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) status: Option<u16>,
+    pub(crate) bytes: u64,
+    pub(crate) path: Option<String>,
+    #[serde(serialize_with = "microseconds")]
+    pub(crate) seconds: f64,
+    pub(crate) attempts: u32,
+    pub(crate) error: Option<String>,
+}
+
+/// Rounds to what the clock is worth, so that a line does not carry 17 digits.
+fn microseconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((seconds * 1e6).round() / 1e6)
+}
+
+/// Where the report goes; each record is one line.
+pub(crate) struct Report {
+    to: BufWriter<Box<dyn Write>>,
+    /// The first failure to write; the downloads go on, the exit status tells.
+    failed: Option<io::Error>,
+}
+
+impl std::fmt::Debug for Report {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Report").field("failed", &self.failed).finish_non_exhaustive()
+    }
+}
+
+impl Report {
+    /// Opens `path`, `-` being the standard output. A report of an earlier run is replaced.
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let to: Box<dyn Write> =
+            if path == Path::new("-") { Box::new(io::stdout()) } else { Box::new(File::create(path)?) };
+        Ok(Report { to: BufWriter::new(to), failed: None })
+    }
+
+    /// Adds one line.
+    pub(crate) fn write(&mut self, record: &Record) {
+        if self.failed.is_some() {
+            return;
+        }
+        let written = serde_json::to_writer(&mut self.to, record)
+            .map_err(io::Error::from)
+            .and_then(|()| self.to.write_all(b"\n"));
+        self.failed = written.err();
+    }
+
+    /// Hands what is buffered to the system, so that a reader of the report is not far behind.
+    pub(crate) fn flush(&mut self) {
+        if self.failed.is_none() {
+            self.failed = self.to.flush().err();
+        }
+    }
+
+    /// Writes out everything; tells whether the report is whole.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        self.flush();
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn record_has_exactly_the_fields_of_the_report_in_order() {
+        let record = Record {
+            line: 7,
+            url: "http://a/\"x\"".to_owned(),
+            outcome: Outcome::HttpError,
+            status: Some(404),
+            bytes: 153,
+            path: None,
+            seconds: 0.012_345_678_9,
+            attempts: 1,
+            error: Some("404 Not Found".to_owned()),
+        };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            r#"{"line":7,"url":"http://a/\"x\"","outcome":"http_error","status":404,"bytes":153,"path":null,"seconds":0.012346,"attempts":1,"error":"404 Not Found"}"#
+        );
+    }
+
+    #[test]
+    fn name_of_each_outcome_is_its_word_in_the_report() {
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::to_string(&outcome).unwrap(), format!("\"{}\"", outcome.name()));
+        }
+        let marks: BTreeSet<char> = Outcome::ALL.iter().map(|outcome| outcome.mark()).collect();
+        assert_eq!(marks.len(), Outcome::ALL.len());
+    }
+
+    #[test]
+    fn report_that_cannot_be_written_says_so_at_the_end() {
+        let mut report = Report::open(Path::new("/dev/full")).unwrap();
+        for line in 0..1000 {
+            report.write(&Record {
+                line,
+                url: "http://host/some/path".to_owned(),
+                outcome: Outcome::Ok,
+                status: Some(200),
+                bytes: 1,
+                path: None,
+                seconds: 0.0,
+                attempts: 1,
+                error: None,
+            });
+        }
+        assert_eq!(report.finish().unwrap_err().raw_os_error(), Some(28));
+    }
+}

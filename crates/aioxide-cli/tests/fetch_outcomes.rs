@@ -1,0 +1,238 @@
+//! Each outcome of the report, brought about by a server that deserves it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use support::nasty::Nasty;
+use support::{fetch, files, parse_records, records, text};
+
+/// Fetches one URL and gives its record, the exit status and the names of the files.
+fn fetch_one(url: &str, options: &[&str]) -> (Value, Option<i32>, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let report = directory.path().join("report");
+    let mut arguments = vec![url, "-o", out.to_str().unwrap(), "--report", report.to_str().unwrap()];
+    arguments.extend(options);
+    let output = fetch(&arguments);
+    let mut records = records(&report);
+    assert_eq!(records.len(), 1, "{}", text(&output.stderr));
+    let files = if out.exists() { files(&out).into_keys().collect() } else { Vec::new() };
+    (records.remove(0), output.status.code(), files)
+}
+
+#[track_caller]
+fn check(url: &str, options: &[&str], outcome: &str, status: Option<u16>) {
+    let (record, exit, files) = fetch_one(url, options);
+    assert_eq!(record["outcome"], outcome, "{record}");
+    assert_eq!(record["status"], json!(status), "{record}");
+    assert_eq!(record["url"], url);
+    assert_eq!(record["line"], 1);
+    assert_eq!(record["path"], Value::Null, "{record}");
+    assert!(!record["error"].as_str().unwrap().is_empty(), "{record}");
+    assert_eq!(exit, Some(1));
+    assert_eq!(files, [""; 0], "a failed download leaves no file");
+}
+
+#[test]
+fn whole_answer_is_ok_and_stands_in_a_file() {
+    let server = Nasty::start();
+    let (record, exit, files) = fetch_one(&server.url("/ok/5000"), &[]);
+    assert_eq!(
+        (&record["outcome"], &record["status"], &record["bytes"]),
+        (&json!("ok"), &json!(200), &json!(5000))
+    );
+    assert_eq!(
+        (&record["path"], &record["error"], &record["attempts"]),
+        (&json!("5000"), &Value::Null, &json!(1))
+    );
+    assert!(record["seconds"].as_f64().unwrap() > 0.0);
+    let keys: Vec<_> = record.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut fields = ["line", "url", "outcome", "status", "bytes", "path", "seconds", "attempts", "error"];
+    fields.sort_unstable();
+    assert_eq!(keys, fields);
+    assert_eq!(exit, Some(0));
+    assert_eq!(files, ["5000"]);
+}
+
+#[test]
+fn bodies_of_every_length_are_whole() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    // Around the limits at which a body goes to the disk, and to a thread that writes.
+    let lengths = [0, 1, 32_767, 32_768, 32_769, 1_048_575, 1_048_577, 5_000_000];
+    let urls: Vec<String> = lengths.iter().map(|length| server.url(&format!("/ok/{length}"))).collect();
+    let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
+    arguments.extend(["-o", directory.path().to_str().unwrap(), "--quiet"]);
+    let output = fetch(&arguments);
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"");
+    assert_eq!(output.stderr, b"");
+    let files = files(directory.path());
+    assert_eq!(files.len(), lengths.len());
+    for length in lengths {
+        assert!(files[&length.to_string()] == support::body(length as u64, length), "{length}");
+    }
+}
+
+#[test]
+fn answers_without_a_length_or_a_body_are_ok() {
+    let server = Nasty::start();
+    let (record, ..) = fetch_one(&server.url("/chunks"), &[]);
+    assert_eq!((&record["outcome"], &record["bytes"]), (&json!("ok"), &json!(11)));
+    let (record, _, files) = fetch_one(&server.url("/no-content"), &[]);
+    assert_eq!(
+        (&record["outcome"], &record["status"], &record["bytes"]),
+        (&json!("ok"), &json!(204), &json!(0))
+    );
+    assert_eq!(files, ["no-content"]);
+}
+
+#[test]
+fn redirect_is_followed_and_the_file_keeps_the_name_asked_for() {
+    let server = Nasty::start();
+    let (record, _, files) = fetch_one(&server.url("/redirect/ok/77"), &[]);
+    assert_eq!(
+        (&record["outcome"], &record["status"], &record["bytes"]),
+        (&json!("ok"), &json!(200), &json!(77))
+    );
+    assert_eq!(files, ["77"]);
+}
+
+#[test]
+fn file_is_kept_as_the_server_has_it() {
+    let server = Nasty::start();
+    let (record, _, files) = fetch_one(&server.url("/gzip"), &[]);
+    assert_eq!((&record["outcome"], &record["bytes"]), (&json!("ok"), &json!(4)), "{record}");
+    assert_eq!(files, ["gzip"]);
+    assert!(!server.heads()[0].to_ascii_lowercase().contains("accept-encoding: gzip"));
+}
+
+#[test]
+fn status_of_400_and_up_is_an_http_error() {
+    let server = Nasty::start();
+    for status in [400, 404, 429, 500, 503] {
+        check(&server.url(&format!("/status/{status}")), &[], "http_error", Some(status));
+    }
+}
+
+#[test]
+fn port_without_a_server_is_a_connect_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    drop(listener);
+    check(&url, &[], "connect_error", None);
+}
+
+#[test]
+fn unknown_host_is_a_connect_error() {
+    check("http://does-not-exist.invalid/", &[], "connect_error", None);
+}
+
+#[test]
+fn server_that_speaks_no_tls_is_a_tls_error() {
+    let server = Nasty::start();
+    check(&format!("https://{}/", server.address()), &["--timeout", "20"], "tls_error", None);
+}
+
+#[test]
+fn certificate_that_nobody_vouches_for_is_a_tls_error() {
+    check(&format!("https://127.0.0.1:{}/", tls_server()), &[], "tls_error", None);
+}
+
+#[test]
+fn silence_is_a_timeout() {
+    let server = Nasty::start();
+    check(&server.url("/never"), &["--timeout", "0.3"], "timeout", None);
+    check(&server.url("/stall"), &["--timeout", "0.3"], "timeout", Some(200));
+    check(&server.url("/never"), &["--read-timeout", "0.3"], "timeout", None);
+    check(&server.url("/stall"), &["--read-timeout", "0.3"], "timeout", Some(200));
+}
+
+#[test]
+fn answer_that_breaks_the_rules_is_a_protocol_error() {
+    let server = Nasty::start();
+    check(&server.url("/garbage"), &[], "protocol_error", None);
+    check(&server.url("/close"), &[], "protocol_error", None);
+    check(&server.url("/half/3000"), &[], "protocol_error", Some(200));
+    check(&server.url("/reset/3000"), &[], "protocol_error", Some(200));
+    check(&server.url("/half/3000000"), &[], "protocol_error", Some(200));
+    check(&server.url("/bad-chunk"), &[], "protocol_error", Some(200));
+    check(&server.url("/cut-chunks"), &[], "protocol_error", Some(200));
+    check(&server.url("/loop/0"), &[], "protocol_error", None);
+}
+
+#[test]
+fn what_is_no_url_is_an_invalid_url() {
+    for url in ["example.org", "ftp://example.org/a", "http://", "http://host:99999/", "mailto:x@example.org"]
+    {
+        check(url, &[], "invalid_url", None);
+    }
+}
+
+#[test]
+fn file_that_cannot_be_written_is_an_io_error() {
+    // Nothing is written into /proc, whoever asks.
+    let server = Nasty::start();
+    for path in ["/ok/10", "/ok/3000000"] {
+        let url = server.url(path);
+        let output = fetch(&[&url, "-o", "/proc/self/net", "--report", "-", "--quiet"]);
+        let records = parse_records(&text(&output.stdout));
+        assert_eq!(records[0]["outcome"], "io_error", "{records:?}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+}
+
+#[test]
+fn one_failure_does_not_stop_the_rest() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let urls = ["/reset/100", "/ok/1", "/status/500", "/ok/2", "nonsense", "/ok/3"].map(|path| match path {
+        "nonsense" => path.to_owned(),
+        path => server.url(path),
+    });
+    let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
+    arguments.extend(["-o", directory.path().to_str().unwrap(), "-j", "1", "--report", "-", "--quiet"]);
+    let output = fetch(&arguments);
+    let records = parse_records(&text(&output.stdout));
+    let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(seen, ["protocol_error", "ok", "http_error", "ok", "invalid_url", "ok"]);
+    assert_eq!(files(directory.path()).into_keys().collect::<Vec<_>>(), ["1", "2", "3"]);
+}
+
+/// A TLS server with a certificate of its own making; returns its port.
+fn tls_server() -> u16 {
+    use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, pki_types::PrivateKeyDer};
+    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
+            // It fails: the client refuses the certificate.
+            let _ = connection.complete_io(&mut stream);
+        }
+    });
+    port
+}
+
+#[test]
+fn report_into_a_missing_directory_is_wrong_usage() {
+    let output = fetch(&["http://127.0.0.1:9/", "--report", "/does/not/exist"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("/does/not/exist"));
+    assert!(!Path::new("/does").exists());
+}

@@ -1,0 +1,134 @@
+//! Stopping: Ctrl-C once and twice, and `--fail-fast`.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use support::nasty::Nasty;
+use support::{aioxide, fetch, files, outcomes, parse_records, text};
+
+fn interrupt(child: &Child) {
+    kill_process(Pid::from_child(child), Signal::INT).unwrap();
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+#[track_caller]
+fn check_every_line_once(records: &[Value], lines: u64) {
+    let mut seen: Vec<u64> = records.iter().map(|record| record["line"].as_u64().unwrap()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=lines).collect::<Vec<_>>());
+}
+
+#[test]
+fn interrupt_ends_cleanly_with_every_url_in_the_report() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let list = directory.path().join("list");
+    let paths = ["/ok/100", "/never", "/half-sent", "/status/404", "/ok/3000000"];
+    let mut lines: Vec<String> = paths.iter().map(|path| server.url(path)).collect();
+    lines[2] = server.url("/stall");
+    // With six at a time, of which two never end, all that can end has ended once the fifth `/never` is asked for.
+    lines.extend((0..4).map(|_| server.url("/never")));
+    lines.extend((0..5000).map(|_| server.url("/ok/1")));
+    std::fs::write(&list, lines.join("\n")).unwrap();
+    let mut child = spawn(aioxide().arg("fetch").arg("-i").arg(&list).arg("-o").arg(&out).args([
+        "-j",
+        "6",
+        "--report",
+        "-",
+        "--timeout",
+        "100",
+    ]));
+    server.wait_for_requests(9);
+    interrupt(&child);
+    let mut report = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut report).unwrap();
+    let output = child.wait_with_output().unwrap();
+
+    assert_eq!(output.status.code(), Some(130));
+    let records = parse_records(&report);
+    check_every_line_once(&records, 5009);
+    let counts = outcomes(&records);
+    assert_eq!((counts["http_error"], counts["cancelled"]), (1, 5006));
+    assert_eq!(counts["ok"], 2);
+    let attempts = records.iter().filter(|record| record["attempts"] == 1).count();
+    assert_eq!(attempts, 9, "those that never started were never tried");
+    // No half file is left.
+    let files = files(&out);
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["100", "3000000"]);
+    let printed = text(&output.stderr);
+    assert!(printed.lines().last().unwrap().ends_with("; 1 http_error, 5,006 cancelled"), "{printed}");
+}
+
+#[test]
+fn second_interrupt_kills() {
+    // The report goes into a pipe that nobody empties: the clean end cannot come to its end.
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("list");
+    let lines: Vec<String> = (0..5000).map(|_| server.url("/never")).collect();
+    std::fs::write(&list, lines.join("\n")).unwrap();
+    let mut child =
+        spawn(aioxide().args(["fetch", "--discard", "--report", "-", "-j", "2", "-i"]).arg(&list));
+    server.wait_for_requests(2);
+    interrupt(&child);
+    // The report has begun, so the first one was noticed.
+    let mut out = BufReader::with_capacity(16, child.stdout.take().unwrap());
+    assert!(!out.fill_buf().unwrap().is_empty());
+    interrupt(&child);
+    let status = child.wait().unwrap();
+    assert!(!status.success());
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().count() < 5000);
+}
+
+#[test]
+fn interrupt_with_a_silent_pipe_does_not_wait_for_it() {
+    let server = Nasty::start();
+    let mut child = spawn(aioxide().args(["fetch", "--discard", "--quiet", "--report", "-", "-i", "-"]));
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "{}\n{}", server.url("/never"), server.url("/never")).unwrap();
+    server.wait_for_requests(2);
+    interrupt(&child);
+    // The pipe stays open, and silent.
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert_eq!(output.status.code(), Some(130));
+    let records = parse_records(&text(&output.stdout));
+    check_every_line_once(&records, 2);
+    assert_eq!(outcomes(&records)["cancelled"], 2);
+}
+
+#[test]
+fn fail_fast_stops_at_the_first_failure() {
+    let server = Nasty::start();
+    let urls = ["/ok/1", "/ok/2", "/status/404", "/ok/3", "/ok/4"].map(|path| server.url(path));
+    let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
+    arguments.extend(["--discard", "--quiet", "-j", "1", "--fail-fast", "--report", "-"]);
+    let output = fetch(&arguments);
+    assert_eq!(output.status.code(), Some(1));
+    let records = parse_records(&text(&output.stdout));
+    let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(seen, ["ok", "ok", "http_error", "cancelled", "cancelled"]);
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn fail_fast_cancels_what_is_under_way() {
+    let server = Nasty::start();
+    let (never, bad) = (server.url("/never"), server.url("/status/500"));
+    let output = fetch(&[&never, &bad, "--discard", "--quiet", "--fail-fast", "--report", "-"]);
+    let records = parse_records(&text(&output.stdout));
+    let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(seen, ["http_error", "cancelled"]);
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -1,0 +1,94 @@
+//! A real nginx over a directory of its own, for as long as a test lasts.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running nginx.
+pub struct Nginx {
+    child: Child,
+    port: u16,
+    directory: TempDir,
+}
+
+impl Nginx {
+    /// Starts it; `root()` is empty yet.
+    pub fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("root")).unwrap();
+        // The port is free now; that it stays so until nginx takes it is as good as certain.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let configuration = directory.path().join("nginx.conf");
+        fs::write(&configuration, configured(directory.path(), port)).unwrap();
+        let child = Command::new(program())
+            .args(["-e", "stderr", "-p"])
+            .arg(directory.path())
+            .arg("-c")
+            .arg(&configuration)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let mut nginx = Nginx { child, port, directory };
+        nginx.wait_until_it_answers();
+        nginx
+    }
+
+    /// The directory that is served.
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("root")
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a blocking wait in a test, with no loop about")]
+    fn wait_until_it_answers(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while let Err(error) = TcpStream::connect(("127.0.0.1", self.port)) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+            assert!(self.child.try_wait().unwrap().is_none(), "nginx ended");
+            assert!(Instant::now() < deadline, "nginx does not answer");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // SIGTERM: the master takes its workers with it.
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn program() -> &'static str {
+    // Debian keeps it where users do not look.
+    let found = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/bin/nginx", "/opt/homebrew/bin/nginx"];
+    found
+        .into_iter()
+        .find(|path| Path::new(path).exists())
+        .expect("nginx is missing: run scripts/setup_tests.sh")
+}
+
+fn configured(directory: &Path, port: u16) -> String {
+    let directory = directory.display();
+    // Tests may run as root, whose directories nginx's own user could not read.
+    let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
+    format!(
+        "daemon off; worker_processes 1; pid {directory}/pid; error_log stderr crit; {user}
+         events {{ worker_connections 2000; }}
+         http {{
+             access_log off; keepalive_requests 1000000; tcp_nopush on; sendfile on;
+             client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+             fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+             server {{ listen 127.0.0.1:{port} backlog=2000; root {directory}/root; }}
+         }}"
+    )
+}
