@@ -53,7 +53,7 @@ fn interrupt_ends_cleanly_with_every_url_in_the_report() {
     child.stdout.take().unwrap().read_to_string(&mut report).unwrap();
     let output = child.wait_with_output().unwrap();
 
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(output.status.code(), Some(130), "{}: {}", output.status, text(&output.stderr));
     let records = parse_records(&report);
     check_every_line_once(&records, 5009);
     let counts = outcomes(&records);

@@ -1,5 +1,6 @@
 //! The lesson's job on the event loop: a task per download, gathered, through one session.
 
+use std::convert::Infallible;
 use std::rc::Rc;
 
 use aioxide_http::{Error, Session};
@@ -22,10 +23,11 @@ pub(crate) fn all_at_once(downloads: &[Download], marks: &Rc<Marks>) -> Result<(
                 aioxide::spawn(async move {
                     let result = fetch(&session, &download).await;
                     marks.ended(download.mark, result.map_err(|error| error.to_string()));
+                    Ok::<_, Infallible>(())
                 })
             })
             .collect();
-        aioxide::gather(tasks).return_exceptions(true).await;
+        let _ = aioxide::gather(tasks).return_exceptions().await;
     })
 }
 

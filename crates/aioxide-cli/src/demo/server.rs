@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::mpsc;
@@ -30,12 +31,12 @@ pub(crate) fn start(delay: Duration) -> io::Result<Vec<Url>> {
     thread::Builder::new().name("aioxide-sites".to_owned()).spawn(move || {
         let failed = tell.clone();
         let served = aioxide::run(async move {
-            let sites = bind(0).await?;
+            let sites = bind(0)?;
             let _ = tell.send(sites.urls());
             sites.serve(delay).await;
             Ok(())
         });
-        if let Err(error) = served.map_err(io::Error::other).and_then(|served: io::Result<()>| served) {
+        if let Err(error) = flat(served) {
             let _ = failed.send(Err(error));
         }
     })?;
@@ -44,25 +45,29 @@ pub(crate) fn start(delay: Duration) -> io::Result<Vec<Url>> {
 
 /// Serves the sites until Ctrl-C; `ready` is told their URLs. `port` 0: any free ones.
 pub(crate) fn serve(delay: Duration, port: u16, ready: impl FnOnce(&[Url]) + 'static) -> io::Result<()> {
-    aioxide::run(async move {
-        let sites = bind(port).await?;
+    flat(aioxide::run(async move {
+        let sites = bind(port)?;
         ready(&sites.urls()?);
         let serving = aioxide::spawn(sites.serve(delay));
         aioxide::signal::ctrl_c().await?;
         serving.cancel();
         Ok(())
-    })
-    .map_err(io::Error::other)?
+    }))
+}
+
+/// One error for the loop's and the program's; the loop's own stays in its thread.
+fn flat(result: Result<io::Result<()>, aioxide::Error>) -> io::Result<()> {
+    result.unwrap_or_else(|error| Err(io::Error::other(error.to_string())))
 }
 
 /// The listeners of the sites, in the order of [`PAGES`].
 struct Sites(Vec<TcpListener>);
 
-async fn bind(port: u16) -> io::Result<Sites> {
+fn bind(port: u16) -> io::Result<Sites> {
     let mut listeners = Vec::new();
     for offset in 0..PAGES.len() {
         let port = if port == 0 { 0 } else { port.saturating_add(offset as u16) };
-        listeners.push(TcpListener::bind(("127.0.0.1", port)).await?);
+        listeners.push(TcpListener::bind((Ipv4Addr::LOCALHOST, port))?);
     }
     Ok(Sites(listeners))
 }
@@ -83,11 +88,11 @@ impl Sites {
             .zip(&PAGES)
             .map(|(listener, page)| aioxide::spawn(accept(listener, page, delay)))
             .collect();
-        aioxide::gather(tasks).return_exceptions(true).await;
+        let _ = aioxide::gather(tasks).return_exceptions().await;
     }
 }
 
-async fn accept(listener: TcpListener, page: &'static Page, delay: Duration) {
+async fn accept(listener: TcpListener, page: &'static Page, delay: Duration) -> Result<(), Infallible> {
     let html = Bytes::from(page.html());
     let answered = Rc::new(Cell::new(0));
     loop {

@@ -115,7 +115,7 @@ impl<'a> Sink<'a> {
 
     async fn wait_for_writer(&mut self) -> io::Result<()> {
         if let Some(writing) = self.writing.take() {
-            self.writer = Some(writing.await.map_err(io::Error::other)??);
+            self.writer = Some(writing.await.map_err(|error| io::Error::other(error.to_string()))??);
         }
         Ok(())
     }
