@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser};
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> ExitCode {
+    keep_quiet_about_slowness();
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Fetch(args) => fetch::run(args),
@@ -27,6 +29,12 @@ fn run(cli: Cli) -> ExitCode {
         let _ = writeln!(io::stderr(), "aioxide: {error}");
         ExitCode::from(2)
     })
+}
+
+/// Turns this thread's slow-callback reports off: they are for whoever writes a program, and would stand between the
+/// marks and in the bar of whoever uses this one whenever the machine is busy.
+fn keep_quiet_about_slowness() {
+    aioxide::set_slow_callback_duration(Duration::MAX);
 }
 
 /// What keeps a command from starting: a message for the user.

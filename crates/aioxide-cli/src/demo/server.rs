@@ -29,6 +29,7 @@ use super::pages::{PAGES, Page};
 pub(crate) fn start(delay: Duration) -> io::Result<Vec<Url>> {
     let (tell, told) = mpsc::channel();
     thread::Builder::new().name("aioxide-sites".to_owned()).spawn(move || {
+        crate::keep_quiet_about_slowness();
         let failed = tell.clone();
         let served = aioxide::run(async move {
             let sites = bind(0)?;
@@ -47,9 +48,10 @@ pub(crate) fn start(delay: Duration) -> io::Result<Vec<Url>> {
 pub(crate) fn serve(delay: Duration, port: u16, ready: impl FnOnce(&[Url]) + 'static) -> io::Result<()> {
     flat(aioxide::run(async move {
         let sites = bind(port)?;
+        let interrupt = aioxide::signal::ctrl_c();
         ready(&sites.urls()?);
         let serving = aioxide::spawn(sites.serve(delay));
-        aioxide::signal::ctrl_c().await?;
+        interrupt.await?;
         serving.cancel();
         Ok(())
     }))

@@ -97,7 +97,13 @@ const INTERRUPTED: u8 = 130;
 impl Fetch {
     /// Downloads everything, until the end of the list or a stop.
     async fn run_all(self: &Rc<Self>) {
-        let interrupts = aioxide::spawn(Rc::clone(self).watch_interrupts());
+        // The second Ctrl-C meets the system's own handling, which kills: nobody listens after the first.
+        let (fetch, interrupt) = (Rc::clone(self), aioxide::signal::ctrl_c());
+        let interrupts = aioxide::spawn(async move {
+            if interrupt.await.is_ok() {
+                fetch.state.borrow_mut().stop(Stop::Interrupted);
+            }
+        });
         loop {
             match poll_fn(|cx| self.state.borrow_mut().poll_next(self.jobs, cx)).await {
                 Next::Start(entry) => self.start(entry),
@@ -114,13 +120,6 @@ impl Fetch {
         }
         interrupts.cancel();
         self.report_left_over();
-    }
-
-    /// Stops at the first Ctrl-C. The second meets the system's own handling, which kills: nobody listens by then.
-    async fn watch_interrupts(self: Rc<Self>) {
-        if aioxide::signal::ctrl_c().await.is_ok() {
-            self.state.borrow_mut().stop(Stop::Interrupted);
-        }
     }
 
     /// Starts the download of one entry.
