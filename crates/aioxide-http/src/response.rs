@@ -228,6 +228,8 @@ pub(crate) struct ResponseBody {
     allowance: Option<u64>,
     /// How many pieces were decoded since other tasks last had their turn.
     decoded: u32,
+    /// It is what is left of a body that was dropped; dropped again, with its loop, it closes its connection.
+    is_rest: bool,
 }
 
 /// Where the bytes come from.
@@ -249,14 +251,14 @@ enum Source {
 impl ResponseBody {
     pub(crate) fn single(incoming: Incoming, connection: Box<Single>, slot: Slot, limits: Limits) -> Self {
         let source = Source::Single { incoming, connection, slot };
-        let mut body = Self { source, limits, decoder: None, allowance: None, decoded: 0 };
+        let mut body = Self { source, limits, decoder: None, allowance: None, decoded: 0, is_rest: false };
         body.end_if_over();
         body
     }
 
     pub(crate) fn multi(incoming: Incoming, watch: Watch, slot: StreamSlot, limits: Limits) -> Self {
         let source = Source::Multi { incoming, watch: Box::new(watch), _slot: slot };
-        let mut body = Self { source, limits, decoder: None, allowance: None, decoded: 0 };
+        let mut body = Self { source, limits, decoder: None, allowance: None, decoded: 0, is_rest: false };
         body.end_if_over();
         body
     }
@@ -408,7 +410,8 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if !matches!(self.source, Source::Single { .. }) {
+        // A loop that is closing drops at once whatever is spawned on it, and so would come back here for ever.
+        if self.is_rest || !matches!(self.source, Source::Single { .. }) {
             return;
         }
         // A new connection costs more than the rest of a small page, and programs that look only at the status are
@@ -416,7 +419,7 @@ impl Drop for ResponseBody {
         let Some(now) = rt::try_now() else { return };
         let limits = Limits { deadline: Some(now + DRAIN_TIME), read: None };
         let source = std::mem::replace(&mut self.source, Source::Ended);
-        let mut rest = Self { source, limits, decoder: None, allowance: None, decoded: 0 };
+        let mut rest = Self { source, limits, decoder: None, allowance: None, decoded: 0, is_rest: true };
         if rest.drain_at_once() {
             rt::spawn("http drain", async move { rest.drain().await });
         }
