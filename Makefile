@@ -41,5 +41,9 @@ conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the 
 	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
 bench-loops: develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
 	.venv/bin/pip install -q uvloop rloop uvicorn httptools; .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
-.PHONY: bench-loops develop test-python conformance conformance-classes sid conformance-sid
+compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with PostgreSQL, Redis, gRPC and more
+	scripts/compat.sh $(TESTS)
+compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
+	scripts/compat.sh --prepare && .cache/compat/bin/python scripts/anyio_suite.py
+.PHONY: compat compat-anyio bench-loops develop test-python conformance conformance-classes sid conformance-sid
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
