@@ -17,6 +17,8 @@ from .selector_view import SelectorView
 
 __all__ = ["EventLoop"]
 
+_NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+
 
 class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):  # type: ignore[misc]
     """An event loop written in Rust, with everything that `asyncio.SelectorEventLoop` has.
@@ -69,6 +71,24 @@ class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):  # t
             events._set_running_loop(None)
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        if isinstance(host, str) and (host[-1:].isdigit() or ":" in host) and not self._debug:
+            # A numeric address asks nobody: no thread is needed.
+            try:
+                return socket.getaddrinfo(host, port, family, type, proto, flags | _NUMERIC)
+            except OSError:
+                pass  # a name after all, such as "host1", or an error that is better found in one place
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     @property
     def _selector(self) -> selectors.BaseSelector | None:

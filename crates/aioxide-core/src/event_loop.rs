@@ -191,6 +191,11 @@ impl<R: Runnable> EventLoop<R> {
         self.poll_interval.set(entries);
     }
 
+    /// See [`set_poll_interval`](Self::set_poll_interval).
+    pub fn poll_interval(&self) -> u32 {
+        self.poll_interval.get()
+    }
+
     /// Makes this the thread's current loop until the guard is dropped.
     pub fn enter(self: &Rc<Self>) -> Entered {
         enter(Rc::clone(self) as Rc<dyn LoopHandle>)

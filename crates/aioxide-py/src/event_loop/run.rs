@@ -52,6 +52,20 @@ impl LoopCore {
         self.state.core.is_closed()
     }
 
+    /// How many callbacks may run before the kernel is asked for events again; 0 asks in every iteration, as asyncio does.
+    ///
+    /// A tick of the system's coarse clock (1-10 ms), an idle loop and a timer that is due at once end the interval early.
+    /// The environment variable `AIOXIDE_POLL_INTERVAL` sets it for new loops.
+    #[getter]
+    fn poll_interval(&self) -> u32 {
+        self.state.core.poll_interval()
+    }
+
+    #[setter]
+    fn set_poll_interval(&self, entries: u32) {
+        self.state.core.set_poll_interval(entries);
+    }
+
     #[getter(_stopping)]
     fn stopping(&self) -> bool {
         self.state.core.is_stopping()

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use aioxide_core::{EventLoop, Token};
 use pyo3::prelude::*;
@@ -29,6 +30,13 @@ struct Place {
     watcher: Option<Watcher>,
 }
 
+/// What `AIOXIDE_POLL_INTERVAL` says, read once.
+static POLL_INTERVAL: OnceLock<Option<u32>> = OnceLock::new();
+
+fn poll_interval_of_environment() -> Option<u32> {
+    std::env::var("AIOXIDE_POLL_INTERVAL").ok()?.parse().ok()
+}
+
 /// The loop's engine and what belongs to it.
 pub(crate) struct LoopState {
     pub(crate) core: Rc<EventLoop<Entry>>,
@@ -45,8 +53,12 @@ pub(crate) struct LoopState {
 
 impl LoopState {
     pub(crate) fn new() -> PyResult<Rc<Self>> {
+        let core = EventLoop::new()?;
+        if let Some(entries) = *POLL_INTERVAL.get_or_init(poll_interval_of_environment) {
+            core.set_poll_interval(entries);
+        }
         Ok(Rc::new(Self {
-            core: EventLoop::new()?,
+            core,
             debug: Cell::new(false),
             running: Cell::new(false),
             transports: TransportTable::default(),
