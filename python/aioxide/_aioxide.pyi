@@ -19,6 +19,9 @@ class TimerHandle(Handle, asyncio.TimerHandle):
 class LoopCore:
     """The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop."""
 
+    # What comes from asyncio's own loop, as the Python class sees it.
+    def __getattr__(self, name: str) -> Any: ...
+
     poll_interval: int
     _stopping: bool
     _closed: bool
@@ -43,10 +46,20 @@ class LoopCore:
         self, callback: Callable[[Unpack[_Ts]], object], /, *args: Unpack[_Ts], context: Context | None = None
     ) -> Handle: ...
     def call_later(
-        self, delay: float, callback: Callable[[Unpack[_Ts]], object], /, *args: Unpack[_Ts], context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        /,
+        *args: Unpack[_Ts],
+        context: Context | None = None,
     ) -> TimerHandle: ...
     def call_at(
-        self, when: float, callback: Callable[[Unpack[_Ts]], object], /, *args: Unpack[_Ts], context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        /,
+        *args: Unpack[_Ts],
+        context: Context | None = None,
     ) -> TimerHandle: ...
     def add_reader(self, fd: Any, callback: Callable[[Unpack[_Ts]], object], /, *args: Unpack[_Ts]) -> None: ...
     def add_writer(self, fd: Any, callback: Callable[[Unpack[_Ts]], object], /, *args: Unpack[_Ts]) -> None: ...

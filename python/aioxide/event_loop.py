@@ -20,7 +20,7 @@ __all__ = ["EventLoop"]
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
-class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):  # type: ignore[misc]
+class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):
     """An event loop written in Rust, with everything that `asyncio.SelectorEventLoop` has.
 
     What runs per callback, per packet or per connection is Rust (`LoopCore`); what runs once per program is inherited.
@@ -36,7 +36,7 @@ class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):  # t
         self._thread_id: int | None = None
         self._clock_resolution = 1e-9
         self._exception_handler = None
-        self.set_debug(coroutines._is_debug_mode())
+        self.set_debug(coroutines._is_debug_mode())  # type: ignore[attr-defined]
         self.slow_callback_duration = 0.1
         self._current_handle = None
         self._task_factory = None
@@ -78,7 +78,7 @@ class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):  # t
         port: Any,
         *,
         family: int = 0,
-        type: int = 0,  # noqa: A002 - asyncio's name
+        type: int = 0,
         proto: int = 0,
         flags: int = 0,
     ) -> Any:
@@ -102,9 +102,9 @@ class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):  # t
         if self._ssock is None:
             self._internal_fds = 0
         else:
-            super()._close_self_pipe()
+            super()._close_self_pipe()  # type: ignore[misc]
 
-    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
         if self._ssock is None and not self.is_closed():
             # asyncio's self-pipe: the interpreter writes the numbers of signals into it.
             self._make_self_pipe()
