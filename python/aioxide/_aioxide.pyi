@@ -12,6 +12,8 @@ _Ts = TypeVarTuple("_Ts")
 class Handle(asyncio.Handle):
     """A callback scheduled by `call_soon`, `add_reader` and the like."""
 
+    _source_traceback: Any
+
 @final
 class TimerHandle(Handle, asyncio.TimerHandle):
     """A callback scheduled by `call_later` or `call_at`."""
