@@ -31,16 +31,21 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::{TrySendError, http1, http2};
 
 use crate::body::Body;
-use crate::error::{Error, TimeoutPhase};
+use crate::error::{Error, Kind, TimeoutPhase};
 use crate::pool::{Multiplexed, Pooled};
-use crate::rt::{Io, Spawner};
+use crate::rt::{Io, Spawner, Traffic};
 use crate::timeout::{Limits, Watch};
 
 /// How often hyper's halves may wake each other in one poll before other tasks get their turn.
-const MAX_ROUNDS: usize = 32;
+///
+/// One exchange takes two rounds, so does a piece of a body. A socket that has used up its turn wakes us too.
+const MAX_ROUNDS: usize = 4;
+
+/// The same for a connection at its end, which is closed when it does not come to rest.
+const MAX_LAST_ROUNDS: usize = 32;
 
 /// An exchange that failed.
 pub(crate) struct Failure {
@@ -49,6 +54,34 @@ pub(crate) struct Failure {
     pub(crate) unsent: Option<Request<Body>>,
     /// Whether not a single byte of the answer had come.
     pub(crate) silent: bool,
+    /// Whether the server said that it has not even looked at the request.
+    pub(crate) refused: bool,
+}
+
+impl Failure {
+    fn new(error: Error, silent: bool) -> Self {
+        Self { error, unsent: None, silent, refused: false }
+    }
+
+    fn of_attempt(mut failed: TrySendError<Request<Body>>, silent: bool) -> Self {
+        let unsent = failed.take_message();
+        let error = failed.into_error();
+        let refused = is_refused(&error);
+        let error =
+            if refused { Error::new(Kind::Closed).with_source(error) } else { Error::from_hyper(error) };
+        Self { error, unsent, silent: silent || refused, refused }
+    }
+}
+
+/// RFC 9113, 8.7: what a server refuses, or leaves behind when it says goodbye, it has not processed.
+fn is_refused(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| {
+        let reason = error.reason();
+        error.is_remote()
+            && (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
+                || error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
+    })
 }
 
 /// An HTTP/1 connection: one exchange at a time.
@@ -58,19 +91,19 @@ pub(crate) struct Single {
     driver: Option<http1::Connection<Io, Body>>,
     wakeup: Arc<Wakeup>,
     waker: Waker,
-    received: Rc<Cell<u64>>,
+    traffic: Rc<Traffic>,
     watch: Watch,
 }
 
 impl Single {
     pub(crate) async fn start(io: Io, builder: &http1::Builder) -> Result<Box<Self>, Error> {
-        let received = io.received();
+        let traffic = io.traffic();
         // HTTP/1 has no handshake: this does not wait.
         let (sender, driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
         let wakeup = Arc::new(Wakeup::default());
         let waker = Waker::from(wakeup.clone());
         let watch = Watch::default();
-        Ok(Box::new(Self { sender, driver: Some(driver), wakeup, waker, received, watch }))
+        Ok(Box::new(Self { sender, driver: Some(driver), wakeup, waker, traffic, watch }))
     }
 
     /// Sends `request` and waits for the head of the answer.
@@ -82,19 +115,16 @@ impl Single {
         request: Request<Body>,
         limits: Limits,
     ) -> Result<Response<Incoming>, Failure> {
-        let before = self.received.get();
+        let before = self.traffic.received.get();
         self.watch.progress();
         let mut answer = pin!(self.sender.try_send_request(request));
         let result = poll_fn(|cx| self.poll_with(cx, limits, |cx| answer.as_mut().poll(cx))).await;
-        let silent = self.received.get() == before;
+        let silent = self.traffic.received.get() == before;
         match result {
             Ok(Some(Ok(response))) => Ok(response),
-            Ok(Some(Err(mut failed))) => {
-                let unsent = failed.take_message();
-                Err(Failure { error: Error::from_hyper(failed.into_error()), unsent, silent })
-            }
-            Ok(None) => Err(Failure { error: Error::new(crate::error::Kind::Closed), unsent: None, silent }),
-            Err(phase) => Err(Failure { error: Error::timeout(phase), unsent: None, silent: false }),
+            Ok(Some(Err(failed))) => Err(Failure::of_attempt(failed, silent)),
+            Ok(None) => Err(Failure::new(Error::new(Kind::Closed), silent)),
+            Err(phase) => Err(Failure::new(Error::timeout(phase), false)),
         }
     }
 
@@ -108,7 +138,7 @@ impl Single {
         let next = self.poll_with(cx, limits, |cx| poll_incoming(incoming, cx));
         next.map(|next| match next {
             Ok(Some(next)) => next,
-            Ok(None) => Some(Err(Error::new(crate::error::Kind::Closed))),
+            Ok(None) => Some(Err(Error::new(Kind::Closed))),
             Err(phase) => Some(Err(Error::timeout(phase))),
         })
     }
@@ -130,7 +160,7 @@ impl Single {
         limits: Limits,
         mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<Option<T>, TimeoutPhase>> {
-        let before = self.received.get();
+        let before = self.moved();
         let mut running = Running::enter(&self.wakeup, Some(cx.waker()));
         let mut own = Context::from_waker(&self.waker);
         let mut rounds = 0;
@@ -154,17 +184,22 @@ impl Single {
                 break;
             }
         }
-        if self.received.get() != before {
+        if self.moved() != before {
             self.watch.progress();
         }
         self.watch.poll_expired(&mut own, limits).map(Err)
+    }
+
+    /// How many bytes have passed, either way: while it grows there is no silence.
+    fn moved(&self) -> u64 {
+        self.traffic.received.get() + self.traffic.sent.get()
     }
 
     /// Lets the connection do what it can now, with nobody waiting for it.
     fn drive_detached(&mut self) {
         let running = Running::enter(&self.wakeup, None);
         let mut own = Context::from_waker(&self.waker);
-        for _ in 0..MAX_ROUNDS {
+        for _ in 0..MAX_LAST_ROUNDS {
             running.clear();
             let Some(driver) = &mut self.driver else { return };
             if Pin::new(driver).poll(&mut own).is_ready() {
@@ -236,11 +271,8 @@ impl Multi {
         .await;
         match result {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(mut failed)) => {
-                let unsent = failed.take_message();
-                Err(Failure { error: Error::from_hyper(failed.into_error()), unsent, silent: false })
-            }
-            Err(phase) => Err(Failure { error: Error::timeout(phase), unsent: None, silent: false }),
+            Ok(Err(failed)) => Err(Failure::of_attempt(failed, false)),
+            Err(phase) => Err(Failure::new(Error::timeout(phase), false)),
         }
     }
 }

@@ -130,8 +130,9 @@ impl std::fmt::Debug for Stage {
 enum State {
     /// Nothing has come yet. An empty body is whole: servers send `Content-Encoding` with it.
     Fresh(Coding),
-    /// `full`: the last step filled its buffer, so that output may be waiting inside without any input.
-    Running { codec: Box<dyn DecodeV2>, coding: Coding, full: bool },
+    /// `more`: the last step gave output, so that more may be waiting inside without any input. (That it did not fill
+    /// its buffer proves nothing: inflate stops at the end of its window, too.)
+    Running { codec: Box<dyn DecodeV2>, coding: Coding, more: bool },
     /// The stream ended; another member may follow (gzip and zstd allow that).
     Between { codec: Box<dyn DecodeV2>, coding: Coding },
     /// Ended for good: what follows is padding, and is thrown away as browsers do.
@@ -164,23 +165,23 @@ impl Stage {
                         return Ok(None);
                     }
                     let codec = codec(coding, &self.input);
-                    self.state = State::Running { codec, coding, full: false };
+                    self.state = State::Running { codec, coding, more: false };
                 }
-                State::Running { mut codec, coding, full } => {
-                    if self.input.is_empty() && !full {
-                        self.state = State::Running { codec, coding, full };
+                State::Running { mut codec, coding, more } => {
+                    if self.input.is_empty() && !more {
+                        self.state = State::Running { codec, coding, more };
                         return Ok(None);
                     }
                     let (used, written, ended) = run(&mut *codec, coding, &self.input, scratch)?;
                     self.input.advance(used);
-                    let full = written == scratch.len();
+                    let more = written > 0;
                     self.state = if ended {
                         State::Between { codec, coding }
                     } else {
                         if used == 0 && written == 0 && !self.input.is_empty() {
                             return Err(io::Error::new(io::ErrorKind::InvalidData, "decoder is stuck"));
                         }
-                        State::Running { codec, coding, full }
+                        State::Running { codec, coding, more }
                     };
                     if written > 0 {
                         return Ok(Some(Bytes::copy_from_slice(&scratch[..written])));
@@ -193,7 +194,7 @@ impl Stage {
                     }
                     if starts_member(coding, &self.input) {
                         codec.reinit()?;
-                        self.state = State::Running { codec, coding, full: false };
+                        self.state = State::Running { codec, coding, more: false };
                     }
                 }
                 State::Done => {
@@ -320,7 +321,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(96))]
 
         #[test]
         fn decoding_undoes_encoding(

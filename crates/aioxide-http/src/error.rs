@@ -105,7 +105,11 @@ impl Error {
 
     /// Sorts what hyper reports while an exchange is under way.
     pub(crate) fn from_hyper(error: hyper::Error) -> Self {
-        let kind = if error.is_user() && !error.is_body_write_aborted() {
+        let gone = error.is_user() && error.to_string().starts_with("dispatch task is gone");
+        let kind = if gone {
+            // The task of an HTTP/2 connection was dropped, as at the end of a loop.
+            Kind::Closed
+        } else if error.is_user() && !error.is_body_write_aborted() {
             Kind::RequestBody
         } else if error.is_parse() {
             Kind::Protocol

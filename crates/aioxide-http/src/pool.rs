@@ -249,11 +249,16 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
 
     /// Closes what is idle, refuses what comes. Connections in use end with their exchanges.
     pub(crate) fn close(&self) {
+        self.state.borrow_mut().closed = true;
+        self.forget();
+    }
+
+    /// Closes what is idle, and sends away who waits: they are told that the session is closed.
+    pub(crate) fn forget(&self) {
         let mut trash = Vec::new();
         let mut wakers = Vec::new();
         {
             let mut state = self.state.borrow_mut();
-            state.closed = true;
             state.idle_order.clear();
             state.waiting.clear();
             state.idle = 0;

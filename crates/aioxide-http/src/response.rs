@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -383,7 +382,7 @@ impl ResponseBody {
     }
 
     /// Reads the rest away, when it is small and comes before time runs out, so that the connection can be used again.
-    pub(crate) async fn drain(&mut self) {
+    async fn drain(&mut self) {
         self.decoder = None;
         let mut left = DRAIN_LIMIT;
         if self.incoming().is_some_and(|incoming| incoming.size_hint().lower() > left) {
@@ -445,6 +444,3 @@ impl ResponseBody {
         false
     }
 }
-
-/// Keeps what the pool hands out for the session alive.
-pub(crate) type PoolRef = Rc<crate::pool::Pool<Box<Single>, Multi, HostInfo>>;

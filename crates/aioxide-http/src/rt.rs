@@ -40,10 +40,17 @@ where
     }
 }
 
-/// A stream as hyper wants it, which counts what it has received.
+/// A stream as hyper wants it, which counts what passes.
 pub(crate) struct Io {
     stream: Stream,
-    received: Rc<Cell<u64>>,
+    traffic: Rc<Traffic>,
+}
+
+/// How many bytes have passed.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received: Cell<u64>,
+    pub(crate) sent: Cell<u64>,
 }
 
 pub(crate) enum Stream {
@@ -53,12 +60,19 @@ pub(crate) enum Stream {
 
 impl Io {
     pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, received: Rc::default() }
+        Self { stream, traffic: Rc::default() }
     }
 
-    /// The count of bytes received so far, shared.
-    pub(crate) fn received(&self) -> Rc<Cell<u64>> {
-        self.received.clone()
+    /// The counts, shared.
+    pub(crate) fn traffic(&self) -> Rc<Traffic> {
+        self.traffic.clone()
+    }
+
+    fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = written {
+            self.traffic.sent.set(self.traffic.sent.get() + count as u64);
+        }
+        written
     }
 }
 
@@ -84,7 +98,7 @@ impl hyper::rt::Read for Io {
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let count = std::task::ready!(read(&mut self.stream, cx, &mut cursor))?;
-        self.received.set(self.received.get() + count as u64);
+        self.traffic.received.set(self.traffic.received.get() + count as u64);
         Poll::Ready(Ok(()))
     }
 }
@@ -113,7 +127,8 @@ fn read(
 
 impl hyper::rt::Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => stream.poll_write(cx, bytes))
+        let written = on_stream!(self, stream => stream.poll_write(cx, bytes));
+        self.count_sent(written)
     }
 
     fn poll_write_vectored(
@@ -121,7 +136,8 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on_stream!(self, stream => stream.poll_write_vectored(cx, slices))
+        let written = on_stream!(self, stream => stream.poll_write_vectored(cx, slices));
+        self.count_sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -17,18 +17,21 @@ use http::{Method, Uri, Version};
 use url::{Position, Url};
 
 use crate::body::Body;
-use crate::connection::Failure;
+use crate::connection::{Failure, Multi, Single};
 use crate::connector::{Connected, Connector, HostInfo};
 use crate::decode::{self, Decoder};
 use crate::error::{Error, Kind, Result, TimeoutPhase};
 use crate::pool::{Acquired, Pool, PoolClosed, PoolConfig};
 use crate::redirect::{self, Next, Redirect};
 use crate::request::{IntoUrl, Options, Request, RequestBuilder, take_credentials};
-use crate::response::{PoolRef, Response, ResponseBody};
+use crate::response::{Response, ResponseBody, StreamSlot};
 use crate::rt::{self, Instant};
 use crate::timeout::{Limits, Timeouts, Watch, earlier, within};
 
-type Host = crate::pool::Host<Box<crate::connection::Single>, crate::connection::Multi, HostInfo>;
+/// The head of an answer, and its body to be.
+type Answer = (http::response::Parts, ResponseBody);
+type SessionPool = Pool<Box<Single>, Multi, HostInfo>;
+type Host = crate::pool::Host<Box<Single>, Multi, HostInfo>;
 
 /// An HTTP client that keeps its connections and shares them between its requests.
 ///
@@ -55,7 +58,7 @@ pub struct Session {
 }
 
 struct Inner {
-    pool: PoolRef,
+    pool: Rc<SessionPool>,
     connector: Connector,
     defaults: HeaderMap,
     options: Options,
@@ -165,7 +168,8 @@ impl Session {
                         return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
                     }
                     redirect::strip(&mut request.headers, &target);
-                    body.drain().await;
+                    // Its rest is read away beside us if it is small: a redirect's body is not worth waiting for.
+                    drop(body);
                     let url = std::mem::replace(&mut request.url, target.url);
                     if let Some(credentials) = take_credentials(&mut request.url) {
                         request.headers.insert(AUTHORIZATION, credentials);
@@ -178,11 +182,7 @@ impl Session {
     }
 
     /// One request and its answer, without redirects; on a second connection when the first was found dead.
-    async fn exchange(
-        &self,
-        request: &mut Request,
-        limits: Limits,
-    ) -> Result<(http::response::Parts, ResponseBody)> {
+    async fn exchange(&self, request: &mut Request, limits: Limits) -> Result<Answer> {
         let inner = &*self.inner;
         let host = self.host(&request.url)?;
         let mut attempts = 0;
@@ -199,25 +199,13 @@ impl Session {
                         Err(failure) => {
                             drop((connection, slot));
                             self.judge(request, failure, attempts)?;
-                            attempts += 1;
                         }
                     }
                 }
-                Acquired::Shared(slot) => {
-                    let message = message(request, &host.info, Version::HTTP_2)?;
-                    let mut watch = Watch::default();
-                    match slot.sender().send(message, limits, &mut watch).await {
-                        Ok(response) => {
-                            let (head, incoming) = response.into_parts();
-                            return Ok((head, ResponseBody::multi(incoming, watch, slot, limits)));
-                        }
-                        Err(failure) => {
-                            drop(slot);
-                            self.judge(request, failure, attempts)?;
-                            attempts += 1;
-                        }
-                    }
-                }
+                Acquired::Shared(slot) => match self.over_http2(request, &host.info, slot, limits).await? {
+                    Ok(answer) => return Ok(answer),
+                    Err(failure) => self.judge(request, failure, attempts)?,
+                },
                 Acquired::New(mut slot) => {
                     let connector = &inner.connector;
                     match connector.connect(&host.info, &request.options.timeouts, limits.deadline).await? {
@@ -237,16 +225,31 @@ impl Session {
                                 drop(entry);
                             });
                             self.tend();
-                            let message = message(request, &host.info, Version::HTTP_2)?;
-                            let mut watch = Watch::default();
-                            let sent = slot.sender().send(message, limits, &mut watch).await;
-                            let (head, incoming) = sent.map_err(|failure| failure.error)?.into_parts();
-                            return Ok((head, ResponseBody::multi(incoming, watch, slot, limits)));
+                            match self.over_http2(request, &host.info, slot, limits).await? {
+                                Ok(answer) => return Ok(answer),
+                                Err(failure) => self.judge(request, failure, attempts)?,
+                            }
                         }
                     }
                 }
             }
+            attempts += 1;
         }
+    }
+
+    async fn over_http2(
+        &self,
+        request: &mut Request,
+        host: &HostInfo,
+        slot: StreamSlot,
+        limits: Limits,
+    ) -> Result<std::result::Result<Answer, Failure>> {
+        let message = message(request, host, Version::HTTP_2)?;
+        let mut watch = Watch::default();
+        Ok(slot.sender().send(message, limits, &mut watch).await.map(|response| {
+            let (head, incoming) = response.into_parts();
+            (head, ResponseBody::multi(incoming, watch, slot, limits))
+        }))
     }
 
     /// Says whether the request may go out once more, after a connection that had been used before failed.
@@ -257,6 +260,8 @@ impl Session {
             if attempts < MAX_UNSENT {
                 return Ok(());
             }
+        } else if failure.refused && attempts < MAX_UNSENT && request.body.is_replayable() {
+            return Ok(());
         }
         // RFC 9110, 9.2.2: what was sent may have been done already, so only what may be done twice is sent twice, and
         // only once, and only when the server closed without a word.
@@ -281,7 +286,7 @@ impl Session {
         request: &Request,
         total: Option<Instant>,
         fresh: bool,
-    ) -> Result<Acquired<Box<crate::connection::Single>, crate::connection::Multi, HostInfo>> {
+    ) -> Result<Acquired<Box<Single>, Multi, HostInfo>> {
         let total = total.map(|total| (total, TimeoutPhase::Total));
         let pool = request.options.timeouts.pool.map(|limit| (rt::now() + limit, TimeoutPhase::Pool));
         within(earlier(total, pool), self.inner.pool.acquire(host, fresh))
@@ -301,18 +306,18 @@ impl Session {
 }
 
 /// Closes idle connections in their time; ends when the session does, or when nothing is open.
-async fn tend(
-    pool: Weak<crate::pool::Pool<Box<crate::connection::Single>, crate::connection::Multi, HostInfo>>,
-    tended: Rc<Cell<bool>>,
-) {
-    /// Sets the flag back however the task ends: with the loop, too.
-    struct Untended(Rc<Cell<bool>>);
+async fn tend(pool: Weak<SessionPool>, tended: Rc<Cell<bool>>) {
+    /// However the task ends. When that is because its loop does, idle connections end with it: they are of no use on another.
+    struct Untended(Rc<Cell<bool>>, Weak<SessionPool>);
     impl Drop for Untended {
         fn drop(&mut self) {
             self.0.set(false);
+            if let Some(pool) = self.1.upgrade() {
+                pool.forget();
+            }
         }
     }
-    let _untended = Untended(tended);
+    let _untended = Untended(tended, pool.clone());
     loop {
         let next = {
             let Some(pool) = pool.upgrade() else { return };
@@ -348,8 +353,8 @@ impl fmt::Debug for Session {
     }
 }
 
-/// How many connections may turn out to be closed before a request that never left is given up.
-const MAX_UNSENT: u32 = 3;
+/// How many connections may be closed to a request that never left, or was not looked at, before it is given up.
+const MAX_UNSENT: u32 = 10;
 
 /// What hyper is to send.
 fn message(request: &mut Request, host: &HostInfo, version: Version) -> Result<http::Request<Body>> {

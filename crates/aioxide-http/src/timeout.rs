@@ -34,7 +34,9 @@ pub struct Timeouts {
     pub connect: Option<Duration>,
     /// Reaching a socket at the other end, without the name and TLS; 30 s unless set.
     pub sock_connect: Option<Duration>,
-    /// The longest silence while the answer is awaited or read; none unless set.
+    /// The longest silence once the connection is there: nothing sent, nothing received; none unless set.
+    ///
+    /// Over HTTP/2 only what comes for this request counts.
     pub read: Option<Duration>,
 }
 

@@ -314,3 +314,19 @@ fn connection_closed_without_an_answer_is_closed_not_protocol() {
         assert!(error.is_closed(), "{error:?}");
     });
 }
+
+#[test]
+fn http2_connections_that_the_server_retires_lose_no_request() {
+    let nginx = Nginx::start(&[("file", b"content")]);
+    run(async move {
+        let session = trusting(&nginx);
+        let url = nginx.short_h2_url("/file");
+        for _ in 0..5 {
+            let answers = join_all(
+                (0..100).map(|_| async { session.get(&url).send().await.unwrap().text().await.unwrap() }),
+            )
+            .await;
+            assert!(answers.iter().all(|answer| answer == "content"));
+        }
+    });
+}

@@ -284,3 +284,81 @@ fn closed_session_refuses_requests_and_closes_idle_connections() {
         assert_eq!(session.connections(), 0);
     });
 }
+
+#[test]
+fn a_session_goes_on_with_new_connections_on_another_loop() {
+    let server = Server::always(ok("x"));
+    let session = Session::new();
+    for round in 1..=3 {
+        let (session, url) = (session.clone(), server.url("/"));
+        run(async move {
+            assert_eq!(text(&session, &url).await, "x");
+            assert_eq!(text(&session, &url).await, "x");
+            assert_eq!(session.idle_connections(), 1);
+        });
+        assert_eq!(server.accepted(), round);
+    }
+    assert_eq!(session.connections(), 0, "the last loop took its connections with it");
+}
+
+#[test]
+fn a_response_may_outlive_its_loop() {
+    let server = Server::always(ok(&"x".repeat(100_000)));
+    let session = Session::new();
+    let kept = session.clone();
+    let response = run(async move { session.get(server.url("/")).send().await.unwrap() });
+    drop(response);
+    assert_eq!(kept.connections(), 0);
+}
+
+#[test]
+fn redirect_with_an_endless_body_is_not_waited_for() {
+    let server = Server::start(|mut connection, _| {
+        while let Some(request) = connection.read_request() {
+            if request.path() == "/end" {
+                connection.send(&ok("end"));
+                continue;
+            }
+            connection.send(b"HTTP/1.1 302 Found\r\nLocation: /end\r\nContent-Length: 1000\r\n\r\nhalf");
+            return connection.wait_closed();
+        }
+    });
+    run(async move {
+        let session = Session::new();
+        assert_eq!(text(&session, &server.url("/")).await, "end");
+    });
+}
+
+#[test]
+fn an_answer_before_the_body_was_sent_is_read() {
+    let server = Server::start(|mut connection, _| {
+        let mut head = [0; 100];
+        std::io::Read::read_exact(&mut connection.stream, &mut head).unwrap();
+        connection.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 5\r\n\r\nlarge");
+        connection.wait_closed();
+    });
+    run(async move {
+        let session = Session::new();
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(vec![0; 1000]));
+        let response = session.post(server.url("/")).body(Body::stream(endless)).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(response.text().await.unwrap(), "large");
+        assert_eq!(session.connections(), 0, "a connection in the middle of a request is not kept");
+    });
+}
+
+#[test]
+fn a_failing_request_body_is_told_apart() {
+    let server = Server::always(ok("x"));
+    run(async move {
+        let session = Session::new();
+        let pieces = [Ok("data"), Err(std::io::Error::other("no more"))];
+        let error =
+            session.put(server.url("/")).body(Body::stream(stream::iter(pieces))).send().await.unwrap_err();
+        assert!(error.is_request_body(), "{error:?}");
+        let short = Body::sized_stream(10, stream::iter([Ok::<_, std::io::Error>("data")]));
+        let error = session.put(server.url("/")).body(short).send().await.unwrap_err();
+        assert!(error.is_request_body(), "{error:?}");
+        assert_eq!(session.connections(), 0);
+    });
+}

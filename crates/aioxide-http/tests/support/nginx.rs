@@ -18,6 +18,8 @@ pub struct Nginx {
     pub h2_port: u16,
     /// TLS with HTTP/1.1 only.
     pub tls_port: u16,
+    /// As `h2_port`, but nginx ends each connection after a few requests.
+    pub short_h2_port: u16,
     pub authority: Authority,
 }
 
@@ -38,9 +40,10 @@ impl Nginx {
         }
         // Another process may take a port between our look and nginx's: then nginx ends, and we choose others.
         for _ in 0..5 {
-            let [port, h2_port, tls_port] = free_ports();
+            let [port, h2_port, tls_port, short_h2_port] = free_ports();
             let config = directory.path().join("nginx.conf");
-            fs::write(&config, configuration(directory.path(), port, h2_port, tls_port)).unwrap();
+            fs::write(&config, configuration(directory.path(), [port, h2_port, tls_port, short_h2_port]))
+                .unwrap();
             let mut child = Command::new(find())
                 .arg("-p")
                 .arg(directory.path())
@@ -53,7 +56,7 @@ impl Nginx {
                 .unwrap();
             loop {
                 if TcpStream::connect((Ipv4Addr::LOCALHOST, tls_port)).is_ok() {
-                    return Self { child, directory, port, h2_port, tls_port, authority };
+                    return Self { child, directory, port, h2_port, tls_port, short_h2_port, authority };
                 }
                 if child.try_wait().unwrap().is_some() {
                     break;
@@ -70,6 +73,10 @@ impl Nginx {
 
     pub fn h2_url(&self, path: &str) -> String {
         format!("https://localhost:{}{path}", self.h2_port)
+    }
+
+    pub fn short_h2_url(&self, path: &str) -> String {
+        format!("https://localhost:{}{path}", self.short_h2_port)
     }
 
     pub fn tls_url(&self, path: &str) -> String {
@@ -98,12 +105,13 @@ fn find() -> PathBuf {
         .expect("the tests need nginx (Debian: apt install nginx-light)")
 }
 
-fn free_ports() -> [u16; 3] {
-    let listeners = [0; 3].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+fn free_ports() -> [u16; 4] {
+    let listeners = [0; 4].map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-fn configuration(directory: &Path, port: u16, h2_port: u16, tls_port: u16) -> String {
+fn configuration(directory: &Path, ports: [u16; 4]) -> String {
+    let [port, h2_port, tls_port, short_h2_port] = ports;
     let directory = directory.display();
     let locations = "
         location / { }
@@ -139,6 +147,7 @@ http {{
     server {{ listen 127.0.0.1:{port} backlog=1024; {locations} }}
     server {{ listen 127.0.0.1:{h2_port} ssl http2; {locations} }}
     server {{ listen 127.0.0.1:{tls_port} ssl; {locations} }}
+    server {{ listen 127.0.0.1:{short_h2_port} ssl http2; keepalive_requests 20; {locations} }}
 }}
 "
     )
