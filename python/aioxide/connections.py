@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import socket
-from asyncio import events, format_helpers, selector_events, sslproto
+import sys
+from asyncio import base_events, events, format_helpers, futures, selector_events, sslproto
 from typing import Any
 
-from . import transports  # noqa: F401 - its classes get their methods, which the loop needs
+from . import transports
 
 __all__ = ["Connections"]
+
+
+# Those whose addresses Rust knows how to show.
+DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class Connections(selector_events.BaseSelectorEventLoop):
@@ -30,12 +35,110 @@ class Connections(selector_events.BaseSelectorEventLoop):
             # asyncio's own code: with TLS the handshake is waited for, and debug mode logs each connection.
             super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *args, **kwargs)
 
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        if type(sock) is not socket.socket:
+            return await super().sock_recv(sock, n)
+        data = self._try_recv(sock, n)
+        if type(data) is bytes:
+            return data
+        try:
+            return await data
+        except BaseException:
+            self._give_up(sock, data)
+            raise
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        if type(sock) is not socket.socket:
+            return await super().sock_recv_into(sock, buf)
+        size = self._try_recv_into(sock, buf)
+        if type(size) is int:
+            return size
+        try:
+            return await size
+        except BaseException:
+            self._give_up(sock, size)
+            raise
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        if type(sock) is not socket.socket:
+            return await super().sock_sendall(sock, data)
+        rest = self._try_sendall(sock, data)
+        if rest is None:
+            return None
+        try:
+            return await rest
+        except BaseException:
+            self._give_up(sock, rest)
+            raise
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        if type(sock) is not socket.socket:
+            return await super().sock_accept(sock)
+        accepted = self._try_accept(sock)
+        if type(accepted) is tuple:
+            return accepted
+        try:
+            return await accepted
+        except BaseException:
+            self._give_up(sock, accepted)
+            raise
+
+    if sys.version_info < (3, 11):
+
+        async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+            return await self._sock_datagram(sock, self._add_reader, self._remove_reader, sock.recvfrom, bufsize)
+
+        async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
+            size = nbytes or len(buf)
+            return await self._sock_datagram(
+                sock, self._add_reader, self._remove_reader, sock.recvfrom_into, buf, size
+            )
+
+        async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+            return await self._sock_datagram(
+                sock, self._add_writer, self._remove_writer, sock.sendto, data, address
+            )
+
+        async def _sock_datagram(self, sock: socket.socket, add: Any, remove: Any, call: Any, *args: Any) -> Any:
+            """Calls `call(*args)` as soon as it does not block; as asyncio does since 3.11."""
+            base_events._check_ssl_socket(sock)
+            if self._debug and sock.gettimeout() != 0:
+                raise ValueError("the socket must be non-blocking")
+            while True:
+                try:
+                    return call(*args)
+                except (BlockingIOError, InterruptedError):
+                    pass
+                future = self.create_future()
+                fd = sock.fileno()
+                self._ensure_fd_no_transport(fd)
+                handle = add(fd, futures._set_result_unless_cancelled, future, None)
+                try:
+                    await future
+                finally:
+                    if not handle.cancelled():
+                        remove(fd)
+
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
     ) -> Any:
         if isinstance(sock, socket.socket):
             return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server)
         return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
+
+    def _make_datagram_transport(
+        self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if type(sock) is socket.socket and sock.family in DATAGRAM_FAMILIES:
+            return transports.DatagramTransport(self, sock, protocol, address, waiter, extra)
+        return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+
+    def _make_read_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+        return transports.ReadPipeTransport(self, pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
+        return transports.WritePipeTransport(self, pipe, protocol, waiter, extra)
 
     def _make_ssl_transport(
         self,

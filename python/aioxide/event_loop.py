@@ -14,13 +14,14 @@ from typing import Any
 from . import _aioxide
 from .connections import Connections
 from .selector_view import SelectorView
+from .subprocesses import Subprocesses
 
 __all__ = ["EventLoop"]
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
-class EventLoop(_aioxide.LoopCore, Connections, asyncio.SelectorEventLoop):
+class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEventLoop):
     """An event loop written in Rust, with everything that `asyncio.SelectorEventLoop` has.
 
     What runs per callback, per packet or per connection is Rust (`LoopCore`); what runs once per program is inherited.

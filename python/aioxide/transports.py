@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from asyncio import constants, transports
+import asyncio
+import socket
+from asyncio import constants, selector_events, transports, unix_events
+from typing import Any
 
 from . import _aioxide
 
-__all__ = ["StreamTransport"]
+__all__ = ["DatagramTransport", "ReadPipeTransport", "StreamTransport", "WritePipeTransport"]
 
 
 class StreamTransport(transports._FlowControlMixin):  # type: ignore[misc,name-defined]
@@ -25,3 +28,24 @@ class StreamTransport(transports._FlowControlMixin):  # type: ignore[misc,name-d
 
 
 _aioxide.equip_stream_transport(StreamTransport)
+
+
+class ReadPipeTransport(unix_events._UnixReadPipeTransport):  # type: ignore[misc,name-defined]
+    """The reading end of a pipe; made by the loop. asyncio: `_UnixReadPipeTransport`, read from in Rust."""
+
+
+class WritePipeTransport(unix_events._UnixWritePipeTransport):  # type: ignore[misc,name-defined]
+    """The writing end of a pipe; made by the loop. asyncio: `_UnixWritePipeTransport`, written to in Rust."""
+
+
+class DatagramTransport(selector_events._SelectorDatagramTransport, asyncio.DatagramTransport):  # type: ignore[misc,name-defined]
+    """A datagram socket; made by the loop. asyncio: `_SelectorDatagramTransport`, with its packets handled in Rust."""
+
+    def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
+        super().__init__(loop, sock, *args)
+        self._sends_to_ipv4 = sock.family == socket.AF_INET
+
+
+_aioxide.equip_read_pipe_transport(ReadPipeTransport)
+_aioxide.equip_write_pipe_transport(WritePipeTransport)
+_aioxide.equip_datagram_transport(DatagramTransport)

@@ -18,7 +18,10 @@ mod _aioxide {
     #[pymodule_export]
     use crate::event_loop::LoopCore;
     #[pymodule_export]
-    use crate::transports::equip_stream_transport;
+    use crate::transports::{
+        equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport,
+        equip_write_pipe_transport,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

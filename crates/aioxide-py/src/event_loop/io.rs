@@ -50,13 +50,13 @@ fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     RawFd::try_from(number).ok().filter(|fd| *fd >= 0).ok_or_else(|| error::invalid_descriptor(number))
 }
 
-fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> PyResult<bool> {
+pub(super) fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> PyResult<bool> {
     match token.and_then(|token| state.remove_watcher(token)) {
         Some(Watcher::Callback(handle)) => {
             handle.cancel(py)?;
             Ok(true)
         }
-        Some(Watcher::Transport(_) | Watcher::Listener(_)) => Ok(true),
+        Some(Watcher::Transport(_) | Watcher::Listener(_) | Watcher::Socket(_)) => Ok(true),
         None => Ok(false),
     }
 }

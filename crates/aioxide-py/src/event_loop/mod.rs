@@ -5,6 +5,7 @@ mod io;
 mod run;
 mod schedule;
 mod server;
+mod sock;
 mod state;
 mod views;
 

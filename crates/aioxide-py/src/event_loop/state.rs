@@ -10,6 +10,7 @@ use pyo3::types::{PyBool, PyWeakrefMethods, PyWeakrefReference};
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::server::Listener;
+use super::sock::Waiting;
 use crate::entry::Entry;
 use crate::handle::Handle;
 use crate::transports::{TransportTable, TransportWatcher};
@@ -22,6 +23,7 @@ pub(crate) enum Watcher {
     Callback(Handle),
     Transport(TransportWatcher),
     Listener(Rc<Listener>),
+    Socket(Rc<Waiting>),
 }
 
 /// A place in the table of watchers; the generation tells a token of a former user.
@@ -118,6 +120,14 @@ impl LoopState {
         }
     }
 
+    /// The watcher behind `token`, if it is one of the `sock_*` methods.
+    pub(crate) fn socket_watcher(&self, token: Token) -> Option<Rc<Waiting>> {
+        match &self.watchers.borrow().get((token.0 & 0xffff_ffff) as usize)?.watcher {
+            Some(Watcher::Socket(waiting)) => Some(Rc::clone(waiting)),
+            _ => None,
+        }
+    }
+
     /// Runs the watcher behind `token`, if it still is the one that the event was for.
     pub(crate) fn run_io(&self, py: Python<'_>, token: Token) -> PyResult<()> {
         let fired = {
@@ -130,12 +140,14 @@ impl LoopState {
                 Some(Some(Watcher::Callback(handle))) => Watcher::Callback(handle.clone_ref(py)),
                 Some(Some(Watcher::Transport(watcher))) => Watcher::Transport(watcher.clone_ref(py)),
                 Some(Some(Watcher::Listener(listener))) => Watcher::Listener(Rc::clone(listener)),
+                Some(Some(Watcher::Socket(waiting))) => Watcher::Socket(Rc::clone(waiting)),
                 _ => return Ok(()),
             }
         };
         match fired {
             Watcher::Callback(handle) => handle.run(py, self),
             Watcher::Transport(watcher) => watcher.run(py),
+            Watcher::Socket(waiting) => waiting.on_event(py, self),
             Watcher::Listener(listener) => listener.on_event(self.python_loop(py)?.cast()?, token),
         }
     }
@@ -155,6 +167,7 @@ impl LoopState {
                 Some(Watcher::Callback(handle)) => handle.traverse(visit)?,
                 Some(Watcher::Transport(watcher)) => visit.call(&watcher.transport)?,
                 Some(Watcher::Listener(listener)) => listener.traverse(visit)?,
+                Some(Watcher::Socket(waiting)) => waiting.traverse(visit)?,
                 None => {}
             }
         }

@@ -84,35 +84,46 @@ impl Place {
         let offset = unsafe { (*(*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member).offset };
         self.offset.store(offset, Ordering::Relaxed);
         class.delattr(slot)?;
-        for method in methods {
-            let definition = Box::leak(Box::new(ffi::PyMethodDef {
-                ml_name: method.name.as_ptr(),
-                ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.call },
-                ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-                ml_doc: method.doc.as_ptr(),
-            }));
-            // SAFETY: the definition lives for ever.
-            let descriptor = unsafe {
-                Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
-            };
-            class.setattr(&*method.name.to_string_lossy(), descriptor)?;
-        }
-        for attribute in attributes {
-            let definition = Box::leak(Box::new(ffi::PyGetSetDef {
-                name: attribute.name.as_ptr(),
-                get: Some(attribute.get),
-                set: attribute.set,
-                doc: std::ptr::null(),
-                closure: std::ptr::null_mut(),
-            }));
-            // SAFETY: the definition lives for ever.
-            let descriptor = unsafe {
-                Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition))?
-            };
-            class.setattr(&*attribute.name.to_string_lossy(), descriptor)?;
-        }
+        equip(class, methods, attributes)?;
         self.class.set(py, class.clone().unbind()).map_err(|_| PyRuntimeError::new_err("equipped already"))
     }
+}
+
+/// Gives `class` methods and attributes.
+pub(crate) fn equip(
+    class: &Bound<'_, PyType>,
+    methods: &'static [Method],
+    attributes: &'static [Attribute],
+) -> PyResult<()> {
+    let py = class.py();
+    for method in methods {
+        let definition = Box::leak(Box::new(ffi::PyMethodDef {
+            ml_name: method.name.as_ptr(),
+            ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.call },
+            ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+            ml_doc: method.doc.as_ptr(),
+        }));
+        // SAFETY: the definition lives for ever.
+        let descriptor = unsafe {
+            Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
+        };
+        class.setattr(&*method.name.to_string_lossy(), descriptor)?;
+    }
+    for attribute in attributes {
+        let definition = Box::leak(Box::new(ffi::PyGetSetDef {
+            name: attribute.name.as_ptr(),
+            get: Some(attribute.get),
+            set: attribute.set,
+            doc: std::ptr::null(),
+            closure: std::ptr::null_mut(),
+        }));
+        // SAFETY: the definition lives for ever.
+        let descriptor = unsafe {
+            Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition))?
+        };
+        class.setattr(&*attribute.name.to_string_lossy(), descriptor)?;
+    }
+    Ok(())
 }
 
 /// A method; made by `slot_method!`.

@@ -38,6 +38,12 @@ imported! {
     socket_class = "socket"."socket";
     /// asyncio's server.
     server_class = "asyncio.base_events"."Server";
+    /// asyncio's transport of a pipe's reading end.
+    read_pipe_class = "asyncio.unix_events"."_UnixReadPipeTransport";
+    /// asyncio's transport of a pipe's writing end.
+    write_pipe_class = "asyncio.unix_events"."_UnixWritePipeTransport";
+    /// asyncio's datagram transport.
+    datagram_class = "asyncio.selector_events"."_SelectorDatagramTransport";
     /// For `ResourceWarning`s.
     warn = "warnings"."warn";
 }

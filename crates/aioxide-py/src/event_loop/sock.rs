@@ -1,0 +1,231 @@
+//! The waiting half of `sock_recv`, `sock_recv_into`, `sock_sendall` and `sock_accept`.
+//!
+//! Each is tried at once. What would block leaves a watcher with a future; the event does the work and sets the result, with
+//! no handle and no done-callback. The coroutines in `connections.py` take the watcher out when the wait is given up.
+//! A watcher whose future is done already (cancelled a moment ago) touches neither socket nor buffer.
+
+use std::cell::Cell;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::rc::Rc;
+
+use aioxide_core::sys::socket;
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyValueError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use pyo3::{PyTraverseError, PyVisit};
+
+use super::LoopCore;
+use super::state::{LoopState, Watcher};
+use crate::error;
+use crate::ffi::{self, Buffer};
+use crate::transports::{address_to_python, common};
+
+/// Up to this size bytes are received into the loop's memory and copied, which is cheaper than shrinking a new object.
+const COPIED_BYTES: usize = 64 * 1024;
+
+/// What is to be done with a socket.
+enum Work {
+    Receive(usize),
+    ReceiveInto(Py<PyAny>),
+    Send { data: Py<PyAny>, sent: Cell<usize> },
+    Accept,
+}
+
+/// Somebody who waits for a socket.
+pub(crate) struct Waiting {
+    work: Work,
+    socket: Py<PyAny>,
+    fd: RawFd,
+    future: Py<PyAny>,
+}
+
+impl Work {
+    fn is_write(&self) -> bool {
+        matches!(self, Self::Send { .. })
+    }
+
+    /// Tries it; `None` if it would block.
+    fn attempt<'py>(
+        &self,
+        state: &LoopState,
+        socket: &Bound<'py, PyAny>,
+        fd: RawFd,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = socket.py();
+        let result = match self {
+            Self::Receive(size) if *size <= COPIED_BYTES => {
+                let mut scratch = state.scratch.borrow_mut();
+                // SAFETY: the scratch memory is writable for its length.
+                unsafe { socket::recv(fd, ffi::raw_buffer(&mut scratch[..*size])) }
+                    .map(|size| PyBytes::new(py, &scratch[..size]).into_any())
+            }
+            Self::Receive(size) => {
+                // SAFETY: the memory of a new bytes object is writable for the given length.
+                ffi::fill_bytes(py, *size, |buffer| unsafe { socket::recv(fd, buffer) })?.map(Bound::into_any)
+            }
+            Self::ReceiveInto(buffer) => {
+                let view = Buffer::writable(buffer.bind(py))?;
+                // SAFETY: the view is writable for its length and held during the call.
+                match unsafe { socket::recv(fd, view.raw()) } {
+                    Ok(size) => Ok(size.into_bound_py_any(py)?),
+                    Err(error) => Err(error),
+                }
+            }
+            Self::Send { data, sent } => {
+                let view = Buffer::readable(data.bind(py))?;
+                let bytes = view.bytes();
+                match socket::send(fd, &bytes[sent.get().min(bytes.len())..]) {
+                    Ok(size) => {
+                        sent.set(sent.get() + size);
+                        if sent.get() < bytes.len() {
+                            return Ok(None);
+                        }
+                        Ok(py.None().into_bound(py))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Self::Accept => match socket::accept(fd) {
+                Ok((accepted, address)) => {
+                    let keywords = PyDict::new(py);
+                    let kind = (address.family(), libc::SOCK_STREAM, socket.getattr(intern!(py, "proto"))?);
+                    let shown = address_to_python(py, &address)?;
+                    keywords.set_item("fileno", accepted.into_raw_fd())?;
+                    let connection = common::socket_class(py)?.call(kind, Some(&keywords))?;
+                    connection.call_method1(intern!(py, "setblocking"), (false,))?;
+                    Ok((connection, shown).into_bound_py_any(py)?)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if common::would_block(&error) => Ok(None),
+            Err(error) => Err(error::os_error(&error)),
+        }
+    }
+}
+
+impl Waiting {
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.socket)?;
+        visit.call(&self.future)?;
+        match &self.work {
+            Work::ReceiveInto(object) | Work::Send { data: object, .. } => visit.call(object),
+            Work::Receive(_) | Work::Accept => Ok(()),
+        }
+    }
+
+    /// Does the work and tells the future; `Err` only for what must leave the loop.
+    pub(crate) fn on_event(&self, py: Python<'_>, state: &LoopState) -> PyResult<()> {
+        let future = self.future.bind(py);
+        if future.call_method0(intern!(py, "done"))?.is_truthy()? {
+            return Ok(());
+        }
+        let (method, value) = match self.work.attempt(state, self.socket.bind(py), self.fd) {
+            Ok(None) => return Ok(()),
+            Ok(Some(value)) => (intern!(py, "set_result"), value),
+            Err(error) if common::leaves_loop(py, &error) => return Err(error),
+            Err(error) => (intern!(py, "set_exception"), error.into_value(py).into_bound(py).into_any()),
+        };
+        self.forget(state);
+        future.call_method1(method, (value,)).map(drop)
+    }
+
+    fn forget(&self, state: &LoopState) {
+        let reactor = state.core.reactor();
+        let before = if self.work.is_write() {
+            reactor.remove_writer(self.fd)
+        } else {
+            reactor.remove_reader(self.fd)
+        };
+        drop(before.and_then(|before| state.remove_watcher(before)));
+    }
+}
+
+impl LoopCore {
+    /// The result, or the future of it.
+    fn attempt<'py>(
+        slf: &Bound<'py, Self>,
+        socket: &Bound<'py, PyAny>,
+        work: Work,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let state = &slf.get().state;
+        if state.debug.get() && !socket.call_method0("gettimeout")?.eq(0)? {
+            return Err(PyValueError::new_err("the socket must be non-blocking"));
+        }
+        let fd = socket.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
+        if let Some(value) = work.attempt(state, socket, fd)? {
+            return Ok(value);
+        }
+        let future = slf.call_method0(intern!(py, "create_future"))?;
+        state.transports.ensure_unused(py, fd, fd.into_bound_py_any(py)?.as_any())?;
+        let is_write = work.is_write();
+        let waiting = Waiting { work, socket: socket.clone().unbind(), fd, future: future.clone().unbind() };
+        let token = state.add_watcher(Watcher::Socket(Rc::new(waiting)));
+        let reactor = state.core.reactor();
+        let set = if is_write { reactor.set_writer(fd, token) } else { reactor.set_reader(fd, token) };
+        match set {
+            Ok(before) => {
+                super::io::cancel_watcher(py, state, before)?;
+                Ok(future)
+            }
+            Err(error) => {
+                drop(state.remove_watcher(token));
+                Err(error::os_error(&error))
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Receives at most `size` bytes: the bytes, or a future of them.
+    fn _try_recv<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        size: isize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let size = usize::try_from(size).map_err(|_| PyValueError::new_err("negative buffersize in recv"))?;
+        Self::attempt(slf, sock, Work::Receive(size))
+    }
+
+    /// Receives into a buffer: the number of bytes, or a future of it.
+    fn _try_recv_into<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        buffer: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::attempt(slf, sock, Work::ReceiveInto(buffer))
+    }
+
+    /// Sends all of the data: None, or a future of it.
+    fn _try_sendall<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        data: Py<PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::attempt(slf, sock, Work::Send { data, sent: Cell::new(0) })
+    }
+
+    /// Accepts a connection: the socket and its peer, or a future of them.
+    fn _try_accept<'py>(slf: &Bound<'py, Self>, sock: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Self::attempt(slf, sock, Work::Accept)
+    }
+
+    /// Ends the wait of the future, if it is still the one that the descriptor is watched for.
+    fn _give_up(&self, py: Python<'_>, sock: &Bound<'_, PyAny>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let fd = sock.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
+        let (reader, writer) = self.state.core.reactor().tokens(fd);
+        for token in [reader, writer].into_iter().flatten() {
+            let waiting = self.state.socket_watcher(token);
+            if let Some(waiting) = waiting.filter(|waiting| waiting.future.bind(py).is(future)) {
+                waiting.forget(&self.state);
+            }
+        }
+        Ok(())
+    }
+}

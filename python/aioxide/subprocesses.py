@@ -1,0 +1,89 @@
+"""`Subprocesses`: child processes whose end is told by a descriptor, in any thread, without a child watcher's policy."""
+
+from __future__ import annotations
+
+import os
+from asyncio import base_subprocess, log, unix_events
+from typing import Any
+
+__all__ = ["Subprocesses"]
+
+
+class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,name-defined]
+    """The part of `EventLoop` that starts child processes and hears of their end.
+
+    asyncio: a child watcher of the policy, before 3.14; a thread for each child where that is all there is. Here the
+    kernel's pidfd is watched as any descriptor is. Without pidfd asyncio's own way is taken.
+    """
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: bool,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: int,
+        extra: Any = None,
+        **kwargs: Any,
+    ) -> base_subprocess.BaseSubprocessTransport:
+        if not can_use_pidfd():
+            return await super()._make_subprocess_transport(
+                protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
+            )
+        waiter = self.create_future()
+        transport = unix_events._UnixSubprocessTransport(
+            self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
+        )
+        self._watch_child(transport)
+        try:
+            await waiter
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            transport.close()
+            await transport._wait()
+            raise
+        return transport
+
+    def _watch_child(self, transport: base_subprocess.BaseSubprocessTransport) -> None:
+        pid = transport.get_pid()
+        try:
+            pidfd = os.pidfd_open(pid)
+        except OSError:  # no descriptor left: a thread can still wait
+            watcher = unix_events._ThreadedChildWatcher if hasattr(unix_events, "_ThreadedChildWatcher") else None
+            watcher = watcher or unix_events.ThreadedChildWatcher
+            watcher().add_child_handler(pid, self._child_watcher_callback, transport)
+        else:
+            self._add_reader(pidfd, self._child_ended, pid, pidfd, transport)
+
+    def _child_ended(self, pid: int, pidfd: int, transport: base_subprocess.BaseSubprocessTransport) -> None:
+        self._remove_reader(pidfd)
+        os.close(pidfd)
+        try:
+            status = os.waitpid(pid, 0)[1]
+        except ChildProcessError:
+            # Somebody else has reaped it.
+            returncode = 255
+            log.logger.warning(
+                "child process pid %d exit status already read:  will report returncode 255", pid
+            )
+        else:
+            returncode = os.waitstatus_to_exitcode(status)
+        self._child_watcher_callback(pid, returncode, transport)
+
+
+def can_use_pidfd() -> bool:
+    """Whether the kernel tells the end of a child by a descriptor (Linux 5.3)."""
+    global _can_use_pidfd
+    if _can_use_pidfd is None:
+        try:
+            os.close(os.pidfd_open(os.getpid()))
+            _can_use_pidfd = True
+        except (AttributeError, OSError):
+            _can_use_pidfd = False
+    return _can_use_pidfd
+
+
+_can_use_pidfd: bool | None = None
