@@ -17,6 +17,9 @@ impl LoopCore {
         let core = &self.state.core;
         let _entered = core.enter();
         self.state.running.set(true);
+        // As in asyncio, a run looks at the kernel in its first iteration: programs that run the loop for a moment at a time
+        // would starve their connections otherwise.
+        core.poll_soon();
         let mut context = RunContext { py, state: &self.state, raised: None };
         let result = loop {
             if let Err(error) = self.iterate(&mut context) {

@@ -35,8 +35,8 @@ pub(crate) use class::add_classes;
 const INLINE: usize = 4;
 /// `count` of an object whose arguments are in a tuple.
 const TUPLE: u8 = u8::MAX;
-/// How many dead objects are kept; a batch of a thousand callbacks finds them all.
-const KEPT: usize = 1024;
+/// How many dead objects are kept (160 bytes each); a burst of some thousand callbacks finds them all.
+const KEPT: usize = 4096;
 
 /// The object behind both classes.
 #[repr(C)]
