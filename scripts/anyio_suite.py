@@ -27,6 +27,7 @@ NEEDED = [
     "psutil",
     "pytest",
     "pytest-mock",
+    "pytest-timeout",
     "trio",
     "trustme",
 ]

@@ -157,6 +157,7 @@ def test_root_task_is_found_by_its_callback(loop: asyncio.AbstractEventLoop) -> 
     assert base_events._run_until_complete_cb in loop.run_until_complete(main())
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork_leaves_no_running_loop_in_the_child(loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> int:
         child = os.fork()
@@ -167,6 +168,7 @@ def test_fork_leaves_no_running_loop_in_the_child(loop: asyncio.AbstractEventLoo
     assert loop.run_until_complete(main()) == 0
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_child_makes_its_own_loop_after_fork(loop: asyncio.AbstractEventLoop, loop_factory: Any) -> None:
     async def main() -> int:
         child = os.fork()
