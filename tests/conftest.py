@@ -37,6 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loops", default="asyncio,aioxide", help="comma-separated: asyncio, aioxide, uvloop")
 
 
+def pytest_collection_finish() -> None:
+    """Takes what the imports made out of the collector's sight: the census then counts in a tenth of the time."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "loop_name" in metafunc.fixturenames:
         metafunc.parametrize("loop_name", metafunc.config.getoption("--loops").split(","), scope="session")
