@@ -157,7 +157,10 @@ class Connections(selector_events.BaseSelectorEventLoop):
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
-        return ssl_protocol._app_transport
+        return transports.equipped_tls(ssl_protocol._app_transport)
+
+    async def start_tls(self, *args: Any, **kwargs: Any) -> Any:
+        return transports.equipped_tls(await super().start_tls(*args, **kwargs))
 
     def _report_callback(self, callback: Any, argument: Any, exception: BaseException) -> None:
         """Reports what a callback raised for which Rust made no `Handle`, as `Handle` would have done."""

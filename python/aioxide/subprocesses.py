@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from asyncio import base_subprocess, log, unix_events
+from asyncio import base_subprocess, events, log, unix_events
 from typing import Any
 
 __all__ = ["Subprocesses"]
@@ -28,7 +28,7 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,nam
         extra: Any = None,
         **kwargs: Any,
     ) -> base_subprocess.BaseSubprocessTransport:
-        if not can_use_pidfd():
+        if not can_use_pidfd() or has_foreign_watcher():
             return await super()._make_subprocess_transport(
                 protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
             )
@@ -72,6 +72,12 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,nam
         else:
             returncode = os.waitstatus_to_exitcode(status)
         self._child_watcher_callback(pid, returncode, transport)
+
+
+def has_foreign_watcher() -> bool:
+    """Whether the program has set a child watcher that is not one of asyncio's."""
+    watcher = getattr(getattr(events, "_event_loop_policy", None), "_watcher", None)
+    return watcher is not None and not type(watcher).__module__.startswith("asyncio.")
 
 
 def can_use_pidfd() -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from asyncio import constants, selector_events, transports, unix_events
+import sys
+from asyncio import constants, selector_events, sslproto, transports, unix_events
 from typing import Any
 
 from . import _aioxide
 
-__all__ = ["DatagramTransport", "ReadPipeTransport", "StreamTransport", "WritePipeTransport"]
+__all__ = ["DatagramTransport", "ReadPipeTransport", "StreamTransport", "TLSTransport", "WritePipeTransport"]
 
 
 class StreamTransport(transports._FlowControlMixin):  # type: ignore[misc,name-defined]
@@ -49,3 +50,18 @@ class DatagramTransport(selector_events._SelectorDatagramTransport, asyncio.Data
 _aioxide.equip_read_pipe_transport(ReadPipeTransport)
 _aioxide.equip_write_pipe_transport(WritePipeTransport)
 _aioxide.equip_datagram_transport(DatagramTransport)
+
+
+class TLSTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
+    """A TLS connection; made by the loop. asyncio: `_SSLProtocolTransport`, written to in Rust."""
+
+
+if sys.version_info >= (3, 11):  # before, asyncio's TLS was built differently
+    _aioxide.equip_tls_transport(TLSTransport)
+
+
+def equipped_tls(transport: Any) -> Any:
+    """Turns asyncio's transport of a TLS connection into ours."""
+    if type(transport) is sslproto._SSLProtocolTransport:  # type: ignore[attr-defined]
+        transport.__class__ = TLSTransport
+    return transport

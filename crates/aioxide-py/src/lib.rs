@@ -19,7 +19,7 @@ mod _aioxide {
     use crate::event_loop::LoopCore;
     #[pymodule_export]
     use crate::transports::{
-        equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport,
+        equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport, equip_tls_transport,
         equip_write_pipe_transport,
     };
 

@@ -44,8 +44,26 @@ imported! {
     write_pipe_class = "asyncio.unix_events"."_UnixWritePipeTransport";
     /// asyncio's datagram transport.
     datagram_class = "asyncio.selector_events"."_SelectorDatagramTransport";
+    /// asyncio's TLS protocol.
+    ssl_protocol_class = "asyncio.sslproto"."SSLProtocol";
+    /// asyncio's transport over it.
+    tls_transport_class = "asyncio.sslproto"."_SSLProtocolTransport";
+    /// What OpenSSL wants more bytes with.
+    ssl_again_errors = "asyncio.sslproto"."SSLAgainErrors";
+    /// TLS over memory BIOs.
+    ssl_object_class = "ssl"."SSLObject";
     /// For `ResourceWarning`s.
     warn = "warnings"."warn";
+}
+
+/// The state of an `SSLProtocol` whose handshake is done.
+pub(crate) fn wrapped_state(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static STATE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let state = STATE.get_or_try_init(py, || {
+        let states = py.import("asyncio.sslproto")?.getattr("SSLProtocolState")?;
+        states.getattr("WRAPPED").map(Bound::unbind)
+    })?;
+    Ok(state.bind(py))
 }
 
 /// Whether the exception ends the loop instead of being reported.

@@ -7,12 +7,14 @@
 //!
 //! * `address`: socket addresses as Python shows them.
 //! * `inherited`: pipes and datagrams: asyncio's classes with their hot methods in Rust.
+//! * `ssl`: the records of TLS connections.
 //! * `table`: which descriptor is used by which transport.
 //! * `stream`: TCP and UNIX connections; `stream_face` is what Python sees of them.
 
 mod address;
 pub(crate) mod common;
 mod inherited;
+mod ssl;
 mod stream;
 mod stream_face;
 mod table;
@@ -21,6 +23,7 @@ use pyo3::prelude::*;
 
 pub(crate) use address::address_to_python;
 pub(crate) use inherited::{equip_datagram_transport, equip_read_pipe_transport, equip_write_pipe_transport};
+pub(crate) use ssl::equip_tls_transport;
 pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport};
 pub(crate) use stream_face::equip_stream_transport;
 pub(crate) use table::{TransportTable, Transports};

@@ -25,6 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::common::{self, leaves_loop, would_block};
+use super::ssl::{self, Records};
 use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
@@ -53,6 +54,8 @@ pub(super) enum Socket {
 enum Mode {
     Data,
     Buffered,
+    /// asyncio's `SSLProtocol`, whose records are dealt with here.
+    Tls,
 }
 
 /// What is put off to the next iteration.
@@ -94,6 +97,7 @@ pub(super) struct Stream {
     pub(super) protocol: RefCell<Option<Py<PyAny>>>,
     pub(super) protocol_connected: Cell<bool>,
     mode: Cell<Mode>,
+    pub(super) records: RefCell<Option<Records>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(super) extra: RefCell<Option<Py<PyDict>>>,
     pub(super) transport_socket: RefCell<Option<Py<PyAny>>>,
@@ -141,6 +145,11 @@ impl StreamCore {
                 visit.call(&*value)?;
             }
         }
+        if let Ok(records) = stream.records.try_borrow()
+            && let Some(records) = &*records
+        {
+            records.traverse(&visit)?;
+        }
         if let Ok(extra) = stream.extra.try_borrow() {
             visit.call(&*extra)?;
         }
@@ -173,6 +182,7 @@ impl StreamCore {
             stream.server.take(),
             stream.transport_socket.take(),
             stream.extra.take(),
+            stream.records.take(),
             stream.empty_waiter.take(),
             stream.deferred.take(),
         );
@@ -249,6 +259,7 @@ impl<'a, 'py> This<'a, 'py> {
             protocol: RefCell::new(None),
             protocol_connected: Cell::new(false),
             mode: Cell::new(Mode::Data),
+            records: RefCell::new(None),
             server: RefCell::new(connection.server.as_ref().map(|server| server.clone().unbind())),
             extra: RefCell::new(connection.extra.map(Bound::unbind)),
             transport_socket: RefCell::new(None),
@@ -291,7 +302,13 @@ impl<'a, 'py> This<'a, 'py> {
 
     pub(super) fn set_protocol(self, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
         let buffered = protocol.is_instance(common::buffered_protocol(self.py())?)?;
-        self.core.mode.set(if buffered { Mode::Buffered } else { Mode::Data });
+        let records = if buffered { ssl::Records::of(protocol)? } else { None };
+        self.core.mode.set(match (buffered, &records) {
+            (false, _) => Mode::Data,
+            (true, None) => Mode::Buffered,
+            (true, Some(_)) => Mode::Tls,
+        });
+        drop(self.core.records.replace(records));
         let before = self.core.protocol.replace(Some(protocol.clone().unbind()));
         self.core.protocol_connected.set(true);
         drop(before);
@@ -457,6 +474,8 @@ impl<'a, 'py> This<'a, 'py> {
         match self.core.mode.get() {
             Mode::Data => self.read_data(),
             Mode::Buffered => self.read_buffered(),
+            Mode::Tls if self.read_records()? => Ok(()),
+            Mode::Tls => self.read_buffered(),
         }
     }
 
@@ -528,7 +547,7 @@ impl<'a, 'py> This<'a, 'py> {
         }
     }
 
-    fn on_eof(self) -> PyResult<()> {
+    pub(super) fn on_eof(self) -> PyResult<()> {
         let py = self.py();
         self.log_debug("%r received EOF")?;
         let protocol = self.current_protocol()?;
@@ -846,7 +865,7 @@ impl<'a, 'py> This<'a, 'py> {
         let released =
             (self.core.protocol.take(), self.core.event_loop.take(), self.core.reader_context.take());
         drop(released);
-        drop(self.core.writer_context.take());
+        drop((self.core.writer_context.take(), self.core.records.take()));
         let detached = match self.core.server.take() {
             Some(server) => common::server_detach(server.bind(py), self.transport),
             None => Ok(()),
