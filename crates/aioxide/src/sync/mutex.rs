@@ -1,0 +1,172 @@
+//! A lock around a value.
+
+use std::cell::{Cell, RefCell, RefMut};
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::wait_queue::{Ticket, WaitQueue};
+
+/// A lock around nothing.
+///
+/// asyncio: `Lock`.
+pub type Lock = Mutex<()>;
+
+/// A value that one task at a time may use, across awaits; first come, first served.
+///
+/// # Examples
+/// ```
+/// use aioxide::{spawn, sync::Mutex, yield_now};
+/// use std::rc::Rc;
+/// aioxide::run(async {
+///     let total = Rc::new(Mutex::new(0));
+///     let adders = [1, 2].map(|n| {
+///         let total = Rc::clone(&total);
+///         spawn(async move {
+///             let mut total = total.lock().await;
+///             let before = *total;
+///             yield_now().await;
+///             *total = before + n;
+///         })
+///     });
+///     for adder in adders { adder.await; }
+///     assert_eq!(*total.try_lock().unwrap(), 3);
+/// }).unwrap();
+/// ```
+#[derive(Default)]
+pub struct Mutex<T> {
+    locked: Cell<bool>,
+    waiters: WaitQueue,
+    value: RefCell<T>,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Mutex")
+            .field("locked", &self.locked.get())
+            .field("value", &self.value)
+            .finish()
+    }
+}
+
+impl<T> Mutex<T> {
+    /// An unlocked one.
+    pub fn new(value: T) -> Self {
+        Self { locked: Cell::new(false), waiters: WaitQueue::default(), value: RefCell::new(value) }
+    }
+
+    /// Waits for its turn, and locks.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it gives its place in the queue up; a lock that was handed to it goes to the next.
+    pub fn lock(&self) -> LockFuture<'_, T> {
+        LockFuture { mutex: self, ticket: Ticket::default() }
+    }
+
+    /// Locks if that is possible now, and nobody waits.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        if self.locked.get() {
+            return None;
+        }
+        self.locked.set(true);
+        Some(self.guard())
+    }
+
+    /// Whether it is locked.
+    pub fn is_locked(&self) -> bool {
+        self.locked.get()
+    }
+
+    /// The value, which nobody else can use meanwhile.
+    pub fn get_mut(&mut self) -> &mut T {
+        self.value.get_mut()
+    }
+
+    /// The value alone.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+
+    fn guard(&self) -> MutexGuard<'_, T> {
+        MutexGuard { value: self.value.borrow_mut(), mutex: self }
+    }
+
+    /// The lock goes to the next in the queue, or is free.
+    fn release(&self) {
+        if !self.waiters.wake_one() {
+            self.locked.set(false);
+        }
+    }
+}
+
+/// The future of [`Mutex::lock`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct LockFuture<'a, T> {
+    mutex: &'a Mutex<T>,
+    ticket: Ticket,
+}
+
+impl<'a, T> Future for LockFuture<'a, T> {
+    type Output = MutexGuard<'a, T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ticket.is_idle()
+            && let Some(guard) = this.mutex.try_lock()
+        {
+            return Poll::Ready(guard);
+        }
+        this.mutex.waiters.poll(&mut this.ticket, "Mutex::lock", cx).map(|()| this.mutex.guard())
+    }
+}
+
+impl<T> Drop for LockFuture<'_, T> {
+    fn drop(&mut self) {
+        if self.mutex.waiters.forget(&mut self.ticket) {
+            self.mutex.release();
+        }
+    }
+}
+
+/// The use of a [`Mutex`]'s value; dropping it unlocks.
+pub struct MutexGuard<'a, T> {
+    value: RefMut<'a, T>,
+    mutex: &'a Mutex<T>,
+}
+
+impl<'a, T> MutexGuard<'a, T> {
+    pub(super) fn mutex(&self) -> &'a Mutex<T> {
+        self.mutex
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(formatter)
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+}
+
+impl<T> Drop for MutexGuard<'_, T> {
+    fn drop(&mut self) {
+        // Whoever gets the lock next runs later: the value's borrow has ended by then.
+        self.mutex.release();
+    }
+}

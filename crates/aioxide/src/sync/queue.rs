@@ -1,0 +1,493 @@
+//! Queues between tasks: first in first out, last in first out, smallest first.
+//!
+//! An item belongs to the getter that was woken for it (`granted_gets`), and a free place to the putter that was woken
+//! for that (`granted_puts`), until they run; whoever comes later sees only what is left.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::wait_queue::{Ticket, WaitQueue};
+
+/// Where a queue keeps its items; the order is its own.
+///
+/// asyncio: the overridable `_init`, `_get` and `_put`.
+pub trait Store: Default {
+    /// What is kept.
+    type Item;
+    /// Takes an item in.
+    fn put(&mut self, item: Self::Item);
+    /// Gives the next item out.
+    fn get(&mut self) -> Option<Self::Item>;
+    /// How many there are.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The order of a [`Queue`]: first in, first out.
+#[derive(Debug)]
+pub struct Fifo<T>(VecDeque<T>);
+
+/// The order of a [`LifoQueue`]: last in, first out.
+#[derive(Debug)]
+pub struct Lifo<T>(Vec<T>);
+
+/// The order of a [`PriorityQueue`]: the smallest first.
+#[derive(Debug)]
+pub struct Priority<T>(BinaryHeap<Reverse<T>>);
+
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<T> Default for Lifo<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Ord> Default for Priority<T> {
+    fn default() -> Self {
+        Self(BinaryHeap::new())
+    }
+}
+
+impl<T> Store for Fifo<T> {
+    type Item = T;
+
+    fn put(&mut self, item: T) {
+        self.0.push_back(item);
+    }
+
+    fn get(&mut self) -> Option<T> {
+        self.0.pop_front()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T> Store for Lifo<T> {
+    type Item = T;
+
+    fn put(&mut self, item: T) {
+        self.0.push(item);
+    }
+
+    fn get(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T: Ord> Store for Priority<T> {
+    type Item = T;
+
+    fn put(&mut self, item: T) {
+        self.0.push(Reverse(item));
+    }
+
+    fn get(&mut self) -> Option<T> {
+        self.0.pop().map(|Reverse(item)| item)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A queue that gives the newest item first.
+pub type LifoQueue<T> = Queue<T, Lifo<T>>;
+
+/// A queue that gives the smallest item first.
+pub type PriorityQueue<T> = Queue<T, Priority<T>>;
+
+/// A queue between tasks, with a limit if wanted; putters and getters are served first come, first served.
+///
+/// # Examples
+/// ```
+/// use aioxide::{spawn, sync::Queue};
+/// use std::rc::Rc;
+/// aioxide::run(async {
+///     let jobs = Rc::new(Queue::new(1));
+///     let worker = Rc::clone(&jobs);
+///     let task = spawn(async move {
+///         let mut seen = Vec::new();
+///         while let Ok(job) = worker.get().await {
+///             seen.push(job);
+///             worker.task_done().unwrap();
+///         }
+///         seen
+///     });
+///     for job in 0..3 { jobs.put(job).await.unwrap(); }
+///     jobs.join().await;
+///     jobs.shutdown(false);
+///     assert_eq!(task.await, [0, 1, 2]);
+/// }).unwrap();
+/// ```
+/// asyncio: `Queue`.
+pub struct Queue<T, S = Fifo<T>>
+where
+    S: Store<Item = T>,
+{
+    items: RefCell<S>,
+    limit: usize,
+    granted_gets: Cell<usize>,
+    granted_puts: Cell<usize>,
+    getters: WaitQueue,
+    putters: WaitQueue,
+    unfinished: Cell<usize>,
+    joiners: WaitQueue,
+    shut_down: Cell<bool>,
+}
+
+impl<T, S: Store<Item = T>> fmt::Debug for Queue<T, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Queue")
+            .field("len", &self.len())
+            .field("limit", &self.limit)
+            .field("unfinished", &self.unfinished.get())
+            .field("shut_down", &self.shut_down.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The queue is full; the item is given back.
+#[derive(Debug, PartialEq, Eq)]
+pub enum QueueFull<T> {
+    /// There is no room now.
+    Full(T),
+    /// There will never be: the queue is shut down.
+    ShutDown(T),
+}
+
+/// The queue is empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueueEmpty {
+    /// There is no item now.
+    Empty,
+    /// There will never be: the queue is shut down.
+    ShutDown,
+}
+
+/// The queue is shut down; an item that could not be put is given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueShutDown<T = ()>(pub T);
+
+/// [`Queue::task_done`] was called more often than items were put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyDone;
+
+impl<T> fmt::Display for QueueFull<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Full(_) => "queue is full",
+            Self::ShutDown(_) => "queue is shut down",
+        })
+    }
+}
+
+impl fmt::Display for QueueEmpty {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Empty => "queue is empty",
+            Self::ShutDown => "queue is shut down",
+        })
+    }
+}
+
+impl<T> fmt::Display for QueueShutDown<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("queue is shut down")
+    }
+}
+
+impl fmt::Display for TooManyDone {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("task_done called too many times")
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for QueueFull<T> {}
+impl std::error::Error for QueueEmpty {}
+impl<T: fmt::Debug> std::error::Error for QueueShutDown<T> {}
+impl std::error::Error for TooManyDone {}
+
+impl<T, S: Store<Item = T>> Queue<T, S> {
+    /// An empty queue for at most `limit` items; 0 sets no limit.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            items: RefCell::default(),
+            limit,
+            granted_gets: Cell::new(0),
+            granted_puts: Cell::new(0),
+            getters: WaitQueue::default(),
+            putters: WaitQueue::default(),
+            unfinished: Cell::new(0),
+            joiners: WaitQueue::default(),
+            shut_down: Cell::new(false),
+        }
+    }
+
+    /// How many items are in it.
+    pub fn len(&self) -> usize {
+        self.items.borrow().len()
+    }
+
+    /// Whether it has no items.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it has as many items as it may.
+    pub fn is_full(&self) -> bool {
+        self.limit > 0 && self.len() >= self.limit
+    }
+
+    /// How many items it may have; 0 is no limit.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Waits for room and puts an item.
+    ///
+    /// # Errors
+    /// [`QueueShutDown`] with the item.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has not put the item, which is dropped with it.
+    pub fn put(&self, item: T) -> Put<'_, T, S> {
+        Put { queue: self, item: Some(item), ticket: Ticket::default() }
+    }
+
+    /// Puts an item if there is room now.
+    ///
+    /// # Errors
+    /// [`QueueFull`] with the item.
+    pub fn try_put(&self, item: T) -> Result<(), QueueFull<T>> {
+        if self.shut_down.get() {
+            return Err(QueueFull::ShutDown(item));
+        }
+        if !self.has_room() {
+            return Err(QueueFull::Full(item));
+        }
+        self.put_now(item);
+        Ok(())
+    }
+
+    /// Waits for an item.
+    ///
+    /// # Errors
+    /// [`QueueShutDown`] when it is shut down and empty.
+    ///
+    /// # Cancel safety
+    /// Dropped before it is ready, it has taken nothing.
+    pub fn get(&self) -> Get<'_, T, S> {
+        Get { queue: self, ticket: Ticket::default() }
+    }
+
+    /// An item, if there is one now that was not promised to a getter that waits.
+    ///
+    /// # Errors
+    /// [`QueueEmpty`].
+    pub fn try_get(&self) -> Result<T, QueueEmpty> {
+        if self.len() <= self.granted_gets.get() {
+            return Err(if self.shut_down.get() { QueueEmpty::ShutDown } else { QueueEmpty::Empty });
+        }
+        self.get_now().ok_or(QueueEmpty::Empty)
+    }
+
+    /// Says that an item which was got has been dealt with.
+    ///
+    /// # Errors
+    /// [`TooManyDone`].
+    pub fn task_done(&self) -> Result<(), TooManyDone> {
+        let left = self.unfinished.get().checked_sub(1).ok_or(TooManyDone)?;
+        self.unfinished.set(left);
+        if left == 0 {
+            self.joiners.wake_all();
+        }
+        Ok(())
+    }
+
+    /// Waits until every item that was put has been [dealt with](Self::task_done).
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when it is dropped.
+    pub async fn join(&self) {
+        let mut place = Place { queue: &self.joiners, ticket: Ticket::default() };
+        while self.unfinished.get() > 0 {
+            std::future::poll_fn(|cx| place.queue.poll(&mut place.ticket, "Queue::join", cx)).await;
+        }
+    }
+
+    /// Refuses items from now on. Getters get what is left, then an error; with `immediate`, what is left is dropped.
+    pub fn shutdown(&self, immediate: bool) {
+        self.shut_down.set(true);
+        let mut left = Vec::new();
+        if immediate {
+            while let Some(item) = self.items.borrow_mut().get() {
+                left.push(item);
+            }
+            for _ in &left {
+                // Items that were put count as unfinished, so this cannot fail.
+                let _ = self.task_done();
+            }
+        }
+        // Whoever waits to get waits because it is empty; they find it shut down now, as the putters do.
+        self.granted_gets.set(self.granted_gets.get() + self.getters.wake_all());
+        self.granted_puts.set(self.granted_puts.get() + self.putters.wake_all());
+        drop(left);
+    }
+
+    fn has_room(&self) -> bool {
+        self.limit == 0 || self.len() + self.granted_puts.get() < self.limit
+    }
+
+    fn put_now(&self, item: T) {
+        self.items.borrow_mut().put(item);
+        self.unfinished.set(self.unfinished.get() + 1);
+        if self.getters.wake_one() {
+            self.granted_gets.set(self.granted_gets.get() + 1);
+        }
+    }
+
+    fn get_now(&self) -> Option<T> {
+        let item = self.items.borrow_mut().get()?;
+        self.grant_put();
+        Some(item)
+    }
+
+    /// Gives a free place to the putter that has waited longest.
+    fn grant_put(&self) {
+        if self.has_room() && self.putters.wake_one() {
+            self.granted_puts.set(self.granted_puts.get() + 1);
+        }
+    }
+
+    /// Gives an item that nobody was promised to the getter that has waited longest.
+    fn grant_get(&self) {
+        if self.len() > self.granted_gets.get() && self.getters.wake_one() {
+            self.granted_gets.set(self.granted_gets.get() + 1);
+        }
+    }
+}
+
+/// A place in a queue of waiters that is given up when dropped.
+struct Place<'a> {
+    queue: &'a WaitQueue,
+    ticket: Ticket,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.queue.forget(&mut self.ticket);
+    }
+}
+
+/// The future of [`Queue::put`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Put<'a, T, S: Store<Item = T>> {
+    queue: &'a Queue<T, S>,
+    item: Option<T>,
+    ticket: Ticket,
+}
+
+// The item is moved, never pinned.
+impl<T, S: Store<Item = T>> Unpin for Put<'_, T, S> {}
+
+impl<T, S: Store<Item = T>> fmt::Debug for Put<'_, T, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Put").field("queue", self.queue).finish_non_exhaustive()
+    }
+}
+
+impl<T, S: Store<Item = T>> Future for Put<'_, T, S> {
+    type Output = Result<(), QueueShutDown<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let granted = if this.ticket.is_idle() {
+            this.queue.shut_down.get() || (this.queue.has_room() && this.queue.putters.is_empty())
+        } else {
+            false
+        };
+        if !granted {
+            if this.queue.putters.poll(&mut this.ticket, "Queue::put", cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.queue.granted_puts.set(this.queue.granted_puts.get() - 1);
+        }
+        let item = this.item.take().expect("not polled after it was ready");
+        if this.queue.shut_down.get() {
+            return Poll::Ready(Err(QueueShutDown(item)));
+        }
+        this.queue.put_now(item);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T, S: Store<Item = T>> Drop for Put<'_, T, S> {
+    fn drop(&mut self) {
+        if self.queue.putters.forget(&mut self.ticket) {
+            self.queue.granted_puts.set(self.queue.granted_puts.get() - 1);
+            self.queue.grant_put();
+        }
+    }
+}
+
+/// The future of [`Queue::get`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Get<'a, T, S: Store<Item = T>> {
+    queue: &'a Queue<T, S>,
+    ticket: Ticket,
+}
+
+impl<T, S: Store<Item = T>> fmt::Debug for Get<'_, T, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Get").field("queue", self.queue).finish_non_exhaustive()
+    }
+}
+
+impl<T, S: Store<Item = T>> Future for Get<'_, T, S> {
+    type Output = Result<T, QueueShutDown>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if this.ticket.is_idle() {
+            match this.queue.try_get() {
+                Ok(item) => return Poll::Ready(Ok(item)),
+                Err(QueueEmpty::ShutDown) => return Poll::Ready(Err(QueueShutDown(()))),
+                Err(QueueEmpty::Empty) => {}
+            }
+        }
+        if this.queue.getters.poll(&mut this.ticket, "Queue::get", cx).is_pending() {
+            return Poll::Pending;
+        }
+        this.queue.granted_gets.set(this.queue.granted_gets.get() - 1);
+        Poll::Ready(this.queue.get_now().ok_or(QueueShutDown(())))
+    }
+}
+
+impl<T, S: Store<Item = T>> Drop for Get<'_, T, S> {
+    fn drop(&mut self) {
+        if self.queue.getters.forget(&mut self.ticket) {
+            self.queue.granted_gets.set(self.queue.granted_gets.get() - 1);
+            self.queue.grant_get();
+        }
+    }
+}
