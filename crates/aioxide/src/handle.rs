@@ -93,8 +93,9 @@ impl Handle {
     /// What other threads reach this loop through.
     pub fn remote(&self) -> RemoteHandle {
         let mailbox = Arc::new(Mailbox::default());
-        let inside = Arc::clone(&mailbox);
-        let (task, waker) = spawn_idle(&*self.event_loop, serve(inside));
+        // Made here, so that it closes the mailbox even if the task is dropped before its first poll.
+        let serving = Serving(Arc::clone(&mailbox));
+        let (task, waker) = spawn_idle(&*self.event_loop, serve(serving));
         mailbox.lock().waker = Some(waker);
         task.detach();
         RemoteHandle { mailbox }
@@ -243,8 +244,7 @@ impl Drop for Serving {
 }
 
 /// Makes the calls of a mailbox until nobody can write to it any more.
-async fn serve(mailbox: Arc<Mailbox>) {
-    let serving = Serving(mailbox);
+async fn serve(serving: Serving) {
     poll_fn(|_| {
         let calls = std::mem::take(&mut serving.0.lock().calls);
         for call in calls {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use aioxide::time::{Instant, sleep, timeout};
 use aioxide::{
-    ReturnWhen, Task, TaskError, TaskGroup, WaitingOn, all_tasks, as_completed, catch_cancel, gather, ok, spawn,
-    task_group, testing, try_spawn, wait, yield_now,
+    ReturnWhen, Task, TaskError, TaskGroup, WaitingOn, all_tasks, as_completed, catch_cancel, gather, ok,
+    spawn, task_group, testing, try_spawn, wait, yield_now,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -197,7 +197,8 @@ fn deadline_over_a_gathering_cancels_the_children() {
 #[test]
 fn limit_bounds_how_many_run_and_how_fast_the_input_is_consumed() {
     testing::run(async {
-        let (taken, running, most) = (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let (taken, running, most) =
+            (Rc::new(Cell::new(0_u32)), Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let input = {
             let (taken, running, most) = (Rc::clone(&taken), Rc::clone(&running), Rc::clone(&most));
             (0..100_u32).map(move |n| {
@@ -261,7 +262,9 @@ fn gatherer_waits_on_its_children_by_name() {
         let gathering = spawn(gather(tasks));
         yield_now().await;
         yield_now().await;
-        let Some(WaitingOn::Tasks("gather", children)) = gathering.waiting_on() else { panic!("{gathering:?}") };
+        let Some(WaitingOn::Tasks("gather", children)) = gathering.waiting_on() else {
+            panic!("{gathering:?}")
+        };
         assert_eq!(children.iter().map(|task| task.name()).collect::<Vec<_>>(), ["x", "y"]);
     });
 }
@@ -396,7 +399,9 @@ fn group_collects_every_failure() {
         })
         .await
         .unwrap_err();
-        let [TaskError::Panicked(_), TaskError::Failed("second")] = error.errors() else { panic!("{error:?}") };
+        let [TaskError::Panicked(_), TaskError::Failed("second")] = error.errors() else {
+            panic!("{error:?}")
+        };
     });
 }
 

@@ -18,7 +18,7 @@ pub use condition::{Condition, ConditionWait};
 pub use event::{Event, EventWait};
 pub use mutex::{Lock, LockFuture, Mutex, MutexGuard};
 pub use queue::{
-    Fifo, Get, Lifo, LifoQueue, Priority, PriorityQueue, Put, Queue, QueueEmpty, QueueFull, QueueShutDown,
-    Store, TooManyDone,
+    BaseQueue, Fifo, Get, Lifo, LifoQueue, Priority, PriorityQueue, Put, Queue, QueueEmpty, QueueFull,
+    QueueShutDown, Store, TooManyDone,
 };
 pub use semaphore::{Acquire, BoundedSemaphore, OverReleased, Permit, Semaphore};

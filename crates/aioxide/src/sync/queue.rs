@@ -110,10 +110,13 @@ impl<T: Ord> Store for Priority<T> {
 }
 
 /// A queue that gives the newest item first.
-pub type LifoQueue<T> = Queue<T, Lifo<T>>;
+pub type LifoQueue<T> = BaseQueue<Lifo<T>>;
 
 /// A queue that gives the smallest item first.
-pub type PriorityQueue<T> = Queue<T, Priority<T>>;
+pub type PriorityQueue<T> = BaseQueue<Priority<T>>;
+
+/// A queue that gives the oldest item first; see [`BaseQueue`].
+pub type Queue<T> = BaseQueue<Fifo<T>>;
 
 /// A queue between tasks, with a limit if wanted; putters and getters are served first come, first served.
 ///
@@ -139,10 +142,7 @@ pub type PriorityQueue<T> = Queue<T, Priority<T>>;
 /// }).unwrap();
 /// ```
 /// asyncio: `Queue`.
-pub struct Queue<T, S = Fifo<T>>
-where
-    S: Store<Item = T>,
-{
+pub struct BaseQueue<S: Store> {
     items: RefCell<S>,
     limit: usize,
     granted_gets: Cell<usize>,
@@ -154,7 +154,7 @@ where
     shut_down: Cell<bool>,
 }
 
-impl<T, S: Store<Item = T>> fmt::Debug for Queue<T, S> {
+impl<S: Store> fmt::Debug for BaseQueue<S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Queue")
@@ -188,7 +188,7 @@ pub enum QueueEmpty {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueShutDown<T = ()>(pub T);
 
-/// [`Queue::task_done`] was called more often than items were put.
+/// [`BaseQueue::task_done`] was called more often than items were put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooManyDone;
 
@@ -227,7 +227,7 @@ impl std::error::Error for QueueEmpty {}
 impl<T: fmt::Debug> std::error::Error for QueueShutDown<T> {}
 impl std::error::Error for TooManyDone {}
 
-impl<T, S: Store<Item = T>> Queue<T, S> {
+impl<S: Store> BaseQueue<S> {
     /// An empty queue for at most `limit` items; 0 sets no limit.
     pub fn new(limit: usize) -> Self {
         Self {
@@ -270,7 +270,7 @@ impl<T, S: Store<Item = T>> Queue<T, S> {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has not put the item, which is dropped with it.
-    pub fn put(&self, item: T) -> Put<'_, T, S> {
+    pub fn put(&self, item: S::Item) -> Put<'_, S> {
         Put { queue: self, item: Some(item), ticket: Ticket::default() }
     }
 
@@ -278,7 +278,7 @@ impl<T, S: Store<Item = T>> Queue<T, S> {
     ///
     /// # Errors
     /// [`QueueFull`] with the item.
-    pub fn try_put(&self, item: T) -> Result<(), QueueFull<T>> {
+    pub fn try_put(&self, item: S::Item) -> Result<(), QueueFull<S::Item>> {
         if self.shut_down.get() {
             return Err(QueueFull::ShutDown(item));
         }
@@ -296,7 +296,7 @@ impl<T, S: Store<Item = T>> Queue<T, S> {
     ///
     /// # Cancel safety
     /// Dropped before it is ready, it has taken nothing.
-    pub fn get(&self) -> Get<'_, T, S> {
+    pub fn get(&self) -> Get<'_, S> {
         Get { queue: self, ticket: Ticket::default() }
     }
 
@@ -304,7 +304,7 @@ impl<T, S: Store<Item = T>> Queue<T, S> {
     ///
     /// # Errors
     /// [`QueueEmpty`].
-    pub fn try_get(&self) -> Result<T, QueueEmpty> {
+    pub fn try_get(&self) -> Result<S::Item, QueueEmpty> {
         if self.len() <= self.granted_gets.get() {
             return Err(if self.shut_down.get() { QueueEmpty::ShutDown } else { QueueEmpty::Empty });
         }
@@ -358,7 +358,7 @@ impl<T, S: Store<Item = T>> Queue<T, S> {
         self.limit == 0 || self.len() + self.granted_puts.get() < self.limit
     }
 
-    fn put_now(&self, item: T) {
+    fn put_now(&self, item: S::Item) {
         self.items.borrow_mut().put(item);
         self.unfinished.set(self.unfinished.get() + 1);
         if self.getters.wake_one() {
@@ -366,7 +366,7 @@ impl<T, S: Store<Item = T>> Queue<T, S> {
         }
     }
 
-    fn get_now(&self) -> Option<T> {
+    fn get_now(&self) -> Option<S::Item> {
         let item = self.items.borrow_mut().get()?;
         self.grant_put();
         Some(item)
@@ -399,25 +399,25 @@ impl Drop for Place<'_> {
     }
 }
 
-/// The future of [`Queue::put`].
+/// The future of [`BaseQueue::put`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct Put<'a, T, S: Store<Item = T>> {
-    queue: &'a Queue<T, S>,
-    item: Option<T>,
+pub struct Put<'a, S: Store> {
+    queue: &'a BaseQueue<S>,
+    item: Option<S::Item>,
     ticket: Ticket,
 }
 
 // The item is moved, never pinned.
-impl<T, S: Store<Item = T>> Unpin for Put<'_, T, S> {}
+impl<S: Store> Unpin for Put<'_, S> {}
 
-impl<T, S: Store<Item = T>> fmt::Debug for Put<'_, T, S> {
+impl<S: Store> fmt::Debug for Put<'_, S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Put").field("queue", self.queue).finish_non_exhaustive()
     }
 }
 
-impl<T, S: Store<Item = T>> Future for Put<'_, T, S> {
-    type Output = Result<(), QueueShutDown<T>>;
+impl<S: Store> Future for Put<'_, S> {
+    type Output = Result<(), QueueShutDown<S::Item>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -441,7 +441,7 @@ impl<T, S: Store<Item = T>> Future for Put<'_, T, S> {
     }
 }
 
-impl<T, S: Store<Item = T>> Drop for Put<'_, T, S> {
+impl<S: Store> Drop for Put<'_, S> {
     fn drop(&mut self) {
         if self.queue.putters.forget(&mut self.ticket) {
             self.queue.granted_puts.set(self.queue.granted_puts.get() - 1);
@@ -450,21 +450,21 @@ impl<T, S: Store<Item = T>> Drop for Put<'_, T, S> {
     }
 }
 
-/// The future of [`Queue::get`].
+/// The future of [`BaseQueue::get`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct Get<'a, T, S: Store<Item = T>> {
-    queue: &'a Queue<T, S>,
+pub struct Get<'a, S: Store> {
+    queue: &'a BaseQueue<S>,
     ticket: Ticket,
 }
 
-impl<T, S: Store<Item = T>> fmt::Debug for Get<'_, T, S> {
+impl<S: Store> fmt::Debug for Get<'_, S> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Get").field("queue", self.queue).finish_non_exhaustive()
     }
 }
 
-impl<T, S: Store<Item = T>> Future for Get<'_, T, S> {
-    type Output = Result<T, QueueShutDown>;
+impl<S: Store> Future for Get<'_, S> {
+    type Output = Result<S::Item, QueueShutDown>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
@@ -483,7 +483,7 @@ impl<T, S: Store<Item = T>> Future for Get<'_, T, S> {
     }
 }
 
-impl<T, S: Store<Item = T>> Drop for Get<'_, T, S> {
+impl<S: Store> Drop for Get<'_, S> {
     fn drop(&mut self) {
         if self.queue.getters.forget(&mut self.ticket) {
             self.queue.granted_gets.set(self.queue.granted_gets.get() - 1);
