@@ -4,6 +4,8 @@
 //! `block_on`, so that entering the loop is not what is measured. `PROFILE=<mechanism>/<side>` runs one of them 200 times
 //! and ends, for callgrind.
 
+#![expect(clippy::unwrap_used, reason = "a failure ends the bench")]
+
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::pin::pin;

@@ -173,10 +173,10 @@ thread_local! {
 }
 
 fn push(n: u32) {
-    let (numbers, done) = SEEN.with(|seen| seen.borrow().clone()).unwrap();
+    let (numbers, done) = SEEN.with(|seen| seen.borrow().clone()).expect("set by the test");
     numbers.borrow_mut().push(n);
     if n == 99 {
-        done.set_result(()).unwrap();
+        done.set_result(()).expect("the last number comes once");
     }
 }
 
@@ -350,7 +350,7 @@ fn error_set_on_a_future_and_never_looked_at_is_reported() {
     let reports = Rc::new(RefCell::new(Vec::new()));
     let sink = Rc::clone(&reports);
     aioxide::set_exception_handler(Some(Rc::new(move |report| sink.borrow_mut().push(report.to_string()))));
-    let (lost, seen): (Future<Result<(), &str>>, Future<Result<(), &str>>) = (Future::new(), Future::new());
+    let [lost, seen] = [(); 2].map(|()| Future::<Result<(), &str>>::new());
     lost.set_exception("lost").unwrap();
     seen.set_exception("seen").unwrap();
     assert_eq!(seen.result(), Ok(Err("seen")));

@@ -137,7 +137,7 @@ fn exception_of_a_failed_task_is_its_error() {
 fn awaiting_a_panicked_task_goes_on_panicking() {
     testing::run(async {
         let inner = spawn(async { panic!("inner") });
-        let error = spawn(async move { inner.await }).join().await.unwrap_err();
+        let error = spawn(inner).join().await.unwrap_err();
         assert_eq!(error.to_string(), "task panicked: inner");
     });
 }
@@ -147,7 +147,7 @@ fn awaiting_a_cancelled_task_cancels_the_awaiter() {
     testing::run(async {
         let inner = spawn(pending::<()>());
         let cancelled = inner.any().clone();
-        let outer = spawn(async move { inner.await });
+        let outer = spawn(inner);
         yield_now().await;
         cancelled.cancel_with("inner first");
         let error = outer.join().await.unwrap_err();
@@ -230,7 +230,7 @@ fn who_waits_for_whom_is_told() {
     testing::run(async {
         let inner = spawn(pending::<()>());
         let waited = inner.any().clone();
-        let outer = spawn(async move { inner.await });
+        let outer = spawn(inner);
         yield_now().await;
         assert_eq!(outer.waiting_on(), Some(WaitingOn::Task(waited.clone())));
         assert_eq!(waited.waiting_on(), Some(WaitingOn::Unknown));

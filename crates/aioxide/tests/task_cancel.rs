@@ -12,7 +12,7 @@ use aioxide::{AnyTask, Future, Task, catch_cancel, current_task, shield, spawn, 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn me() -> AnyTask {
-    current_task().unwrap()
+    current_task().expect("called in a task")
 }
 
 /// Sets a flag when dropped.
