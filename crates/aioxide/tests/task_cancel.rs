@@ -179,7 +179,7 @@ fn cancel_goes_to_the_task_that_is_awaited_and_comes_back() {
             caught.unwrap_err().propagate().await
         });
         let watched = inner.any().clone();
-        let outer = spawn(async move { inner.await });
+        let outer = spawn(inner);
         yield_now().await;
         outer.cancel_with("down");
         assert_eq!((outer.cancelling(), watched.cancelling()), (1, 1));
@@ -214,7 +214,7 @@ fn tasks_that_await_each_other_in_a_circle_can_be_cancelled() {
             two.await
         });
         let first = one.any().clone();
-        *slot.borrow_mut() = Some(spawn(async move { one.await }));
+        *slot.borrow_mut() = Some(spawn(one));
         for _ in 0..3 {
             yield_now().await;
         }
@@ -233,7 +233,7 @@ fn long_chain_of_awaiting_tasks_is_cancelled_without_recursion() {
         let first = last.any().clone();
         for _ in 0..20_000 {
             let next = last;
-            last = spawn(async move { next.await });
+            last = spawn(next);
         }
         yield_now().await;
         last.cancel();

@@ -362,7 +362,7 @@ fn failing_task_cancels_siblings_and_body() {
     testing::run(async {
         let cleaned = Rc::new(RefCell::new(Vec::new()));
         let log = Rc::clone(&cleaned);
-        let error = task_group(async |group| {
+        let error = task_group::<(), _, _>(async |group: TaskGroup<&str>| {
             let sibling = Rc::clone(&log);
             group.spawn(async move {
                 let _ = catch_cancel(pending::<()>()).await;
