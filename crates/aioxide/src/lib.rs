@@ -55,3 +55,8 @@ pub use task::{
     catch_cancel, current_task, gather, ok, shield, spawn, task_group, try_spawn, wait, yield_now,
 };
 pub use time::{timeout, timeout_at};
+
+/// The README's example runs as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
