@@ -13,14 +13,27 @@ if TYPE_CHECKING:
     from .installation import install, uninstall
     from .policy import EventLoopPolicy
     from .runners import Runner, new_event_loop, run
+    from .tasks import Future, Task
 
-__all__ = ["EventLoop", "EventLoopPolicy", "Runner", "install", "new_event_loop", "run", "uninstall"]
+__all__ = [
+    "EventLoop",
+    "EventLoopPolicy",
+    "Future",
+    "Runner",
+    "Task",
+    "install",
+    "new_event_loop",
+    "run",
+    "uninstall",
+]
 
 # Public name -> the module it lives in.
 _HOMES = {
     "EventLoop": "event_loop",
     "EventLoopPolicy": "policy",
+    "Future": "tasks",
     "Runner": "runners",
+    "Task": "tasks",
     "install": "installation",
     "new_event_loop": "runners",
     "run": "runners",

@@ -11,7 +11,10 @@ import weakref
 from asyncio import coroutines, events
 from typing import Any
 
-from . import _aioxide
+from . import (
+    _aioxide,
+    tasks,  # noqa: F401 - makes our tasks known to asyncio
+)
 from .connections import Connections
 from .selector_view import SelectorView
 from .subprocesses import Subprocesses
@@ -25,9 +28,11 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
     """An event loop written in Rust, with everything that `asyncio.SelectorEventLoop` has.
 
     What runs per callback, per packet or per connection is Rust (`LoopCore`); what runs once per program is inherited.
+
+    `tasks`: whether `create_task` and `create_future` make `aioxide.Task` and `aioxide.Future`, or asyncio's own.
     """
 
-    def __init__(self, selector: Any = None) -> None:
+    def __init__(self, selector: Any = None, *, tasks: bool = True) -> None:
         if selector is not None:
             raise TypeError("aioxide.EventLoop has its own selector: none can be given")
         # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.
@@ -51,6 +56,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         self._ssock: socket.socket | None = None
         self._csock: socket.socket | None = None
         self._bind()
+        self._own_classes = tasks
 
     def set_debug(self, enabled: bool) -> None:
         self._debug = enabled

@@ -9,9 +9,10 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::event_loop::LoopState;
 use crate::ffi::{self, Owned};
 use crate::handle::Handle;
+use crate::task::queued as steps;
 use crate::transports;
 
-/// An entry of the ready queue: one word of kind, one of pointer.
+/// An entry of the ready queue: a word of kind and up to three pointers.
 pub(crate) enum Entry {
     /// A callback: `call_soon`, a timer that is due.
     Handle(Handle),
@@ -23,6 +24,16 @@ pub(crate) enum Entry {
     Task(Notified),
     /// What a transport has put off: `connection_made`, `connection_lost`.
     Transport(Py<PyAny>),
+    /// A task's next step.
+    Step(Owned),
+    /// A task's next step, which raises.
+    Throw { task: Owned, exception: Owned },
+    /// What a task waits for is done.
+    Wake(Owned),
+    /// A callback of a future that is done.
+    FutureCallback { callback: Owned, future: Owned, context: Owned },
+    /// A future that a gather waits for is done.
+    Child { parent: Owned, child: Owned },
 }
 
 /// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.
@@ -41,7 +52,12 @@ impl Entry {
     pub(crate) fn object<'a, 'py>(&'a self, py: Python<'py>) -> Option<Borrowed<'a, 'py, PyAny>> {
         match self {
             Self::Handle(handle) => Some(handle.bind(py)),
-            Self::Foreign(handle) => Some(handle.bind(py)),
+            Self::Foreign(held)
+            | Self::Step(held)
+            | Self::Wake(held)
+            | Self::Throw { task: held, .. }
+            | Self::FutureCallback { callback: held, .. }
+            | Self::Child { parent: held, .. } => Some(held.bind(py)),
             Self::Transport(transport) => Some(transport.bind_borrowed(py)),
             Self::Io(_) | Self::Task(_) => None,
         }
@@ -51,7 +67,16 @@ impl Entry {
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Handle(handle) => handle.traverse(visit),
-            Self::Foreign(handle) => handle.traverse(visit),
+            Self::Foreign(held) | Self::Step(held) | Self::Wake(held) => held.traverse(visit),
+            Self::Throw { task: one, exception: other } | Self::Child { parent: one, child: other } => {
+                one.traverse(visit)?;
+                other.traverse(visit)
+            }
+            Self::FutureCallback { callback, future, context } => {
+                callback.traverse(visit)?;
+                future.traverse(visit)?;
+                context.traverse(visit)
+            }
             Self::Transport(transport) => visit.call(transport),
             Self::Io(_) | Self::Task(_) => Ok(()),
         }
@@ -87,6 +112,9 @@ impl Runnable for Entry {
     #[inline]
     fn run(self, context: &mut RunContext<'_>) -> ControlFlow<()> {
         let py = context.py;
+        if !matches!(self, Self::Step(_) | Self::Wake(_) | Self::Throw { .. }) {
+            context.state.leave_current_task();
+        }
         let result = match self {
             Self::Handle(handle) => handle.run(py, context.state),
             Self::Foreign(handle) => run_foreign(handle.bind(py)),
@@ -96,6 +124,13 @@ impl Runnable for Entry {
                 Ok(())
             }
             Self::Transport(transport) => transports::run_deferred(py, &transport),
+            Self::Step(task) => steps::step(py, context.state, &task, None),
+            Self::Throw { task, exception } => steps::step(py, context.state, &task, Some(exception)),
+            Self::Wake(task) => steps::wake(py, context.state, &task),
+            Self::FutureCallback { callback, future, context } => {
+                steps::call_back(py, &callback, &future, &context)
+            }
+            Self::Child { parent, child } => steps::child_done(py, &parent, &child),
         };
         match result {
             Ok(()) => ControlFlow::Continue(()),

@@ -5,16 +5,38 @@ mod entry;
 mod error;
 mod event_loop;
 mod ffi;
+mod future;
+mod future_iter;
+mod gather;
 mod handle;
+mod names;
 mod report;
+mod task;
 mod transports;
 
 use pyo3::prelude::*;
+
+/// Adds the classes that are written against the C interface, and what they need.
+fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let make = || {
+        names::load()?;
+        let future = future::make_kind()?;
+        future_iter::make_kind()?;
+        let task = task::make_kind()?;
+        Ok((future, task))
+    };
+    let (future, task) = make().map_err(|raised| ffi::raised::to_pyerr(py, raised))?;
+    module.add("Future", future.into_py())?;
+    module.add("Task", task.into_py())
+}
 
 #[pymodule(gil_used = true)]
 mod _aioxide {
     use super::{Bound, PyModule, PyResult};
 
+    #[pymodule_export]
+    use crate::event_loop::_pending_tasks;
     #[pymodule_export]
     use crate::event_loop::LoopCore;
     #[pymodule_export]
@@ -26,6 +48,7 @@ mod _aioxide {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::handle::add_classes(module)?;
+        crate::raw_classes(module)?;
         crate::event_loop::add_methods(module.py())
     }
 }

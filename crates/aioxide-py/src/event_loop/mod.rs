@@ -7,6 +7,7 @@ mod schedule;
 mod server;
 mod sock;
 mod state;
+mod tasks;
 mod views;
 
 use pyo3::PyTypeInfo;
@@ -17,6 +18,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::ffi::Confined;
 
 pub(crate) use state::{LoopState, Watcher};
+pub(crate) use tasks::{_pending_tasks, state_of};
 
 /// The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop.
 #[pyclass(frozen, subclass, module = "aioxide._aioxide")]
@@ -45,5 +47,6 @@ impl LoopCore {
 pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
     let class = LoopCore::type_object(py);
     schedule::add_methods(&class)?;
+    tasks::add_methods(py).map_err(|raised| crate::ffi::raised::to_pyerr(py, raised))?;
     io::add_methods(&class)
 }

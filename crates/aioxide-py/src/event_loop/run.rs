@@ -9,6 +9,7 @@ use crate::entry::RunContext;
 impl LoopCore {
     /// Tells the Rust half which Python object it belongs to; `EventLoop.__init__` calls it.
     fn _bind(slf: &Bound<'_, Self>) -> PyResult<()> {
+        Self::look_for_overrides(slf)?;
         slf.get().state.set_python_loop(slf.as_any())
     }
 
@@ -93,6 +94,7 @@ impl LoopCore {
     fn set_closed(&self, closed: bool) {
         if closed {
             self.state.core.close();
+            self.state.release_tasks();
             self.state.clear_watchers();
         }
     }
@@ -126,9 +128,9 @@ impl LoopCore {
                 other => other?,
             }
         }
-        if core.run_batch(context).is_break()
-            && let Some(error) = context.raised.take()
-        {
+        let broken_off = core.run_batch(context).is_break();
+        self.state.leave_current_task();
+        if broken_off && let Some(error) = context.raised.take() {
             return Err(error);
         }
         Ok(())

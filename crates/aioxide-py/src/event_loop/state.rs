@@ -12,7 +12,9 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::server::Listener;
 use super::sock::Waiting;
 use crate::entry::Entry;
+use crate::ffi;
 use crate::handle::Handle;
+use crate::task::introspect;
 use crate::transports::{TransportTable, TransportWatcher};
 
 /// asyncio reads as much at a time.
@@ -48,6 +50,17 @@ pub(crate) struct LoopState {
     pub(crate) transports: TransportTable,
     /// Memory that transports read small pieces into.
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Whether `call_soon` is not ours: a class or an instance has its own, which queue entries must not bypass.
+    pub(crate) own_call_soon: Cell<bool>,
+    /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
+    /// the next task, which would put itself in its place: so it is done before anything else runs, and after a batch.
+    pub(crate) has_current: Cell<bool>,
+    /// Whether `create_task` and `create_future` make our classes.
+    pub(crate) own_classes: Cell<bool>,
+    /// What `set_task_factory` was given.
+    pub(crate) task_factory: ffi::Slot,
+    /// The Python object that this state belongs to, borrowed.
+    object: Cell<*mut pyo3::ffi::PyObject>,
     python: RefCell<Option<Py<PyWeakrefReference>>>,
     watchers: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
@@ -65,6 +78,11 @@ impl LoopState {
             running: Cell::new(false),
             transports: TransportTable::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            own_call_soon: Cell::new(false),
+            has_current: Cell::new(false),
+            own_classes: Cell::new(true),
+            task_factory: ffi::Slot::new(),
+            object: Cell::new(std::ptr::null_mut()),
             python: RefCell::new(None),
             watchers: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
@@ -73,6 +91,7 @@ impl LoopState {
 
     /// Remembers the Python object that this state belongs to, weakly: the loop owns the state.
     pub(crate) fn set_python_loop(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.object.set(event_loop.as_ptr());
         *self.python.borrow_mut() = Some(PyWeakrefReference::new(event_loop)?.unbind());
         Ok(())
     }
@@ -81,6 +100,28 @@ impl LoopState {
     pub(crate) fn python_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let weak = self.python.borrow().as_ref().map(|weak| weak.clone_ref(py));
         weak.and_then(|weak| weak.bind(py).upgrade()).ok_or_else(crate::error::loop_closed)
+    }
+
+    /// Whether queue entries may stand for calls of `call_soon` now. In debug mode each is to be a Handle.
+    #[inline]
+    pub(crate) fn takes_entries(&self) -> bool {
+        !self.debug.get() && !self.own_call_soon.get() && !self.core.is_closed()
+    }
+
+    /// Leaves asyncio without a current task of this loop, if a step left one behind.
+    #[inline]
+    pub(crate) fn leave_current_task(&self) {
+        if self.has_current.replace(false) {
+            self.forget_current_task();
+        }
+    }
+
+    fn forget_current_task(&self) {
+        let event_loop = self.object.get();
+        if !event_loop.is_null() {
+            // SAFETY: steps are run by a loop, which is alive meanwhile.
+            ffi::current::remove(unsafe { ffi::Object::from_ptr(event_loop) });
+        }
     }
 
     /// Puts a watcher into the table; the token names it.
@@ -155,13 +196,15 @@ impl LoopState {
     /// Shows the collector every Python object that the queue, the timers and the watchers hold.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let mut result = Ok(());
-        let mut look = |entry: &Entry| {
-            if result.is_ok() {
-                result = entry.traverse(visit);
-            }
-        };
-        self.core.for_each_ready(&mut look);
-        self.core.for_each_timer(|_, entry| look(entry));
+        {
+            let mut look = |entry: &Entry| {
+                if result.is_ok() {
+                    result = entry.traverse(visit);
+                }
+            };
+            self.core.for_each_ready(&mut look);
+            self.core.for_each_timer(|_, entry| look(entry));
+        }
         for place in &*self.watchers.borrow() {
             match &place.watcher {
                 Some(Watcher::Callback(handle)) => handle.traverse(visit)?,
@@ -171,6 +214,19 @@ impl LoopState {
                 None => {}
             }
         }
+        if let Some(factory) = self.task_factory.get() {
+            factory.traverse(visit)?;
+        }
+        let this = self.object.get();
+        if !this.is_null() {
+            // SAFETY: the collector looks at a loop that is alive.
+            let this = unsafe { ffi::Object::from_ptr(this) };
+            introspect::for_each_held(this, |task| {
+                if result.is_ok() {
+                    result = task.traverse(visit);
+                }
+            });
+        }
         result
     }
 
@@ -178,6 +234,17 @@ impl LoopState {
     pub(crate) fn clear(&self) {
         self.core.close();
         self.clear_watchers();
+        self.task_factory.clear();
+        self.release_tasks();
+    }
+
+    /// Lets go of the tasks that the loop holds: nobody will run them.
+    pub(crate) fn release_tasks(&self) {
+        let this = self.object.get();
+        if !this.is_null() {
+            // SAFETY: called by a method of the loop or by the collector, both of which hold it.
+            introspect::release_all(unsafe { ffi::Object::from_ptr(this) });
+        }
     }
 
     /// Drops every watcher.

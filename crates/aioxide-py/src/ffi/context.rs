@@ -3,6 +3,9 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use super::call::check;
+use super::object::{Object, Outcome, Owned};
+
 /// A copy of the current context.
 pub(crate) fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     // SAFETY: attached; a new reference or NULL with an exception.
@@ -19,4 +22,25 @@ pub(crate) fn enter_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()>
 pub(crate) fn exit_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
     // SAFETY: attached; the call checks that it is the current one.
     if unsafe { ffi::PyContext_Exit(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+}
+
+/// A copy of the current context.
+#[inline]
+pub(crate) fn copy() -> Outcome {
+    // SAFETY: attached; a new reference or NULL with an exception.
+    unsafe { Owned::from_new(ffi::PyContext_CopyCurrent()) }
+}
+
+/// Makes `context` the current one; it fails when it is entered already.
+#[inline]
+pub(crate) fn enter(context: &Object) -> Outcome<()> {
+    // SAFETY: attached; the call checks the type itself.
+    check(unsafe { ffi::PyContext_Enter(context.as_ptr()) })
+}
+
+/// Ends what `enter` began. An exception that is set stays set.
+#[inline]
+pub(crate) fn exit(context: &Object) -> Outcome<()> {
+    // SAFETY: attached; the call checks that it is the current one.
+    check(unsafe { ffi::PyContext_Exit(context.as_ptr()) })
 }

@@ -1,9 +1,16 @@
-//! The only use of `pyo3::ffi` but for `handle`: raw calls that take typed references and give `PyResult`s.
+//! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
 
+pub(crate) mod call;
 mod confined;
-mod context;
+pub(crate) mod context;
+pub(crate) mod coroutine;
+pub(crate) mod current;
+pub(crate) mod instance;
+pub(crate) mod interop;
+pub(crate) mod kind;
 mod memory;
-mod owned;
+mod object;
+pub(crate) mod raised;
 pub(crate) mod slot;
 mod threads;
 pub(crate) mod vectorcall;
@@ -11,7 +18,41 @@ pub(crate) mod vectorcall;
 pub(crate) use confined::Confined;
 pub(crate) use context::{copy_context, enter_context, exit_context};
 pub(crate) use memory::{Buffer, Chunk, fill_bytes, raw_buffer};
-pub(crate) use owned::Owned;
+pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, none};
 pub(crate) use slot::{slot_attribute, slot_method};
 pub(crate) use threads::detached;
 pub(crate) use vectorcall::{Arguments, add_method, method, tuple};
+
+pub(crate) use crate::names::names;
+
+/// A type that is an `Object` of a certain class, and nothing more.
+///
+/// # Safety
+/// `repr(transparent)` over [`Object`].
+pub(crate) unsafe trait Class {}
+
+// SAFETY: it is the thing itself.
+unsafe impl Class for Object {}
+
+/// The object behind a pointer, as one of its class.
+///
+/// # Safety
+/// Not null, alive for `'a`, and an instance of the class.
+#[inline]
+pub(crate) unsafe fn cast<'a, T: Class>(pointer: *mut pyo3::ffi::PyObject) -> &'a T {
+    // SAFETY: the caller's promise, and the trait's.
+    unsafe { &*pointer.cast::<T>() }
+}
+
+/// The interpreter's token: whoever holds an object is attached.
+#[inline]
+pub(crate) fn python(_witness: &Object) -> pyo3::Python<'_> {
+    // SAFETY: rule 1 of `object`.
+    unsafe { pyo3::Python::assume_attached() }
+}
+
+/// Whether the interpreter is shutting down.
+pub(crate) fn is_finalizing() -> bool {
+    // SAFETY: may be called at any time.
+    unsafe { pyo3::ffi::Py_IsInitialized() == 0 }
+}

@@ -1,0 +1,153 @@
+//! `create_task` and `create_future`: our classes, where nobody asked for others.
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::{LoopCore, LoopState};
+use crate::ffi::kind::{Arguments, add_method, method_fast, method_none};
+use crate::ffi::{self, Class, Object, Outcome, Owned, call, cast, names, python, raised};
+use crate::future::Future;
+use crate::task::introspect;
+use crate::task::{Start, Task};
+
+/// An instance of `LoopCore`, seen from raw calls.
+#[repr(transparent)]
+pub(crate) struct Loop(Object);
+
+// SAFETY: transparent over `Object`.
+unsafe impl Class for Loop {}
+
+impl Loop {
+    fn state(&self) -> &LoopState {
+        let py = python(&self.0);
+        // SAFETY: an instance of the class, which lives as long as the reference.
+        unsafe {
+            let core = self.0.as_ptr();
+            let core = Borrowed::<'_, '_, PyAny>::from_ptr(py, core).cast_unchecked::<LoopCore>();
+            &*std::rc::Rc::as_ptr(&core.get().state)
+        }
+    }
+}
+
+/// The Rust half of a loop, if it is one of ours.
+#[inline]
+pub(crate) fn state_of(event_loop: &Object) -> Option<&LoopState> {
+    let kind = <LoopCore as pyo3::PyTypeInfo>::type_object_raw(python(event_loop));
+    if !event_loop.is_instance(kind) {
+        return None;
+    }
+    // SAFETY: an instance of the class.
+    Some(unsafe { cast::<Loop>(event_loop.as_ptr()) }.state())
+}
+
+fn create_future(this: &Loop) -> Outcome {
+    let state = this.state();
+    if state.own_classes.get() {
+        return Future::make(&this.0, state);
+    }
+    inherited(&this.0, c"create_future", None)
+}
+
+fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    let names = names();
+    let state = this.state();
+    if !state.own_classes.get() || !state.task_factory.is_empty() {
+        return inherited(&this.0, c"create_task", Some(arguments));
+    }
+    let parameters = [&*names.coro, &names.name, &names.context, &names.eager_start];
+    let [coro, name, context, eager] = arguments.parse("create_task", &parameters, 1)?;
+    let Some(coro) = coro else {
+        let message = "create_task() missing 1 required positional argument: 'coro'";
+        return Err(raised::raise(raised::type_error(), message));
+    };
+    if state.core.is_closed() {
+        return Err(raised::raise(raised::runtime_error(), "Event loop is closed"));
+    }
+    let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
+    Task::make(&this.0, state, &Start { coro, name, context, eager })
+}
+
+/// asyncio's own method, which knows what this version of Python does about factories and other classes.
+#[cold]
+fn inherited(this: &Object, name: &'static std::ffi::CStr, arguments: Option<&Arguments<'_>>) -> Outcome {
+    let base =
+        call::get_attribute(&*call::import(c"asyncio.base_events")?, &*call::interned(c"BaseEventLoop")?)?;
+    let method = call::get_attribute(&base, &*call::interned(name)?)?;
+    match arguments {
+        Some(arguments) => arguments.forward(&method, this),
+        None => call::call(&method, &[this]),
+    }
+}
+
+/// Adds the methods to the class; raw ones, because they run once per task and per wait.
+pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
+    let kind = <LoopCore as pyo3::PyTypeInfo>::type_object_raw(py);
+    let methods = [
+        method_none!(c"create_future", create_future, c"Create a future attached to the loop."),
+        method_fast!(c"create_task", create_task, c"Schedule a coroutine; return a task."),
+    ];
+    for method in methods {
+        // SAFETY: the class, and methods that take its instances.
+        unsafe { add_method(kind, method)? };
+    }
+    Ok(())
+}
+
+#[pymethods]
+impl LoopCore {
+    /// Notes that an instance gets a `call_soon` of its own.
+    fn __setattr__(
+        slf: &Bound<'_, Self>,
+        name: &Bound<'_, PyString>,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        if name.to_str()? == "call_soon" {
+            slf.get().state.own_call_soon.set(true);
+        }
+        ffi::kind::generic_set_attribute(slf.as_any(), name, Some(value))
+    }
+
+    fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        ffi::kind::generic_set_attribute(slf.as_any(), name, None)
+    }
+
+    #[getter(_task_factory)]
+    fn task_factory(&self) -> Option<Py<PyAny>> {
+        self.state.task_factory.get().map(Owned::into_py)
+    }
+
+    #[setter(_task_factory)]
+    fn set_task_factory(&self, factory: Option<Py<PyAny>>) {
+        self.state.task_factory.put(factory.map(Owned::from));
+    }
+
+    /// Whether `create_task` and `create_future` make aioxide's classes, not asyncio's.
+    #[getter(_own_classes)]
+    fn own_classes(&self) -> bool {
+        self.state.own_classes.get()
+    }
+
+    #[setter(_own_classes)]
+    fn set_own_classes(&self, own: bool) {
+        self.state.own_classes.set(own);
+    }
+}
+
+impl LoopCore {
+    /// Notes whether the class has a `call_soon` of its own, which is then to be called for every step.
+    pub(super) fn look_for_overrides(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let ours = py.get_type::<Self>().getattr(pyo3::intern!(py, "call_soon"))?;
+        let found = slf.get_type().getattr(pyo3::intern!(py, "call_soon"))?;
+        slf.get().state.own_call_soon.set(!ours.is(&found));
+        Ok(())
+    }
+}
+
+/// The pending tasks of ours that belong to `event_loop`, or all of them.
+#[pyfunction]
+#[pyo3(signature = (event_loop=None))]
+pub(crate) fn _pending_tasks(event_loop: Option<&Bound<'_, PyAny>>) -> Vec<Py<PyAny>> {
+    let event_loop = event_loop.map(|event_loop| Owned::from(event_loop.clone()));
+    introspect::pending(event_loop.as_deref()).into_iter().map(Owned::into_py).collect()
+}

@@ -1,0 +1,169 @@
+//! Calls of Python callables, attributes and small values.
+
+use std::ffi::CStr;
+
+use pyo3::ffi;
+
+use super::object::{Object, Outcome, Owned, Raised};
+
+/// `callable(*arguments)`, at most four.
+#[inline]
+pub(crate) fn call(callable: &Object, arguments: &[&Object]) -> Outcome {
+    call_with_names(callable, arguments, None)
+}
+
+/// `callable(*positional, **named)`: `names` is a tuple of the names of the last arguments.
+pub(crate) fn call_with_names(callable: &Object, arguments: &[&Object], names: Option<&Object>) -> Outcome {
+    let count = arguments.len() - names.map_or(0, length);
+    let mut room = [std::ptr::null_mut(); 8];
+    for (place, argument) in room[1..].iter_mut().zip(arguments) {
+        *place = argument.as_ptr();
+    }
+    debug_assert!(arguments.len() < room.len());
+    let names = names.map_or(std::ptr::null_mut(), Object::as_ptr);
+    let flagged = count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: attached; live arguments with a spare place in front; a new reference or null with an exception.
+    unsafe {
+        Owned::from_new(ffi::PyObject_Vectorcall(callable.as_ptr(), room.as_ptr().add(1), flagged, names))
+    }
+}
+
+/// `arguments[0].name(*arguments[1:])`, the last ones by name.
+pub(crate) fn call_method(name: &Object, arguments: &[&Object], names: Option<&Object>) -> Outcome {
+    let count = arguments.len() - names.map_or(0, length);
+    let mut room = [std::ptr::null_mut(); 8];
+    for (place, argument) in room[1..].iter_mut().zip(arguments) {
+        *place = argument.as_ptr();
+    }
+    debug_assert!(arguments.len() < room.len());
+    let names = names.map_or(std::ptr::null_mut(), Object::as_ptr);
+    let flagged = count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: as above; the first argument is the object whose method is called.
+    unsafe {
+        Owned::from_new(ffi::PyObject_VectorcallMethod(name.as_ptr(), room.as_ptr().add(1), flagged, names))
+    }
+}
+
+fn length(tuple: &Object) -> usize {
+    // SAFETY: a tuple, as the callers promise by the name of the parameter.
+    unsafe { ffi::PyTuple_GET_SIZE(tuple.as_ptr()) as usize }
+}
+
+/// `object.name`.
+#[inline]
+pub(crate) fn get_attribute(object: &Object, name: &Object) -> Outcome {
+    // SAFETY: attached; a new reference or null with an exception.
+    unsafe { Owned::from_new(ffi::PyObject_GetAttr(object.as_ptr(), name.as_ptr())) }
+}
+
+/// `getattr(object, name, None)`, where a missing attribute is nothing.
+pub(crate) fn find_attribute(object: &Object, name: &Object) -> Outcome<Option<Owned>> {
+    match get_attribute(object, name) {
+        Ok(found) => Ok(Some(found)),
+        Err(raised) if super::raised::matches(super::raised::attribute_error()) => {
+            super::raised::clear(raised);
+            Ok(None)
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// `object.name = value`.
+pub(crate) fn set_attribute(object: &Object, name: &Object, value: &Object) -> Outcome<()> {
+    // SAFETY: attached; -1 with an exception.
+    check(unsafe { ffi::PyObject_SetAttr(object.as_ptr(), name.as_ptr(), value.as_ptr()) })
+}
+
+/// `bool(object)`.
+pub(crate) fn truth(object: &Object) -> Outcome<bool> {
+    // SAFETY: attached; -1 with an exception.
+    match unsafe { ffi::PyObject_IsTrue(object.as_ptr()) } {
+        -1 => Err(Raised),
+        other => Ok(other != 0),
+    }
+}
+
+/// `left == right`.
+pub(crate) fn equal(left: &Object, right: &Object) -> Outcome<bool> {
+    // SAFETY: attached; -1 with an exception.
+    match unsafe { ffi::PyObject_RichCompareBool(left.as_ptr(), right.as_ptr(), ffi::Py_EQ) } {
+        -1 => Err(Raised),
+        other => Ok(other != 0),
+    }
+}
+
+/// An interned string.
+pub(crate) fn interned(text: &CStr) -> Outcome {
+    // SAFETY: attached; ends in a zero.
+    unsafe { Owned::from_new(ffi::PyUnicode_InternFromString(text.as_ptr())) }
+}
+
+/// A string.
+pub(crate) fn text(text: &str) -> Outcome {
+    // SAFETY: attached; pointer and length of one slice.
+    unsafe { Owned::from_new(ffi::PyUnicode_FromStringAndSize(text.as_ptr().cast(), text.len() as isize)) }
+}
+
+/// An int.
+pub(crate) fn integer(value: i64) -> Outcome {
+    // SAFETY: attached.
+    unsafe { Owned::from_new(ffi::PyLong_FromLongLong(value)) }
+}
+
+/// A tuple of new references.
+pub(crate) fn tuple(items: &[&Object]) -> Outcome {
+    // SAFETY: attached.
+    let made = unsafe { Owned::from_new(ffi::PyTuple_New(items.len() as isize))? };
+    for (index, item) in items.iter().enumerate() {
+        // SAFETY: a tuple just made, within its length; the reference is handed over.
+        unsafe { ffi::PyTuple_SET_ITEM(made.as_ptr(), index as isize, item.own().into_ptr()) };
+    }
+    Ok(made)
+}
+
+/// A list of the items.
+pub(crate) fn list(items: impl ExactSizeIterator<Item = Owned>) -> Outcome {
+    // SAFETY: attached.
+    let made = unsafe { Owned::from_new(ffi::PyList_New(items.len() as isize))? };
+    for (index, item) in items.enumerate() {
+        // SAFETY: a list just made, within its length; the reference is handed over.
+        unsafe { ffi::PyList_SET_ITEM(made.as_ptr(), index as isize, item.into_ptr()) };
+    }
+    Ok(made)
+}
+
+/// `str(object)`.
+pub(crate) fn to_text(object: &Object) -> Outcome {
+    // SAFETY: attached.
+    unsafe { Owned::from_new(ffi::PyObject_Str(object.as_ptr())) }
+}
+
+/// `repr(object)`.
+pub(crate) fn repr(object: &Object) -> Outcome {
+    // SAFETY: attached.
+    unsafe { Owned::from_new(ffi::PyObject_Repr(object.as_ptr())) }
+}
+
+/// `import name`, the last module of a dotted one.
+pub(crate) fn import(name: &CStr) -> Outcome {
+    // SAFETY: attached; ends in a zero.
+    unsafe { Owned::from_new(ffi::PyImport_ImportModule(name.as_ptr())) }
+}
+
+/// Turns the 0 or -1 of a call into a result.
+#[inline]
+pub(crate) fn check(status: std::os::raw::c_int) -> Outcome<()> {
+    if status < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// `{}`.
+pub(crate) fn dict() -> Outcome {
+    // SAFETY: attached.
+    unsafe { Owned::from_new(ffi::PyDict_New()) }
+}
+
+/// `dict[key] = value`.
+pub(crate) fn set_item(dict: &Object, key: &Object, value: &Object) -> Outcome<()> {
+    // SAFETY: attached; a dict.
+    check(unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
+}

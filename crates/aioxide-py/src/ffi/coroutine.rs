@@ -1,0 +1,139 @@
+//! Resuming coroutines, and ending an iteration with a value.
+
+#[cfg(Py_3_12)]
+use std::cell::Cell;
+
+use pyo3::ffi;
+
+#[cfg(Py_3_12)]
+use super::Confined;
+use super::object::{Object, Outcome, Owned, Raised, none};
+use super::{call, raised};
+
+/// What a coroutine did when it was resumed.
+pub(crate) enum Resumed {
+    Yielded(Owned),
+    Returned(Owned),
+}
+
+/// `coroutine.send(None)`.
+#[inline]
+pub(crate) fn send(coroutine: &Object) -> Outcome<Resumed> {
+    let mut result = std::ptr::null_mut();
+    // SAFETY: attached; the result is a new reference unless an error is returned.
+    let status = unsafe { ffi::PyIter_Send(coroutine.as_ptr(), none().as_ptr(), &mut result) };
+    // SAFETY: as above; null stands for an error.
+    let result = unsafe { Owned::from_new(result) }?;
+    match status {
+        ffi::PySendResult::PYGEN_RETURN => Ok(Resumed::Returned(result)),
+        _ => Ok(Resumed::Yielded(result)),
+    }
+}
+
+/// `coroutine.throw(exception)`.
+pub(crate) fn throw(coroutine: &Object, exception: &Object, name: &Object) -> Outcome<Resumed> {
+    match call::call_method(name, &[coroutine, exception], None) {
+        Ok(result) => Ok(Resumed::Yielded(result)),
+        Err(raised) if raised::matches(raised::stop_iteration()) => {
+            let stop = raised::take(raised);
+            Ok(Resumed::Returned(call::get_attribute(&stop, &super::names().value)?))
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// Whether it is a native coroutine (`async def`).
+#[inline]
+pub(crate) fn is_native(object: &Object) -> bool {
+    // SAFETY: the type lives for ever.
+    std::ptr::eq(object.kind(), &raw mut ffi::PyCoro_Type)
+}
+
+/// Whether it is a generator.
+pub(crate) fn is_generator(object: &Object) -> bool {
+    // SAFETY: attached.
+    unsafe { ffi::PyGen_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// One StopIteration that is used again and again while nobody else holds it: making one costs more than an await.
+#[cfg(Py_3_12)]
+static STOP: Confined<Cell<Option<Owned>>> = Confined::new(Cell::new(None));
+
+/// Ends an iteration: the null that `tp_iternext` returns, with StopIteration(value) unless the value is `None`.
+pub(crate) fn finish_iteration(value: Owned) -> *mut ffi::PyObject {
+    if !value.is_none() {
+        stop_with(value);
+    }
+    std::ptr::null_mut()
+}
+
+#[cfg(Py_3_12)]
+fn stop_with(value: Owned) {
+    let stop = match STOP.take() {
+        Some(stop) if is_unused(&stop) => stop,
+        _ => match call::call(raised::stop_iteration(), &[]) {
+            Ok(stop) => stop,
+            Err(Raised) => return,
+        },
+    };
+    let Ok(arguments) = call::tuple(&[&value]) else { return };
+    fill(&stop, arguments.into_ptr(), value.into_ptr());
+    STOP.set(Some(stop.clone()));
+    let Raised = raised::put_back(stop);
+}
+
+/// Lets go of the value that was last carried, once it has been read: the cache must not keep it alive.
+#[cfg(Py_3_12)]
+pub(crate) fn forget_value() {
+    let Some(stop) = STOP.take() else { return };
+    if is_unused(&stop) {
+        fill(&stop, std::ptr::null_mut(), std::ptr::null_mut());
+        STOP.set(Some(stop));
+    }
+}
+
+/// Nothing is cached here.
+#[cfg(not(Py_3_12))]
+pub(crate) fn forget_value() {}
+
+/// Puts two references, or nothing, into an exception that nobody else can see.
+#[cfg(Py_3_12)]
+fn fill(stop: &Object, arguments: *mut ffi::PyObject, value: *mut ffi::PyObject) {
+    let instance = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
+    // SAFETY: an instance of exactly this type; both fields own what they point to, and may be null.
+    unsafe {
+        let before = (
+            std::mem::replace(&mut (*instance).args, arguments),
+            std::mem::replace(&mut (*instance).value, value),
+        );
+        ffi::Py_XDECREF(before.0);
+        ffi::Py_XDECREF(before.1);
+    }
+}
+
+/// Whether only the cache holds it, and it was not caught: an exception that went through a frame has a traceback.
+#[cfg(Py_3_12)]
+fn is_unused(stop: &Object) -> bool {
+    let instance = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
+    // SAFETY: an instance of exactly this type.
+    unsafe {
+        ffi::Py_REFCNT(stop.as_ptr()) == 1
+            && (*instance).traceback.is_null()
+            && (*instance).context.is_null()
+            && (*instance).cause.is_null()
+            && (*instance).dict.is_null()
+    }
+}
+
+#[cfg(not(Py_3_12))]
+fn stop_with(value: Owned) {
+    // SAFETY: attached; macros over a live object. A tuple or an exception would be taken for the arguments.
+    let ambiguous = unsafe {
+        ffi::PyTuple_Check(value.as_ptr()) != 0 || ffi::PyExceptionInstance_Check(value.as_ptr()) != 0
+    };
+    if !ambiguous {
+        let Raised = raised::raise_value(raised::stop_iteration(), &value);
+    } else if let Ok(stop) = call::call(raised::stop_iteration(), &[&value]) {
+        let Raised = raised::put_back(stop);
+    }
+}

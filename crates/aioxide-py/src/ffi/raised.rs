@@ -1,0 +1,229 @@
+//! The exception that is set in the thread: raised, looked at, taken out, put back.
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use super::object::{Object, Outcome, Owned, Raised};
+
+/// The built-in exception types that are compared with; they live for ever.
+macro_rules! builtin {
+    ($($name:ident = $symbol:ident),* $(,)?) => {$(
+        pub(crate) fn $name() -> &'static Object {
+            // SAFETY: set before any extension is loaded, and never released.
+            unsafe { Object::from_ptr(ffi::$symbol) }
+        }
+    )*};
+}
+
+builtin! {
+    attribute_error = PyExc_AttributeError,
+    runtime_error = PyExc_RuntimeError,
+    type_error = PyExc_TypeError,
+    value_error = PyExc_ValueError,
+    stop_iteration = PyExc_StopIteration,
+    keyboard_interrupt = PyExc_KeyboardInterrupt,
+    system_exit = PyExc_SystemExit,
+}
+
+/// Whether the exception that is set is of `kind`.
+pub(crate) fn matches(kind: &Object) -> bool {
+    // SAFETY: an exception is set: the callers hold a `Raised`.
+    unsafe { ffi::PyErr_ExceptionMatches(kind.as_ptr()) != 0 }
+}
+
+/// Whether `exception` is of `kind`.
+pub(crate) fn is_kind(exception: &Object, kind: &Object) -> bool {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_GivenExceptionMatches(exception.as_ptr(), kind.as_ptr()) != 0 }
+}
+
+/// Whether it is one of those that must leave the loop.
+pub(crate) fn ends_the_loop(exception: &Object) -> bool {
+    is_kind(exception, keyboard_interrupt()) || is_kind(exception, system_exit())
+}
+
+/// Raises `kind(message)`.
+pub(crate) fn raise(kind: &Object, message: &str) -> Raised {
+    if let Ok(text) = super::call::text(message) {
+        // SAFETY: attached; an exception type and its argument.
+        unsafe { ffi::PyErr_SetObject(kind.as_ptr(), text.as_ptr()) };
+    }
+    Raised
+}
+
+/// Raises `kind(value)`, or `kind` with what PyErr_SetObject makes of `value`.
+pub(crate) fn raise_value(kind: &Object, value: &Object) -> Raised {
+    // SAFETY: attached; an exception type and its argument.
+    unsafe { ffi::PyErr_SetObject(kind.as_ptr(), value.as_ptr()) };
+    Raised
+}
+
+/// Forgets the exception.
+pub(crate) fn clear(_raised: Raised) {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_Clear() };
+}
+
+/// Takes the exception out, as an instance that carries its traceback.
+pub(crate) fn take(_raised: Raised) -> Owned {
+    #[cfg(Py_3_12)]
+    // SAFETY: an exception is set, so the call gives a new reference.
+    let taken = unsafe { ffi::PyErr_GetRaisedException() };
+    #[cfg(not(Py_3_12))]
+    // SAFETY: an exception is set; fetching gives three references, of which the value stays.
+    let taken = unsafe {
+        let (mut kind, mut value, mut traceback) =
+            (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+        ffi::PyErr_Fetch(&mut kind, &mut value, &mut traceback);
+        ffi::PyErr_NormalizeException(&mut kind, &mut value, &mut traceback);
+        if !traceback.is_null() && !value.is_null() {
+            ffi::PyException_SetTraceback(value, traceback);
+        }
+        ffi::Py_XDECREF(traceback);
+        ffi::Py_XDECREF(kind);
+        value
+    };
+    // SAFETY: a reference of our own.
+    unsafe { Owned::from_new(taken) }.unwrap_or_else(|_| {
+        // Only if somebody held a `Raised` without an exception: a bug, made visible as what Python calls it.
+        take(raise(runtime_error(), "an error was reported without an exception"))
+    })
+}
+
+/// Raises an instance again, with the traceback that it carries.
+pub(crate) fn put_back(exception: Owned) -> Raised {
+    #[cfg(Py_3_12)]
+    // SAFETY: an exception instance; the reference is handed over.
+    unsafe {
+        ffi::PyErr_SetRaisedException(exception.into_ptr());
+    }
+    #[cfg(not(Py_3_12))]
+    // SAFETY: an exception instance; three references are handed over.
+    unsafe {
+        let kind = exception.kind().cast::<ffi::PyObject>();
+        ffi::Py_INCREF(kind);
+        let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
+        ffi::PyErr_Restore(kind, exception.into_ptr(), traceback);
+    }
+    Raised
+}
+
+/// The traceback that an exception carries.
+pub(crate) fn traceback(exception: &Object) -> Option<Owned> {
+    // SAFETY: an exception instance; a new reference or null without an exception.
+    unsafe { Owned::from_new(ffi::PyException_GetTraceback(exception.as_ptr())) }.ok()
+}
+
+/// Sets or removes the traceback of an exception.
+pub(crate) fn set_traceback(exception: &Object, traceback: Option<&Object>) -> Outcome<()> {
+    let traceback = traceback.unwrap_or_else(|| super::object::none());
+    // SAFETY: an exception instance, and a traceback or `None`.
+    super::call::check(unsafe { ffi::PyException_SetTraceback(exception.as_ptr(), traceback.as_ptr()) })
+}
+
+/// `exception.__cause__ = exception.__context__ = cause`.
+pub(crate) fn set_cause(exception: &Object, cause: &Object) {
+    // SAFETY: exception instances; each call takes a reference over.
+    unsafe {
+        ffi::PyException_SetCause(exception.as_ptr(), cause.own().into_ptr());
+        ffi::PyException_SetContext(exception.as_ptr(), cause.own().into_ptr());
+    }
+}
+
+/// What `raise argument` raises: an instance, made if `argument` is a type. `None` when it is no exception.
+pub(crate) fn instance(argument: &Object) -> Outcome<Option<Owned>> {
+    // SAFETY: attached; macros of the interpreter over a live object.
+    let (is_class, is_instance) = unsafe {
+        (
+            ffi::PyExceptionClass_Check(argument.as_ptr()) != 0,
+            ffi::PyExceptionInstance_Check(argument.as_ptr()) != 0,
+        )
+    };
+    if is_instance {
+        return Ok(Some(argument.own()));
+    }
+    if !is_class {
+        return Ok(None);
+    }
+    let made = super::call::call(argument, &[])?;
+    // SAFETY: as above.
+    Ok((unsafe { ffi::PyExceptionInstance_Check(made.as_ptr()) } != 0).then_some(made))
+}
+
+/// The same for PyO3.
+pub(crate) fn to_pyerr(py: Python<'_>, _raised: Raised) -> PyErr {
+    PyErr::fetch(py)
+}
+
+/// Tells the user about an exception that nobody can be given.
+pub(crate) fn unraisable(_raised: Raised, where_: &Object) {
+    // SAFETY: an exception is set.
+    unsafe { ffi::PyErr_WriteUnraisable(where_.as_ptr()) };
+}
+
+/// Raises what a panic stands for.
+pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> Raised {
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_default();
+    raise(runtime_error(), &format!("a bug in aioxide: {text}"))
+}
+
+/// Whether an exception is set.
+pub(crate) fn occurred() -> bool {
+    // SAFETY: attached.
+    unsafe { !ffi::PyErr_Occurred().is_null() }
+}
+
+/// Takes out the exception that is set, if one is.
+pub(crate) fn pending() -> Option<Owned> {
+    occurred().then(|| take(Raised))
+}
+
+/// The exception that `throw(type, value, traceback)` stands for.
+pub(crate) fn from_throw<'a>(mut arguments: impl ExactSizeIterator<Item = &'a Object>) -> Outcome {
+    if !(1..=3).contains(&arguments.len()) {
+        return Err(raise(type_error(), "throw() takes from 1 to 3 arguments"));
+    }
+    #[cfg(Py_3_12)]
+    if arguments.len() > 1 {
+        let message =
+            c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        // SAFETY: attached; a type of warning and a text.
+        super::call::check(unsafe { ffi::PyErr_WarnEx(ffi::PyExc_DeprecationWarning, message.as_ptr(), 1) })?;
+    }
+    let kind = arguments.next().unwrap_or(super::none());
+    let value = arguments.next().filter(|value| !value.is_none());
+    let traceback = arguments.next().filter(|traceback| !traceback.is_none());
+    if let Some(traceback) = traceback {
+        // SAFETY: attached; the type lives for ever.
+        if unsafe { ffi::PyTraceBack_Check(traceback.as_ptr()) } == 0 {
+            return Err(raise(type_error(), "throw() third argument must be a traceback"));
+        }
+    }
+    // SAFETY: attached; macros over live objects.
+    let (is_instance, is_class) = unsafe {
+        (ffi::PyExceptionInstance_Check(kind.as_ptr()) != 0, ffi::PyExceptionClass_Check(kind.as_ptr()) != 0)
+    };
+    let exception = if is_instance {
+        if value.is_some() {
+            return Err(raise(type_error(), "instance exception may not have a separate value"));
+        }
+        kind.own()
+    } else if is_class {
+        match value {
+            Some(value) if is_kind(value, kind) => value.own(),
+            Some(value) => super::call::call(kind, &[value])?,
+            None => super::call::call(kind, &[])?,
+        }
+    } else {
+        let message = "exceptions must be classes deriving BaseException or instances of such a class";
+        return Err(raise(type_error(), message));
+    };
+    if traceback.is_some() {
+        set_traceback(&exception, traceback)?;
+    }
+    Ok(exception)
+}

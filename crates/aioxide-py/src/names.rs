@@ -1,0 +1,141 @@
+//! The Python names and objects that are used more than once: interned and imported when the module is.
+
+use std::cell::OnceCell;
+
+use crate::ffi::{Confined, Object, Outcome, Owned, call, raised};
+
+macro_rules! names {
+    (text { $($field:ident = $text:literal),* $(,)? } objects { $($object:ident = $module:literal / $name:literal),* $(,)? }) => {
+        /// See the module.
+        #[allow(dead_code, reason = "which of them are used depends on the version of Python")]
+        pub(crate) struct Names {
+            $(pub(crate) $field: Owned,)*
+            $(pub(crate) $object: Owned,)*
+            /// `("context",)`.
+            pub(crate) context_names: Owned,
+            /// `("msg",)`.
+            pub(crate) msg_names: Owned,
+            /// Up to 3.13: the dict of current tasks.
+            pub(crate) current_tasks: Owned,
+            /// From 3.12 on `_asyncio._swap_current_task`, else None.
+            pub(crate) swap_current_task: Owned,
+            /// `asyncio.tasks._register_task`.
+            pub(crate) register_task: Owned,
+            /// `asyncio.tasks._unregister_task`.
+            pub(crate) unregister_task: Owned,
+            /// From 3.14 on `asyncio.future_add_to_awaited_by`, else None.
+            pub(crate) add_awaited_by: Owned,
+            /// From 3.14 on `asyncio.future_discard_from_awaited_by`, else None.
+            pub(crate) discard_awaited_by: Owned,
+            /// Whether `set_exception(StopIteration)` wraps it into a RuntimeError (late 3.12, 3.13) or refuses it.
+            pub(crate) wraps_stop_iteration: bool,
+        }
+
+        impl Names {
+            fn new() -> Outcome<Self> {
+                // asyncio first: `_asyncio` alone leaves asyncio half in C and half in Python.
+                call::import(c"asyncio")?;
+                let tasks = call::import(c"asyncio.tasks")?;
+                let context = call::interned(c"context")?;
+                let msg = call::interned(c"msg")?;
+                Ok(Self {
+                    $($field: call::interned($text)?,)*
+                    $($object: call::get_attribute(&*call::import($module)?, &*call::interned($name)?)?,)*
+                    context_names: call::tuple(&[&context])?,
+                    msg_names: call::tuple(&[&msg])?,
+                    current_tasks: optional(&tasks, c"_current_tasks")?,
+                    swap_current_task: optional(&tasks, c"_swap_current_task")?,
+                    wraps_stop_iteration: wraps_stop_iteration()?,
+                    register_task: optional(&tasks, c"_register_task")?,
+                    unregister_task: optional(&tasks, c"_unregister_task")?,
+                    add_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_add_to_awaited_by")?,
+                    discard_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_discard_from_awaited_by")?,
+                })
+            }
+        }
+    };
+}
+
+names! {
+    text {
+        add_done_callback = c"add_done_callback",
+        blocking = c"_asyncio_future_blocking",
+        call_exception_handler = c"call_exception_handler",
+        call_later = c"call_later",
+        call_soon = c"call_soon",
+        cancel = c"cancel",
+        close = c"close",
+        context = c"context",
+        coro = c"coro",
+        create_task = c"create_task",
+        eager_start = c"eager_start",
+        exception = c"exception",
+        file = c"file",
+        future = c"future",
+        get_debug = c"get_debug",
+        get_loop = c"get_loop",
+        is_running = c"is_running",
+        limit = c"limit",
+        loop_ = c"loop",
+        loop_attribute = c"_loop",
+        message = c"message",
+        msg = c"msg",
+        name = c"name",
+        name_dunder = c"__name__",
+        result = c"result",
+        source_traceback = c"source_traceback",
+        task = c"task",
+        throw = c"throw",
+        value = c"value",
+    }
+    objects {
+        cancelled_error = c"asyncio.exceptions" / c"CancelledError",
+        current_task = c"asyncio.tasks" / c"current_task",
+        get_event_loop = c"asyncio.events" / c"get_event_loop",
+        invalid_state_error = c"asyncio.exceptions" / c"InvalidStateError",
+        is_coroutine = c"asyncio.coroutines" / c"iscoroutine",
+    }
+}
+
+fn optional(module: &Object, name: &std::ffi::CStr) -> Outcome {
+    Ok(call::find_attribute(module, &*call::interned(name)?)?.unwrap_or_else(Owned::none))
+}
+
+/// What CPython's own Future does with StopIteration changed within the 3.12 series: it is tried.
+fn wraps_stop_iteration() -> Outcome<bool> {
+    let event_loop = call::call(&*get(c"types", c"SimpleNamespace")?, &[])?;
+    call::set_attribute(&event_loop, &*call::interned(c"get_debug")?, &*get(c"builtins", c"bool")?)?;
+    let name = call::tuple(&[&*call::interned(c"loop")?])?;
+    let future = call::call_with_names(&*get(c"_asyncio", c"Future")?, &[&event_loop], Some(&name))?;
+    match call::call_method(&*call::interned(c"set_exception")?, &[&future, raised::stop_iteration()], None) {
+        Ok(_) => {
+            call::set_attribute(&future, &*call::interned(c"_log_traceback")?, &Owned::boolean(false))?;
+            Ok(true)
+        }
+        Err(raised) => {
+            raised::clear(raised);
+            Ok(false)
+        }
+    }
+}
+
+fn get(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Outcome {
+    call::get_attribute(&*call::import(module)?, &*call::interned(name)?)
+}
+
+static NAMES: Confined<OnceCell<Names>> = Confined::new(OnceCell::new());
+
+/// Fills the table; once, when the module is imported.
+pub(crate) fn load() -> Outcome<()> {
+    if NAMES.get().is_none() {
+        let names = Names::new()?;
+        let _ = NAMES.set(names);
+    }
+    Ok(())
+}
+
+/// The table.
+#[inline]
+pub(crate) fn names() -> &'static Names {
+    NAMES.get().expect("the module's initialisation loads the names before anything else")
+}

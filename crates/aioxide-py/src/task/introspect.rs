@@ -1,0 +1,171 @@
+//! Looking at tasks: the list of all that are not done, names, stacks, the repr.
+
+use std::cell::Cell;
+
+use pyo3::ffi as c;
+
+use super::Task;
+use crate::ffi::kind::{Arguments, method_fast, method_none, method_one, to_string, type_name};
+use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, names, none, raised};
+use crate::future::Future;
+
+/// The newest task of the list of all tasks of all loops that are not done.
+static HEAD: Confined<Cell<*mut c::PyObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
+
+fn at<'a>(pointer: *mut c::PyObject) -> Option<&'a Task> {
+    // SAFETY: what the list points to is a task that leaves the list before it is taken apart.
+    (!pointer.is_null()).then(|| unsafe { cast(pointer) })
+}
+
+/// Puts a task into the list; if `held`, the list keeps it alive. One that is done already stays out.
+pub(crate) fn list(task: &Task, held: bool) -> Outcome<()> {
+    if task.listed.replace(true) || task.as_future().is_done() {
+        return Ok(());
+    }
+    let this = task.object().as_ptr();
+    let head = HEAD.replace(this);
+    task.previous.set(std::ptr::null_mut());
+    task.next.set(head);
+    if let Some(head) = at(head) {
+        head.previous.set(this);
+    }
+    if held {
+        task.held.set(true);
+        let _ = task.own().into_ptr();
+    }
+    crate::ffi::interop::register(task.object())
+}
+
+/// Takes a task out of the list. The caller holds it, if it is to live on.
+pub(crate) fn unlist(task: &Task) {
+    if !task.listed.replace(false) {
+        return;
+    }
+    let (previous, next) =
+        (task.previous.replace(std::ptr::null_mut()), task.next.replace(std::ptr::null_mut()));
+    match at(previous) {
+        Some(previous) => previous.next.set(next),
+        None => HEAD.set(next),
+    }
+    if let Some(next) = at(next) {
+        next.previous.set(previous);
+    }
+    crate::ffi::interop::unregister(task.object());
+    if task.held.replace(false) {
+        // SAFETY: the reference that `list` gave away.
+        drop(unsafe { Owned::from_new(task.object().as_ptr()) });
+    }
+}
+
+/// All tasks that are not done, of one loop or of all, newest first.
+pub(crate) fn pending(event_loop: Option<&Object>) -> Vec<Owned> {
+    let mut found = Vec::new();
+    let mut next = at(HEAD.get());
+    while let Some(task) = next {
+        if event_loop.is_none_or(|event_loop| task.as_future().event_loop.holds(event_loop)) {
+            found.push(task.own());
+        }
+        next = at(task.next.get());
+    }
+    found
+}
+
+/// Lets go of the tasks that a loop holds; it is closed, and nobody will run them.
+pub(crate) fn release_all(event_loop: &Object) {
+    for task in pending(Some(event_loop)) {
+        if let Some(task) = Task::from_object(&task)
+            && task.held.replace(false)
+        {
+            // SAFETY: the reference that `list` gave away.
+            drop(unsafe { Owned::from_new(task.object().as_ptr()) });
+        }
+    }
+}
+
+/// The tasks that a loop holds, for the collector.
+pub(crate) fn for_each_held(event_loop: &Object, mut look: impl FnMut(Owned)) {
+    let mut next = at(HEAD.get());
+    while let Some(task) = next {
+        if task.held.get() && task.as_future().event_loop.holds(event_loop) {
+            look(task.own());
+        }
+        next = at(task.next.get());
+    }
+}
+
+/// From 3.14 on: notes who awaits whom, for the interpreter's own tools.
+#[inline]
+pub(crate) fn add_awaited_by(awaited: &Object, task: &Object) -> Outcome<()> {
+    crate::ffi::interop::add_awaited_by(awaited, task)
+}
+
+fn get_name(this: &Task) -> Outcome {
+    if let Some(name) = this.name.get() {
+        return Ok(name);
+    }
+    if this.number.get() == 0 {
+        return Ok(Owned::none());
+    }
+    let name = call::text(&format!("Task-{}", this.number.get()))?;
+    this.name.set(name.clone());
+    Ok(name)
+}
+
+fn set_name(this: &Task, name: &Object) -> Outcome {
+    this.name.set(call::to_text(name)?);
+    Ok(Owned::none())
+}
+
+fn helper(function: &std::ffi::CStr) -> Outcome {
+    call::get_attribute(&*call::import(c"asyncio.base_tasks")?, &*call::interned(function)?)
+}
+
+fn get_stack(this: &Task, arguments: &Arguments<'_>) -> Outcome {
+    let [limit] = arguments.parse("get_stack", &[&names().limit], 0)?;
+    call::call(&*helper(c"_task_get_stack")?, &[this.object(), limit.unwrap_or(none())])
+}
+
+fn print_stack(this: &Task, arguments: &Arguments<'_>) -> Outcome {
+    let names = names();
+    let [limit, file] = arguments.parse("print_stack", &[&names.limit, &names.file], 0)?;
+    let (limit, file) = (limit.unwrap_or(none()), file.unwrap_or(none()));
+    call::call(&*helper(c"_task_print_stack")?, &[this.object(), limit, file])
+}
+
+pub(super) fn methods() -> [c::PyMethodDef; 4] {
+    [
+        method_none!(c"get_name", get_name, c"Return the task's name."),
+        method_one!(c"set_name", set_name, c"Set the task's name."),
+        method_fast!(c"get_stack", get_stack, c"Return the list of stack frames for this task's coroutine."),
+        method_fast!(c"print_stack", print_stack, c"Print the stack or traceback for this task's coroutine."),
+    ]
+}
+
+/// `repr()` of futures and tasks, as asyncio's own helpers make it.
+pub(crate) fn repr(this: &Object) -> Outcome {
+    let (module, function) = if Task::is(this) {
+        (c"asyncio.base_tasks", c"_task_repr")
+    } else {
+        (c"asyncio.base_futures", c"_future_repr")
+    };
+    if let Some(function) = call::find_attribute(&*call::import(module)?, &*call::interned(function)?)? {
+        return call::call(&function, &[this]);
+    }
+    // Python 3.10 puts it together itself.
+    let parts = call::call_method(&*call::interned(c"_repr_info")?, &[this], None)?;
+    let joined = call::call_method(&*call::interned(c"join")?, &[&*call::text(" ")?, &parts], None)?;
+    call::text(&format!("<{} {}>", type_name(this), to_string(&joined)))
+}
+
+/// The parts of the repr, which Python 3.10 lets derived classes change.
+pub(crate) fn repr_info(this: &Future) -> Outcome {
+    let (module, function) = if Task::is(this.object()) {
+        (c"asyncio.base_tasks", c"_task_repr_info")
+    } else {
+        (c"asyncio.base_futures", c"_future_repr_info")
+    };
+    match call::find_attribute(&*call::import(module)?, &*call::interned(function)?)? {
+        Some(function) => call::call(&function, &[this.object()]),
+        None => Err(raised::raise(raised::attribute_error(), "_repr_info")),
+    }
+}

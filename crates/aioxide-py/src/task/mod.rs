@@ -1,0 +1,473 @@
+//! `aioxide.Task`: a coroutine that the loop runs, and the future of its end.
+//!
+//! Read `step` for the hot path and `introspect` for names, stacks and lists. A task that is not done is in one of three
+//! states, asyncio's own:
+//! 1. waiting: `fut_waiter` holds a future that is not done, and the task is one of its waiters;
+//! 2. scheduled: a step or a wake-up of it is in the ready queue; `fut_waiter` is empty or done;
+//! 3. running: inside `step`; `fut_waiter` is empty.
+//!
+//! From its creation to its end it is in the list of `introspect`. A task that the loop made is held by that list; one
+//! that was made by calling the type is held by whoever waits for it, as in asyncio.
+
+pub(crate) mod introspect;
+pub(crate) mod queued;
+pub(crate) mod step;
+
+use std::cell::Cell;
+use std::os::raw::{c_int, c_void};
+
+use pyo3::ffi as c;
+
+use crate::event_loop::{self, LoopState};
+use crate::ffi::instance::{self, Base, FreeList};
+use crate::ffi::kind::{
+    Arguments, KindBuilder, attribute, guard, method_fast, method_none, method_one, show,
+};
+use crate::ffi::{
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, coroutine, names, raised,
+};
+use crate::future::{self, Future, FutureData, KINDS};
+use crate::gather;
+
+pub(crate) use introspect::{repr, repr_info};
+
+/// What a task has; the future's part first, where a future has it.
+#[repr(C)]
+pub(crate) struct TaskData {
+    pub(crate) future: FutureData,
+    pub(crate) fut_waiter: Slot,
+    pub(crate) coro: Slot,
+    /// The name, or nothing for `Task-<number>`, which is seldom asked for.
+    pub(crate) name: Slot,
+    pub(crate) context: Slot,
+    pub(crate) number: Cell<u64>,
+    pub(crate) previous: Cell<*mut c::PyObject>,
+    pub(crate) next: Cell<*mut c::PyObject>,
+    pub(crate) cancels: Cell<u32>,
+    pub(crate) must_cancel: Cell<bool>,
+    pub(crate) log_destroy_pending: Cell<bool>,
+    pub(crate) listed: Cell<bool>,
+    /// Whether the list owns a reference to the task.
+    pub(crate) held: Cell<bool>,
+}
+
+impl TaskData {
+    const fn new() -> Self {
+        Self {
+            future: FutureData::new(),
+            fut_waiter: Slot::new(),
+            coro: Slot::new(),
+            name: Slot::new(),
+            context: Slot::new(),
+            number: Cell::new(0),
+            previous: Cell::new(std::ptr::null_mut()),
+            next: Cell::new(std::ptr::null_mut()),
+            cancels: Cell::new(0),
+            must_cancel: Cell::new(false),
+            log_destroy_pending: Cell::new(true),
+            listed: Cell::new(false),
+            held: Cell::new(false),
+        }
+    }
+
+    fn slots(&self) -> [&Slot; 4] {
+        [&self.fut_waiter, &self.coro, &self.name, &self.context]
+    }
+}
+
+/// An instance of `aioxide.Task` or of a type derived from it.
+#[repr(transparent)]
+pub(crate) struct Task(Object);
+
+// SAFETY: transparent over `Object`.
+unsafe impl Class for Task {}
+
+static BASE: Confined<Base> = Confined::new(Base::new());
+static FREE: FreeList = FreeList::new();
+static NUMBERS: Confined<Cell<u64>> = Confined::new(Cell::new(0));
+
+impl std::ops::Deref for Task {
+    type Target = TaskData;
+
+    #[inline]
+    fn deref(&self) -> &TaskData {
+        // SAFETY: written by `FREE.make` through `fill`, before anybody could see the instance.
+        unsafe { &*self.0.as_ptr().byte_add(KINDS.offset.get()).cast::<TaskData>() }
+    }
+}
+
+/// What a task starts with.
+pub(crate) struct Start<'a> {
+    pub(crate) coro: &'a Object,
+    pub(crate) name: Option<&'a Object>,
+    pub(crate) context: Option<&'a Object>,
+    pub(crate) eager: bool,
+}
+
+impl Task {
+    #[inline]
+    pub(crate) fn object(&self) -> &Object {
+        &self.0
+    }
+
+    #[inline]
+    pub(crate) fn own(&self) -> Owned {
+        self.0.own()
+    }
+
+    /// The task as the future that it is.
+    #[inline]
+    pub(crate) fn as_future(&self) -> &Future {
+        // SAFETY: a task's data begins with a future's, at the same offset.
+        unsafe { cast(self.0.as_ptr()) }
+    }
+
+    /// Whether the object is a task of ours, of a derived type too.
+    #[inline]
+    pub(crate) fn is(object: &Object) -> bool {
+        object.is_instance(KINDS.task.get())
+    }
+
+    /// The object as a task of ours.
+    #[inline]
+    pub(crate) fn from_object(object: &Object) -> Option<&Self> {
+        // SAFETY: an instance of the type.
+        Self::is(object).then(|| unsafe { cast(object.as_ptr()) })
+    }
+
+    /// A task of one of our loops, held by it until it is done.
+    pub(crate) fn make(event_loop: &Object, state: &LoopState, start: &Start<'_>) -> Outcome {
+        check_coroutine(start.coro)?;
+        // SAFETY: the type that the list is for.
+        let made = unsafe { FREE.make(KINDS.task.get(), true, fill)? };
+        // SAFETY: just made.
+        let task: &Self = unsafe { cast(made.as_ptr()) };
+        task.as_future().adopt(event_loop, Some(state));
+        if state.debug.get() {
+            task.as_future().remember_source()?;
+        }
+        task.begin(start, true, start.eager && state.running.get())?;
+        Ok(made)
+    }
+
+    /// `Task.__init__`.
+    fn initialize(&self, event_loop: Option<&Object>, start: &Start<'_>) -> Outcome<()> {
+        introspect::unlist(self);
+        for slot in self.slots() {
+            slot.clear();
+        }
+        self.cancels.set(0);
+        self.must_cancel.set(false);
+        // Until it is complete, its end is nothing to report.
+        self.log_destroy_pending.set(false);
+        self.as_future().initialize(event_loop)?;
+        check_coroutine(start.coro)?;
+        let event_loop = self.as_future().loop_or_raise()?;
+        let eager = start.eager
+            && match event_loop::state_of(&event_loop) {
+                Some(state) => state.running.get(),
+                None => call::truth(&*call::call_method(&names().is_running, &[&event_loop], None)?)?,
+            };
+        self.begin(start, false, eager)
+    }
+
+    fn begin(&self, start: &Start<'_>, held: bool, eager: bool) -> Outcome<()> {
+        self.context.set(match start.context {
+            Some(context) if !context.is_none() => context.own(),
+            _ => context::copy()?,
+        });
+        match start.name {
+            Some(name) if !name.is_none() => self.name.set(call::to_text(name)?),
+            _ => {
+                let number = NUMBERS.get() + 1;
+                NUMBERS.set(number);
+                self.number.set(number);
+            }
+        }
+        self.coro.set(start.coro.own());
+        self.log_destroy_pending.set(true);
+        if eager {
+            return step::start_eagerly(self, held);
+        }
+        step::schedule(self)?;
+        introspect::list(self, held)
+    }
+
+    /// `Task.cancel`.
+    pub(crate) fn cancel(&self, message: Option<Owned>) -> Outcome<bool> {
+        let future = self.as_future();
+        future.log_traceback.set(false);
+        if future.is_done() {
+            return Ok(false);
+        }
+        self.cancels.set(self.cancels.get().saturating_add(1));
+        if let Some(waiter) = self.fut_waiter.get()
+            && cancel(&waiter, message.as_deref())?
+        {
+            // It stays in `fut_waiter`: a task may swallow the cancellation, and is then to be cancelled again.
+            return Ok(true);
+        }
+        self.must_cancel.set(true);
+        future.cancel_message.put(message);
+        Ok(true)
+    }
+}
+
+/// `awaited.cancel(msg=message)`, without a call where the type is one of ours.
+pub(crate) fn cancel(awaited: &Object, message: Option<&Object>) -> Outcome<bool> {
+    let kind = awaited.kind();
+    if kind == KINDS.task.get() {
+        // SAFETY: an instance of the type.
+        return unsafe { cast::<Task>(awaited.as_ptr()) }.cancel(message.map(Object::own));
+    }
+    if kind == KINDS.future.get() {
+        // SAFETY: as above.
+        return unsafe { cast::<Future>(awaited.as_ptr()) }.finish_cancelled(message.map(Object::own));
+    }
+    let names = names();
+    let message = message.unwrap_or_else(|| ffi::none());
+    let accepted = call::call_method(&names.cancel, &[awaited, message], Some(&names.msg_names))?;
+    call::truth(&accepted)
+}
+
+/// The callback, and its context, by which a loop that is not ours tells a waiter of ours.
+pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
+    match Task::from_object(what) {
+        Some(task) => Ok((step::wakeup_callback(task)?, task.context.get_or_none())),
+        None => gather::as_callback(what),
+    }
+}
+
+fn check_coroutine(coro: &Object) -> Outcome<()> {
+    if coroutine::is_native(coro) || call::truth(&*call::call(&names().is_coroutine, &[coro])?)? {
+        return Ok(());
+    }
+    Err(raised::raise(raised::type_error(), &format!("a coroutine was expected, got {}", show(coro))))
+}
+
+// The methods that Python sees.
+
+fn cancel_method(this: &Task, arguments: &Arguments<'_>) -> Outcome {
+    this.as_future().loop_or_raise()?;
+    let message = future::cancel_message(arguments)?;
+    this.cancel(message).map(Owned::boolean)
+}
+
+fn cancelling(this: &Task) -> Outcome {
+    call::integer(i64::from(this.cancels.get()))
+}
+
+fn uncancel(this: &Task) -> Outcome {
+    if let Some(left) = this.cancels.get().checked_sub(1) {
+        this.cancels.set(left);
+        if left == 0 {
+            this.must_cancel.set(false);
+        }
+    }
+    cancelling(this)
+}
+
+fn refuse_set_result(_: &Task, _: &Object) -> Outcome {
+    Err(raised::raise(raised::runtime_error(), "Task does not support set_result operation"))
+}
+
+fn refuse_set_exception(_: &Task, _: &Object) -> Outcome {
+    Err(raised::raise(raised::runtime_error(), "Task does not support set_exception operation"))
+}
+
+fn get_coro(this: &Task) -> Outcome {
+    Ok(this.coro.get_or_none())
+}
+
+fn get_context(this: &Task) -> Outcome {
+    Ok(this.context.get_or_none())
+}
+
+fn get_must_cancel(this: &Task) -> Outcome {
+    Ok(Owned::boolean(this.must_cancel.get()))
+}
+
+fn get_fut_waiter(this: &Task) -> Outcome {
+    Ok(this.fut_waiter.get_or_none())
+}
+
+fn get_log_destroy_pending(this: &Task) -> Outcome {
+    Ok(Owned::boolean(this.log_destroy_pending.get()))
+}
+
+fn set_log_destroy_pending(this: &Task, value: Option<&Object>) -> Outcome<()> {
+    let Some(value) = value else {
+        return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
+    };
+    this.log_destroy_pending.set(call::truth(value)?);
+    Ok(())
+}
+
+fn fill(instance: *mut c::PyObject) {
+    // SAFETY: memory of an instance of ours; nothing is there that would have to be dropped.
+    unsafe { instance.byte_add(KINDS.offset.get()).cast::<TaskData>().write(TaskData::new()) };
+}
+
+unsafe extern "C" fn new(
+    kind: *mut c::PyTypeObject,
+    _: *mut c::PyObject,
+    _: *mut c::PyObject,
+) -> *mut c::PyObject {
+    ffi::kind::guard_object(|| {
+        // SAFETY: the interpreter passes our type or one derived from it.
+        let made = unsafe { FREE.make(kind, kind == KINDS.task.get(), fill)? };
+        // SAFETY: just made.
+        let task: &Task = unsafe { cast(made.as_ptr()) };
+        task.log_destroy_pending.set(false);
+        Ok(made)
+    })
+}
+
+unsafe extern "C" fn init(
+    this: *mut c::PyObject,
+    arguments: *mut c::PyObject,
+    named: *mut c::PyObject,
+) -> c_int {
+    guard(-1, || {
+        let names = names();
+        // SAFETY: an instance of ours.
+        let this: &Task = unsafe { cast(this) };
+        let parameters = [&*names.coro, &names.loop_, &names.name, &names.context, &names.eager_start];
+        // SAFETY: the arguments of a call, as the interpreter passes them.
+        let [coro, event_loop, name, context, eager] =
+            unsafe { ffi::kind::parse_init("Task", arguments, named, &parameters, 1) }?;
+        let Some(coro) = coro else {
+            return Err(raised::raise(
+                raised::type_error(),
+                "Task() missing required argument 'coro' (pos 1)",
+            ));
+        };
+        let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
+        this.initialize(event_loop, &Start { coro, name, context, eager }).map(|()| 0)
+    })
+}
+
+unsafe extern "C" fn traverse(
+    this: *mut c::PyObject,
+    function: c::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    // SAFETY: an instance of ours.
+    let this: &Task = unsafe { cast(this) };
+    let visit = Visit { function, argument };
+    let mut status = BASE.traverse(this.object(), visit);
+    if status == 0 {
+        status = this.future.traverse(visit);
+    }
+    for slot in this.slots() {
+        if status == 0 {
+            status = slot.visit(visit);
+        }
+    }
+    status
+}
+
+/// Lets go of everything. The list is left first: it finds a task by the loop that goes away here.
+fn take_apart(this: &Task) {
+    introspect::unlist(this);
+    this.future.clear();
+    for slot in this.slots() {
+        slot.clear();
+    }
+    BASE.clear(this.object());
+}
+
+unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
+    guard(0, || {
+        // SAFETY: an instance of ours.
+        take_apart(unsafe { cast(this) });
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn finalize(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: an instance of ours.
+        let this: &Task = unsafe { cast(this) };
+        // The report may bring it back to life, but nobody will run it any more.
+        introspect::unlist(this);
+        let future = this.as_future();
+        future::report_from_finalizer(this.object(), || {
+            if !future.is_done() && this.log_destroy_pending.get() {
+                future::report(future, "Task was destroyed but it is pending!", None, &names().task)?;
+            }
+            future::report_never_retrieved(future)
+        });
+        Ok(())
+    });
+}
+
+unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: the last reference to an instance of ours is gone.
+        unsafe {
+            let task: &Task = cast(this);
+            let reports = task.future.log_traceback.get()
+                || (!task.as_future().is_done() && task.log_destroy_pending.get());
+            if reports && !instance::finalize(this) {
+                return Ok(());
+            }
+            // First, so that no weak reference's callback finds it there.
+            introspect::unlist(cast(this));
+            instance::untrack(this);
+            instance::clear_weak_references(this);
+            take_apart(cast(this));
+            FREE.release(this, c::Py_TYPE(this) == KINDS.task.get());
+        }
+        Ok(())
+    });
+}
+
+/// Reads the base type; gives the size of its instances.
+pub(crate) fn read_base(base: &Object) -> usize {
+    BASE.read(base)
+}
+
+/// Makes the type `aioxide.Task`; after that of futures, which knows the offset.
+pub(crate) fn make_kind() -> Outcome {
+    let asyncio = call::import(c"_asyncio")?;
+    let base = call::get_attribute(&asyncio, &*call::interned(c"Task")?)?;
+    let mut methods = future::common_methods();
+    methods.extend([
+        method_fast!(c"cancel", cancel_method, c"Request that this task cancel itself."),
+        method_none!(c"cancelling", cancelling, c"Return the count of the task's cancellation requests."),
+        method_none!(
+            c"uncancel",
+            uncancel,
+            c"Decrement the count of cancellation requests; return what is left."
+        ),
+        method_one!(c"set_result", refuse_set_result, c"Not for tasks."),
+        method_one!(c"set_exception", refuse_set_exception, c"Not for tasks."),
+        method_none!(c"get_coro", get_coro, c"Return the coroutine."),
+        method_none!(c"get_context", get_context, c"Return the context in which the coroutine runs."),
+    ]);
+    methods.extend(introspect::methods());
+    let mut attributes = future::common_attributes();
+    attributes.extend([
+        attribute!(c"_must_cancel", get_must_cancel),
+        attribute!(c"_fut_waiter", get_fut_waiter),
+        attribute!(c"_coro", get_coro),
+        attribute!(c"_context", get_context),
+        attribute!(c"_num_cancels_requested", cancelling),
+        attribute!(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending),
+    ]);
+    let builder = KindBuilder::new()
+        .slot(c::Py_tp_new, new as *mut c_void)
+        .slot(c::Py_tp_init, init as *mut c_void)
+        .slot(c::Py_tp_traverse, traverse as *mut c_void)
+        .slot(c::Py_tp_clear, clear as *mut c_void)
+        .slot(c::Py_tp_finalize, finalize as *mut c_void)
+        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
+        .methods(methods)
+        .attributes(attributes);
+    let size = KINDS.offset.get() + size_of::<TaskData>();
+    // SAFETY: every slot is of its type, and our data lies behind the larger of the two bases.
+    let kind = unsafe { future::await_slots(builder).build(c"aioxide.Task", size, Some(&base))? };
+    KINDS.task.set(kind.as_ptr().cast());
+    Ok(kind)
+}

@@ -1,0 +1,102 @@
+//! How the ready queue's entries for tasks and futures are run, and what becomes of what they raise.
+
+use pyo3::prelude::*;
+
+use super::{Task, step};
+use crate::event_loop::LoopState;
+use crate::ffi::kind::to_string;
+use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, context, names, raised};
+use crate::future::Future;
+use crate::gather;
+
+/// A step of a task.
+#[inline]
+pub(crate) fn step(py: Python<'_>, state: &LoopState, task: &Object, thrown: Option<Owned>) -> PyResult<()> {
+    // SAFETY: only tasks are queued as such.
+    let task: &Task = unsafe { cast(task.as_ptr()) };
+    step::run(state, task, thrown).or_else(|raised| report_step(py, raised, task))
+}
+
+/// A wake-up of a task.
+#[inline]
+pub(crate) fn wake(py: Python<'_>, state: &LoopState, task: &Object) -> PyResult<()> {
+    // SAFETY: only tasks are queued as such.
+    let task: &Task = unsafe { cast(task.as_ptr()) };
+    step::wake(state, task).or_else(|raised| report_step(py, raised, task))
+}
+
+/// A Python callback of a future.
+#[inline]
+pub(crate) fn call_back(
+    py: Python<'_>,
+    callback: &Object,
+    future: &Object,
+    entered: &Object,
+) -> PyResult<()> {
+    let outcome = context::enter(entered).and_then(|()| {
+        let outcome = call::call(callback, &[future]);
+        context::exit(entered)?;
+        outcome.map(drop)
+    });
+    // SAFETY: only futures are queued as such.
+    let future: &Future = unsafe { cast(future.as_ptr()) };
+    outcome.or_else(|raised| report(py, raised, callback, future, Some(entered)))
+}
+
+/// A child of a gather is done.
+#[inline]
+pub(crate) fn child_done(py: Python<'_>, parent: &Object, child: &Object) -> PyResult<()> {
+    // SAFETY: only futures are queued as such.
+    let future: &Future = unsafe { cast(child.as_ptr()) };
+    gather::child_done(parent, child).or_else(|raised| report(py, raised, parent, future, None))
+}
+
+#[cold]
+fn report_step(py: Python<'_>, raised: Raised, task: &Task) -> PyResult<()> {
+    let callback = step::wakeup_callback(task).unwrap_or_else(|raised| {
+        raised::clear(raised);
+        task.own()
+    });
+    report(py, raised, &callback, task.as_future(), None)
+}
+
+/// Hands what a callback raised to the loop's exception handler, as a Handle does, or lets it leave the loop.
+#[cold]
+fn report(
+    py: Python<'_>,
+    raised: Raised,
+    callback: &Object,
+    future: &Future,
+    context: Option<&Object>,
+) -> PyResult<()> {
+    let exception = raised::take(raised);
+    if raised::ends_the_loop(&exception) {
+        return Err(raised::to_pyerr(py, raised::put_back(exception)));
+    }
+    tell_handler(&exception, callback, future, context).map_err(|raised| raised::to_pyerr(py, raised))
+}
+
+fn tell_handler(
+    exception: &Object,
+    callback: &Object,
+    future: &Future,
+    context: Option<&Object>,
+) -> Outcome<()> {
+    let names = names();
+    let event_loop = future.loop_or_raise()?;
+    let arguments = call::tuple(&[future.object()])?;
+    let helpers = call::import(c"asyncio.format_helpers")?;
+    let format = call::get_attribute(&helpers, &*call::interned(c"_format_callback_source")?)?;
+    let shown = call::call(&format, &[callback, &arguments])?;
+    let details = call::dict()?;
+    let message = format!("Exception in callback {}", to_string(&shown));
+    call::set_item(&details, &names.message, &*call::text(&message)?)?;
+    call::set_item(&details, &names.exception, exception)?;
+    if let Some(context) = context {
+        // A handle, which a program may expect there, is made only now.
+        let class = call::get_attribute(&*call::import(c"asyncio.events")?, &*call::interned(c"Handle")?)?;
+        let handle = call::call(&class, &[callback, &arguments, &event_loop, context])?;
+        call::set_item(&details, &*call::interned(c"handle")?, &handle)?;
+    }
+    call::call_method(&names.call_exception_handler, &[&event_loop, &details], None).map(drop)
+}

@@ -1,0 +1,304 @@
+//! The steps of a task: the hot path, from the ready queue into the coroutine and back.
+//!
+//! A step from the queue of one of our loops enters the task's context and makes it the current task itself. On other
+//! loops, and on ours in debug mode, a step is a callback given to `call_soon` with the context, which is entered then.
+
+use std::os::raw::c_void;
+use std::sync::OnceLock;
+
+use pyo3::ffi as c;
+
+use super::{Task, cancel, introspect};
+use crate::entry::Entry;
+use crate::event_loop::LoopState;
+use crate::ffi::coroutine::{self, Resumed};
+use crate::ffi::kind::{Arguments, method_fast, method_one, show};
+use crate::ffi::{self, Object, Outcome, Owned, Raised, call, context, current, names, raised};
+use crate::future::{Future, State, Waiter, call_soon};
+
+/// Queues the next step.
+#[inline]
+pub(crate) fn schedule(task: &Task) -> Outcome<()> {
+    if let Some(state) = task.as_future().direct() {
+        state.core.call_soon(Entry::Step(task.own()));
+        return Ok(());
+    }
+    let event_loop = task.as_future().loop_or_raise()?;
+    call_soon(&event_loop, &*step_callback(task)?, None, &task.context.get_or_none())
+}
+
+/// Queues a step that throws.
+#[cold]
+fn schedule_throw(task: &Task, message: &str) -> Outcome<()> {
+    let exception = raised::take(raised::raise(raised::runtime_error(), message));
+    if let Some(state) = task.as_future().direct() {
+        state.core.call_soon(Entry::Throw { task: task.own(), exception });
+        return Ok(());
+    }
+    let event_loop = task.as_future().loop_or_raise()?;
+    call_soon(&event_loop, &*step_callback(task)?, Some(&exception), &task.context.get_or_none())
+}
+
+/// Runs a step from the ready queue.
+#[inline]
+pub(crate) fn run(state: &LoopState, task: &Task, thrown: Option<Owned>) -> Outcome<()> {
+    let (Some(context), Some(event_loop)) = (task.context.get(), task.as_future().event_loop.get()) else {
+        return Ok(());
+    };
+    context::enter(&context)?;
+    state.has_current.set(true);
+    let stepped = current::set(&event_loop, task.object()).and_then(|()| step(task, thrown));
+    context::exit(&context)?;
+    stepped
+}
+
+/// Runs a wake-up from the ready queue.
+#[inline]
+pub(crate) fn wake(state: &LoopState, task: &Task) -> Outcome<()> {
+    let thrown = match task.fut_waiter.get() {
+        Some(waiter) => exception_of(&waiter)?,
+        None => None,
+    };
+    run(state, task, thrown)
+}
+
+/// What the future that a task waited for makes it raise; a result is fetched by the coroutine itself.
+#[inline]
+fn exception_of(waiter: &Object) -> Outcome<Option<Owned>> {
+    if let Some(future) = Future::exact(waiter) {
+        if future.state.get() == State::Finished && future.exception.is_empty() {
+            return Ok(None);
+        }
+        return Ok(future.outcome()?.err());
+    }
+    match call::call_method(&names().result, &[waiter], None) {
+        Ok(_) => Ok(None),
+        Err(raised) => Ok(Some(raised::take(raised))),
+    }
+}
+
+/// Runs a step as a callback of `call_soon`, which has entered the context.
+fn step_as_callback(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
+    let event_loop = task.as_future().loop_or_raise()?;
+    if let Some(running) = current::get(&event_loop) {
+        let message = format!(
+            "Cannot enter into task {} while another task {} is being executed.",
+            show(task.object()),
+            show(&running)
+        );
+        return Err(raised::raise(raised::runtime_error(), &message));
+    }
+    current::set(&event_loop, task.object())?;
+    let stepped = step(task, thrown);
+    let pending = if stepped.is_err() { raised::pending() } else { None };
+    current::remove(&event_loop);
+    match pending {
+        Some(exception) => Err(raised::put_back(exception)),
+        None => stepped,
+    }
+}
+
+/// Resumes the coroutine once and deals with what comes out of it.
+///
+/// `Err` is what must leave the loop, or an error of the step itself, which goes to the loop's exception handler.
+fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
+    let future = task.as_future();
+    if future.is_done() {
+        let shown = thrown.as_deref().map_or_else(|| String::from("None"), show);
+        let message = format!("__step(): already done: {} {shown}", show(task.object()));
+        return Err(raised::raise(&names().invalid_state_error, &message));
+    }
+    let mut thrown = thrown;
+    if task.must_cancel.get() {
+        let cancels = thrown.as_ref().is_some_and(|thrown| raised::is_kind(thrown, &names().cancelled_error));
+        if !cancels {
+            thrown = Some(future.make_cancelled_error()?);
+        }
+        task.must_cancel.set(false);
+    }
+    task.fut_waiter.clear();
+    let Some(coro) = task.coro.get() else {
+        return Err(raised::raise(raised::runtime_error(), "uninitialized Task object"));
+    };
+    let resumed = match thrown {
+        None => coroutine::send(&coro),
+        Some(exception) => coroutine::throw(&coro, &exception, &names().throw),
+    };
+    match resumed {
+        Ok(Resumed::Yielded(awaited)) => wait_for(task, awaited),
+        Ok(Resumed::Returned(result)) => {
+            introspect::unlist(task);
+            if task.must_cancel.replace(false) {
+                // Cancelled in its last step.
+                let message = future.cancel_message.get();
+                return future.finish_cancelled(message).map(drop);
+            }
+            future.finish_with_result(result)
+        }
+        Err(raised) => fail(task, raised),
+    }
+}
+
+#[cold]
+fn fail(task: &Task, raised: Raised) -> Outcome<()> {
+    let future = task.as_future();
+    let exception = raised::take(raised);
+    introspect::unlist(task);
+    if raised::is_kind(&exception, &names().cancelled_error) {
+        future.cancelled_error.set(exception);
+        return future.finish_cancelled(None).map(drop);
+    }
+    future.finish_with_exception(exception.clone())?;
+    if raised::ends_the_loop(&exception) {
+        return Err(raised::put_back(exception));
+    }
+    Ok(())
+}
+
+/// Arranges for the task to go on when what the coroutine yielded is done.
+fn wait_for(task: &Task, awaited: Owned) -> Outcome<()> {
+    if let Some(future) = Future::exact(&awaited) {
+        if awaited.is(task.object()) {
+            return schedule_throw(task, &format!("Task cannot await on itself: {}", show(task.object())));
+        }
+        if !future.event_loop.same(&task.as_future().event_loop) {
+            return schedule_throw(task, &different_loop(task, &awaited));
+        }
+        if !future.blocking.replace(false) {
+            return schedule_throw(task, &yield_instead(task, &awaited));
+        }
+        future.add_waiter(Waiter { what: task.own(), context: None })?;
+        return waiting(task, awaited);
+    }
+    if awaited.is_none() {
+        return schedule(task);
+    }
+    wait_for_foreign(task, awaited)
+}
+
+/// Notes what the task waits for; a cancellation that came during the step is passed on.
+#[inline]
+fn waiting(task: &Task, awaited: Owned) -> Outcome<()> {
+    introspect::add_awaited_by(&awaited, task.object())?;
+    task.fut_waiter.set(awaited.clone());
+    if task.must_cancel.get() {
+        let message = task.as_future().cancel_message.get();
+        if cancel(&awaited, message.as_deref())? {
+            task.must_cancel.set(false);
+        }
+    }
+    Ok(())
+}
+
+/// Futures of C and of Python, and objects that behave like one.
+fn wait_for_foreign(task: &Task, awaited: Owned) -> Outcome<()> {
+    let names = names();
+    if awaited.is(task.object()) {
+        return schedule_throw(task, &format!("Task cannot await on itself: {}", show(task.object())));
+    }
+    let Some(blocking) = call::find_attribute(&awaited, &names.blocking)?.filter(|found| !found.is_none())
+    else {
+        let message = if coroutine::is_generator(&awaited) {
+            format!(
+                "yield was used instead of yield from for generator in task {} with {}",
+                show(task.object()),
+                show(&awaited)
+            )
+        } else {
+            format!("Task got bad yield: {}", show(&awaited))
+        };
+        return schedule_throw(task, &message);
+    };
+    if !call::truth(&blocking)? {
+        return schedule_throw(task, &yield_instead(task, &awaited));
+    }
+    let event_loop = match call::find_attribute(&awaited, &names.get_loop)? {
+        Some(get_loop) => call::call(&get_loop, &[])?,
+        None => call::get_attribute(&awaited, &names.loop_attribute)?,
+    };
+    if !task.as_future().event_loop.holds(&event_loop) {
+        return schedule_throw(task, &different_loop(task, &awaited));
+    }
+    call::set_attribute(&awaited, &names.blocking, &Owned::boolean(false))?;
+    let callback = wakeup_callback(task)?;
+    let context = task.context.get_or_none();
+    call::call_method(
+        &names.add_done_callback,
+        &[&awaited, &callback, &context],
+        Some(&names.context_names),
+    )?;
+    waiting(task, awaited)
+}
+
+fn different_loop(task: &Task, awaited: &Object) -> String {
+    format!("Task {} got Future {} attached to a different loop", show(task.object()), show(awaited))
+}
+
+fn yield_instead(task: &Task, awaited: &Object) -> String {
+    format!("yield was used instead of yield from in task {} with {}", show(task.object()), show(awaited))
+}
+
+/// Runs the first step now, inside whatever runs; the rest as usual.
+pub(crate) fn start_eagerly(task: &Task, held: bool) -> Outcome<()> {
+    let event_loop = task.as_future().loop_or_raise()?;
+    let context = task.context.get_or_none();
+    introspect::list(task, held)?;
+    let before = current::swap(&event_loop, Some(task.object()))?;
+    let stepped = context::enter(&context).and_then(|()| {
+        let stepped = step(task, None);
+        let pending = if stepped.is_err() { raised::pending() } else { None };
+        context::exit(&context)?;
+        match pending {
+            Some(exception) => Err(raised::put_back(exception)),
+            None => stepped,
+        }
+    });
+    let pending = if stepped.is_err() { raised::pending() } else { None };
+    current::swap(&event_loop, before.as_deref())?;
+    if task.as_future().is_done() {
+        task.coro.clear();
+    }
+    match pending {
+        Some(exception) => Err(raised::put_back(exception)),
+        None => stepped,
+    }
+}
+
+fn step_method(this: &Task, arguments: &Arguments<'_>) -> Outcome {
+    let thrown = arguments.positional().next().map(Object::own);
+    step_as_callback(this, thrown.filter(|thrown| !thrown.is_none()))?;
+    Ok(Owned::none())
+}
+
+fn wakeup_method(this: &Task, awaited: &Object) -> Outcome {
+    step_as_callback(this, exception_of(awaited)?)?;
+    Ok(Owned::none())
+}
+
+/// The description of a function, which the interpreter refers to for ever.
+struct Definition(c::PyMethodDef);
+
+// SAFETY: it is only read.
+unsafe impl Send for Definition {}
+// SAFETY: as above.
+unsafe impl Sync for Definition {}
+
+fn bound(definition: &'static Definition, task: &Task) -> Outcome {
+    let definition = std::ptr::from_ref(&definition.0).cast_mut().cast::<c_void>();
+    ffi::kind::bind_function(definition.cast(), task.object())
+}
+
+/// The function that a loop calls for a step.
+fn step_callback(task: &Task) -> Outcome {
+    static STEP: OnceLock<Definition> = OnceLock::new();
+    bound(STEP.get_or_init(|| Definition(method_fast!(c"__step", step_method, c"Run the next step."))), task)
+}
+
+/// The function that a future calls when it is done.
+pub(crate) fn wakeup_callback(task: &Task) -> Outcome {
+    static WAKEUP: OnceLock<Definition> = OnceLock::new();
+    bound(
+        WAKEUP.get_or_init(|| Definition(method_one!(c"__wakeup", wakeup_method, c"Go on after a future."))),
+        task,
+    )
+}

@@ -1,0 +1,55 @@
+"""`Task` and `Future`, and how the interpreter's own `all_tasks` comes to know of them."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from asyncio import tasks as asyncio_tasks
+from collections.abc import Iterator
+from typing import Any
+
+from . import _aioxide
+from ._aioxide import Future, Task
+
+__all__ = ["Future", "Task"]
+
+
+class _WithOurs(weakref.WeakSet[Any]):
+    """Stands for the set that `asyncio.all_tasks` asks, up to Python 3.13; iterating it gives our tasks as well.
+
+    Our tasks are in a list that runs through them, which costs next to nothing; entering each into a WeakSet costs
+    as much as all else that a short task does.
+    """
+
+    def __init__(self, theirs: weakref.WeakSet[Any]) -> None:
+        super().__init__()
+        self._theirs = theirs
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from list(self._theirs)
+        yield from _aioxide._pending_tasks()
+
+    def __len__(self) -> int:
+        return len(self._theirs) + len(_aioxide._pending_tasks())
+
+    def __contains__(self, task: object) -> bool:
+        return task in self._theirs or any(task is ours for ours in _aioxide._pending_tasks())
+
+    def add(self, task: Any) -> None:
+        self._theirs.add(task)
+
+    def discard(self, task: Any) -> None:
+        self._theirs.discard(task)
+
+
+def _make_known() -> None:
+    """Puts the stand-in where `all_tasks` looks; from Python 3.14 on each task makes itself known."""
+    if sys.version_info >= (3, 14):
+        return
+    name = "_scheduled_tasks" if hasattr(asyncio_tasks, "_scheduled_tasks") else "_all_tasks"
+    theirs = getattr(asyncio_tasks, name)
+    if not isinstance(theirs, _WithOurs):
+        setattr(asyncio_tasks, name, _WithOurs(theirs))
+
+
+_make_known()
