@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from typing import Any, final
+from typing import Any, final, type_check_only
 
-from typing_extensions import TypeVarTuple, Unpack
+from typing_extensions import TypeVarTuple, Unpack, disjoint_base
 
 _Ts = TypeVarTuple("_Ts")
 
+@disjoint_base
 class Handle(asyncio.Handle):
     """A callback scheduled by `call_soon`, `add_reader` and the like."""
 
@@ -18,6 +19,7 @@ class Handle(asyncio.Handle):
 class TimerHandle(Handle, asyncio.TimerHandle):
     """A callback scheduled by `call_later` or `call_at`."""
 
+@disjoint_base
 class LoopCore:
     """The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop."""
 
@@ -89,6 +91,7 @@ class LoopCore:
     def _watchers(self, fd: int) -> tuple[Any, Any]: ...
 
 @final
+@type_check_only
 class Transports:
     """The transports by descriptor: `loop._transports`."""
 
