@@ -24,7 +24,7 @@ bench:       ## the mechanisms, each beside tokio
 bench-fetch: ## `aioxide fetch` beside curl, wget2 and aria2c
 	$(CARGO) build --release --package aioxide-cli && python3 benches/fetch_compare.py $(BENCH)
 loom:        ## the concurrent parts under every interleaving
-	RUSTFLAGS="--cfg loom" $(CARGO) test --release --package aioxide-core --test loom --target-dir target/loom
+	RUSTFLAGS="--cfg loom" $(CARGO) test --release --package aioxide-core --lib --target-dir target/loom
 valgrind:    ## the raw task cell and the loop under memcheck
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full" $(CARGO) test --package aioxide-core --target x86_64-unknown-linux-gnu
 develop:     ## builds the extension and the package into .venv

@@ -62,6 +62,8 @@ pub mod current;
 pub mod event_loop;
 pub mod flow;
 mod loom;
+#[cfg(all(test, loom))]
+mod models;
 pub mod pool;
 pub mod reactor;
 mod ready;

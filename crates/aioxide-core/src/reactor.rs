@@ -528,10 +528,12 @@ fn poll_ready(ready: &Cell<bool>, wakers: &RefCell<Vec<Waker>>, cx: &mut Context
     if ready.get() {
         return Poll::Ready(());
     }
-    let mut wakers = wakers.borrow_mut();
-    if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+    let known = wakers.borrow().iter().any(|waker| waker.will_wake(cx.waker()));
+    if !known {
+        // Cloned while nothing is borrowed: the waker may be anybody's code.
+        let waker = cx.waker().clone();
         // One entry per task that waits on this descriptor: bounded by the number of tasks.
-        wakers.push(cx.waker().clone());
+        wakers.borrow_mut().push(waker);
     }
     Poll::Pending
 }

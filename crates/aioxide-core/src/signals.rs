@@ -36,8 +36,7 @@ impl SignalListener {
     pub fn new(reactor: &Rc<Reactor>, signal: i32) -> io::Result<Self> {
         let wakeup = Wakeup::new()?;
         let registration = reactor.register(wakeup.as_raw_fd())?;
-        signal::install(signal)?;
-        let seen = signal::count(signal);
+        let seen = signal::install(signal)?;
         let place = signal::add_wakeup(wakeup.write_fd()).inspect_err(|_| signal::uninstall(signal))?;
         Ok(Self { signal, seen: Cell::new(seen), place, registration, wakeup })
     }

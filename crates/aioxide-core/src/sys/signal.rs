@@ -81,19 +81,21 @@ pub(crate) fn remove_wakeup(place: usize) {
     }
 }
 
-/// Installs the handler for `signal`, or counts one more user of it.
+/// Installs the handler for `signal`, or counts one more user of it; gives back the count of arrivals before.
 ///
 /// EINVAL for numbers that are no signals, or cannot be caught (SIGKILL, SIGSTOP), or must not be (SIGSEGV and the like).
-pub(crate) fn install(signal: i32) -> io::Result<()> {
+pub(crate) fn install(signal: i32) -> io::Result<u64> {
     let forbidden = [libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL];
     if !(1..SIGNALS as i32).contains(&signal) || forbidden.contains(&signal) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} cannot be caught")));
     }
     let mut installed = INSTALLED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let place = &mut installed[signal as usize];
+    // Before the handler is in place: an arrival that it swallows from now on is new to the listener.
+    let before_count = count(signal);
     if let Some(place) = place {
         place.users += 1;
-        return Ok(());
+        return Ok(before_count);
     }
     // SAFETY: all-zero is a valid sigaction; its fields are set below.
     let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
@@ -104,7 +106,7 @@ pub(crate) fn install(signal: i32) -> io::Result<()> {
     // SAFETY: both structures live for the call; the handler is async-signal-safe.
     check(unsafe { libc::sigaction(signal, &raw const action, &raw mut before) })?;
     *place = Some(Installed { users: 1, before });
-    Ok(())
+    Ok(before_count)
 }
 
 /// Takes one user away; the last one's going puts the former disposition back.

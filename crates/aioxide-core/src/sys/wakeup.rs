@@ -64,6 +64,15 @@ impl Wakeup {
         {}
     }
 
+    /// How often [`wake`](Self::wake) was called since this was last asked.
+    #[cfg(all(test, loom))]
+    pub(crate) fn take_count(&self) -> u64 {
+        let mut count = [0u8; 8];
+        // SAFETY: eight writable bytes; an eventfd that nobody wrote to fails with EAGAIN and leaves them alone.
+        unsafe { libc::read(self.reader.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+        u64::from_ne_bytes(count)
+    }
+
     /// The descriptor to write to: for a signal handler, which must not touch `self`.
     pub(crate) fn write_fd(&self) -> RawFd {
         #[cfg(any(target_os = "linux", target_os = "android"))]

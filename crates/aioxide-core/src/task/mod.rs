@@ -179,3 +179,16 @@ fn make<F: Future + 'static, M: Meta>(
     }
     (header, handle)
 }
+
+/// A task without a loop: what the loom models need of [`spawn`].
+#[cfg(all(test, loom))]
+pub(crate) fn spawn_for_model<F: Future + 'static>(
+    future: F,
+    scheduler: Arc<dyn Schedule>,
+    list: &Rc<TaskList>,
+) -> (Notified, JoinHandle<F::Output>) {
+    let header = raw::allocate(future, (), State::new(), 1, scheduler, Rc::clone(list));
+    list.push(header);
+    // SAFETY: the state counts a reference for the `Notified`, and `allocate` a handle for the caller.
+    unsafe { (Notified::from_header(header), JoinHandle::from_header(header)) }
+}

@@ -131,7 +131,8 @@ unsafe fn cell<'a, F: Future, M>(header: NonNull<Header>) -> &'a TaskCell<F, M> 
 unsafe fn poll<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     // SAFETY: the caller's contract.
     let cell = unsafe { cell::<F, M>(header) };
-    if !cell.header.state.start_poll() {
+    // With `shut` set before the poll, `shutdown` stands further up this stack: the future's destructor runs the loop.
+    if cell.header.shut.get() || !cell.header.state.start_poll() {
         // SAFETY: the reference of the `Notified` is ours to give up.
         unsafe { drop_reference(header) };
         return;
@@ -142,7 +143,7 @@ unsafe fn poll<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     let mut cx = Context::from_waker(&waker);
     // SAFETY: the list's handle keeps the meta of a task that is not complete.
     let meta: &M = unsafe { &*cell.meta.get() };
-    let _polled = Polled::begin(header);
+    let mark = Polled::begin(header);
     let polled = meta.before_poll().then(|| {
         catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: RUNNING is ours (rule 2), so nobody else touches the stage; the future is never moved (rule 4).
@@ -171,7 +172,7 @@ unsafe fn poll<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     };
     // SAFETY: still RUNNING, so the stage is ours; the reference is given up last.
     unsafe {
-        finish::<F, M>(header, outcome);
+        finish::<F, M>(header, outcome, mark);
         drop_reference(header);
     }
 }
@@ -205,13 +206,14 @@ pub(crate) fn polled() -> Option<NonNull<Header>> {
     POLLED.try_with(Cell::get).ok().flatten()
 }
 
-/// Replaces the future by `outcome` and lets the list and the joiner know.
+/// Replaces the future by `outcome` and lets the list and the joiner know; `mark` is this task's.
 ///
 /// # Safety
 /// On the loop's thread, not complete, and nobody is inside the future; the caller holds a reference of its own.
 unsafe fn finish<F: Future + 'static, M: Meta>(
     header: NonNull<Header>,
     outcome: Result<F::Output, JoinError>,
+    mark: Polled,
 ) {
     // SAFETY: the caller's contract.
     let cell = unsafe { cell::<F, M>(header) };
@@ -237,6 +239,9 @@ unsafe fn finish<F: Future + 'static, M: Meta>(
     if let Some(waker) = waker {
         waker.wake();
     }
+    // The list's handle may be the last: what it drops must no longer find this task as the one being polled, or it
+    // could make a new handle of it.
+    drop(mark);
     if let Some(list) = list
         && list.remove(header)
     {
@@ -260,9 +265,9 @@ unsafe fn shutdown<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
         return;
     }
     cell.header.shut.set(true);
-    let _polled = Polled::begin(header);
+    let mark = Polled::begin(header);
     // SAFETY: not running, so nobody is inside the future; the handle keeps the memory.
-    unsafe { finish::<F, M>(header, Err(JoinError::cancelled())) };
+    unsafe { finish::<F, M>(header, Err(JoinError::cancelled()), mark) };
 }
 
 unsafe fn take_output<F: Future + 'static, M: Meta>(header: NonNull<Header>, into: *mut ()) {
@@ -416,12 +421,16 @@ pub(crate) unsafe fn meta_of<'a, M: Any>(header: NonNull<Header>) -> Option<&'a 
 /// # Safety
 /// On the loop's thread, with a handle.
 pub(crate) unsafe fn set_join_waker(header: NonNull<Header>, waker: &Waker) {
-    // SAFETY: the loop's thread; no other reference into the option is alive.
-    let place = unsafe { &mut *header.as_ref().join_waker.get() };
-    match place {
-        Some(held) => held.clone_from(waker),
-        None => *place = Some(waker.clone()),
+    // SAFETY: alive by the caller's handle.
+    let place = unsafe { header.as_ref() }.join_waker.get();
+    // SAFETY: the loop's thread; the reference ends before any code of the waker's runs that could come back here.
+    if unsafe { &*place }.as_ref().is_some_and(|held| held.will_wake(waker)) {
+        return;
     }
+    let new = waker.clone();
+    // SAFETY: as above; the old waker is dropped when no reference is alive.
+    let old = unsafe { (*place).replace(new) };
+    drop(old);
 }
 
 /// One more handle on the loop's thread.
