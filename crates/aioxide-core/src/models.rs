@@ -46,7 +46,7 @@ fn post_to_a_loop_that_falls_asleep_is_not_lost() {
         };
         let waits = inbox.fall_asleep();
         poster.join().expect("no panic");
-        assert!(!waits || inbox.wakeup().take_count() > 0, "the loop would wait for ever");
+        assert!(!waits || inbox.take_wakeups() > 0, "the loop would wait for ever");
         let mut taken = Vec::new();
         inbox.take_into(&mut taken);
         assert_eq!(taken, [7]);
@@ -67,7 +67,7 @@ fn posts_of_two_threads_come_once_with_one_wakeup() {
         for poster in posters {
             poster.join().expect("no panic");
         }
-        let wakeups = inbox.wakeup().take_count();
+        let wakeups = inbox.take_wakeups();
         assert_eq!(wakeups, u64::from(waits), "one wake-up ends the wait, none is needed without one");
         let mut taken = Vec::new();
         inbox.take_into(&mut taken);
@@ -131,7 +131,7 @@ fn interrupt_after_a_push_under_the_faces_lock_ends_the_wait() {
         let waits = held.is_empty() && inbox.fall_asleep();
         drop(held);
         pusher.join().expect("no panic");
-        assert!(!waits || inbox.wakeup().take_count() > 0, "the loop would wait for ever");
+        assert!(!waits || inbox.take_wakeups() > 0, "the loop would wait for ever");
     });
 }
 

@@ -129,6 +129,12 @@ impl<P> Inbox<P> {
         }
     }
 
+    /// How often the wait was ended since this was last asked.
+    #[cfg(all(test, loom))]
+    pub(crate) fn take_wakeups(&self) -> u64 {
+        lock(&self.wakeup).as_ref().map_or(0, Wakeup::take_count)
+    }
+
     /// See [`Remote::post`].
     ///
     /// # Errors
