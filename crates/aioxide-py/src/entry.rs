@@ -9,6 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::event_loop::LoopState;
 use crate::ffi::{self, Owned};
 use crate::handle::Handle;
+use crate::report;
 use crate::task::queued as steps;
 use crate::transports;
 
@@ -132,7 +133,7 @@ impl Runnable for Entry {
             }
             Self::Child { parent, child } => steps::child_done(py, &parent, &child),
         };
-        match result {
+        match result.or_else(|error| report::entry_failed(py, context.state, error)) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 context.raised = Some(error);

@@ -1,7 +1,10 @@
 //! Reports to the loop's exception handler, with asyncio's keys and texts.
 
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+
+use crate::event_loop::LoopState;
 
 /// Reports what a callback raised. asyncio: the end of `Handle._run`.
 pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyResult<()> {
@@ -23,5 +26,23 @@ pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> 
         context.set_item("source_traceback", traceback)?;
     }
     event_loop.call_method1("call_exception_handler", (context,))?;
+    Ok(())
+}
+
+/// Whether an exception leaves the loop, whoever raised it.
+pub(crate) fn leaves_the_loop(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
+}
+
+/// Reports what an entry of the queue let through; `Err` for what must leave the loop.
+#[cold]
+pub(crate) fn entry_failed(py: Python<'_>, state: &LoopState, error: PyErr) -> PyResult<()> {
+    if leaves_the_loop(py, &error) {
+        return Err(error);
+    }
+    let context = PyDict::new(py);
+    context.set_item("message", "Exception in a callback of the event loop's own")?;
+    context.set_item("exception", error.into_value(py))?;
+    state.python_loop(py)?.call_method1("call_exception_handler", (context,))?;
     Ok(())
 }

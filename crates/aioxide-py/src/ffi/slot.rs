@@ -81,7 +81,10 @@ impl Place {
             return Err(PyTypeError::new_err(format!("{slot} is no slot")));
         }
         // SAFETY: a member descriptor, as was just checked.
-        let offset = unsafe { (*(*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member).offset };
+        let offset = unsafe {
+            (*(*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member.cast::<ffi::PyMemberDef>())
+                .offset
+        };
         self.offset.store(offset, Ordering::Relaxed);
         class.delattr(slot)?;
         equip(class, methods, attributes)?;

@@ -19,7 +19,6 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use aioxide_core::timers::TimerKey;
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -348,7 +347,7 @@ impl Handle {
     #[cold]
     fn failed(&self, py: Python<'_>) -> PyResult<()> {
         let error = PyErr::fetch(py);
-        if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+        if report::leaves_the_loop(py, &error) {
             return Err(error);
         }
         report::callback_failed(self.bind(py), error)
