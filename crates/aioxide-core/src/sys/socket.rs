@@ -41,6 +41,15 @@ pub unsafe fn recv(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
     check_size(unsafe { libc::recv(fd, buffer.start.cast(), buffer.len, 0) })
 }
 
+/// How many bytes can be received at once; 0 when it cannot be told.
+#[inline]
+pub fn available(fd: RawFd) -> usize {
+    let mut size: libc::c_int = 0;
+    // SAFETY: FIONREAD writes an int.
+    let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &raw mut size) };
+    if result == -1 { 0 } else { usize::try_from(size).unwrap_or(0) }
+}
+
 /// Sends from the start of `data`; returns how much was taken.
 ///
 /// # Errors

@@ -8,12 +8,14 @@
 //! * `address`: socket addresses as Python shows them.
 //! * `inherited`: pipes and datagrams: asyncio's classes with their hot methods in Rust.
 //! * `ssl`: the records of TLS connections.
+//! * `reader`: the buffer of asyncio's streams.
 //! * `table`: which descriptor is used by which transport.
 //! * `stream`: TCP and UNIX connections; `stream_face` is what Python sees of them.
 
 mod address;
 pub(crate) mod common;
 mod inherited;
+mod reader;
 mod ssl;
 mod stream;
 mod stream_face;
