@@ -10,7 +10,7 @@ from typing import Any
 
 from . import _aioxide
 
-__all__ = ["DatagramTransport", "ReadPipeTransport", "StreamTransport", "TLSTransport", "WritePipeTransport"]
+__all__ = ["DatagramTransport", "ReadPipeTransport", "StreamTransport", "SSLTransport", "WritePipeTransport"]
 
 
 class StreamTransport(transports._FlowControlMixin):  # type: ignore[misc,name-defined]
@@ -52,16 +52,16 @@ _aioxide.equip_write_pipe_transport(WritePipeTransport)
 _aioxide.equip_datagram_transport(DatagramTransport)
 
 
-class TLSTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
+class SSLTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
     """A TLS connection; made by the loop. asyncio: `_SSLProtocolTransport`, written to in Rust."""
 
 
 if sys.version_info >= (3, 11):  # before, asyncio's TLS was built differently
-    _aioxide.equip_tls_transport(TLSTransport)
+    _aioxide.equip_tls_transport(SSLTransport)
 
 
 def equipped_tls(transport: Any) -> Any:
     """Turns asyncio's transport of a TLS connection into ours."""
     if type(transport) is sslproto._SSLProtocolTransport:  # type: ignore[attr-defined]
-        transport.__class__ = TLSTransport
+        transport.__class__ = SSLTransport
     return transport
