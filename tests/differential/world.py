@@ -119,7 +119,7 @@ class World:
             self.note(f"{name} cancelled {error.args}")
             raise
         except Exception as error:
-            self.note(f"{name} failed: {type(error).__name__} {error.args}")
+            self.note(f"{name} failed: {describe(error)}")
         else:
             self.note(f"{name} {result!r}")
         return None
@@ -308,5 +308,6 @@ def describe(error: BaseException) -> str:
     inner = getattr(error, "exceptions", None)
     if inner is not None:
         return f"{type(error).__name__} of [{', '.join(map(describe, inner))}]"
-    # Messages of RuntimeErrors hold addresses.
-    return f"{type(error).__name__} {error.args if not isinstance(error, RuntimeError) else ''}"
+    # Messages of RuntimeErrors hold addresses; those of InvalidStateError differ in asyncio's own two versions.
+    untold = isinstance(error, (RuntimeError, asyncio.InvalidStateError))
+    return type(error).__name__ if untold else f"{type(error).__name__} {error.args}"
