@@ -207,8 +207,11 @@ impl Session {
                     Err(failure) => self.judge(request, failure, attempts)?,
                 },
                 Acquired::New(mut slot) => {
-                    let connector = &inner.connector;
-                    match connector.connect(&host.info, &request.options.timeouts, limits.deadline).await? {
+                    // Boxed, since it is rare and large: 4 KB of TLS would lie in the future of every request, to be
+                    // moved whenever that is (7.0 KB in place of 3.0; 12 % of a bulk download's CPU was copying).
+                    let connecting =
+                        inner.connector.connect(&host.info, &request.options.timeouts, limits.deadline);
+                    match Box::pin(connecting).await? {
                         Connected::Single(mut connection) => {
                             slot.established();
                             let message = message(request, &host.info, Version::HTTP_11)?;
