@@ -132,3 +132,15 @@ fn fail_fast_cancels_what_is_under_way() {
     assert_eq!(seen, ["http_error", "cancelled"]);
     assert_eq!(output.status.code(), Some(1));
 }
+
+#[test]
+fn fail_fast_before_a_download_had_its_turn_accounts_for_it() {
+    // The line that is no URL fails at once, when the one before it has a task that has not run yet.
+    let server = Nasty::start();
+    let output =
+        fetch(&[&server.url("/ok/1"), "nonsense", "--discard", "--quiet", "--fail-fast", "--report", "-"]);
+    let records = parse_records(&text(&output.stdout));
+    check_every_line_once(&records, 2);
+    assert_eq!((outcomes(&records)["invalid_url"], outcomes(&records)["cancelled"]), (1, 1));
+    assert_eq!(output.status.code(), Some(1));
+}

@@ -37,8 +37,9 @@ pub(crate) fn threaded(downloads: &[Download], threads: usize, marks: &Marks) {
     });
 }
 
+/// It knows no proxy, whatever the environment says: the session does not either, and local sites need none.
 fn agent() -> Agent {
-    Agent::new_with_config(Agent::config_builder().timeout_global(Some(TIMEOUT)).build())
+    Agent::new_with_config(Agent::config_builder().timeout_global(Some(TIMEOUT)).proxy(None).build())
 }
 
 /// Downloads to the end; a status of 400 and up is a failure.

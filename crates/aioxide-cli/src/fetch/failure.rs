@@ -15,6 +15,11 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
+    /// Of an entry that is no URL.
+    pub(crate) fn invalid_url(reason: &str) -> Self {
+        Failed { outcome: Outcome::InvalidUrl, error: reason.to_owned() }
+    }
+
     /// Sorts an error of the session.
     pub(crate) fn from_http(error: &aioxide_http::Error, url: &Url) -> Self {
         let outcome = if error.is_tls() {

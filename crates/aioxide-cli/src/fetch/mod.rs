@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use aioxide_http::{Session, Timeouts};
-use url::Url;
 
 use crate::Failure;
 use crate::args::FetchArgs;
@@ -124,33 +123,28 @@ impl Fetch {
 
     /// Starts the download of one entry.
     fn start(self: &Rc<Self>, entry: Entry) {
-        let url = match &entry.url {
-            Ok(url) => url.clone(),
-            Err(reason) => {
-                let failed = Failed { outcome: Outcome::InvalidUrl, error: reason.clone() };
-                return self.ended(entry, &Progress::default(), Err(failed));
-            }
-        };
+        if let Err(reason) = &entry.url {
+            let failed = Failed::invalid_url(reason);
+            return self.ended(entry, &Progress::default(), Err(failed));
+        }
         let slot = self.state.borrow_mut().slots.reserve();
-        let fetch = Rc::clone(self);
+        let flight =
+            Flight { fetch: Rc::clone(self), entry: Some(entry), progress: Progress::default(), slot };
         let task = aioxide::spawn(async move {
-            let progress = Progress::start();
-            let result = match aioxide::catch_cancel(fetch.download(&url, &progress)).await {
-                Ok(result) => result,
-                Err(_) => Err(Failed { outcome: Outcome::Cancelled, error: "stopped under way".to_owned() }),
-            };
-            fetch.ended(entry, &progress, result);
-            let mut state = fetch.state.borrow_mut();
-            state.slots.vacate(slot);
-            state.wake();
+            flight.progress.begin();
+            if let Some(entry) = &flight.entry {
+                let result = flight.fetch.download(entry, &flight.progress).await;
+                flight.end(result);
+            }
         });
         self.state.borrow_mut().slots.put(slot, task);
     }
 
     /// Downloads one URL; returns the name of its file.
-    async fn download(&self, url: &Url, progress: &Progress) -> Result<Option<String>, Failed> {
+    async fn download(&self, entry: &Entry, progress: &Progress) -> Result<Option<String>, Failed> {
+        let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
-        let mut response = self.session.get(url.as_str()).send().await.map_err(failed)?;
+        let mut response = self.session.get(url).send().await.map_err(failed)?;
         let status = response.status();
         progress.status.set(Some(status.as_u16()));
         if status.as_u16() >= 400 {
@@ -193,7 +187,7 @@ impl Fetch {
         while let Some(Ok(entry)) = state.schedule.next_left_over(PATIENCE) {
             let failed = match &entry.url {
                 Ok(_) => Failed { outcome: Outcome::Cancelled, error: error.to_owned() },
-                Err(reason) => Failed { outcome: Outcome::InvalidUrl, error: reason.clone() },
+                Err(reason) => Failed::invalid_url(reason),
             };
             let record = Progress::default().record(entry, Err(failed));
             state.account(&record);
@@ -214,5 +208,36 @@ impl Fetch {
             _ if all_ok && report.is_ok() && !state.list_failed => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
+    }
+}
+
+/// A download that was given a task. It is accounted for exactly once, however the task ends: one that is cancelled
+/// before its first poll is dropped without having run.
+#[derive(Debug)]
+struct Flight {
+    fetch: Rc<Fetch>,
+    /// `None` once it is accounted for.
+    entry: Option<Entry>,
+    progress: Progress,
+    slot: usize,
+}
+
+impl Flight {
+    fn end(mut self, result: Result<Option<String>, Failed>) {
+        self.account(result);
+    }
+
+    fn account(&mut self, result: Result<Option<String>, Failed>) {
+        let Some(entry) = self.entry.take() else { return };
+        self.fetch.ended(entry, &self.progress, result);
+        let mut state = self.fetch.state.borrow_mut();
+        state.slots.vacate(self.slot);
+        state.wake();
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.account(Err(Failed { outcome: Outcome::Cancelled, error: "stopped under way".to_owned() }));
     }
 }

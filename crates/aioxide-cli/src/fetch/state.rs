@@ -32,15 +32,15 @@ pub(crate) enum Next {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// `None`: it never started.
-    pub(crate) started: Option<Stopwatch>,
+    started: Cell<Option<Stopwatch>>,
     pub(crate) status: Cell<Option<u16>>,
     pub(crate) bytes: Cell<u64>,
 }
 
 impl Progress {
-    /// Of a download that starts now.
-    pub(crate) fn start() -> Self {
-        Progress { started: Some(Stopwatch::start()), ..Progress::default() }
+    /// The download starts now.
+    pub(crate) fn begin(&self) {
+        self.started.set(Some(Stopwatch::start()));
     }
 
     /// Bytes of the body came.
@@ -65,8 +65,8 @@ impl Progress {
             status: self.status.get(),
             bytes: self.bytes.get(),
             path,
-            seconds: self.started.map_or(0.0, |started| started.elapsed().as_secs_f64()),
-            attempts: u32::from(self.started.is_some()),
+            seconds: self.started.get().map_or(0.0, |started| started.elapsed().as_secs_f64()),
+            attempts: u32::from(self.started.get().is_some()),
             error,
         }
     }
