@@ -1,0 +1,277 @@
+"""Transports when something goes wrong: no descriptors left, exceptions of protocols, connections that are forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import os
+import resource
+import socket
+import struct
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from support import Recorder, serve
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Lowers the limit to what is open now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_accepting_without_descriptors_is_tried_again(
+    run: Any, loop: asyncio.AbstractEventLoop, reports: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asyncio.constants.ACCEPT_RETRY_DELAY", 0.01)
+
+    async def main() -> None:
+        refused = loop.create_future()
+
+        def report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            reports.append(context)
+            if not refused.done():
+                refused.set_result(None)
+
+        loop.set_exception_handler(report)
+        async with serve(loop) as (address, peers):
+            with socket.socket() as client:
+                client.setblocking(False)
+                with no_descriptor_left():
+                    client.connect_ex(address)
+                    await refused
+                peer = await peers.get()
+                client.send(b"late")
+                assert await peer.received(4) == b"late"
+        loop.set_exception_handler(None)
+
+    run(main())
+    assert reports
+    for context in reports:
+        assert context["message"] == "socket.accept() out of system resource"
+        assert isinstance(context["exception"], OSError)
+    reports.clear()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_factory_that_fails_drops_the_connection(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        def factory() -> asyncio.Protocol:
+            raise RuntimeError("no protocol today")
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        transport, protocol = await loop.create_connection(Recorder, *server.sockets[0].getsockname())
+        await protocol.lost
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+    gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_factory_may_close_its_server(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        made: list[Recorder] = []
+
+        def factory() -> Recorder:
+            server.close()
+            made.append(Recorder())
+            return made[-1]
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            while not made:
+                await asyncio.sleep(0)
+            assert not server.is_serving()
+
+    run(main())
+    gc.collect()
+
+
+@pytest.mark.parametrize("method", ["connection_made", "connection_lost", "eof_received"])
+def test_exception_of_a_protocol_is_reported(
+    run: Any, loop: asyncio.AbstractEventLoop, reports: Any, method: str
+) -> None:
+    class Failing(Recorder):
+        pass
+
+    def fail(self: Recorder, *args: Any) -> None:
+        getattr(Recorder, method)(self, *args)
+        raise ZeroDivisionError(method)
+
+    setattr(Failing, method, fail)
+
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            transport, protocol = await loop.create_connection(Failing, *address)
+            peer = await peers.get()
+            assert transport.get_protocol() is protocol
+            # The connection works all the same.
+            transport.write(b"hello")
+            assert await peer.received(5) == b"hello"
+            peer.transport.close()
+            await protocol.lost
+
+    run(main())
+    (report,) = reports
+    assert isinstance(report["exception"], ZeroDivisionError)
+    if method == "eof_received":
+        assert report["message"] == "Fatal error: protocol.eof_received() call failed."
+        assert set(report) == {"message", "exception", "transport", "protocol"}
+    else:
+        assert report["message"].startswith("Exception in callback ")
+        assert isinstance(report["handle"], asyncio.Handle)
+    reports.clear()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_forgotten_transport_is_closed_with_a_warning(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            transport, protocol = await loop.create_connection(Recorder, *address)
+            peer = await peers.get()
+            transport.pause_reading()
+            protocol.transport = None
+            with pytest.warns(ResourceWarning, match="unclosed"):
+                del transport, protocol
+                gc.collect()
+            await peer.ended.wait()
+
+    run(main())
+
+
+def test_closed_transport_is_freed(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    class Tracked(Recorder):
+        pass
+
+    async def main() -> tuple[weakref.ref[Any], weakref.ref[Any]]:
+        async with serve(loop) as (address, _):
+            transport, protocol = await loop.create_connection(Tracked, *address)
+            references = weakref.ref(transport), weakref.ref(protocol)
+            transport.close()
+            await protocol.lost
+            return references
+
+    transport, protocol = run(main())
+    gc.collect()
+    assert transport() is None
+    assert protocol() is None
+
+
+def test_context_of_the_callbacks(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    seen: list[str] = []
+
+    class Looking(Recorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            seen.append(variable.get())
+            variable.set("made")
+            super().connection_made(transport)
+
+        def data_received(self, data: bytes) -> None:
+            seen.append(variable.get())
+            variable.set("data")
+            super().data_received(data)
+
+    async def main() -> None:
+        variable.set("main")
+        async with serve(loop) as (address, peers):
+            transport, protocol = await loop.create_connection(Looking, *address)
+            peer = await peers.get()
+            peer.transport.write(b"1")
+            await protocol.received(1)
+            peer.transport.write(b"2")
+            await protocol.received(2)
+            transport.close()
+            await protocol.lost
+
+    run(main())
+    # connection_made has a context of its own; those of data_received share theirs.
+    assert seen == ["main", "main", "data"]
+
+
+def test_pieces_of_every_kind_arrive_in_order(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    pieces = [bytes([number % 256]) * (number * 37 % 5000) for number in range(1500)]
+
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            transport, _ = await loop.create_connection(Recorder, *address)
+            peer = await peers.get()
+            transport.writelines(pieces)
+            transport.writelines([bytearray(piece) for piece in pieces])
+            for kind in (bytes, bytearray, memoryview):
+                for piece in pieces:
+                    transport.write(kind(piece))
+            expected = b"".join(pieces) * 5
+            assert await peer.received(len(expected)) == expected
+
+    run(main())
+
+
+def test_reset_while_much_is_kept(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            transport, protocol = await loop.create_connection(Recorder, *listener.getsockname())
+            peer, _ = listener.accept()
+            transport.write(b"x" * 10_000_000)
+            assert protocol.paused
+            assert transport.get_write_buffer_size() > 0
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            assert isinstance(await protocol.lost, ConnectionError)
+            assert transport.get_write_buffer_size() == 0
+
+    run(main())
+
+
+def test_reader_of_a_derived_class_is_fed(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    class Counting(asyncio.StreamReader):
+        fed = 0
+
+        def feed_data(self, data: bytes) -> None:
+            self.fed += len(data)
+            super().feed_data(data)
+
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            reader = Counting(loop=loop)
+            transport, protocol = await loop.create_connection(
+                lambda: asyncio.StreamReaderProtocol(reader, loop=loop), *address
+            )
+            peer = await peers.get()
+            peer.transport.write(b"hello")
+            assert await reader.readexactly(5) == b"hello"
+            assert reader.fed == 5
+            transport.close()
+            await protocol._get_close_waiter(None)  # type: ignore[attr-defined]
+
+    run(main())
+
+
+def test_reader_stops_at_twice_its_limit(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            reader, writer = await asyncio.open_connection(*address, limit=1000)
+            peer = await peers.get()
+            peer.transport.write(b"x" * 3_000_000)
+            while writer.transport.is_reading():  # type: ignore[attr-defined]
+                await asyncio.sleep(0)
+            assert len(reader._buffer) > 2000  # type: ignore[attr-defined]
+            assert len(await reader.readexactly(3_000_000)) == 3_000_000
+            writer.close()
+            await writer.wait_closed()
+
+    run(main())
