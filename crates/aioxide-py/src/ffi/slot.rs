@@ -80,11 +80,11 @@ impl Place {
         if descriptor.get_type().as_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
             return Err(PyTypeError::new_err(format!("{slot} is no slot")));
         }
+        // The cast is for 3.10, where PyO3's declaration has another structure's name here.
         // SAFETY: a member descriptor, as was just checked.
-        let offset = unsafe {
-            (*(*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member.cast::<ffi::PyMemberDef>())
-                .offset
-        };
+        let member = unsafe { (*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member };
+        // SAFETY: a descriptor's member lives as long as its class.
+        let offset = unsafe { (*member.cast::<ffi::PyMemberDef>()).offset };
         self.offset.store(offset, Ordering::Relaxed);
         class.delattr(slot)?;
         equip(class, methods, attributes)?;
