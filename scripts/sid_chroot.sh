@@ -5,6 +5,7 @@
 #   scripts/sid_chroot.sh pythons          print the interpreters in it, one per line (python3.14 ...)
 #   scripts/sid_chroot.sh run CMD ARGS...  run CMD in it, in this project's folder, with the toolchains mounted
 #   scripts/sid_chroot.sh conformance ...  build the wheel for each interpreter in it, run scripts/conformance.py there
+#   scripts/sid_chroot.sh unmount          take the mounts out again
 #
 # AIOXIDE_SID names the folder (default: .cache/sid in the project). The mirror is the one that apt uses here.
 set -eu
@@ -102,19 +103,25 @@ conformance() {
     for python in $(pythons); do
         venv=$project/.cache/sid-$python
         [ -x "$root$venv/bin/python" ] || run "$python" -m venv "$venv"
-        run "$venv/bin/python" -m pip install -q maturin
         if [ -z "${AIOXIDE_NO_BUILD:-}" ]; then
-            run env CARGO_TARGET_DIR="$project/target/sid" "$venv/bin/python" -m pip install -q --no-build-isolation "$project"
+            run env CARGO_TARGET_DIR="$project/target/sid" "$venv/bin/python" -m pip install -q --force-reinstall "$project"
         fi
         run "$venv/bin/python" "$project/scripts/conformance.py" --python "$venv/bin/python" "$@" || status=1
     done
     return $status
 }
 
+unmount() {
+    mounts | while read -r _ to; do
+        if mountpoint -q "$root$to"; then umount "$root$to"; fi
+    done
+}
+
 case ${1:-} in
+unmount) unmount ;;
 make) make_chroot ;;
 pythons) pythons ;;
 run) shift; run "$@" ;;
 conformance) shift; conformance "$@" ;;
-*) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
