@@ -35,14 +35,19 @@ async def hello(request: web.Request) -> web.Response:
     return web.Response(text="hello")
 
 
+ARRIVED = web.AppKey("arrived", asyncio.Event)
+
+
 async def slow(request: web.Request) -> web.Response:
+    request.app[ARRIVED].set()
     await asyncio.Event().wait()
     return web.Response()
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[str]:
+async def serving(arrived: asyncio.Event | None = None) -> AsyncIterator[str]:
     app = web.Application(client_max_size=1 << 26)
+    app[ARRIVED] = arrived or asyncio.Event()
     routes = [web.get("/", hello), web.post("/echo", echo), web.get("/ws", websocket), web.get("/slow", slow)]
     app.add_routes(routes)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -97,15 +102,17 @@ def test_websocket(run: Any) -> None:
 
 def test_timeout_and_cancel(run: Any) -> None:
     async def main() -> None:
-        async with serving() as url, aiohttp.ClientSession() as session:
+        arrived = asyncio.Event()
+        async with serving(arrived) as url, aiohttp.ClientSession() as session:
             try:
                 await session.get(f"{url}/slow", timeout=aiohttp.ClientTimeout(total=0.05))
             except asyncio.TimeoutError:
                 pass
             else:
                 raise AssertionError
+            arrived.clear()
             task = asyncio.ensure_future(session.get(f"{url}/slow"))
-            await asyncio.sleep(0.02)
+            await arrived.wait()
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()

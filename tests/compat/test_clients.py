@@ -48,8 +48,12 @@ def test_asyncpg_notifications_timeouts_and_cancel(run: Any, postgres: str) -> N
         with pytest.raises(asyncio.TimeoutError):
             await connection.execute("select pg_sleep(100)", timeout=0.05)
         assert await connection.fetchval("select 1") == 1
-        task = asyncio.ensure_future(connection.execute("select pg_sleep(100)"))
-        await asyncio.sleep(0.02)
+        watcher = await asyncpg.connect(host=postgres, user="test", database="postgres")
+        task = asyncio.ensure_future(connection.execute("select pg_sleep(200)"))
+        running = "select count(*) from pg_stat_activity where state = 'active' and query = 'select pg_sleep(200)'"
+        while not await watcher.fetchval(running):
+            pass
+        await watcher.close()
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
