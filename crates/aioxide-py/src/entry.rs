@@ -64,6 +64,13 @@ impl Entry {
         }
     }
 
+    /// Before an entry leaves the queue without having run: lets the collector see a handle that others hold.
+    pub(crate) fn part(&self) {
+        if let Self::Handle(handle) = self {
+            handle.track_if_shared();
+        }
+    }
+
     /// Shows the collector what the entry holds.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
@@ -117,7 +124,11 @@ impl Runnable for Entry {
             context.state.leave_current_task();
         }
         let result = match self {
-            Self::Handle(handle) => handle.run(py, context.state),
+            Self::Handle(handle) => {
+                let result = handle.run(py, context.state);
+                handle.track_if_shared();
+                result
+            }
             Self::Foreign(handle) => run_foreign(handle.bind(py)),
             Self::Io(token) => context.state.run_io(py, token),
             Self::Task(task) => {

@@ -86,6 +86,7 @@ fn watch(
     if state.debug.get() {
         crate::debug::remember_source(py, &handle)?;
     }
+    handle.track();
     let token = state.add_watcher(Watcher::Callback(handle.clone_ref(py)));
     match side.set(state, fd, token) {
         Ok(before) => {

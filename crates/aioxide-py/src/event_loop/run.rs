@@ -93,7 +93,7 @@ impl LoopCore {
     #[setter(_closed)]
     fn set_closed(&self, closed: bool) {
         if closed {
-            self.state.core.close();
+            self.state.close();
             self.state.release_tasks();
             self.state.clear_watchers();
         }

@@ -230,9 +230,16 @@ impl LoopState {
         result
     }
 
+    /// Drops what is queued.
+    pub(crate) fn close(&self) {
+        self.core.for_each_ready(Entry::part);
+        self.core.for_each_timer(|_, entry| entry.part());
+        self.core.close();
+    }
+
     /// Drops all of that: the collector has found that nobody else can reach it.
     pub(crate) fn clear(&self) {
-        self.core.close();
+        self.close();
         self.clear_watchers();
         self.task_factory.clear();
         self.release_tasks();

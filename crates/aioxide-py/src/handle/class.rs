@@ -49,9 +49,7 @@ unsafe extern "C" fn traverse(
     // SAFETY: Layout; the collector's own function, called with objects that are alive.
     unsafe {
         let layout = &*object.cast::<Layout>();
-        let fields =
-            [&layout.event_loop, &layout.context, &layout.callback, &layout.source_traceback, &layout.repr];
-        for field in fields.into_iter().chain(&layout.arguments[1..]) {
+        for field in layout.fields() {
             let held = field.get();
             if !held.is_null() {
                 let answer = visit(held, argument);
