@@ -9,11 +9,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .concurrent import gather, map
     from .event_loop import EventLoop
     from .installation import install, uninstall
     from .policy import EventLoopPolicy
     from .runners import Runner, new_event_loop, run
-    from .tasks import Future, Task
+    from .tasks import Future, Task, sleep
 
 __all__ = [
     "EventLoop",
@@ -21,9 +22,12 @@ __all__ = [
     "Future",
     "Runner",
     "Task",
+    "gather",
     "install",
+    "map",
     "new_event_loop",
     "run",
+    "sleep",
     "uninstall",
 ]
 
@@ -34,9 +38,12 @@ _HOMES = {
     "Future": "tasks",
     "Runner": "runners",
     "Task": "tasks",
+    "gather": "concurrent",
     "install": "installation",
+    "map": "concurrent",
     "new_event_loop": "runners",
     "run": "runners",
+    "sleep": "tasks",
     "uninstall": "installation",
 }
 

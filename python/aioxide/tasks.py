@@ -1,4 +1,4 @@
-"""`Task` and `Future`, and how the interpreter's own `all_tasks` comes to know of them."""
+"""`Task`, `Future` and `sleep`, and how the interpreter's own `all_tasks` comes to know of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import _aioxide
-from ._aioxide import Future, Task
+from ._aioxide import Future, Task, sleep
 
-__all__ = ["Future", "Task"]
+__all__ = ["Future", "Task", "sleep"]
 
 
 class _WithOurs(weakref.WeakSet[Any]):

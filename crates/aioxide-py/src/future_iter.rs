@@ -7,7 +7,7 @@ use pyo3::ffi as c;
 
 use crate::ffi::instance::{self, FreeList};
 use crate::ffi::kind::{Arguments, KindBuilder, guard, guard_object, method_fast, method_none, method_one};
-use crate::ffi::{Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, cast, coroutine, raised};
+use crate::ffi::{Class, Confined, Object, Outcome, Owned, Slot, Visit, cast, coroutine, raised};
 use crate::future::Future;
 
 struct Data {
@@ -104,12 +104,7 @@ fn send(this: &Iter, _: &Object) -> Outcome {
         Next::Yield(future) => Ok(future),
         Next::Return(value) => {
             this.gave_value.set(!value.is_none());
-            coroutine::finish_iteration(value);
-            // A method that returns null must have raised.
-            if raised::occurred() {
-                return Err(Raised);
-            }
-            Err(raised::raise_value(raised::stop_iteration(), crate::ffi::none()))
+            Err(coroutine::raise_stop(value))
         }
     }
 }

@@ -11,6 +11,7 @@ mod gather;
 mod handle;
 mod names;
 mod report;
+mod sleep;
 mod task;
 mod transports;
 
@@ -24,11 +25,16 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let future = future::make_kind()?;
         future_iter::make_kind()?;
         let task = task::make_kind()?;
-        Ok((future, task))
+        let gather = gather::make_function(&future)?;
+        module
+            .add("sleep", sleep::make_function()?.into_py())
+            .map_err(|error| ffi::raised::from_pyerr(error, py))?;
+        Ok((future, task, gather))
     };
-    let (future, task) = make().map_err(|raised| ffi::raised::to_pyerr(py, raised))?;
+    let (future, task, gather) = make().map_err(|raised| ffi::raised::to_pyerr(py, raised))?;
     module.add("Future", future.into_py())?;
-    module.add("Task", task.into_py())
+    module.add("Task", task.into_py())?;
+    module.add("gather", gather.into_py())
 }
 
 #[pymodule(gil_used = true)]

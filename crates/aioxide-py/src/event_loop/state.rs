@@ -52,6 +52,8 @@ pub(crate) struct LoopState {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Whether `call_soon` is not ours: a class or an instance has its own, which queue entries must not bypass.
     pub(crate) own_call_soon: Cell<bool>,
+    /// Whether `create_task` is not ours.
+    pub(crate) own_create_task: Cell<bool>,
     /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
     /// the next task, which would put itself in its place: so it is done before anything else runs, and after a batch.
     pub(crate) has_current: Cell<bool>,
@@ -79,6 +81,7 @@ impl LoopState {
             transports: TransportTable::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             own_call_soon: Cell::new(false),
+            own_create_task: Cell::new(false),
             has_current: Cell::new(false),
             own_classes: Cell::new(true),
             task_factory: ffi::Slot::new(),

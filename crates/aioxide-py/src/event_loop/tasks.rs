@@ -95,14 +95,16 @@ pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
 
 #[pymethods]
 impl LoopCore {
-    /// Notes that an instance gets a `call_soon` of its own.
+    /// Notes that an instance gets a `call_soon` or `create_task` of its own.
     fn __setattr__(
         slf: &Bound<'_, Self>,
         name: &Bound<'_, PyString>,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        if name.to_str()? == "call_soon" {
-            slf.get().state.own_call_soon.set(true);
+        match name.to_str()? {
+            "call_soon" => slf.get().state.own_call_soon.set(true),
+            "create_task" => slf.get().state.own_create_task.set(true),
+            _ => {}
         }
         ffi::kind::generic_set_attribute(slf.as_any(), name, Some(value))
     }
@@ -134,12 +136,16 @@ impl LoopCore {
 }
 
 impl LoopCore {
-    /// Notes whether the class has a `call_soon` of its own, which is then to be called for every step.
+    /// Notes whether the class has a `call_soon` or `create_task` of its own, which are then to be called.
     pub(super) fn look_for_overrides(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let ours = py.get_type::<Self>().getattr(pyo3::intern!(py, "call_soon"))?;
-        let found = slf.get_type().getattr(pyo3::intern!(py, "call_soon"))?;
-        slf.get().state.own_call_soon.set(!ours.is(&found));
+        let overrides = |name: &Bound<'_, PyString>| {
+            let ours = py.get_type::<Self>().getattr(name)?;
+            PyResult::Ok(!ours.is(slf.get_type().getattr(name)?))
+        };
+        let state = &slf.get().state;
+        state.own_call_soon.set(overrides(pyo3::intern!(py, "call_soon"))?);
+        state.own_create_task.set(overrides(pyo3::intern!(py, "create_task"))?);
         Ok(())
     }
 }

@@ -67,6 +67,15 @@ pub(crate) fn finish_iteration(value: Owned) -> *mut ffi::PyObject {
     std::ptr::null_mut()
 }
 
+/// Raises StopIteration(value), for methods, whose null must come with an exception.
+pub(crate) fn raise_stop(value: Owned) -> Raised {
+    if value.is_none() {
+        return raised::raise_value(raised::stop_iteration(), none());
+    }
+    stop_with(value);
+    Raised
+}
+
 #[cfg(Py_3_12)]
 fn stop_with(value: Owned) {
     let stop = match STOP.take() {

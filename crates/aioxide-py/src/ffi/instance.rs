@@ -139,6 +139,29 @@ impl FreeList {
     }
 }
 
+/// A new instance of a type without a list of free ones.
+///
+/// # Safety
+/// As [`FreeList::make`].
+pub(crate) unsafe fn make_plain(
+    kind: *mut ffi::PyTypeObject,
+    fill: impl FnOnce(*mut ffi::PyObject),
+) -> Outcome {
+    // SAFETY: the caller's promise; nothing is ever in this list.
+    unsafe { NONE_FREE.make(kind, false, fill) }
+}
+
+/// Ends an instance that `make_plain` made.
+///
+/// # Safety
+/// As [`FreeList::release`].
+pub(crate) unsafe fn release_plain(this: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise.
+    unsafe { NONE_FREE.release(this, false) };
+}
+
+static NONE_FREE: FreeList = FreeList::new();
+
 /// Tells the collector that the object is being taken apart.
 ///
 /// # Safety

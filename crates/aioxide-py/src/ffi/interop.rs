@@ -5,6 +5,12 @@
 
 use super::object::{Object, Outcome};
 
+/// Whether the interpreter wants to know who awaits whom.
+pub(crate) const KNOWS_AWAITERS: bool = cfg!(Py_3_14);
+
+/// Whether `gather` looks at children that are done at once (from 3.12 on), or an iteration later.
+pub(crate) const GATHERS_AT_ONCE: bool = cfg!(Py_3_12);
+
 /// Tells the interpreter about a task that begins.
 #[cfg(not(Py_3_14))]
 #[inline]
@@ -22,6 +28,18 @@ pub(crate) fn unregister(_task: &Object) {}
 #[inline]
 pub(crate) fn add_awaited_by(_awaited: &Object, _task: &Object) -> Outcome<()> {
     Ok(())
+}
+
+/// Tells the interpreter that `task` does not wait for `awaited` any more.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn discard_awaited_by(_awaited: &Object, _task: &Object) -> Outcome<()> {
+    Ok(())
+}
+
+#[cfg(Py_3_14)]
+pub(crate) fn discard_awaited_by(awaited: &Object, task: &Object) -> Outcome<()> {
+    super::call::call(&super::names().discard_awaited_by, &[awaited, task]).map(drop)
 }
 
 #[cfg(Py_3_14)]

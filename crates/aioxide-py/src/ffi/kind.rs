@@ -121,6 +121,23 @@ impl<'a> Arguments<'a> {
         Self { values, names, positional: positional as usize }
     }
 
+    /// Calls `function(...)` with the same arguments.
+    pub(crate) fn forward_all(&self, function: &Object) -> Outcome {
+        let names = self.names.map_or(std::ptr::null_mut(), Object::as_ptr);
+        // SAFETY: the arguments of the call that is under way.
+        unsafe {
+            let result =
+                ffi::PyObject_Vectorcall(function.as_ptr(), self.values.as_ptr(), self.positional, names);
+            Owned::from_new(result)
+        }
+    }
+
+    /// The value of the only argument that may be given by name.
+    pub(crate) fn only_named(&self, function: &str, name: &Object) -> Outcome<Option<&'a Object>> {
+        let named = Self { values: &self.values[self.positional..], names: self.names, positional: 0 };
+        named.parse(function, &[name], 0).map(|[value]| value)
+    }
+
     /// Calls `function(first, ...)` with all the arguments.
     pub(crate) fn forward(&self, function: &Object, first: &Object) -> Outcome {
         let mut values = vec![std::ptr::null_mut(), first.as_ptr()];
@@ -281,8 +298,23 @@ pub(crate) fn generic_set_attribute(
     if status < 0 { Err(PyErr::fetch(this.py())) } else { Ok(()) }
 }
 
+/// The description of a function, which the interpreter refers to for ever.
+pub(crate) struct Definition(pub(crate) ffi::PyMethodDef);
+
+// SAFETY: it is only read.
+unsafe impl Send for Definition {}
+// SAFETY: as above.
+unsafe impl Sync for Definition {}
+
+impl Definition {
+    /// The function, bound to an object.
+    pub(crate) fn bind(&'static self, this: &Object) -> Outcome {
+        bind_function(std::ptr::from_ref(&self.0).cast_mut(), this)
+    }
+}
+
 /// A function bound to an object.
-pub(crate) fn bind_function(definition: *mut ffi::PyMethodDef, this: &Object) -> Outcome {
+fn bind_function(definition: *mut ffi::PyMethodDef, this: &Object) -> Outcome {
     // SAFETY: attached; a definition that lives for ever, of a function for objects like this.
     unsafe { Owned::from_new(ffi::PyCFunction_New(definition, this.as_ptr())) }
 }

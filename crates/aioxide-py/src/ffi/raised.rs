@@ -155,6 +155,12 @@ pub(crate) fn to_pyerr(py: Python<'_>, _raised: Raised) -> PyErr {
     PyErr::fetch(py)
 }
 
+/// An error of PyO3, raised.
+pub(crate) fn from_pyerr(error: PyErr, py: Python<'_>) -> Raised {
+    error.restore(py);
+    Raised
+}
+
 /// Tells the user about an exception that nobody can be given.
 pub(crate) fn unraisable(_raised: Raised, where_: &Object) {
     // SAFETY: an exception is set.

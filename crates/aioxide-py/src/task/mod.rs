@@ -24,7 +24,8 @@ use crate::ffi::kind::{
     Arguments, KindBuilder, attribute, guard, method_fast, method_none, method_one, show,
 };
 use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, coroutine, names, raised,
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, coroutine, interop,
+    names, raised,
 };
 use crate::future::{self, Future, FutureData, KINDS};
 use crate::gather;
@@ -409,6 +410,8 @@ unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
             let task: &Task = cast(this);
             let reports = task.future.log_traceback.get()
                 || (!task.as_future().is_done() && task.log_destroy_pending.get());
+            // Where leaving the list is a call of C, it needs a live object, which it is again during the finalizer.
+            let reports = reports || (interop::KNOWS_AWAITERS && task.listed.get());
             if reports && !instance::finalize(this) {
                 return Ok(());
             }

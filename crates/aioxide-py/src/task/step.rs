@@ -3,17 +3,14 @@
 //! A step from the queue of one of our loops enters the task's context and makes it the current task itself. On other
 //! loops, and on ours in debug mode, a step is a callback given to `call_soon` with the context, which is entered then.
 
-use std::os::raw::c_void;
 use std::sync::OnceLock;
-
-use pyo3::ffi as c;
 
 use super::{Task, cancel, introspect};
 use crate::entry::Entry;
 use crate::event_loop::LoopState;
 use crate::ffi::coroutine::{self, Resumed};
-use crate::ffi::kind::{Arguments, method_fast, method_one, show};
-use crate::ffi::{self, Object, Outcome, Owned, Raised, call, context, current, names, raised};
+use crate::ffi::kind::{Arguments, Definition, method_fast, method_one, show};
+use crate::ffi::{Object, Outcome, Owned, Raised, call, context, current, names, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 
 /// Queues the next step.
@@ -275,30 +272,18 @@ fn wakeup_method(this: &Task, awaited: &Object) -> Outcome {
     Ok(Owned::none())
 }
 
-/// The description of a function, which the interpreter refers to for ever.
-struct Definition(c::PyMethodDef);
-
-// SAFETY: it is only read.
-unsafe impl Send for Definition {}
-// SAFETY: as above.
-unsafe impl Sync for Definition {}
-
-fn bound(definition: &'static Definition, task: &Task) -> Outcome {
-    let definition = std::ptr::from_ref(&definition.0).cast_mut().cast::<c_void>();
-    ffi::kind::bind_function(definition.cast(), task.object())
-}
-
 /// The function that a loop calls for a step.
 fn step_callback(task: &Task) -> Outcome {
     static STEP: OnceLock<Definition> = OnceLock::new();
-    bound(STEP.get_or_init(|| Definition(method_fast!(c"__step", step_method, c"Run the next step."))), task)
+    let definition =
+        STEP.get_or_init(|| Definition(method_fast!(c"__step", step_method, c"Run the next step.")));
+    definition.bind(task.object())
 }
 
 /// The function that a future calls when it is done.
 pub(crate) fn wakeup_callback(task: &Task) -> Outcome {
     static WAKEUP: OnceLock<Definition> = OnceLock::new();
-    bound(
-        WAKEUP.get_or_init(|| Definition(method_one!(c"__wakeup", wakeup_method, c"Go on after a future."))),
-        task,
-    )
+    let definition =
+        WAKEUP.get_or_init(|| Definition(method_one!(c"__wakeup", wakeup_method, c"Go on after a future.")));
+    definition.bind(task.object())
 }

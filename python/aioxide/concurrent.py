@@ -1,0 +1,139 @@
+"""`gather` and `map`: many awaitables at once, all of them or no more than so many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from . import _aioxide
+
+__all__ = ["gather", "map"]
+
+_T = TypeVar("_T")
+_Item = TypeVar("_Item")
+
+
+def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[list[Any]]:
+    """Waits for all awaitables; gives their results in the order in which the awaitables were given.
+
+    `return_exceptions`: false: the first failure is raised to the caller at once, and the others go on; true: failures
+    stand in the list of results at their places.
+    `limit`: how many may run at a time. The awaitables may then come from one iterable, synchronous or not, given as the
+    only argument: it is consumed only as fast as places become free, and no further after a failure that is raised.
+
+    # Cancel safety
+    Cancelling it cancels those that run.
+
+    asyncio: `asyncio.gather`; `limit` is new.
+    """
+    if limit is None:
+        return _aioxide.gather(*aws, return_exceptions=return_exceptions)
+    _check(limit)
+    source = aws[0] if len(aws) == 1 and _is_source(aws[0]) else aws
+    return asyncio.ensure_future(_gather_limited(source, limit, return_exceptions))
+
+
+async def map(
+    function: Callable[[_Item], Awaitable[_T]],
+    iterable: Iterable[_Item] | AsyncIterable[_Item],
+    *,
+    limit: int,
+) -> AsyncIterator[_T]:
+    """Yields `await function(item)` for each item, in the order of the items, with `limit` calls under way at most.
+
+    The iterable, synchronous or not, is consumed only as results are, so memory is bounded however long it is. A failure
+    is raised at its place; what still runs then is cancelled, as it is when the iteration is given up.
+    """
+    _check(limit)
+    under_way: deque[asyncio.Future[_T]] = deque()
+    try:
+        async for item in _each(iterable):
+            under_way.append(asyncio.ensure_future(function(item)))
+            if len(under_way) >= limit:
+                yield await under_way.popleft()
+        while under_way:
+            yield await under_way.popleft()
+    finally:
+        for future in under_way:
+            future.cancel()
+        if under_way:
+            await _aioxide.gather(*under_way, return_exceptions=True)
+
+
+def _check(limit: int) -> None:
+    if limit < 1:
+        raise ValueError(f"limit must be 1 or more, not {limit!r}")
+
+
+def _is_source(thing: Any) -> bool:
+    return not hasattr(thing, "__await__") and (hasattr(thing, "__aiter__") or hasattr(thing, "__iter__"))
+
+
+async def _each(iterable: Any) -> AsyncIterator[Any]:
+    if hasattr(iterable, "__aiter__"):
+        async for item in iterable:
+            yield item
+    else:
+        for item in iterable:
+            yield item
+
+
+class _Window:
+    """The awaitables that run at a time: at most `limit`."""
+
+    def __init__(self, limit: int, return_exceptions: bool) -> None:
+        self.limit = limit
+        self.return_exceptions = return_exceptions
+        self.running: set[asyncio.Future[Any]] = set()
+        self.results: list[Any] = []
+        self.failure: BaseException | None = None
+        self._changed: asyncio.Future[None] | None = None
+
+    def start(self, awaitable: Any) -> None:
+        future = asyncio.ensure_future(awaitable)
+        self.running.add(future)
+        future.add_done_callback(functools.partial(self._ended, len(self.results)))
+        self.results.append(None)
+
+    def _ended(self, index: int, future: asyncio.Future[Any]) -> None:
+        self.running.discard(future)
+        try:
+            self.results[index] = future.result()
+        except BaseException as failure:
+            if self.return_exceptions:
+                self.results[index] = failure
+            elif self.failure is None:
+                self.failure = failure
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    async def shrink_to(self, count: int) -> None:
+        """Waits until no more than `count` run, or one has failed."""
+        while len(self.running) > count and self.failure is None:
+            self._changed = asyncio.get_running_loop().create_future()
+            await self._changed
+
+
+async def _gather_limited(source: Any, limit: int, return_exceptions: bool) -> list[Any]:
+    window = _Window(limit, return_exceptions)
+    try:
+        async for awaitable in _each(source):
+            window.start(awaitable)
+            await window.shrink_to(limit - 1)
+            if window.failure is not None:
+                break
+        await window.shrink_to(0)
+    except asyncio.CancelledError:
+        for future in window.running:
+            future.cancel()
+        await _aioxide.gather(*window.running, return_exceptions=True)
+        raise
+    if window.failure is not None:
+        try:
+            raise window.failure
+        finally:
+            window.failure = None
+    return window.results
