@@ -28,6 +28,16 @@ pub struct RawBuffer {
     pub len: usize,
 }
 
+/// Receives into `buffer`; 0 is the end of the stream.
+///
+/// # Errors
+/// Those of `recv`, `WouldBlock` among them.
+#[inline]
+pub fn recv(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: a live slice.
+    check_size(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+}
+
 /// Receives at most `buffer.len` bytes; 0 is the end of the stream.
 ///
 /// # Errors
@@ -36,7 +46,7 @@ pub struct RawBuffer {
 /// # Safety
 /// `buffer` is writable for its length.
 #[inline]
-pub unsafe fn recv(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
+pub unsafe fn recv_raw(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
     // SAFETY: the caller's promise.
     check_size(unsafe { libc::recv(fd, buffer.start.cast(), buffer.len, 0) })
 }
@@ -74,17 +84,14 @@ pub fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     check_size(unsafe { libc::sendmsg(fd, &raw const message, SEND_FLAGS) })
 }
 
-/// Reads at most `buffer.len` bytes; 0 is the end.
+/// Reads into `buffer`; 0 is the end.
 ///
 /// # Errors
 /// Those of `read`, `WouldBlock` among them.
-///
-/// # Safety
-/// `buffer` is writable for its length.
 #[inline]
-pub unsafe fn read(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
-    // SAFETY: the caller's promise.
-    check_size(unsafe { libc::read(fd, buffer.start.cast(), buffer.len) })
+pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: a live slice.
+    check_size(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
 }
 
 /// Writes from the start of `data`; returns how much was taken.
@@ -264,17 +271,14 @@ pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Address)> {
 ///
 /// # Errors
 /// Those of `recvfrom`, `WouldBlock` among them.
-///
-/// # Safety
-/// `buffer` is writable for its length.
-pub unsafe fn recv_from(fd: RawFd, buffer: RawBuffer) -> io::Result<(usize, Address)> {
+pub fn recv_from(fd: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
     let mut address = Address { len: size_of::<libc::sockaddr_storage>() as _, ..Address::default() };
-    // SAFETY: the caller's promise; room and its size.
+    // SAFETY: a live slice; room and its size.
     let size = check_size(unsafe {
         libc::recvfrom(
             fd,
-            buffer.start.cast(),
-            buffer.len,
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
             0,
             (&raw mut address.storage).cast(),
             &raw mut address.len,

@@ -57,18 +57,13 @@ impl Work {
         let result = match self {
             Self::Receive(size) if *size <= COPIED_BYTES => {
                 let mut scratch = state.scratch.borrow_mut();
-                // SAFETY: the scratch memory is writable for its length.
-                unsafe { socket::recv(fd, ffi::raw_buffer(&mut scratch[..*size])) }
+                socket::recv(fd, &mut scratch[..*size])
                     .map(|size| PyBytes::new(py, &scratch[..size]).into_any())
             }
-            Self::Receive(size) => {
-                // SAFETY: the memory of a new bytes object is writable for the given length.
-                ffi::fill_bytes(py, *size, |buffer| unsafe { socket::recv(fd, buffer) })?.map(Bound::into_any)
-            }
+            Self::Receive(size) => ffi::receive_bytes(py, fd, *size)?.map(Bound::into_any),
             Self::ReceiveInto(buffer) => {
                 let view = Buffer::writable(buffer.bind(py))?;
-                // SAFETY: the view is writable for its length and held during the call.
-                match unsafe { socket::recv(fd, view.raw()) } {
+                match view.receive(fd) {
                     Ok(size) => Ok(size.into_bound_py_any(py)?),
                     Err(error) => Err(error),
                 }

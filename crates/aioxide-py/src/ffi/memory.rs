@@ -1,6 +1,9 @@
 //! Bytes and buffers: new `bytes` filled by the kernel, the memory behind a bytes-like object.
 
-use aioxide_core::sys::socket::RawBuffer;
+use std::io;
+use std::os::fd::RawFd;
+
+use aioxide_core::sys::socket::{self, RawBuffer};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
@@ -10,14 +13,17 @@ unsafe extern "C" {
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, size: ffi::Py_ssize_t) -> std::ffi::c_int;
 }
 
-/// A new `bytes` of at most `capacity` bytes; `fill` writes its start and says how much that was.
+/// A new `bytes` of at most `capacity` bytes, received from a socket straight into it.
 ///
 /// Nothing is cleared beforehand and nothing copied afterwards, but for what shrinking in place costs.
-pub(crate) fn fill_bytes<E>(
+///
+/// # Errors
+/// MemoryError outside; inside, those of `recv`.
+pub(crate) fn receive_bytes(
     py: Python<'_>,
+    fd: RawFd,
     capacity: usize,
-    fill: impl FnOnce(RawBuffer) -> Result<usize, E>,
-) -> PyResult<Result<Bound<'_, PyBytes>, E>> {
+) -> PyResult<io::Result<Bound<'_, PyBytes>>> {
     // SAFETY: attached; NULL asks for memory that is not initialised.
     let mut raw = unsafe { ffi::PyBytes_FromStringAndSize(std::ptr::null(), capacity as ffi::Py_ssize_t) };
     if raw.is_null() {
@@ -25,7 +31,9 @@ pub(crate) fn fill_bytes<E>(
     }
     // SAFETY: a bytes object made just now.
     let start = unsafe { ffi::PyBytes_AsString(raw) };
-    let size = match fill(RawBuffer { start: start.cast(), len: capacity }) {
+    let buffer = RawBuffer { start: start.cast(), len: capacity };
+    // SAFETY: the object's memory, `capacity` bytes that nobody else knows of.
+    let size = match unsafe { socket::recv_raw(fd, buffer) } {
         Ok(size) => size,
         Err(error) => {
             // SAFETY: ours alone, and not needed.
@@ -51,11 +59,6 @@ pub(crate) fn extend_bytearray(array: &Bound<'_, PyByteArray>, data: &[u8]) -> P
     // SAFETY: resized just now; no Python code runs while the slice is alive.
     unsafe { array.as_bytes_mut()[before..].copy_from_slice(data) };
     Ok(before + data.len())
-}
-
-/// A slice as a place for the kernel to write to.
-pub(crate) fn raw_buffer(slice: &mut [u8]) -> RawBuffer {
-    RawBuffer { start: slice.as_mut_ptr(), len: slice.len() }
 }
 
 /// The memory behind a bytes-like object, held until dropped.
@@ -89,9 +92,12 @@ impl Buffer {
         }
     }
 
-    /// The memory, for the kernel to write to.
-    pub(crate) fn raw(&self) -> RawBuffer {
-        RawBuffer { start: self.0.buf.cast(), len: self.0.len as usize }
+    /// Receives from a socket into the memory, which `writable` gave.
+    pub(crate) fn receive(&self, fd: RawFd) -> io::Result<usize> {
+        debug_assert_eq!(self.0.readonly, 0, "received into what was not asked for as writable");
+        let buffer = RawBuffer { start: self.0.buf.cast(), len: self.0.len as usize };
+        // SAFETY: the exporter keeps the memory until the view is released, and said that it is writable.
+        unsafe { socket::recv_raw(fd, buffer) }
     }
 
     /// The bytes as they are now; nothing may run Python code while they are looked at.

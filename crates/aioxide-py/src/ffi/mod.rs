@@ -17,7 +17,7 @@ pub(crate) mod vectorcall;
 
 pub(crate) use confined::Confined;
 pub(crate) use context::{copy_context, enter_context, exit_context};
-pub(crate) use memory::{Buffer, Chunk, extend_bytearray, fill_bytes, raw_buffer};
+pub(crate) use memory::{Buffer, Chunk, extend_bytearray, receive_bytes};
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, none};
 pub(crate) use slot::{slot_attribute, slot_method};
 pub(crate) use threads::detached;

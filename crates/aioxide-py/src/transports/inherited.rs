@@ -16,7 +16,7 @@ use super::common::{self, would_block};
 use crate::error;
 use crate::event_loop::LoopCore;
 use crate::ffi::slot::{Arguments, Method, equip};
-use crate::ffi::{self, slot_method};
+use crate::ffi::slot_method;
 
 /// Gives a subclass of asyncio's `_UnixReadPipeTransport` its hot method.
 #[pyfunction]
@@ -65,8 +65,7 @@ fn read_pipe<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyRes
     let event_loop = event_loop.cast::<LoopCore>()?;
     let data = {
         let mut scratch = event_loop.get().state.scratch.borrow_mut();
-        // SAFETY: the scratch memory is writable for its length.
-        match unsafe { socket::read(fd, ffi::raw_buffer(&mut scratch)) } {
+        match socket::read(fd, &mut scratch) {
             Ok(size) if size > 0 => PyBytes::new(py, &scratch[..size]),
             Err(error) if would_block(&error) => return Ok(py.None()),
             // The end, or an error: it is still there for asyncio's own code.
@@ -119,8 +118,7 @@ fn receive_datagram<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -
     let protocol = transport.getattr(intern!(py, "_protocol"))?;
     let received = {
         let mut scratch = event_loop.cast::<LoopCore>()?.get().state.scratch.borrow_mut();
-        // SAFETY: the scratch memory is writable for its length.
-        unsafe { socket::recv_from(fd, ffi::raw_buffer(&mut scratch)) }
+        socket::recv_from(fd, &mut scratch)
             .map(|(size, address)| (PyBytes::new(py, &scratch[..size]), address))
     };
     match received {

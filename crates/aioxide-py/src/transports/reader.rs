@@ -28,8 +28,7 @@ impl<'py> This<'_, 'py> {
         let reader = if weak.is_none() { weak } else { weak.call0()? };
         let plain = reader.get_type().is(common::stream_reader_class(py)?);
         let mut scratch = self.core.state.scratch.borrow_mut();
-        // SAFETY: the scratch memory is writable for its length.
-        let size = match unsafe { socket::recv(self.core.fd, ffi::raw_buffer(&mut scratch)) } {
+        let size = match socket::recv(self.core.fd, &mut scratch) {
             Ok(size) => size,
             Err(error) if would_block(&error) => return Ok(()),
             Err(error) => {

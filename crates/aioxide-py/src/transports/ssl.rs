@@ -16,7 +16,7 @@ use super::common::{self, leaves_loop, would_block};
 use super::stream::This;
 use crate::error;
 use crate::ffi::slot::{Arguments, Method, equip};
-use crate::ffi::{self, slot_method};
+use crate::ffi::slot_method;
 
 /// The most that one TLS record holds.
 const RECORD_BYTES: usize = 16 * 1024;
@@ -91,9 +91,7 @@ impl This<'_, '_> {
         }
         let received = {
             let mut scratch = self.core.state.scratch.borrow_mut();
-            // SAFETY: the scratch memory is writable for its length.
-            unsafe { socket::recv(self.core.fd, ffi::raw_buffer(&mut scratch)) }
-                .map(|size| PyBytes::new(py, &scratch[..size]))
+            socket::recv(self.core.fd, &mut scratch).map(|size| PyBytes::new(py, &scratch[..size]))
         };
         let data = match received {
             Ok(data) => data,

@@ -491,14 +491,11 @@ impl<'a, 'py> This<'a, 'py> {
         let py = self.py();
         let received = if self.core.last_read_bytes.get() < DIRECT_READ_BYTES {
             let mut scratch = self.core.state.scratch.borrow_mut();
-            // SAFETY: the scratch memory is writable for its length.
-            unsafe { socket::recv(self.core.fd, ffi::raw_buffer(&mut scratch)) }
-                .map(|size| PyBytes::new(py, &scratch[..size]))
+            socket::recv(self.core.fd, &mut scratch).map(|size| PyBytes::new(py, &scratch[..size]))
         } else {
             // As large as what is there: shrinking 256 KiB, as asyncio does, costs three times the system call.
             let capacity = socket::available(self.core.fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
-            // SAFETY: the memory of a new bytes object is writable for the given length.
-            ffi::fill_bytes(py, capacity, |buffer| unsafe { socket::recv(self.core.fd, buffer) })?
+            ffi::receive_bytes(py, self.core.fd, capacity)?
         };
         let data = match received {
             Ok(data) => data,
@@ -535,8 +532,7 @@ impl<'a, 'py> This<'a, 'py> {
             Err(error) => return self.fatal_error(error, "Fatal error: protocol.get_buffer() call failed."),
         };
         let received = match Buffer::writable(&buffer) {
-            // SAFETY: the view is writable for its length and held during the call.
-            Ok(view) => unsafe { socket::recv(self.core.fd, view.raw()) },
+            Ok(view) => view.receive(self.core.fd),
             Err(error) => return self.fatal_error(error, "Fatal read error on socket transport"),
         };
         drop(buffer);
