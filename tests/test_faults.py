@@ -9,6 +9,8 @@ import os
 import resource
 import socket
 import struct
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -275,3 +277,31 @@ def test_reader_stops_at_twice_its_limit(run: Any, loop: asyncio.AbstractEventLo
             await writer.wait_closed()
 
     run(main())
+
+
+def test_what_is_open_when_the_interpreter_ends(loop_name: str) -> None:
+    program = """
+import asyncio, sys
+from conftest import factory
+
+class Echo(asyncio.Protocol):
+    def data_received(self, data):
+        pass
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, "127.0.0.1", 0)
+    return server, await loop.create_connection(Echo, *server.sockets[0].getsockname())
+
+loop = factory(sys.argv[1])()
+kept = loop.run_until_complete(main())
+if sys.argv[2] == "closed":
+    loop.close()
+"""
+    for state in ("open", "closed"):
+        command = [sys.executable, "-W", "ignore", "-c", program, loop_name, state]
+        folder = os.path.dirname(__file__)
+        environment = dict(os.environ, PYTHONPATH=os.pathsep.join([folder, *sys.path]))
+        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        assert ended.returncode == 0, ended.stderr
+        assert "panicked" not in ended.stderr

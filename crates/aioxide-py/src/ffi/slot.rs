@@ -205,7 +205,7 @@ fn parse<'a, 'py>(
 
 /// Runs `body` attached, and turns errors and panics into a raised exception.
 fn guarded<T>(failed: T, body: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
-    Python::attach(|py| {
+    let call = |py: Python<'_>| {
         let error = match std::panic::catch_unwind(AssertUnwindSafe(|| body(py))) {
             Ok(Ok(value)) => return value,
             Ok(Err(error)) => error,
@@ -213,7 +213,17 @@ fn guarded<T>(failed: T, body: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
         };
         error.restore(py);
         failed
-    })
+    };
+    // SAFETY: it may be called at any time.
+    if unsafe { ffi::Py_IsInitialized() } == 0 {
+        // The interpreter is on its way out and finalizes what is left: PyO3 would refuse to attach, but CPython has called
+        // this function, so the thread is attached.
+        // SAFETY: as said.
+        return call(unsafe { Python::assume_attached() });
+    }
+    // Attaching where the thread is attached already costs a counter, by which `Py`'s destructor knows that it may act.
+    // SAFETY: the interpreter is initialized.
+    unsafe { Python::attach_unchecked(call) }
 }
 
 /// What the function behind a method descriptor does.
