@@ -25,8 +25,8 @@ bench-fetch: ## `aioxide fetch` beside curl, wget2 and aria2c
 	$(CARGO) build --release --package aioxide-cli && python3 benches/fetch_compare.py $(BENCH)
 loom:        ## the concurrent parts under every interleaving
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --package aioxide-core --lib --target-dir target/loom
-valgrind:    ## the raw task cell and the loop under memcheck
-	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full" $(CARGO) test --package aioxide-core --target x86_64-unknown-linux-gnu
+valgrind:    ## the raw task cell and the loop under memcheck (which knows no pidfd)
+	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=scripts/valgrind.supp" $(CARGO) test --package aioxide-core --test task --test event_loop --test reactor --test blocking --target x86_64-unknown-linux-gnu -- --test-threads=1 --skip end_of_a_child
 develop:     ## builds the extension and the package into .venv
 	$(PYTHON) -m venv .venv && .venv/bin/pip install -q maturin pytest && VIRTUAL_ENV=.venv .venv/bin/maturin develop -q
 test-python: develop  ## the tests of the Python face, on stock asyncio and on aioxide

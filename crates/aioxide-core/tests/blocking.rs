@@ -220,6 +220,7 @@ fn poll_once<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> bool {
 #[test]
 fn each_listener_sees_a_signal_once_however_often_it_came() {
     let event_loop = new_loop();
+    support::keep(SignalListener::new(event_loop.reactor(), SIGUSR1).unwrap());
     let listeners: Vec<_> =
         (0..2).map(|_| SignalListener::new(event_loop.reactor(), SIGUSR1).unwrap()).collect();
     assert!(!listeners.iter().any(|listener| poll_once(|cx| listener.poll_arrived(cx))));

@@ -295,6 +295,6 @@ fn interrupted_wait_is_no_error() {
     assert!(event_loop.now_ns() >= deadline_ns);
     drop(sender);
     thread.join().unwrap();
-    drop(listener);
+    support::keep(listener);
     event_loop.close();
 }

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Mutex;
 
 use aioxide_core::clock::Clock;
 use aioxide_core::{EventLoop, JoinHandle, Notified, Runnable, Token};
@@ -112,4 +113,12 @@ pub(crate) fn block_on<T: 'static>(event_loop: &Loop, future: impl Future<Output
             None => panic!("the task was cancelled"),
         },
     }
+}
+
+/// Keeps `value` for ever, where a leak checker still finds it.
+///
+/// For signal listeners: a signal still on its way to some thread would kill the process after the last one's end.
+pub(crate) fn keep<T>(value: T) {
+    static KEPT: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+    KEPT.lock().unwrap().push(Box::into_raw(Box::new(value)) as usize);
 }
