@@ -132,6 +132,16 @@ def test_closed_descriptor_that_is_reused_works(loop: asyncio.AbstractEventLoop)
             loop.remove_reader(ours)
 
 
+def test_object_that_was_closed_meanwhile_can_be_removed(loop: asyncio.AbstractEventLoop) -> None:
+    ours, theirs = socket.socketpair()
+    loop.add_reader(ours, print)
+    loop.add_writer(theirs, print)
+    ours.close()
+    theirs.close()
+    assert loop.remove_reader(ours) is True
+    assert loop.remove_writer(theirs) is True
+
+
 def test_removing_what_was_never_added_is_no_error(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
     assert loop.remove_reader(pair[0]) is False
     assert loop.remove_writer(pair[0].fileno()) is False

@@ -50,6 +50,12 @@ fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     RawFd::try_from(number).ok().filter(|fd| *fd >= 0).ok_or_else(|| error::invalid_descriptor(number))
 }
 
+/// The number under which a file object was watched, even when it has been closed since: asyncio's selector knows it by identity, and
+/// AnyIO relies on that.
+fn watched_descriptor(state: &LoopState, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+    descriptor(file).or_else(|error| state.descriptor_of_file(file.as_ptr() as usize).ok_or(error))
+}
+
 pub(super) fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> PyResult<bool> {
     match token.and_then(|token| state.remove_watcher(token)) {
         Some(Watcher::Callback(handle)) => {
@@ -88,6 +94,7 @@ fn watch(
     }
     handle.track();
     let token = state.add_watcher(Watcher::Callback(handle.clone_ref(py)));
+    state.remember_file(fd, if file.is_instance_of::<PyInt>() { 0 } else { file.as_ptr() as usize });
     match side.set(state, fd, token) {
         Ok(before) => {
             cancel_watcher(py, state, before)?;
@@ -117,7 +124,7 @@ fn unwatch(
     if !public && state.core.is_closed() {
         return Ok(truth(py, false));
     }
-    let fd = descriptor(&file)?;
+    let fd = watched_descriptor(state, &file)?;
     if public {
         state.transports.ensure_unused(py, fd, &file)?;
     }

@@ -66,9 +66,26 @@ pub(crate) struct LoopState {
     python: RefCell<Option<Py<PyWeakrefReference>>>,
     watchers: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
+    /// By descriptor: the address of the file object it was last watched by, 0 if by its number. For comparison only.
+    files: RefCell<Vec<usize>>,
 }
 
 impl LoopState {
+    pub(super) fn remember_file(&self, fd: i32, address: usize) {
+        let Ok(index) = usize::try_from(fd) else { return };
+        let mut files = self.files.borrow_mut();
+        if files.len() <= index {
+            files.resize(index + 1, 0);
+        }
+        if let Some(file) = files.get_mut(index) {
+            *file = address;
+        }
+    }
+
+    pub(super) fn descriptor_of_file(&self, address: usize) -> Option<i32> {
+        self.files.borrow().iter().position(|file| *file == address).and_then(|fd| i32::try_from(fd).ok())
+    }
+
     pub(crate) fn new() -> PyResult<Rc<Self>> {
         let core = EventLoop::new()?;
         if let Some(entries) = *POLL_INTERVAL.get_or_init(poll_interval_of_environment) {
@@ -89,6 +106,7 @@ impl LoopState {
             python: RefCell::new(None),
             watchers: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
+            files: RefCell::new(Vec::new()),
         }))
     }
 
