@@ -108,8 +108,9 @@ fn cpu_nanoseconds() -> u64 {
 
 fn run_aioxide(url: String, requests: usize, workers: usize) {
     support::run(async move {
-        let session = aioxide_http::Session::builder().limit(workers).decompress(false).build().unwrap();
-        let url: Rc<str> = url.into();
+        let session = aioxide_http::Session::builder().limit(workers).build().unwrap();
+        // As the other side: the URL is read once.
+        let url: Rc<aioxide_http::Url> = Rc::new(url.parse().unwrap());
         let tasks: Vec<_> = (0..workers)
             .map(|_| {
                 let (session, url) = (session.clone(), url.clone());

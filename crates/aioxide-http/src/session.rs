@@ -3,15 +3,8 @@
 use std::cell::Cell;
 use std::fmt;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
-use std::time::Duration;
 
-use aioxide::net::tls::rustls::ClientConfig;
-use aioxide::net::tls::rustls::pki_types::CertificateDer;
-use aioxide::net::tls::rustls::pki_types::pem::PemObject;
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, RANGE, USER_AGENT,
-};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST, HeaderMap, RANGE};
 use http::uri::{Authority, PathAndQuery};
 use http::{Method, Uri, Version};
 use url::{Position, Url};
@@ -21,12 +14,16 @@ use crate::connection::{Failure, Multi, Single};
 use crate::connector::{Connected, Connector, HostInfo};
 use crate::decode::{self, Decoder};
 use crate::error::{Error, Kind, Result, TimeoutPhase};
-use crate::pool::{Acquired, Pool, PoolClosed, PoolConfig};
+use crate::pool::{Acquired, Pool, PoolClosed};
 use crate::redirect::{self, Next, Redirect};
 use crate::request::{IntoUrl, Options, Request, RequestBuilder, take_credentials};
 use crate::response::{Response, ResponseBody, StreamSlot};
 use crate::rt::{self, Instant};
-use crate::timeout::{Limits, Timeouts, Watch, earlier, within};
+use crate::timeout::{Limits, Watch, earlier, within};
+
+pub use builder::SessionBuilder;
+
+mod builder;
 
 /// The head of an answer, and its body to be.
 type Answer = (http::response::Parts, ResponseBody);
@@ -401,197 +398,4 @@ fn decoder_for(request: &Request, head: &http::response::Parts) -> Option<Decode
         return None;
     }
     Decoder::new(&decode::codings(&head.headers)?)
-}
-
-/// Builds a [`Session`].
-///
-/// # Examples
-///
-/// ```
-/// use aioxide_http::{Session, Timeouts};
-/// use std::time::Duration;
-///
-/// # fn main() -> aioxide_http::Result<()> {
-/// let session = Session::builder()
-///     .limit(20)
-///     .limit_per_host(4)
-///     .timeouts(Timeouts { total: Some(Duration::from_secs(10)), ..Timeouts::default() })
-///     .user_agent("example/1.0")
-///     .build()?;
-/// assert_eq!(session.connections(), 0);
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-#[must_use = "a builder does nothing until it is built"]
-pub struct SessionBuilder {
-    pool: PoolConfig,
-    options: Options,
-    headers: HeaderMap,
-    retry: bool,
-    http2: bool,
-    max_header_size: usize,
-    roots: Vec<CertificateDer<'static>>,
-    tls: Option<Arc<ClientConfig>>,
-    problem: Option<Error>,
-}
-
-impl Default for SessionBuilder {
-    fn default() -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(ACCEPT_ENCODING, decode::ACCEPT_ENCODING);
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("aioxide/", env!("CARGO_PKG_VERSION"))));
-        Self {
-            pool: PoolConfig { limit: 100, limit_per_host: 0, idle_timeout: Duration::from_secs(15) },
-            options: Options {
-                timeouts: Timeouts::default(),
-                redirects: 10,
-                decompress: true,
-                max_body_size: None,
-            },
-            headers,
-            retry: true,
-            http2: true,
-            max_header_size: 64 * 1024,
-            roots: Vec::new(),
-            tls: None,
-            problem: None,
-        }
-    }
-}
-
-impl SessionBuilder {
-    /// How many connections there may be, idle ones among them; 100 unless set, 0 for no limit.
-    pub fn limit(mut self, connections: usize) -> Self {
-        self.pool.limit = connections;
-        self
-    }
-
-    /// How many connections there may be to one host (scheme, name and port); no limit (0) unless set.
-    pub fn limit_per_host(mut self, connections: usize) -> Self {
-        self.pool.limit_per_host = connections;
-        self
-    }
-
-    /// How long an idle connection is kept; 15 s unless set.
-    pub fn idle_timeout(mut self, idle: Duration) -> Self {
-        self.pool.idle_timeout = idle;
-        self
-    }
-
-    /// The limits of time for every request that has none of its own.
-    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
-        self.options.timeouts = timeouts;
-        self
-    }
-
-    /// What requests say about who asks.
-    pub fn user_agent(self, name: &str) -> Self {
-        self.header(USER_AGENT, name)
-    }
-
-    /// Sets a header for every request that does not set it itself.
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
-        match (name.try_into().map_err(Into::into), value.try_into().map_err(Into::into)) {
-            (Ok(name), Ok(value)) => {
-                self.headers.insert(name, value);
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                self.problem = Some(Error::new(Kind::InvalidRequest).with_source(error));
-            }
-        }
-        self
-    }
-
-    /// Follows at most so many redirects; 10 unless set, 0 to follow none.
-    pub fn redirects(mut self, most: usize) -> Self {
-        self.options.redirects = most;
-        self
-    }
-
-    /// Whether bodies are decoded (gzip, deflate, br, zstd), and codings asked for; yes unless set.
-    pub fn decompress(mut self, yes: bool) -> Self {
-        self.options.decompress = yes;
-        self
-    }
-
-    /// Makes bodies of more than so many bytes, decoded, an error; no limit unless set.
-    pub fn max_body_size(mut self, bytes: u64) -> Self {
-        self.options.max_body_size = Some(bytes);
-        self
-    }
-
-    /// Makes an answer whose head is larger an error; 64 KiB unless set, and never under 8 KiB.
-    pub fn max_header_size(mut self, bytes: usize) -> Self {
-        self.max_header_size = bytes.max(8 * 1024);
-        self
-    }
-
-    /// Whether a request that may be done twice is sent once more, on a new connection, when a connection that had been
-    /// used before was closed without a byte of an answer; yes unless set.
-    pub fn retry(mut self, yes: bool) -> Self {
-        self.retry = yes;
-        self
-    }
-
-    /// Whether HTTP/2 is offered to servers (over TLS); yes unless set.
-    pub fn http2(mut self, yes: bool) -> Self {
-        self.http2 = yes;
-        self
-    }
-
-    /// Trusts the certificates in this PEM text, besides the platform's.
-    pub fn add_root_pem(mut self, pem: &[u8]) -> Self {
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            match certificate {
-                Ok(certificate) => self.roots.push(certificate),
-                Err(error) => {
-                    self.problem = Some(Error::new(Kind::InvalidRequest).with_source(error.to_string()));
-                }
-            }
-        }
-        self
-    }
-
-    /// Trusts this certificate (DER), besides the platform's.
-    pub fn add_root_der(mut self, der: &[u8]) -> Self {
-        self.roots.push(CertificateDer::from(der.to_vec()));
-        self
-    }
-
-    /// Uses these TLS settings as they are, ALPN included, in place of the platform's roots and those added here.
-    pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
-        self.tls = Some(config);
-        self
-    }
-
-    /// The session.
-    ///
-    /// # Errors
-    /// `is_invalid_request`: a header or a certificate that cannot be read.
-    pub fn build(mut self) -> Result<Session> {
-        match self.problem.take() {
-            Some(problem) => Err(problem),
-            None => Ok(self.finish()),
-        }
-    }
-
-    fn finish(self) -> Session {
-        Session {
-            inner: Rc::new(Inner {
-                pool: Pool::new(self.pool),
-                connector: Connector::new(self.roots, self.tls, self.http2, self.max_header_size),
-                defaults: self.headers,
-                options: self.options,
-                retry: self.retry,
-                tended: Rc::default(),
-            }),
-        }
-    }
 }

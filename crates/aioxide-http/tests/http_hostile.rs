@@ -366,3 +366,40 @@ fn body_follows_a_307_and_is_left_behind_by_a_303() {
         assert!(error.is_redirect(), "a stream cannot be sent twice: {error:?}");
     });
 }
+
+#[test]
+fn tls_server_that_says_nothing_runs_into_the_connect_timeout() {
+    let server = Server::start(|connection, _| connection.wait_closed());
+    run(async move {
+        let session = session(Timeouts { connect: Some(Duration::from_millis(50)), ..Timeouts::NONE });
+        let error = session.get(server.url("/").replace("http:", "https:")).send().await.unwrap_err();
+        assert_eq!(error.timeout_phase(), Some(TimeoutPhase::Connect), "{error:?}");
+        assert!(error.is_connect() && error.is_timeout());
+        assert_eq!(session.connections(), 0);
+    });
+}
+
+#[test]
+fn address_that_does_not_answer_runs_into_the_sock_connect_timeout() {
+    // Nobody accepts; once the queue is full, the system drops what comes.
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let queued: Vec<_> = (0..4)
+        .map(|_| {
+            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            let _ = socket.connect(&address);
+            socket
+        })
+        .collect();
+    let url = format!("http://{}/", address.as_socket().unwrap());
+    run(async move {
+        let timeouts = Timeouts { sock_connect: Some(Duration::from_millis(50)), ..Timeouts::default() };
+        let error = session(timeouts).get(url).send().await.unwrap_err();
+        assert_eq!(error.timeout_phase(), Some(TimeoutPhase::SockConnect), "{error:?}");
+        assert!(error.is_connect());
+    });
+    drop(queued);
+}
