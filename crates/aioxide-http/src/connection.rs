@@ -153,6 +153,9 @@ impl Single {
 
     /// Polls `wanted` and the connection in turns, until neither has anything to do.
     ///
+    /// `wanted` gets a waker that does nothing: only the connection can make it ready, and it is polled after it. So a
+    /// wake always means that the connection itself has something to do.
+    ///
     /// `None`: the connection ended without an answer to `wanted`.
     fn poll_with<T>(
         &mut self,
@@ -163,28 +166,28 @@ impl Single {
         let before = self.moved();
         let mut running = Running::enter(&self.wakeup, Some(cx.waker()));
         let mut own = Context::from_waker(&self.waker);
+        let mut idle = Context::from_waker(Waker::noop());
         let mut rounds = 0;
         loop {
-            if let Poll::Ready(output) = wanted(&mut own) {
+            if let Poll::Ready(output) = wanted(&mut idle) {
                 self.watch.progress();
                 running.keep_quiet();
                 return Poll::Ready(Ok(Some(output)));
             }
+            if rounds > 0 && !running.is_woken() || rounds == MAX_ROUNDS {
+                // If it is still woken, the parent is woken when `running` is dropped.
+                break;
+            }
+            rounds += 1;
             running.clear();
             let Some(driver) = &mut self.driver else { return Poll::Ready(Ok(None)) };
             if Pin::new(driver).poll(&mut own).is_ready() {
                 // Whatever its result, hyper has told the exchange too: `wanted` has it.
                 self.driver = None;
-            } else if !running.is_woken() {
-                break;
-            }
-            rounds += 1;
-            if rounds == MAX_ROUNDS {
-                // Still woken, so the parent is woken when `running` is dropped.
-                break;
+                running.wakeup.wake_by_ref();
             }
         }
-        if self.moved() != before {
+        if self.traffic.received.get() + self.traffic.sent.get() != before {
             self.watch.progress();
         }
         self.watch.poll_expired(&mut own, limits).map(Err)
@@ -338,13 +341,13 @@ impl Wake for Wakeup {
 }
 
 /// While it lives, wakes only set `WOKEN`.
-struct Running {
-    wakeup: Arc<Wakeup>,
+struct Running<'a> {
+    wakeup: &'a Arc<Wakeup>,
     quiet: bool,
 }
 
-impl Running {
-    fn enter(wakeup: &Arc<Wakeup>, parent: Option<&Waker>) -> Self {
+impl<'a> Running<'a> {
+    fn enter(wakeup: &'a Arc<Wakeup>, parent: Option<&Waker>) -> Self {
         let mut slot = wakeup.parent.lock().unwrap_or_else(PoisonError::into_inner);
         match (&mut *slot, parent) {
             (Some(old), Some(new)) if old.will_wake(new) => {}
@@ -353,7 +356,7 @@ impl Running {
         drop(slot);
         // A wake from before stays to be seen: it is cleared only when the driver is polled.
         wakeup.state.fetch_or(RUNNING, Ordering::AcqRel);
-        Self { wakeup: wakeup.clone(), quiet: false }
+        Self { wakeup, quiet: false }
     }
 
     /// Called just before the driver is polled.
@@ -371,7 +374,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Running<'_> {
     fn drop(&mut self) {
         // A wake that came after the last look, from another thread or from a timer, must not be lost.
         let before = self.wakeup.state.fetch_and(!RUNNING, Ordering::AcqRel);

@@ -218,11 +218,8 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
         host: &Rc<Host<C, S, I>>,
         fresh: bool,
     ) -> Result<Acquired<C, S, I>, PoolClosed> {
-        if fresh {
-            self.discard_idle(host);
-        }
-        if let Some(take) = self.try_take(host) {
-            return self.dress(host, take);
+        if let Some(acquired) = self.try_acquire(host, fresh) {
+            return acquired;
         }
         let mut place = permit::Place::new(self, host);
         let mut take = poll_fn(|cx| match place.waiter.granted.borrow_mut().take() {
@@ -245,6 +242,18 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             take = Take::New;
         }
         self.dress(host, take)
+    }
+
+    /// [`acquire`](Self::acquire) without waiting; `None` if it had to.
+    pub(crate) fn try_acquire(
+        self: &Rc<Self>,
+        host: &Rc<Host<C, S, I>>,
+        fresh: bool,
+    ) -> Option<Result<Acquired<C, S, I>, PoolClosed>> {
+        if fresh {
+            self.discard_idle(host);
+        }
+        self.try_take(host).map(|take| self.dress(host, take))
     }
 
     /// Closes what is idle, refuses what comes. Connections in use end with their exchanges.

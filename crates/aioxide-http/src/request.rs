@@ -52,7 +52,8 @@ pub(crate) struct Options {
 #[must_use = "a request does nothing until it is sent"]
 pub struct RequestBuilder {
     session: Session,
-    request: Result<Request>,
+    /// Boxed: every call of the builder moves it.
+    request: Result<Box<Request>>,
 }
 
 impl RequestBuilder {
@@ -65,7 +66,7 @@ impl RequestBuilder {
             if let Some(credentials) = take_credentials(&mut url) {
                 headers.insert(AUTHORIZATION, credentials);
             }
-            Ok(Request { method, url, headers, body: Body::empty(), options })
+            Ok(Box::new(Request { method, url, headers, body: Body::empty(), options }))
         });
         Self { session, request }
     }

@@ -130,7 +130,7 @@ impl Session {
         self.inner.pool.counts().1
     }
 
-    pub(crate) async fn execute(&self, mut request: Request) -> Result<Response> {
+    pub(crate) async fn execute(&self, mut request: Box<Request>) -> Result<Response> {
         let total = request.options.timeouts.total.map(|limit| rt::now() + limit);
         let limits = Limits { deadline: total, read: request.options.timeouts.read };
         let mut history = Vec::new();
@@ -287,12 +287,16 @@ impl Session {
         total: Option<Instant>,
         fresh: bool,
     ) -> Result<Acquired<Box<Single>, Multi, HostInfo>> {
+        let closed = |PoolClosed| Error::new(Kind::SessionClosed);
+        if let Some(acquired) = self.inner.pool.try_acquire(host, fresh) {
+            return acquired.map_err(closed);
+        }
         let total = total.map(|total| (total, TimeoutPhase::Total));
         let pool = request.options.timeouts.pool.map(|limit| (rt::now() + limit, TimeoutPhase::Pool));
-        within(earlier(total, pool), self.inner.pool.acquire(host, fresh))
+        within(earlier(total, pool), self.inner.pool.acquire(host, false))
             .await
             .map_err(Error::timeout)?
-            .map_err(|PoolClosed| Error::new(Kind::SessionClosed))
+            .map_err(closed)
     }
 
     /// Makes sure that somebody closes connections that stay idle for too long.

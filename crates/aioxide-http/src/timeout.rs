@@ -2,7 +2,9 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::error::TimeoutPhase;
@@ -101,14 +103,20 @@ pub(crate) struct Limits {
 /// Setting and cancelling a timer for each request would cost more than the request's own work in the loop. So the timer
 /// is never cancelled: it is set when none is pending or the pending one would fire too late, and when it
 /// fires early for the exchange that is under way it is set again. With a total of 300 s that is one
-/// timer in 300 s, however many requests pass.
+/// timer in 300 s, however many requests pass. Whether it has fired is a flag, so that not even the clock is read.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    timer: Option<Pin<Box<rt::Sleep>>>,
-    /// When `timer` fires; `None` when it has fired or was never set.
-    armed: Option<Instant>,
+    timer: Option<Timer>,
     /// Since when nothing has come.
     silent_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Timer {
+    /// Only kept: dropping it would take the timer back.
+    _sleep: Pin<Box<rt::Sleep>>,
+    at: Instant,
+    alarm: Arc<Alarm>,
 }
 
 impl Watch {
@@ -119,38 +127,57 @@ impl Watch {
 
     /// Says whether time has run out; otherwise makes sure that `cx` is woken when it may have.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<TimeoutPhase> {
-        if limits.deadline.is_none() && limits.read.is_none() {
+        let read_deadline = limits.read.map(|read| *self.silent_since.get_or_insert_with(rt::now) + read);
+        let (next, phase) = match (limits.deadline, read_deadline) {
+            (Some(total), Some(read)) if read < total => (read, TimeoutPhase::Read),
+            (Some(total), _) => (total, TimeoutPhase::Total),
+            (None, Some(read)) => (read, TimeoutPhase::Read),
+            (None, None) => return Poll::Pending,
+        };
+        if let Some(timer) = &self.timer
+            && timer.at <= next
+            && !timer.alarm.is_over(cx.waker())
+        {
             return Poll::Pending;
         }
-        loop {
-            let read_deadline = limits.read.map(|read| {
-                let since = *self.silent_since.get_or_insert_with(rt::now);
-                since + read
-            });
-            let (next, phase) = match (limits.deadline, read_deadline) {
-                (Some(total), Some(read)) if read < total => (read, TimeoutPhase::Read),
-                (Some(total), _) => (total, TimeoutPhase::Total),
-                (None, Some(read)) => (read, TimeoutPhase::Read),
-                (None, None) => return Poll::Pending,
-            };
-            if self.armed.is_some_and(|armed| armed <= next) {
-                // Pending and early enough. It is polled too, since it may have fired just now.
-                if let Some(timer) = &mut self.timer
-                    && timer.as_mut().poll(cx).is_pending()
-                {
-                    return Poll::Pending;
-                }
-                self.armed = None;
-                if rt::now() >= next {
-                    return Poll::Ready(phase);
-                }
-                continue;
-            }
-            if rt::now() >= next {
-                return Poll::Ready(phase);
-            }
-            self.timer = Some(Box::pin(rt::sleep_until(next)));
-            self.armed = Some(next);
+        if rt::now() >= next {
+            return Poll::Ready(phase);
+        }
+        let alarm = Arc::new(Alarm::default());
+        let mut sleep = Box::pin(rt::sleep_until(next));
+        let pending = sleep.as_mut().poll(&mut Context::from_waker(&Waker::from(alarm.clone()))).is_pending();
+        if !pending || alarm.is_over(cx.waker()) {
+            return Poll::Ready(phase);
+        }
+        self.timer = Some(Timer { _sleep: sleep, at: next, alarm });
+        Poll::Pending
+    }
+}
+
+/// What a timer wakes: remembers that it did, and passes the wake on.
+#[derive(Debug, Default)]
+struct Alarm {
+    over: AtomicBool,
+    target: Mutex<Option<Waker>>,
+}
+
+impl Alarm {
+    /// Whether it has gone off; if not, `waker` is woken when it does.
+    fn is_over(&self, waker: &Waker) -> bool {
+        let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
+        if !target.as_ref().is_some_and(|target| target.will_wake(waker)) {
+            *target = Some(waker.clone());
+        }
+        drop(target);
+        self.over.load(Ordering::Acquire)
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.over.store(true, Ordering::Release);
+        if let Some(target) = self.target.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            target.wake();
         }
     }
 }
