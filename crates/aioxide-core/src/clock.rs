@@ -84,6 +84,12 @@ pub fn lap_ns() -> u64 {
     .unwrap_or(0)
 }
 
+/// The thread's [`mark`], without reading a clock.
+#[inline]
+pub fn marked() -> u64 {
+    MARK.try_with(Cell::get).unwrap_or(0)
+}
+
 /// A duration in nanoseconds; what does not fit (584 years) becomes the largest value.
 pub fn saturating_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)

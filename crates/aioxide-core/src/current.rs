@@ -1,6 +1,6 @@
 //! How a Rust future finds the loop it runs on: a thread-local, object-safe view of it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -37,6 +37,8 @@ pub trait LoopHandle {
 }
 
 thread_local! {
+    /// The address of the current loop's scheduler: tells in one comparison whether a task is of that loop.
+    static SCHEDULER: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
     static CURRENT: RefCell<Option<Rc<dyn LoopHandle>>> = const { RefCell::new(None) };
 }
 
@@ -51,9 +53,19 @@ pub fn current() -> Option<Rc<dyn LoopHandle>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
+/// Whether the thread's current loop is the one that `scheduler` belongs to.
+///
+/// The caller's `Arc` keeps the address from being used anew.
+#[inline]
+pub(crate) fn is_of(scheduler: &Arc<dyn Schedule>) -> bool {
+    let address: *const () = Arc::as_ptr(scheduler).cast();
+    SCHEDULER.try_with(|current| current.get() == address).unwrap_or(false)
+}
+
 /// Makes `event_loop` the thread's current one until the guard is dropped; the one before comes back then.
 pub fn enter(event_loop: Rc<dyn LoopHandle>) -> Entered {
     crate::clock::mark();
+    SCHEDULER.with(|address| address.set(Arc::as_ptr(event_loop.scheduler()).cast()));
     Entered { before: CURRENT.with(|current| current.replace(Some(event_loop))) }
 }
 
@@ -71,6 +83,9 @@ impl std::fmt::Debug for Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.before.take();
+        let address =
+            before.as_ref().map_or(std::ptr::null(), |event_loop| Arc::as_ptr(event_loop.scheduler()).cast());
+        let _ = SCHEDULER.try_with(|current| current.set(address));
         // A thread that is going away has no current loop left to put back.
         let left = CURRENT.try_with(|current| current.replace(before));
         drop(left);

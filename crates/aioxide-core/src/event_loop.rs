@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::LoopId;
-use crate::clock::{Clock, coarse_ns, mark};
+use crate::clock::{Clock, coarse_ns, mark, marked};
 use crate::current::{Entered, LoopHandle, enter};
 use crate::reactor::Reactor;
 use crate::ready::Ready;
@@ -253,7 +253,7 @@ impl<R: Runnable> EventLoop<R> {
             || self.ready.is_empty()
             || self.inbox.is_pending()
             || self.stopping.get()
-            || coarse_ns() != self.last_poll_ns.get()
+            || (if R::MARKS_TIME { marked() } else { coarse_ns() }) != self.last_poll_ns.get()
     }
 
     /// Collects what has become ready: events of the selector, then the inbox, then due timers.

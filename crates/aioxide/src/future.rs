@@ -38,13 +38,35 @@ pub struct Future<T: 'static> {
 
 struct Inner<T: 'static> {
     state: State<T>,
+    /// One waits in most cases: its place needs no list.
     first: Option<(u64, Waker)>,
-    others: Vec<(u64, Waker)>,
     next_key: u64,
+    extra: Option<Box<Extra<T>>>,
+    place: &'static Location<'static>,
+}
+
+/// What most cells never need.
+struct Extra<T: 'static> {
+    others: Vec<(u64, Waker)>,
     callbacks: Vec<Callback<T>>,
     /// The error to report when nobody has looked at it.
     failure: Option<String>,
-    place: &'static Location<'static>,
+}
+
+impl<T: 'static> Inner<T> {
+    fn extra(&mut self) -> &mut Extra<T> {
+        self.extra.get_or_insert_with(|| {
+            Box::new(Extra { others: Vec::new(), callbacks: Vec::new(), failure: None })
+        })
+    }
+
+    /// Somebody looks at the result: there is nothing to report any more.
+    #[inline]
+    fn mark_retrieved(&mut self) {
+        if let Some(extra) = &mut self.extra {
+            extra.failure = None;
+        }
+    }
 }
 
 type Callback<T> = Box<dyn FnOnce(&Future<T>)>;
@@ -73,15 +95,8 @@ impl<T: 'static> Future<T> {
     /// A cell that is not set.
     #[track_caller]
     pub fn new() -> Self {
-        let inner = Inner {
-            state: State::Pending,
-            first: None,
-            others: Vec::new(),
-            next_key: 0,
-            callbacks: Vec::new(),
-            failure: None,
-            place: Location::caller(),
-        };
+        let inner =
+            Inner { state: State::Pending, first: None, next_key: 0, extra: None, place: Location::caller() };
         Self { cell: Rc::new(RefCell::new(inner)), key: 0 }
     }
 
@@ -90,17 +105,17 @@ impl<T: 'static> Future<T> {
     /// # Errors
     /// [`ResultError`] with the reason when the cell is done already.
     pub fn set_result(&self, value: T) -> Result<(), ResultError> {
-        self.settle(State::Finished(value), None)
+        self.settle(State::Finished(value))
     }
 
     /// Cancels the cell; `false` if it is done already.
     pub fn cancel(&self) -> bool {
-        self.settle(State::Cancelled(Cancelled::new(None)), None).is_ok()
+        self.settle(State::Cancelled(Cancelled::new(None))).is_ok()
     }
 
     /// Cancels the cell with a message for whoever awaits it.
     pub fn cancel_with(&self, message: impl Into<Rc<str>>) -> bool {
-        self.settle(State::Cancelled(Cancelled::new(Some(message.into()))), None).is_ok()
+        self.settle(State::Cancelled(Cancelled::new(Some(message.into())))).is_ok()
     }
 
     /// Whether it has a value or was cancelled.
@@ -122,8 +137,7 @@ impl<T: 'static> Future<T> {
     where
         T: Clone,
     {
-        let failure = self.cell.borrow_mut().failure.take();
-        drop(failure);
+        self.cell.borrow_mut().mark_retrieved();
         match &self.cell.borrow().state {
             State::Finished(value) => Ok(value.clone()),
             State::Pending | State::Taken => Err(ResultError::InvalidState),
@@ -145,7 +159,7 @@ impl<T: 'static> Future<T> {
     /// On a done cell, when the thread runs no loop.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) {
         let mut inner = self.cell.borrow_mut();
-        inner.callbacks.push(Box::new(callback));
+        inner.extra().callbacks.push(Box::new(callback));
         let done = !matches!(inner.state, State::Pending);
         drop(inner);
         if done {
@@ -153,26 +167,42 @@ impl<T: 'static> Future<T> {
         }
     }
 
-    fn settle(&self, state: State<T>, failure: Option<String>) -> Result<(), ResultError> {
-        let (first, others, has_callbacks) = {
-            let mut inner = self.cell.borrow_mut();
-            match &inner.state {
-                State::Pending => {}
-                State::Cancelled(cancelled) => return Err(ResultError::Cancelled(cancelled.clone())),
-                State::Finished(_) | State::Taken => return Err(ResultError::InvalidState),
-            }
-            inner.state = state;
-            inner.failure = failure;
-            (inner.first.take(), std::mem::take(&mut inner.others), !inner.callbacks.is_empty())
-        };
+    #[inline]
+    fn settle(&self, state: State<T>) -> Result<(), ResultError> {
+        let mut inner = self.cell.borrow_mut();
+        if !matches!(inner.state, State::Pending) {
+            return Err(match &inner.state {
+                State::Cancelled(cancelled) => ResultError::Cancelled(cancelled.clone()),
+                _ => ResultError::InvalidState,
+            });
+        }
+        inner.state = state;
+        let first = inner.first.take();
+        let more = inner.extra.is_some();
         // No borrow is alive while a waker runs.
-        for (_, waker) in first.into_iter().chain(others) {
+        drop(inner);
+        if let Some((_, waker)) = first {
+            waker.wake();
+        }
+        if more {
+            self.tell_others();
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn tell_others(&self) {
+        let (others, has_callbacks) = {
+            let mut inner = self.cell.borrow_mut();
+            let extra = inner.extra();
+            (std::mem::take(&mut extra.others), !extra.callbacks.is_empty())
+        };
+        for (_, waker) in others {
             waker.wake();
         }
         if has_callbacks {
             self.schedule_callbacks();
         }
-        Ok(())
     }
 
     /// Calls what was added, each in a task of its own: a panic in one is reported and the others are called.
@@ -181,7 +211,7 @@ impl<T: 'static> Future<T> {
         if aioxide_core::current::try_with(|_| ()).is_none() {
             return;
         }
-        let callbacks = std::mem::take(&mut self.cell.borrow_mut().callbacks);
+        let callbacks = std::mem::take(&mut self.cell.borrow_mut().extra().callbacks);
         for callback in callbacks {
             let future = self.clone();
             spawn_hidden(async move { callback(&future) }).detach();
@@ -189,34 +219,36 @@ impl<T: 'static> Future<T> {
     }
 
     /// Ready once done; `Err` when it was cancelled.
+    #[inline]
     fn poll_done<R>(
         &mut self,
         cx: &mut Context<'_>,
-        get: impl FnOnce(&Self) -> R,
+        get: impl FnOnce(&mut Inner<T>) -> R,
     ) -> Poll<Result<R, Cancelled>> {
         let mut inner = self.cell.borrow_mut();
         match &inner.state {
             State::Pending => {}
             State::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.clone())),
             State::Finished(_) | State::Taken => {
-                drop(inner);
                 self.key = 0;
-                return Poll::Ready(Ok(get(self)));
+                inner.mark_retrieved();
+                return Poll::Ready(Ok(get(&mut inner)));
             }
         }
         if self.key == 0 {
             inner.next_key += 1;
             self.key = inner.next_key;
             let entry = (self.key, cx.waker().clone());
-            // One waits in most cases: no list for that.
-            if inner.first.is_none() && inner.others.is_empty() {
+            // The first place is not taken again by one who came later: they are woken in the order in which they came.
+            if inner.first.is_none() && inner.extra.is_none() {
                 inner.first = Some(entry);
             } else {
-                inner.others.push(entry);
+                inner.extra().others.push(entry);
             }
         } else {
             let key = self.key;
-            let Inner { first, others, .. } = &mut *inner;
+            let Inner { first, extra, .. } = &mut *inner;
+            let others = extra.iter_mut().flat_map(|extra| &mut extra.others);
             if let Some((_, held)) = first.iter_mut().chain(others).find(|(held, _)| *held == key) {
                 held.clone_from(cx.waker());
             }
@@ -234,7 +266,9 @@ impl<T: 'static, E: fmt::Debug + 'static> Future<Result<T, E>> {
     /// As [`set_result`](Self::set_result).
     pub fn set_exception(&self, error: E) -> Result<(), ResultError> {
         let text = format!("{error:?}");
-        self.settle(State::Finished(Err(error)), Some(text))
+        self.settle(State::Finished(Err(error)))?;
+        self.cell.borrow_mut().extra().failure = Some(text);
+        Ok(())
     }
 }
 
@@ -243,10 +277,12 @@ impl<T: Clone + 'static> std::future::Future for Future<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        match self.poll_done(cx, Self::result) {
+        match self.poll_done(cx, |inner| match &inner.state {
+            State::Finished(value) => value.clone(),
+            _ => panic!("the value that was awaited was taken before"),
+        }) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(Ok(Ok(value))) => Poll::Ready(value),
-            Poll::Ready(Ok(Err(error))) => panic!("the value that was awaited was taken: {error}"),
+            Poll::Ready(Ok(value)) => Poll::Ready(value),
             Poll::Ready(Err(cancelled)) => raise(cancelled.shared_message()),
         }
     }
@@ -257,18 +293,20 @@ impl<T: 'static> Drop for Future<T> {
         if self.key == 0 {
             return;
         }
-        let cancel = is_unwinding();
         let mut inner = self.cell.borrow_mut();
         if !matches!(inner.state, State::Pending) {
             return;
         }
-        let removed = match inner.others.iter().position(|(key, _)| *key == self.key) {
-            Some(at) => Some(inner.others.remove(at)),
-            None => inner.first.take_if(|(key, _)| *key == self.key),
-        };
+        let mut removed = inner.first.take_if(|(key, _)| *key == self.key);
+        if removed.is_none()
+            && let Some(extra) = &mut inner.extra
+            && let Some(at) = extra.others.iter().position(|(key, _)| *key == self.key)
+        {
+            removed = Some(extra.others.remove(at));
+        }
         drop(inner);
         drop(removed);
-        if cancel {
+        if is_unwinding() {
             self.cancel();
         }
     }
@@ -276,7 +314,7 @@ impl<T: 'static> Drop for Future<T> {
 
 impl<T: 'static> Drop for Inner<T> {
     fn drop(&mut self) {
-        if let Some(detail) = self.failure.take() {
+        if let Some(detail) = self.extra.as_mut().and_then(|extra| extra.failure.take()) {
             let detail = Some(format!("{detail} (made at {})", self.place));
             report(&Report { kind: ReportKind::NeverRetrieved, task: None, detail });
         }
@@ -307,11 +345,7 @@ impl<T: 'static> std::future::Future for Take<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let taken = self.future.poll_done(cx, |future| {
-            let mut inner = future.cell.borrow_mut();
-            inner.failure = None;
-            std::mem::replace(&mut inner.state, State::Taken)
-        });
+        let taken = self.future.poll_done(cx, |inner| std::mem::replace(&mut inner.state, State::Taken));
         match taken {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(State::Finished(value))) => Poll::Ready(value),

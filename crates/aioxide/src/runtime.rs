@@ -26,6 +26,8 @@ impl From<Notified> for Runnable {
 impl aioxide_core::Runnable for Runnable {
     type Posted = Notified;
     type Context<'a> = ();
+    // Every task of this face takes the time of its polls; a foreign one is followed by one of ours at some time.
+    const MARKS_TIME: bool = true;
 
     fn from_io(_: Token) -> Self {
         unreachable!("this face watches no descriptor by callback")

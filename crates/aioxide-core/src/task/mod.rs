@@ -103,8 +103,7 @@ impl Notified {
     #[inline]
     pub fn run(self) {
         // SAFETY: alive by our reference.
-        let id = unsafe { self.header.as_ref() }.loop_id();
-        let here = crate::current::try_with(|current| current.id() == id).unwrap_or(false);
+        let here = unsafe { self.header.as_ref() }.is_here();
         assert!(here, "a task is run by its own loop only");
         // SAFETY: that loop is this thread's current one.
         unsafe { self.run_unchecked() };

@@ -25,7 +25,6 @@ use super::list::{Links, TaskList};
 use super::state::{AfterPoll, State, Wake};
 use super::waker;
 use super::{Meta, Notified, Schedule};
-use crate::LoopId;
 
 /// The functions that know the types behind a header.
 pub(crate) struct Vtable {
@@ -54,8 +53,10 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    pub(crate) fn loop_id(&self) -> LoopId {
-        self.scheduler.loop_id()
+    /// Whether this thread runs the task's loop at the moment.
+    #[inline]
+    pub(crate) fn is_here(&self) -> bool {
+        crate::current::is_of(&self.scheduler)
     }
 }
 
@@ -323,14 +324,13 @@ pub(crate) unsafe fn schedule(header: NonNull<Header>) {
     let scheduler = unsafe { &header.as_ref().scheduler };
     // SAFETY: the reference is the new `Notified`'s.
     let mut task = Some(unsafe { Notified::from_header(header) });
-    let id = scheduler.loop_id();
-    crate::current::try_with(|current| {
-        if current.id() == id
-            && let Some(task) = task.take()
-        {
-            current.push_task(task);
-        }
-    });
+    if crate::current::is_of(scheduler) {
+        crate::current::try_with(|current| {
+            if let Some(task) = task.take() {
+                current.push_task(task);
+            }
+        });
+    }
     if let Some(task) = task {
         // The clone keeps the scheduler alive while the task may be freed by the loop's thread.
         Arc::clone(scheduler).schedule_remote(task);
