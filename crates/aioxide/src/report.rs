@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::panic::Location;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,8 +23,6 @@ pub enum ReportKind {
     CallbackPanicked,
     /// A listener found descriptors or memory exhausted, and rests for so long.
     AcceptPaused(Duration),
-    /// A shielded future failed after its awaiter had been cancelled.
-    ShieldedFailed,
 }
 
 /// One thing that went wrong where nobody awaits it.
@@ -85,7 +84,6 @@ impl fmt::Display for Report {
             ReportKind::AcceptPaused(rest) => {
                 write!(formatter, "is out of system resources, next try in {rest:?}")?;
             }
-            ReportKind::ShieldedFailed => formatter.write_str("failed behind its shield")?,
         }
         match &self.detail {
             Some(detail) => write!(formatter, ": {detail}"),
@@ -142,12 +140,10 @@ pub(crate) fn slow_ns() -> u64 {
 pub(crate) fn report(report: &Report) {
     // The handler may replace itself: no borrow is alive while it runs.
     let handler = HANDLER.try_with(|held| held.borrow().clone()).ok().flatten();
-    match handler {
-        Some(handler) => handler(report),
-        None => {
-            use std::io::Write;
-            // Nobody is left to tell when standard error is closed.
-            let _ = writeln!(std::io::stderr(), "aioxide: {report}");
-        }
+    // A handler that panics must not take the loop with it: what it was to be told goes to standard error.
+    let told = handler.is_some_and(|handler| catch_unwind(AssertUnwindSafe(|| handler(report))).is_ok());
+    if !told {
+        // Nobody is left to tell when standard error is closed.
+        let _ = writeln!(std::io::stderr(), "aioxide: {report}");
     }
 }

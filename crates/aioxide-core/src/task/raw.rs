@@ -34,7 +34,8 @@ pub(crate) struct Vtable {
     output_ref: unsafe fn(NonNull<Header>) -> *const (),
     drop_local: unsafe fn(NonNull<Header>),
     free: unsafe fn(NonNull<Header>),
-    meta: unsafe fn(NonNull<Header>) -> *const (),
+    /// How far behind the header the meta stands.
+    meta_offset: usize,
     meta_type: fn() -> TypeId,
 }
 
@@ -83,7 +84,7 @@ impl<F: Future + 'static, M: Meta> Types<F, M> {
         output_ref: stage_output::<F, M>,
         drop_local: drop_local::<F, M>,
         free: free::<F, M>,
-        meta: meta::<F, M>,
+        meta_offset: std::mem::offset_of!(TaskCell<F, M>, meta),
         meta_type: TypeId::of::<M>,
     };
 }
@@ -310,11 +311,6 @@ unsafe fn free<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     }
 }
 
-unsafe fn meta<F: Future + 'static, M: Meta>(header: NonNull<Header>) -> *const () {
-    // SAFETY: the caller holds a handle, so the meta is alive.
-    unsafe { cell::<F, M>(header) }.meta.get().cast_const().cast()
-}
-
 /// Queues the task; the reference of its `Notified` was counted by the state.
 ///
 /// # Safety
@@ -412,8 +408,9 @@ pub(crate) unsafe fn meta_of<'a, M: Any>(header: NonNull<Header>) -> Option<&'a 
     if (vtable.meta_type)() != TypeId::of::<M>() {
         return None;
     }
-    // SAFETY: the type was compared; the handle keeps the meta.
-    Some(unsafe { &*(vtable.meta)(header).cast::<M>() })
+    // SAFETY: the type was compared, so the cell holds an `M` at that offset (in cells that are transparent); the handle
+    // keeps it.
+    Some(unsafe { header.byte_add(vtable.meta_offset).cast::<M>().as_ref() })
 }
 
 /// Replaces the waker of whoever awaits the task.

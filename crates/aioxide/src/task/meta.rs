@@ -41,6 +41,8 @@ const UNRETRIEVED: u8 = 0b0100;
 const CANCELLED: u8 = 0b1000;
 /// The task ended by a panic.
 const PANICKED: u8 = 0b1_0000;
+/// `waiting` holds something.
+const WAITING: u8 = 0b10_0000;
 
 /// Something that a cancellation of the waiting task is handed to.
 pub(crate) trait Delegate {
@@ -76,6 +78,8 @@ pub(crate) struct Meta {
     /// The scope in which `waiting` was said.
     waiting_scope: Cell<u32>,
     flags: Cell<u8>,
+    /// The operation waited for, by name; tasks and groups stand in `waiting`, with a flag, since most polls have none.
+    waiting_name: Cell<Option<&'static str>>,
     waiting: Cell<Waiting>,
     context: RefCell<Context>,
     extra: RefCell<Option<Box<Extra>>>,
@@ -121,6 +125,7 @@ impl Meta {
             scope: Cell::new(ROOT),
             waiting_scope: Cell::new(ROOT),
             flags: Cell::new(flags),
+            waiting_name: Cell::new(None),
             waiting: Cell::new(Waiting::Nothing),
             context: RefCell::new(context),
             extra: RefCell::new(extra),
@@ -194,11 +199,28 @@ impl Meta {
     /// Says what the task waits for, until its next poll.
     #[inline]
     pub(crate) fn wait_for(&self, what: Waiting) {
+        if let Waiting::Other(name) = what {
+            self.waiting_name.set(Some(name));
+            return;
+        }
         self.waiting_scope.set(self.scope.get());
+        self.set_flag(WAITING, true);
         drop(self.waiting.replace(what));
     }
 
+    #[inline]
+    fn forget_waiting(&self) {
+        self.waiting_name.set(None);
+        if self.flag(WAITING) {
+            self.set_flag(WAITING, false);
+            drop(self.waiting.take());
+        }
+    }
+
     pub(crate) fn look_waiting<T>(&self, look: impl FnOnce(&Waiting) -> T) -> T {
+        if !self.flag(WAITING) {
+            return look(&self.waiting_name.get().map_or(Waiting::Nothing, Waiting::Other));
+        }
         let waiting = self.waiting.take();
         let seen = look(&waiting);
         self.waiting.set(waiting);
@@ -461,7 +483,7 @@ impl Extra {
 impl CoreMeta for Meta {
     #[inline]
     fn before_poll(&self) -> bool {
-        drop(self.waiting.take());
+        self.forget_waiting();
         self.scope.set(ROOT);
         let goes_on = self.pending.get() != ROOT;
         if !goes_on {
@@ -492,7 +514,7 @@ impl CoreMeta for Meta {
 
     #[inline]
     fn completed(&self, task: &TaskRef, end: Option<&End>) {
-        drop(self.waiting.take());
+        self.forget_waiting();
         if let Some(end) = end {
             self.ended_without_value(end);
         }
