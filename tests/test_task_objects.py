@@ -165,7 +165,7 @@ def test_pending_task_is_held_by_the_loop(rust_loop: Any) -> None:
             awaited.append(weakref.ref(inner))
             done.set_result(await inner)
 
-        asyncio.create_task(child())  # noqa: RUF006 - what is tested
+        asyncio.create_task(child())
         await asyncio.sleep(0)
         gc.collect()
         awaited[0]().set_result("kept")

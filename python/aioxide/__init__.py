@@ -12,14 +12,24 @@ if TYPE_CHECKING:
     from .concurrent import gather, map
     from .event_loop import EventLoop
     from .installation import install, uninstall
+    from .locks import Event, Lock
     from .policy import EventLoopPolicy
+    from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
     from .tasks import Future, Task, sleep
 
 __all__ = [
+    "Event",
     "EventLoop",
     "EventLoopPolicy",
     "Future",
+    "LifoQueue",
+    "Lock",
+    "PriorityQueue",
+    "Queue",
+    "QueueEmpty",
+    "QueueFull",
+    "QueueShutDown",
     "Runner",
     "Task",
     "gather",
@@ -33,9 +43,17 @@ __all__ = [
 
 # Public name -> the module it lives in.
 _HOMES = {
+    "Event": "locks",
     "EventLoop": "event_loop",
     "EventLoopPolicy": "policy",
     "Future": "tasks",
+    "LifoQueue": "queues",
+    "Lock": "locks",
+    "PriorityQueue": "queues",
+    "Queue": "queues",
+    "QueueEmpty": "queues",
+    "QueueFull": "queues",
+    "QueueShutDown": "queues",
     "Runner": "runners",
     "Task": "tasks",
     "gather": "concurrent",

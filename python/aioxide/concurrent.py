@@ -19,10 +19,10 @@ _Item = TypeVar("_Item")
 def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[list[Any]]:
     """Waits for all awaitables; gives their results in the order in which the awaitables were given.
 
-    `return_exceptions`: false: the first failure is raised to the caller at once, and the others go on; true: failures
-    stand in the list of results at their places.
-    `limit`: how many may run at a time. The awaitables may then come from one iterable, synchronous or not, given as the
-    only argument: it is consumed only as fast as places become free, and no further after a failure that is raised.
+    `return_exceptions`: false: the first failure is raised to the caller at once, and the others go on; true:
+    failures stand in the list of results at their places.
+    `limit`: how many may run at a time. The awaitables may then come from one iterable, synchronous or not, given as
+    the only argument: it is consumed only as places become free, and no further after a failure that is raised.
 
     # Cancel safety
     Cancelling it cancels those that run.
@@ -44,8 +44,8 @@ async def map(
 ) -> AsyncIterator[_T]:
     """Yields `await function(item)` for each item, in the order of the items, with `limit` calls under way at most.
 
-    The iterable, synchronous or not, is consumed only as results are, so memory is bounded however long it is. A failure
-    is raised at its place; what still runs then is cancelled, as it is when the iteration is given up.
+    The iterable, synchronous or not, is consumed only as results are, so memory is bounded however long it is. A
+    failure is raised at its place; what still runs then is cancelled, as it is when the iteration is given up.
     """
     _check(limit)
     under_way: deque[asyncio.Future[_T]] = deque()

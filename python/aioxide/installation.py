@@ -17,7 +17,8 @@ _saved: tuple[list[tuple[Any, str, Any, Any]], Any] | None = None
 def install(*, tasks: bool = True) -> None:
     """Makes aioxide's loop the one that `asyncio.run`, `asyncio.new_event_loop` and all who call them get.
 
-    `tasks`: whether `asyncio.gather` and `asyncio.sleep` become aioxide's too; on other loops they call asyncio's own.
+    `tasks`: whether `asyncio.gather`, `sleep`, the queues, `Lock` and `Event` become aioxide's too; they work on any
+    loop.
 
     Sets the policy, where Python has policies, and replaces the function that outlives them. A policy that the
     program sets later is obeyed. Calling it again changes nothing.
@@ -27,17 +28,36 @@ def install(*, tasks: bool = True) -> None:
         return
     replaced = [(module, "new_event_loop", module.new_event_loop, _new_event_loop) for module in (events, asyncio)]
     if tasks:
-        from . import concurrent
-        from . import tasks as our_tasks
-
-        for name, ours in (("gather", concurrent.gather), ("sleep", our_tasks.sleep)):
-            replaced += [(module, name, getattr(module, name), ours) for module in (asyncio.tasks, asyncio)]
+        replaced += _task_names()
     previous = _policy.current_policy()
     if _policy.HAVE_POLICIES:
         _policy.set_policy(_policy.EventLoopPolicy())
     for module, name, _, ours in replaced:
         setattr(module, name, ours)
     _saved = (replaced, previous)
+
+
+def _task_names() -> list[tuple[Any, str, Any, Any]]:
+    """Returns what `install` replaces beside the loop: (module, name, asyncio's, ours)."""
+    from asyncio import locks as their_locks
+    from asyncio import queues as their_queues
+    from asyncio import tasks as their_tasks
+
+    from . import concurrent, locks, queues
+    from . import tasks as our_tasks
+
+    ours = [
+        (their_tasks, concurrent, ("gather",)),
+        (their_tasks, our_tasks, ("sleep",)),
+        (their_locks, locks, ("Event", "Lock")),
+        (their_queues, queues, ("LifoQueue", "PriorityQueue", "Queue")),
+    ]
+    return [
+        (module, name, getattr(module, name), getattr(home, name))
+        for theirs, home, names in ours
+        for name in names
+        for module in (theirs, asyncio)
+    ]
 
 
 def uninstall() -> None:

@@ -14,6 +14,7 @@ mod report;
 mod sleep;
 mod task;
 mod transports;
+mod waiting;
 
 use pyo3::prelude::*;
 
@@ -29,6 +30,9 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
             .add("sleep", sleep::make_function()?.into_py())
             .map_err(|error| ffi::raised::from_pyerr(error, py))?;
+        for (name, kind) in waiting::make_kinds()? {
+            module.add(name, kind.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
+        }
         Ok((future, task, gather))
     };
     let (future, task, gather) = make().map_err(|raised| ffi::raised::to_pyerr(py, raised))?;

@@ -14,7 +14,7 @@ pub(crate) fn call(callable: &Object, arguments: &[&Object]) -> Outcome {
 
 /// `callable(*positional, **named)`: `names` is a tuple of the names of the last arguments.
 pub(crate) fn call_with_names(callable: &Object, arguments: &[&Object], names: Option<&Object>) -> Outcome {
-    let count = arguments.len() - names.map_or(0, length);
+    let count = arguments.len() - names.map_or(0, tuple_length);
     let mut room = [std::ptr::null_mut(); 8];
     for (place, argument) in room[1..].iter_mut().zip(arguments) {
         *place = argument.as_ptr();
@@ -30,7 +30,7 @@ pub(crate) fn call_with_names(callable: &Object, arguments: &[&Object], names: O
 
 /// `arguments[0].name(*arguments[1:])`, the last ones by name.
 pub(crate) fn call_method(name: &Object, arguments: &[&Object], names: Option<&Object>) -> Outcome {
-    let count = arguments.len() - names.map_or(0, length);
+    let count = arguments.len() - names.map_or(0, tuple_length);
     let mut room = [std::ptr::null_mut(); 8];
     for (place, argument) in room[1..].iter_mut().zip(arguments) {
         *place = argument.as_ptr();
@@ -44,7 +44,7 @@ pub(crate) fn call_method(name: &Object, arguments: &[&Object], names: Option<&O
     }
 }
 
-fn length(tuple: &Object) -> usize {
+fn tuple_length(tuple: &Object) -> usize {
     // SAFETY: a tuple, as the callers promise by the name of the parameter.
     unsafe { ffi::PyTuple_GET_SIZE(tuple.as_ptr()) as usize }
 }
@@ -177,4 +177,32 @@ pub(crate) fn to_float(number: &Object) -> Outcome<Option<f64>> {
         return Ok(None);
     }
     Ok(Some(value))
+}
+
+/// `len(object)`.
+pub(crate) fn length(object: &Object) -> Outcome<usize> {
+    // SAFETY: attached; -1 with an exception.
+    usize::try_from(unsafe { ffi::PyObject_Size(object.as_ptr()) }).map_err(|_| Raised)
+}
+
+/// `int(object)` of an int.
+pub(crate) fn to_integer(number: &Object) -> Outcome<i64> {
+    // SAFETY: attached; -1 with an exception, or -1.
+    let value = unsafe { ffi::PyLong_AsLongLong(number.as_ptr()) };
+    if value == -1 && super::raised::occurred() { Err(Raised) } else { Ok(value) }
+}
+
+/// Whether `test` holds for any item of an iterable.
+pub(crate) fn any_item(iterable: &Object, mut test: impl FnMut(&Object) -> Outcome<bool>) -> Outcome<bool> {
+    // SAFETY: attached.
+    let iterator = unsafe { Owned::from_new(ffi::PyObject_GetIter(iterable.as_ptr()))? };
+    loop {
+        // SAFETY: an iterator; null at its end, or with an exception.
+        match unsafe { Owned::from_new(ffi::PyIter_Next(iterator.as_ptr())) } {
+            Ok(item) if test(&item)? => return Ok(true),
+            Ok(_) => {}
+            Err(raised) if super::raised::occurred() => return Err(raised),
+            Err(Raised) => return Ok(false),
+        }
+    }
 }

@@ -1,0 +1,491 @@
+//! What queues, locks and events give to `await`: operations that end at once where they can, with no coroutine frame.
+//!
+//! The objects themselves are asyncio's, in Python, and keep their state in asyncio's attributes; what runs once per item
+//! or per acquisition is here: `Queue.get` and `put`, `Lock.acquire`, `async with lock`, `Event.wait`. An operation is
+//! NEW until it is first resumed, WAITING while its future is among the object's waiters, then DONE. Leaving WAITING by an
+//! exception gives what the future may have been granted to the next waiter: nothing is lost by a cancellation.
+
+use std::cell::Cell;
+use std::os::raw::{c_int, c_void};
+
+use pyo3::ffi as c;
+
+use crate::ffi::instance::{self, FreeList};
+use crate::ffi::kind::{Arguments, KindBuilder, guard, guard_object, method_fast, method_none, method_one};
+use crate::ffi::{
+    Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, coroutine, names, raised,
+};
+use crate::future::{Future, State as FutureState};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Get,
+    Put,
+    Acquire,
+    /// `Acquire` that gives None, for `async with`.
+    Enter,
+    Wait,
+    /// Done before it is awaited: `__aexit__`.
+    Nothing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Waiting,
+    Done,
+}
+
+struct Data {
+    operation: Operation,
+    state: Cell<State>,
+    owner: Slot,
+    item: Slot,
+    future: Slot,
+}
+
+/// An instance of the awaitable.
+#[repr(transparent)]
+struct Waiting(Object);
+
+// SAFETY: transparent over `Object`.
+unsafe impl Class for Waiting {}
+
+impl std::ops::Deref for Waiting {
+    type Target = Data;
+
+    fn deref(&self) -> &Data {
+        // SAFETY: written by `make`.
+        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<Data>() }
+    }
+}
+
+static KIND: Confined<Cell<*mut c::PyTypeObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
+static FREE: FreeList = FreeList::new();
+
+fn make(operation: Operation, owner: &Object, item: Option<&Object>) -> Outcome {
+    let data = Data {
+        operation,
+        state: Cell::new(State::New),
+        owner: Slot::new(),
+        item: Slot::new(),
+        future: Slot::new(),
+    };
+    data.owner.set(owner.own());
+    data.item.put(item.map(Object::own));
+    // SAFETY: the type that the list is for.
+    unsafe {
+        FREE.make(KIND.get(), true, |instance| {
+            instance.byte_add(size_of::<c::PyObject>()).cast::<Data>().write(data);
+        })
+    }
+}
+
+enum Next {
+    Yield(Owned),
+    Return(Owned),
+}
+
+fn advance(this: &Waiting) -> Outcome<Next> {
+    let Some(owner) = this.owner.get() else { return Err(reused()) };
+    match this.state.get() {
+        State::New if this.operation == Operation::Nothing => return finish(this, Owned::none()),
+        State::New => {}
+        State::Waiting => {
+            let Some(future) = this.future.get() else { return Err(reused()) };
+            if !is_done(&future)? {
+                return Err(raised::raise(raised::runtime_error(), "await wasn't used with future"));
+            }
+            if let Err(raised) = call::call_method(&names().result, &[&future], None) {
+                let exception = raised::take(raised);
+                give_up(this, &owner, &future)?;
+                return Err(raised::put_back(exception));
+            }
+            this.future.clear();
+            if !matches!(this.operation, Operation::Get | Operation::Put) {
+                remove(&owner, &names().waiters, &future)?;
+                if this.operation != Operation::Wait {
+                    // The lock was handed to us: nobody who comes later may take it first.
+                    call::set_attribute(&owner, &names().locked, &Owned::boolean(true))?;
+                }
+                return finish(this, value_of(this.operation));
+            }
+        }
+        State::Done => return Err(reused()),
+    }
+    this.state.set(State::Done);
+    if let Some(value) = attempt(this, &owner)? {
+        return finish(this, value);
+    }
+    let names = names();
+    let event_loop = call::call_method(&names.bound_loop, &[&owner], None)?;
+    let future = call::call_method(&names.create_future, &[&event_loop], None)?;
+    call::call_method(&names.append, &[&*waiters_of(this.operation, &owner)?, &future], None)?;
+    match Future::exact(&future) {
+        Some(ours) => ours.blocking.set(true),
+        None => call::set_attribute(&future, &names.blocking, &Owned::boolean(true))?,
+    }
+    this.future.set(future.clone());
+    this.state.set(State::Waiting);
+    Ok(Next::Yield(future))
+}
+
+fn finish(this: &Waiting, value: Owned) -> Outcome<Next> {
+    this.state.set(State::Done);
+    this.owner.clear();
+    this.item.clear();
+    Ok(Next::Return(value))
+}
+
+fn value_of(operation: Operation) -> Owned {
+    match operation {
+        Operation::Acquire | Operation::Wait => Owned::boolean(true),
+        _ => Owned::none(),
+    }
+}
+
+fn reused() -> Raised {
+    raised::raise(raised::runtime_error(), "cannot reuse already awaited coroutine")
+}
+
+fn is_done(future: &Object) -> Outcome<bool> {
+    match Future::exact(future) {
+        Some(future) => Ok(future.is_done()),
+        None => call::truth(&*call::call_method(&names().done, &[future], None)?),
+    }
+}
+
+/// Does the operation if it can be done now.
+fn attempt(this: &Waiting, owner: &Object) -> Outcome<Option<Owned>> {
+    let names = names();
+    match this.operation {
+        Operation::Get => {
+            if call::length(&*call::get_attribute(owner, &names.queue)?)? == 0 {
+                return refuse_after_shutdown(owner);
+            }
+            let item = call::call_method(&names.get_item, &[owner], None)?;
+            wake_next(owner, &names.putters)?;
+            Ok(Some(item))
+        }
+        Operation::Put => {
+            refuse_after_shutdown(owner)?;
+            if is_full(owner)? {
+                return Ok(None);
+            }
+            let item = this.item.get_or_none();
+            call::call_method(&names.put_item, &[owner, &item], None)?;
+            let unfinished = call::to_integer(&*call::get_attribute(owner, &names.unfinished_tasks)?)?;
+            if unfinished == 0 {
+                call::call_method(&names.clear, &[&*call::get_attribute(owner, &names.finished)?], None)?;
+            }
+            call::set_attribute(owner, &names.unfinished_tasks, &*call::integer(unfinished + 1)?)?;
+            wake_next(owner, &names.getters)?;
+            Ok(Some(Owned::none()))
+        }
+        Operation::Acquire | Operation::Enter => {
+            if call::truth(&*call::get_attribute(owner, &names.locked)?)? || any_waits(owner)? {
+                return Ok(None);
+            }
+            call::set_attribute(owner, &names.locked, &Owned::boolean(true))?;
+            Ok(Some(value_of(this.operation)))
+        }
+        Operation::Wait => {
+            let is_set = call::truth(&*call::get_attribute(owner, &names.event_value)?)?;
+            Ok(is_set.then(|| Owned::boolean(true)))
+        }
+        Operation::Nothing => Ok(Some(Owned::none())),
+    }
+}
+
+/// Raises QueueShutDown on a queue that was shut down.
+fn refuse_after_shutdown(owner: &Object) -> Outcome<Option<Owned>> {
+    let names = names();
+    if !call::truth(&*call::get_attribute(owner, &names.is_shutdown)?)? {
+        return Ok(None);
+    }
+    let refusal = call::get_attribute(owner, &names.shut_down_error)?;
+    Err(raised::put_back(call::call(&refusal, &[])?))
+}
+
+fn is_full(owner: &Object) -> Outcome<bool> {
+    let names = names();
+    // A float is as good as an int to asyncio.
+    let Some(maximum) = call::to_float(&*call::get_attribute(owner, &names.maximum)?)? else {
+        return Ok(false);
+    };
+    Ok(maximum > 0.0 && call::length(&*call::get_attribute(owner, &names.queue)?)? as f64 >= maximum)
+}
+
+/// Whether somebody waits for the lock who was not cancelled.
+fn any_waits(owner: &Object) -> Outcome<bool> {
+    let waiters = call::get_attribute(owner, &names().waiters)?;
+    if waiters.is_none() || call::length(&waiters)? == 0 {
+        return Ok(false);
+    }
+    call::any_item(&waiters, |waiter| {
+        let cancelled = match Future::exact(waiter) {
+            Some(future) => future.state.get() == FutureState::Cancelled,
+            None => call::truth(&*call::call_method(&names().cancelled, &[waiter], None)?)?,
+        };
+        Ok(!cancelled)
+    })
+}
+
+fn waiters_of(operation: Operation, owner: &Object) -> Outcome {
+    let names = names();
+    let name = match operation {
+        Operation::Get => &names.getters,
+        Operation::Put => &names.putters,
+        _ => &names.waiters,
+    };
+    let found = call::get_attribute(owner, name)?;
+    if !found.is_none() {
+        return Ok(found);
+    }
+    // A lock makes its queue of waiters when the first one comes.
+    let made = call::call(&names.deque, &[])?;
+    call::set_attribute(owner, name, &made)?;
+    Ok(made)
+}
+
+/// Gives a result to the first waiter that can still take one.
+fn wake_next(owner: &Object, name: &Object) -> Outcome<()> {
+    let names = names();
+    let waiters = call::get_attribute(owner, name)?;
+    while call::length(&waiters)? > 0 {
+        let waiter = call::call_method(&names.popleft, &[&waiters], None)?;
+        if is_done(&waiter)? {
+            continue;
+        }
+        match Future::exact(&waiter) {
+            Some(future) => future.finish_with_result(Owned::none())?,
+            None => drop(call::call_method(&names.set_result, &[&waiter, crate::ffi::none()], None)?),
+        }
+        break;
+    }
+    Ok(())
+}
+
+/// `owner.name.remove(future)`, which may have been taken out already.
+fn remove(owner: &Object, name: &Object, future: &Object) -> Outcome<()> {
+    let waiters = call::get_attribute(owner, name)?;
+    match call::call_method(&names().remove, &[&waiters, future], None) {
+        Ok(_) => Ok(()),
+        Err(raised) if raised::matches(raised::value_error()) => {
+            raised::clear(raised);
+            Ok(())
+        }
+        Err(raised) => Err(raised),
+    }
+}
+
+/// The wait ends by an exception: passes on what was granted meanwhile.
+fn give_up(this: &Waiting, owner: &Object, future: &Object) -> Outcome<()> {
+    let names = names();
+    this.state.set(State::Done);
+    this.future.clear();
+    this.owner.clear();
+    this.item.clear();
+    let cancel = |future: &Object| crate::task::cancel(future, None).map(drop);
+    let granted = |future: &Object| {
+        call::truth(&*call::call_method(&names.cancelled, &[future], None)?).map(|cancelled| !cancelled)
+    };
+    match this.operation {
+        Operation::Get => {
+            cancel(future)?;
+            remove(owner, &names.getters, future)?;
+            let empty = call::length(&*call::get_attribute(owner, &names.queue)?)? == 0;
+            if !empty && granted(future)? {
+                wake_next(owner, &names.getters)?;
+            }
+        }
+        Operation::Put => {
+            cancel(future)?;
+            remove(owner, &names.putters, future)?;
+            if !is_full(owner)? && granted(future)? {
+                wake_next(owner, &names.putters)?;
+            }
+        }
+        Operation::Acquire | Operation::Enter => {
+            remove(owner, &names.waiters, future)?;
+            if !call::truth(&*call::get_attribute(owner, &names.locked)?)? {
+                call::call_method(&names.wake_up_first, &[owner], None)?;
+            }
+        }
+        Operation::Wait => remove(owner, &names.waiters, future)?,
+        Operation::Nothing => {}
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn iternext(this: *mut c::PyObject) -> *mut c::PyObject {
+    guard(std::ptr::null_mut(), || {
+        // SAFETY: an instance of ours.
+        match advance(unsafe { cast(this) })? {
+            Next::Yield(yielded) => Ok(yielded.into_ptr()),
+            Next::Return(value) => Ok(coroutine::finish_iteration(value)),
+        }
+    })
+}
+
+unsafe extern "C" fn am_send(
+    this: *mut c::PyObject,
+    _: *mut c::PyObject,
+    result: *mut *mut c::PyObject,
+) -> c::PySendResult {
+    guard(c::PySendResult::PYGEN_ERROR, || {
+        // SAFETY: an instance of ours, and a place for the result.
+        let (value, status) = match advance(unsafe { cast(this) })? {
+            Next::Yield(yielded) => (yielded, c::PySendResult::PYGEN_NEXT),
+            Next::Return(value) => (value, c::PySendResult::PYGEN_RETURN),
+        };
+        // SAFETY: as above.
+        unsafe { *result = value.into_ptr() };
+        Ok(status)
+    })
+}
+
+fn send(this: &Waiting, _: &Object) -> Outcome {
+    match advance(this)? {
+        Next::Yield(yielded) => Ok(yielded),
+        Next::Return(value) => Err(coroutine::raise_stop(value)),
+    }
+}
+
+fn throw(this: &Waiting, arguments: &Arguments<'_>) -> Outcome {
+    let exception = raised::from_throw(arguments.positional())?;
+    if let (Some(owner), Some(future)) = (this.owner.get(), this.future.get()) {
+        give_up(this, &owner, &future)?;
+    }
+    this.state.set(State::Done);
+    Err(raised::put_back(exception))
+}
+
+fn close(this: &Waiting) -> Outcome {
+    if let (Some(owner), Some(future)) = (this.owner.get(), this.future.get()) {
+        give_up(this, &owner, &future)?;
+    }
+    this.state.set(State::Done);
+    Ok(Owned::none())
+}
+
+unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
+    // SAFETY: a live object.
+    guard_object(|| Ok(unsafe { cast::<Object>(this) }.own()))
+}
+
+unsafe extern "C" fn traverse(
+    this: *mut c::PyObject,
+    function: c::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let visit = Visit { function, argument };
+    // SAFETY: an instance of ours; it owns a reference to its type, which lives on the heap.
+    let (kind, this) = unsafe { (cast::<Object>(c::Py_TYPE(this).cast()), cast::<Waiting>(this)) };
+    let mut status = visit.object(kind);
+    for slot in [&this.owner, &this.item, &this.future] {
+        if status == 0 {
+            status = slot.visit(visit);
+        }
+    }
+    status
+}
+
+fn take_apart(this: &Waiting) {
+    for slot in [&this.owner, &this.item, &this.future] {
+        slot.clear();
+    }
+}
+
+unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
+    // SAFETY: an instance of ours.
+    take_apart(unsafe { cast(this) });
+    0
+}
+
+unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: the last reference to an instance of ours is gone.
+        unsafe {
+            instance::untrack(this);
+            take_apart(cast(this));
+            FREE.release(this, true);
+        }
+        coroutine::forget_value();
+        Ok(())
+    });
+}
+
+fn get(this: &Object) -> Outcome {
+    make(Operation::Get, this, None)
+}
+
+fn put(this: &Object, arguments: &Arguments<'_>) -> Outcome {
+    let [item] = arguments.parse("put", &[&names().item], 1)?;
+    let Some(item) = item else {
+        let message = "Queue.put() missing 1 required positional argument: 'item'";
+        return Err(raised::raise(raised::type_error(), message));
+    };
+    make(Operation::Put, this, Some(item))
+}
+
+fn acquire(this: &Object) -> Outcome {
+    make(Operation::Acquire, this, None)
+}
+
+fn enter(this: &Object) -> Outcome {
+    make(Operation::Enter, this, None)
+}
+
+fn exit(this: &Object, _: &Arguments<'_>) -> Outcome {
+    call::call_method(&names().release, &[this], None)?;
+    make(Operation::Nothing, this, None)
+}
+
+fn wait(this: &Object) -> Outcome {
+    make(Operation::Wait, this, None)
+}
+
+/// Makes the awaitable's type, and gives the bases of `aioxide.Queue`, `Lock` and `Event`.
+pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 3]> {
+    let builder = KindBuilder::new()
+        .final_type()
+        .slot(c::Py_tp_iter, iterate as *mut c_void)
+        .slot(c::Py_am_await, iterate as *mut c_void)
+        .slot(c::Py_tp_iternext, iternext as *mut c_void)
+        .slot(c::Py_am_send, am_send as *mut c_void)
+        .slot(c::Py_tp_traverse, traverse as *mut c_void)
+        .slot(c::Py_tp_clear, clear as *mut c_void)
+        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
+        .methods([
+            method_one!(c"send", send, c"Resume."),
+            method_fast!(c"throw", throw, c"Raise an exception at the await."),
+            method_none!(c"close", close, c"Give the wait up."),
+        ]);
+    let empty = size_of::<c::PyObject>();
+    let queue = KindBuilder::new().without_collector().methods([
+        method_none!(c"get", get, c"Remove and return an item; wait until there is one."),
+        method_fast!(c"put", put, c"Put an item into the queue; wait until there is room."),
+    ]);
+    let lock = KindBuilder::new().without_collector().methods([
+        method_none!(c"acquire", acquire, c"Acquire the lock; wait until it is free."),
+        method_none!(c"__aenter__", enter, c"Acquire the lock."),
+        method_fast!(c"__aexit__", exit, c"Release the lock."),
+    ]);
+    let event = KindBuilder::new().without_collector().methods([method_none!(
+        c"wait",
+        wait,
+        c"Wait until the event is set."
+    )]);
+    // SAFETY: every slot is of its type; the awaitable's data lies behind the header, the others have none.
+    unsafe {
+        let kind = builder.build(c"aioxide.Waiting", empty + size_of::<Data>(), None)?;
+        KIND.set(kind.as_ptr().cast());
+        let _ = kind.into_ptr();
+        Ok([
+            ("_QueueCore", queue.build(c"aioxide._QueueCore", empty, None)?),
+            ("_LockCore", lock.build(c"aioxide._LockCore", empty, None)?),
+            ("_EventCore", event.build(c"aioxide._EventCore", empty, None)?),
+        ])
+    }
+}
