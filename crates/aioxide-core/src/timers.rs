@@ -7,7 +7,7 @@
 //! Queue and heap hold keys only; the entries stand in slots. Cancelling empties the slot at once (what it held is given
 //! back) and leaves the key in the heap. Two rules keep dead keys from piling up: those at the head go when the
 //! head is looked at, and when dead keys outnumber live ones (and there are more than a few) the heap is rebuilt, so
-//! its size never exceeds twice the number of live timers plus [`FEW`], and the amortised cost stays constant.
+//! its size never exceeds twice the number of live timers plus `FEW`, and the amortised cost stays constant.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

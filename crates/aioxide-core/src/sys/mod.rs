@@ -1,7 +1,7 @@
 //! The operating system: every libc call of the crate stands in this folder.
 //!
 //! A platform provides:
-//! * `Selector` and `Events` ([`epoll`] on Linux, `kqueue` on macOS and the BSDs): level- or edge-triggered readiness
+//! * `Selector` and `Events` (`epoll` on Linux, `kqueue` on macOS and the BSDs): level- or edge-triggered readiness
 //!   with a 64-bit key per descriptor, and a wait with nanosecond resolution;
 //! * `Wakeup` (eventfd, or a pipe): ends a wait from another thread or a signal handler;
 //! * `ExitWatch` (pidfd, or kqueue's process filter): a descriptor that becomes readable when a child has ended;
