@@ -154,12 +154,28 @@ def test_abandoned_loop_is_collected_with_all_it_holds(loop_factory: Any) -> Non
         owner.loop = loop  # type: ignore[attr-defined]
         loop.call_soon(work, owner)
         loop.call_later(100, work, owner)
+        owner.handles = [loop.call_soon(work, owner), loop.call_later(100, work, owner)]  # type: ignore[attr-defined]
         loop.add_reader(ours, work, owner)
         loop.itself = loop
         references = [weakref.ref(loop), weakref.ref(owner)]
         del loop, owner
         gc.collect()
         assert [reference() for reference in references] == [None, None]
+
+
+def test_loop_that_only_a_handle_holds_lives(loop_factory: Any) -> None:
+    loop = loop_factory()
+    seen: list[int] = []
+    handle = loop.call_soon(seen.append, 1)
+    timer = loop.call_later(0, seen.append, 2)
+    del loop
+    for generation in range(3):
+        gc.collect(generation)
+    loop = handle._loop
+    assert timer._loop is loop
+    loop.run_until_complete(asyncio.sleep(0.001))
+    assert seen == [1, 2]
+    loop.close()
 
 
 def test_closed_loop_keeps_nothing_open(loop_factory: Any) -> None:

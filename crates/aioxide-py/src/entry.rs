@@ -64,8 +64,8 @@ impl Entry {
         }
     }
 
-    /// Before an entry leaves the queue without having run: lets the collector see a handle that others hold.
-    pub(crate) fn part(&self) {
+    /// Lets the collector see a handle that others hold as well.
+    pub(crate) fn show_if_shared(&self) {
         if let Self::Handle(handle) = self {
             handle.track_if_shared();
         }

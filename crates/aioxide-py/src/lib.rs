@@ -8,6 +8,7 @@ mod ffi;
 mod future;
 mod future_iter;
 mod gather;
+mod gc;
 mod handle;
 mod names;
 mod report;
@@ -50,6 +51,8 @@ mod _aioxide {
     #[pymodule_export]
     use crate::event_loop::LoopCore;
     #[pymodule_export]
+    use crate::gc::_before_collection;
+    #[pymodule_export]
     use crate::transports::{
         equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport, equip_tls_transport,
         equip_write_pipe_transport,
@@ -59,6 +62,7 @@ mod _aioxide {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::handle::add_classes(module)?;
         crate::raw_classes(module)?;
+        crate::gc::install(module)?;
         crate::event_loop::add_methods(module.py())
     }
 }

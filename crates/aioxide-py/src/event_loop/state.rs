@@ -13,6 +13,7 @@ use super::server::Listener;
 use super::sock::Waiting;
 use crate::entry::Entry;
 use crate::ffi;
+use crate::gc;
 use crate::handle::Handle;
 use crate::task::introspect;
 use crate::transports::{TransportTable, TransportWatcher};
@@ -91,7 +92,7 @@ impl LoopState {
         if let Some(entries) = *POLL_INTERVAL.get_or_init(poll_interval_of_environment) {
             core.set_poll_interval(entries);
         }
-        Ok(Rc::new(Self {
+        let state = Rc::new(Self {
             core,
             debug: Cell::new(false),
             running: Cell::new(false),
@@ -107,7 +108,9 @@ impl LoopState {
             watchers: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
             files: RefCell::new(Vec::new()),
-        }))
+        });
+        gc::remember(&state);
+        Ok(state)
     }
 
     /// Remembers the Python object that this state belongs to, weakly: the loop owns the state.
@@ -253,9 +256,14 @@ impl LoopState {
 
     /// Drops what is queued.
     pub(crate) fn close(&self) {
-        self.core.for_each_ready(Entry::part);
-        self.core.for_each_timer(|_, entry| entry.part());
+        self.show_shared_handles();
         self.core.close();
+    }
+
+    /// Lets the collector see the handles in the queue that others hold as well.
+    pub(crate) fn show_shared_handles(&self) {
+        self.core.for_each_ready(Entry::show_if_shared);
+        self.core.for_each_timer(|_, entry| entry.show_if_shared());
     }
 
     /// Drops all of that: the collector has found that nobody else can reach it.

@@ -1,0 +1,43 @@
+//! Before the collector looks at older objects, it is shown the handles that wait in a queue and that others hold as well.
+//!
+//! A handle in a queue is not tracked (see `handle`), and what a shared one holds counts as in use. That is right while its loop
+//! lives, but a loop that is given up unclosed, with an object that keeps a handle of its own, would stay for ever.
+//! Collections of the youngest objects alone are too frequent to walk through the queues for.
+
+use std::cell::RefCell;
+use std::rc::{Rc, Weak};
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::event_loop::LoopState;
+use crate::ffi::Confined;
+
+/// The loops that are alive, and a few that were.
+static LOOPS: Confined<RefCell<Vec<Weak<LoopState>>>> = Confined::new(RefCell::new(Vec::new()));
+
+/// Remembers a new loop, and forgets those that are gone.
+pub(crate) fn remember(state: &Rc<LoopState>) {
+    let mut loops = LOOPS.borrow_mut();
+    loops.retain(|known| known.strong_count() > 0);
+    loops.push(Rc::downgrade(state));
+}
+
+/// Stands in `gc.callbacks`.
+#[pyfunction]
+pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {
+    let youngest = info.get_item("generation")?.is_some_and(|generation| generation.eq(0).unwrap_or(false));
+    if phase == "start" && !youngest {
+        for state in LOOPS.borrow().iter().filter_map(Weak::upgrade) {
+            state.show_shared_handles();
+        }
+    }
+    Ok(())
+}
+
+/// Puts the hook into the collector's list.
+pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let hook = module.getattr("_before_collection")?;
+    module.py().import("gc")?.getattr("callbacks")?.call_method1("append", (hook,))?;
+    Ok(())
+}
