@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
 
 use crate::LoopId;
@@ -138,13 +139,15 @@ fn interrupt_after_a_push_under_the_faces_lock_ends_the_wait() {
 /// Ready once told; counts its polls; leaves its waker with the model; loom notices if it is never dropped.
 struct Probe {
     shared: Rc<Shared>,
-    _tracked: loom::sync::Arc<()>,
+    told: loom::sync::Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Shared {
     polls: Cell<u32>,
     ready_at: Cell<u32>,
+    /// What the last poll has read of `told`.
+    seen: Cell<bool>,
     waker: Cell<Option<Waker>>,
 }
 
@@ -154,6 +157,7 @@ impl Future for Probe {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polls = self.shared.polls.get() + 1;
         self.shared.polls.set(polls);
+        self.shared.seen.set(self.told.load(Ordering::Acquire));
         if polls >= self.shared.ready_at.get() {
             return Poll::Ready(loom::sync::Arc::new(()));
         }
@@ -167,6 +171,7 @@ struct Model {
     inbox: Arc<Inbox<Notified>>,
     list: Rc<TaskList>,
     shared: Rc<Shared>,
+    told: loom::sync::Arc<AtomicBool>,
     task: Option<JoinHandle<loom::sync::Arc<()>>>,
 }
 
@@ -175,10 +180,11 @@ impl Model {
     fn new(ready_at: u32) -> Self {
         let (inbox, list, shared) = (inbox(), Rc::new(TaskList::new()), Rc::<Shared>::default());
         shared.ready_at.set(ready_at);
-        let probe = Probe { shared: Rc::clone(&shared), _tracked: loom::sync::Arc::new(()) };
+        let told = loom::sync::Arc::new(AtomicBool::new(false));
+        let probe = Probe { shared: Rc::clone(&shared), told: loom::sync::Arc::clone(&told) };
         let scheduler = Arc::clone(&inbox) as Arc<dyn Schedule>;
         let (first, task) = task::spawn_for_model(probe, scheduler, &list);
-        let model = Self { inbox, list, shared, task: Some(task) };
+        let model = Self { inbox, list, shared, told, task: Some(task) };
         model.run(first);
         model
     }
@@ -221,13 +227,18 @@ fn wake_during_a_poll_is_not_lost() {
         let again = waker.clone();
         // Two wakes: the first makes the poll during which the second may come.
         waker.wake();
-        let other = thread::spawn(move || again.wake());
+        let told = loom::sync::Arc::clone(&model.told);
+        let other = thread::spawn(move || {
+            told.store(true, Ordering::Release);
+            again.wake();
+        });
         model.run_all();
         let polled_meanwhile = model.polls();
         other.join().expect("no panic");
         let still_queued = model.run_all();
         // Either the second wake came before the poll and was served by it, or it made a poll of its own.
         assert!(polled_meanwhile >= 2);
+        assert!(model.shared.seen.get(), "no poll came after the wake");
         assert!(still_queued <= 1, "one entry in the queue at a time");
         assert_eq!(model.run_all(), 0);
         model.close();
