@@ -120,11 +120,12 @@ class Connections(selector_events.BaseSelectorEventLoop):
                         remove(fd)
 
     def _make_socket_transport(
-        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None
+        self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **context: Any
     ) -> Any:
+        # Python 3.15 gives a context for the protocol's calls: a copy of the one that we are in. Ours are not told of it.
         if isinstance(sock, socket.socket):
             return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server)
-        return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
+        return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server, **context)
 
     def _make_datagram_transport(
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
@@ -151,6 +152,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         server_hostname: str | None = None,
         extra: Any = None,
         server: Any = None,
+        context: Any = None,
         **timeouts: Any,
     ) -> Any:
         ssl_protocol = sslproto.SSLProtocol(
