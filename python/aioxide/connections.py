@@ -122,7 +122,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **context: Any
     ) -> Any:
-        # Python 3.15 gives a context for the protocol's calls: a copy of the one that we are in. Ours are not told of it.
+        # Python 3.15 gives a context for the calls of the protocol, a copy of ours; our transports do not take it yet.
         if isinstance(sock, socket.socket):
             return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server)
         return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server, **context)
