@@ -10,7 +10,8 @@
 //! * `ssl`: the records of TLS connections.
 //! * `reader`: the buffer of asyncio's streams.
 //! * `table`: which descriptor is used by which transport.
-//! * `stream`: TCP and UNIX connections; `stream_face` is what Python sees of them.
+//! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves,
+//!   `stream_face` what Python sees of it.
 
 mod address;
 pub(crate) mod common;
@@ -19,6 +20,8 @@ mod reader;
 mod ssl;
 mod stream;
 mod stream_face;
+mod stream_read;
+mod stream_write;
 mod table;
 
 use pyo3::prelude::*;

@@ -12,38 +12,28 @@
 //! * No borrow of a field is alive while Python code runs.
 
 use std::cell::{Cell, RefCell};
-use std::io::IoSlice;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use aioxide_core::Token;
-use aioxide_core::flow::{Change, Watermarks, WriteBuffer};
+use aioxide_core::flow::{Watermarks, WriteBuffer};
 use aioxide_core::sys::socket::{self, Address};
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 
-use super::common::{self, leaves_loop, would_block};
+use super::common::{self, leaves_loop};
 use super::reader;
 use super::ssl::{self, Records};
 use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState, Watcher};
-use crate::ffi::{self, Buffer, Chunk, Confined, slot::Place};
+use crate::ffi::{self, Chunk, Confined, slot::Place};
 
 /// Where a `StreamTransport` keeps its core.
 pub(super) static PLACE: Place = Place::new();
-
-/// From this size of the last read on, the next one goes straight into a new bytes object instead of being copied to one.
-const DIRECT_READ_BYTES: usize = 16 * 1024;
-
-/// What is allocated for the end of the stream, which shows as nothing to receive.
-const MIN_DIRECT_BYTES: usize = 512;
-
-/// Slices of one vectored write; asyncio uses as many as the system takes.
-const SLICES: usize = 64;
 
 /// The connection's descriptor, and the Python object for it where one was made.
 pub(super) enum Socket {
@@ -55,7 +45,7 @@ pub(super) enum Socket {
 
 /// How incoming bytes reach the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Data,
     Buffered,
     /// asyncio's `SSLProtocol`, whose records are dealt with here.
@@ -102,7 +92,7 @@ pub(super) struct Stream {
     pub(super) fd: RawFd,
     pub(super) protocol: RefCell<Option<Py<PyAny>>>,
     pub(super) protocol_connected: Cell<bool>,
-    mode: Cell<Mode>,
+    pub(super) mode: Cell<Mode>,
     pub(super) records: RefCell<Option<Records>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(super) extra: RefCell<Option<Py<PyDict>>>,
@@ -121,7 +111,7 @@ pub(super) struct Stream {
     writer_context: RefCell<Option<Py<PyAny>>>,
     pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
     deferred: RefCell<[Option<Deferred>; 2]>,
-    last_read_bytes: Cell<usize>,
+    pub(super) last_read_bytes: Cell<usize>,
 }
 
 impl Drop for Stream {
@@ -228,7 +218,7 @@ impl<'a, 'py> This<'a, 'py> {
         self.core.protocol.borrow().as_ref().map(|protocol| protocol.bind(self.py()).clone())
     }
 
-    fn current_protocol(self) -> PyResult<Bound<'py, PyAny>> {
+    pub(super) fn current_protocol(self) -> PyResult<Bound<'py, PyAny>> {
         self.protocol().ok_or_else(|| PyRuntimeError::new_err("the transport has no protocol"))
     }
 
@@ -380,7 +370,7 @@ impl<'a, 'py> This<'a, 'py> {
 
     // Watching.
 
-    fn add_reader(self, context: Py<PyAny>) -> PyResult<()> {
+    pub(super) fn add_reader(self, context: Py<PyAny>) -> PyResult<()> {
         let before = self.core.reader_context.replace(Some(context));
         let token = self.watcher(Direction::Read);
         let set = self.core.state.core.reactor().set_reader(self.core.fd, token);
@@ -394,7 +384,7 @@ impl<'a, 'py> This<'a, 'py> {
         self.add_reader(context)
     }
 
-    fn start_writing(self) -> PyResult<()> {
+    pub(super) fn start_writing(self) -> PyResult<()> {
         let before = self.core.writer_context.replace(Some(ffi::copy_context(self.py())?));
         let token = self.watcher(Direction::Write);
         let set = self.core.state.core.reactor().set_writer(self.core.fd, token);
@@ -472,336 +462,6 @@ impl<'a, 'py> This<'a, 'py> {
         })
     }
 
-    // Reading.
-
-    pub(super) fn read_ready(self) -> PyResult<()> {
-        if self.core.conn_lost.get() > 0 {
-            return Ok(());
-        }
-        match self.core.mode.get() {
-            Mode::Data => self.read_data(),
-            Mode::Buffered => self.read_buffered(),
-            Mode::Streams => self.read_stream(),
-            Mode::Tls if self.read_records()? => Ok(()),
-            Mode::Tls => self.read_buffered(),
-        }
-    }
-
-    fn read_data(self) -> PyResult<()> {
-        let py = self.py();
-        let received = if self.core.last_read_bytes.get() < DIRECT_READ_BYTES {
-            let mut scratch = self.core.state.scratch.borrow_mut();
-            socket::recv(self.core.fd, &mut scratch).map(|size| PyBytes::new(py, &scratch[..size]))
-        } else {
-            // As large as what is there: shrinking 256 KiB, as asyncio does, costs three times the system call.
-            let capacity = socket::available(self.core.fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
-            ffi::receive_bytes(py, self.core.fd, capacity)?
-        };
-        let data = match received {
-            Ok(data) => data,
-            Err(error) if would_block(&error) => return Ok(()),
-            Err(error) => {
-                return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
-            }
-        };
-        let size = data.as_bytes().len();
-        self.core.last_read_bytes.set(size);
-        if size == 0 {
-            return self.on_eof();
-        }
-        let protocol = self.current_protocol()?;
-        match protocol.call_method1(intern!(py, "data_received"), (data,)) {
-            Ok(_) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => self.fatal_error(error, "Fatal error: protocol.data_received() call failed."),
-        }
-    }
-
-    fn read_buffered(self) -> PyResult<()> {
-        let py = self.py();
-        let protocol = self.current_protocol()?;
-        let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,)).and_then(|object| {
-            if object.len()? == 0 {
-                return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
-            }
-            Ok(object)
-        });
-        let buffer = match buffer {
-            Ok(buffer) => buffer,
-            Err(error) if leaves_loop(py, &error) => return Err(error),
-            Err(error) => return self.fatal_error(error, "Fatal error: protocol.get_buffer() call failed."),
-        };
-        let received = match Buffer::writable(&buffer) {
-            Ok(view) => view.receive(self.core.fd),
-            Err(error) => return self.fatal_error(error, "Fatal read error on socket transport"),
-        };
-        drop(buffer);
-        let size = match received {
-            Ok(size) => size,
-            Err(error) if would_block(&error) => return Ok(()),
-            Err(error) => {
-                return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
-            }
-        };
-        if size == 0 {
-            return self.on_eof();
-        }
-        match protocol.call_method1(intern!(py, "buffer_updated"), (size,)) {
-            Ok(_) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => self.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed."),
-        }
-    }
-
-    pub(super) fn on_eof(self) -> PyResult<()> {
-        let py = self.py();
-        self.log_debug("%r received EOF")?;
-        let protocol = self.current_protocol()?;
-        let answer = protocol.call_method0(intern!(py, "eof_received")).and_then(|answer| answer.is_truthy());
-        match answer {
-            Ok(true) => {
-                // The protocol may still write, but nothing more comes in.
-                self.stop_reading();
-                Ok(())
-            }
-            Ok(false) => self.close(),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => self.fatal_error(error, "Fatal error: protocol.eof_received() call failed."),
-        }
-    }
-
-    pub(super) fn log_debug(self, text: &str) -> PyResult<()> {
-        if self.core.state.debug.get() {
-            common::logger(self.py())?.call_method1("debug", (text, self.transport))?;
-        }
-        Ok(())
-    }
-
-    // Writing.
-
-    /// `true` if a write is to go ahead; `false` if it is dropped because the connection is lost.
-    pub(super) fn may_write(self) -> PyResult<bool> {
-        let lost = self.core.conn_lost.get();
-        if lost == 0 {
-            return Ok(true);
-        }
-        if lost >= common::LOG_THRESHOLD_FOR_CONN_LOST_WRITES {
-            common::logger(self.py())?.call_method1("warning", ("socket.send() raised exception.",))?;
-        }
-        self.core.conn_lost.set(lost + 1);
-        Ok(false)
-    }
-
-    /// Sends what the socket takes at once, and keeps the rest.
-    pub(super) fn write(self, data: &Bound<'py, PyAny>) -> PyResult<()> {
-        if let Ok(bytes) = data.cast::<PyBytes>() {
-            let content = bytes.as_bytes();
-            if content.is_empty() || !self.may_write()? {
-                return Ok(());
-            }
-            let Some(sent) = self.send_now(content)? else { return Ok(()) };
-            if sent == content.len() {
-                return Ok(());
-            }
-            return self.keep(Chunk::Bytes(bytes.clone().unbind()), sent);
-        }
-        if data.len()? == 0 || !self.may_write()? {
-            return Ok(());
-        }
-        let view = match Buffer::readable(data) {
-            Ok(view) => view,
-            Err(error) => return self.fatal_error(error, "Fatal write error on socket transport"),
-        };
-        let Some(sent) = self.send_now(view.bytes())? else { return Ok(()) };
-        if sent == view.bytes().len() {
-            return Ok(());
-        }
-        // The caller may change it after this call: it is copied, but for bytes, which cannot change.
-        let copy = Chunk::Copy(view.bytes()[sent..].into());
-        drop(view);
-        self.keep(copy, 0)
-    }
-
-    /// How much the socket took; `None` if the connection broke.
-    #[inline]
-    fn send_now(self, content: &[u8]) -> PyResult<Option<usize>> {
-        if !self.core.buffer.borrow().is_empty() {
-            return Ok(Some(0));
-        }
-        match socket::send(self.core.fd, content) {
-            Ok(sent) => Ok(Some(sent)),
-            Err(error) if would_block(&error) => Ok(Some(0)),
-            Err(error) => {
-                self.fatal_error(error::os_error(&error), "Fatal write error on socket transport")?;
-                Ok(None)
-            }
-        }
-    }
-
-    fn keep(self, chunk: Chunk, skip: usize) -> PyResult<()> {
-        if self.core.buffer.borrow().is_empty() {
-            self.start_writing()?;
-        }
-        self.core.buffer.borrow_mut().push(chunk, skip);
-        self.maybe_pause_protocol()
-    }
-
-    /// Sends all of `items` with one system call where the socket takes it.
-    pub(super) fn write_lines(self, items: &[Bound<'py, PyAny>]) -> PyResult<()> {
-        let views = items.iter().map(Buffer::readable).collect::<PyResult<Vec<_>>>()?;
-        if !self.may_write()? {
-            return Ok(());
-        }
-        let total = views.iter().map(|view| view.bytes().len()).sum::<usize>();
-        let mut sent = 0;
-        if self.core.buffer.borrow().is_empty() {
-            while sent < total {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let (mut skip, mut filled, mut asked) = (sent, 0, 0);
-                for view in &views {
-                    let bytes = view.bytes();
-                    if skip >= bytes.len() {
-                        skip -= bytes.len();
-                        continue;
-                    }
-                    if filled == SLICES {
-                        break;
-                    }
-                    slices[filled] = IoSlice::new(&bytes[skip..]);
-                    asked += bytes.len() - skip;
-                    filled += 1;
-                    skip = 0;
-                }
-                match socket::send_vectored(self.core.fd, &slices[..filled]) {
-                    Ok(size) => {
-                        sent += size;
-                        if size < asked {
-                            break;
-                        }
-                    }
-                    Err(error) if would_block(&error) => break,
-                    Err(error) => {
-                        return self
-                            .fatal_error(error::os_error(&error), "Fatal write error on socket transport");
-                    }
-                }
-            }
-            if sent == total {
-                return Ok(());
-            }
-            self.start_writing()?;
-        }
-        for (item, view) in items.iter().zip(&views) {
-            let content = view.bytes();
-            if sent >= content.len() {
-                sent -= content.len();
-                continue;
-            }
-            let mut buffer = self.core.buffer.borrow_mut();
-            match item.cast_exact::<PyBytes>() {
-                Ok(bytes) => buffer.push(Chunk::Bytes(bytes.clone().unbind()), sent),
-                Err(_) => buffer.push(Chunk::Copy(content[sent..].into()), 0),
-            }
-            sent = 0;
-        }
-        drop(views);
-        self.maybe_pause_protocol()
-    }
-
-    pub(super) fn write_ready(self) -> PyResult<()> {
-        if self.core.conn_lost.get() > 0 {
-            return Ok(());
-        }
-        let sent = {
-            let buffer = self.core.buffer.borrow();
-            let mut slices = [IoSlice::new(&[]); SLICES];
-            match buffer.fill(&mut slices) {
-                1 => socket::send(self.core.fd, &slices[0]),
-                filled => socket::send_vectored(self.core.fd, &slices[..filled]),
-            }
-        };
-        match sent {
-            Ok(sent) => self.core.buffer.borrow_mut().advance(sent),
-            Err(error) if would_block(&error) => return Ok(()),
-            Err(error) => {
-                let error = error::os_error(&error);
-                let py = self.py();
-                self.stop_writing();
-                drop(self.core.buffer.borrow_mut().take());
-                self.fatal_error(error.clone_ref(py), "Fatal write error on socket transport")?;
-                return self.fail_empty_waiter(error);
-            }
-        }
-        self.maybe_resume_protocol()?;
-        if !self.core.buffer.borrow().is_empty() {
-            return Ok(());
-        }
-        self.stop_writing();
-        let py = self.py();
-        let waiter = self.core.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
-        if let Some(waiter) = waiter {
-            waiter.bind(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
-        }
-        if self.core.closing.get() {
-            self.call_connection_lost(None)
-        } else if self.core.eof.get() {
-            socket::shutdown_write(self.core.fd).map_err(|error| error::os_error(&error))
-        } else {
-            Ok(())
-        }
-    }
-
-    fn fail_empty_waiter(self, error: PyErr) -> PyResult<()> {
-        let py = self.py();
-        let waiter = self.core.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
-        match waiter {
-            Some(waiter) => {
-                let waiter = waiter.bind(py);
-                waiter.call_method1(intern!(py, "set_exception"), (error.into_value(py),)).map(drop)
-            }
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn maybe_pause_protocol(self) -> PyResult<()> {
-        let size = self.core.buffer.borrow().len();
-        let mut marks = self.core.marks.get();
-        let change = marks.grown_to(size);
-        self.core.marks.set(marks);
-        match change {
-            Some(change) => self.tell_protocol(change),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn maybe_resume_protocol(self) -> PyResult<()> {
-        let size = self.core.buffer.borrow().len();
-        let mut marks = self.core.marks.get();
-        let change = marks.shrunk_to(size);
-        self.core.marks.set(marks);
-        match change {
-            Some(change) => self.tell_protocol(change),
-            None => Ok(()),
-        }
-    }
-
-    #[cold]
-    fn tell_protocol(self, change: Change) -> PyResult<()> {
-        let py = self.py();
-        let protocol = self.current_protocol()?;
-        let (method, message) = match change {
-            Change::Pause => (intern!(py, "pause_writing"), "protocol.pause_writing() failed"),
-            Change::Resume => (intern!(py, "resume_writing"), "protocol.resume_writing() failed"),
-        };
-        match protocol.call_method0(method) {
-            Ok(_) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => {
-                common::report(&self.event_loop()?, message, error, self.transport, Some(&protocol))
-            }
-        }
-    }
-
     // The end.
 
     pub(super) fn close(self) -> PyResult<()> {
@@ -816,7 +476,7 @@ impl<'a, 'py> This<'a, 'py> {
         Ok(())
     }
 
-    fn lose(self, error: Option<PyErr>) -> PyResult<()> {
+    pub(super) fn lose(self, error: Option<PyErr>) -> PyResult<()> {
         self.core.conn_lost.set(self.core.conn_lost.get() + 1);
         let context = ffi::copy_context(self.py())?;
         self.defer(Deferred::Lost { error, context });

@@ -1,0 +1,242 @@
+//! The sending half of a stream transport: what the socket takes goes out in the call, the rest is kept.
+
+use std::io::IoSlice;
+
+use aioxide_core::flow::Change;
+use aioxide_core::sys::socket;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::common::{self, leaves_loop, would_block};
+use super::stream::This;
+use crate::error;
+use crate::ffi::{Buffer, Chunk};
+
+/// Slices of one vectored write; asyncio uses as many as the system takes.
+const SLICES: usize = 64;
+
+impl<'py> This<'_, 'py> {
+    /// `true` if a write is to go ahead; `false` if it is dropped because the connection is lost.
+    pub(super) fn may_write(self) -> PyResult<bool> {
+        let lost = self.core.conn_lost.get();
+        if lost == 0 {
+            return Ok(true);
+        }
+        if lost >= common::LOG_THRESHOLD_FOR_CONN_LOST_WRITES {
+            common::logger(self.py())?.call_method1("warning", ("socket.send() raised exception.",))?;
+        }
+        self.core.conn_lost.set(lost + 1);
+        Ok(false)
+    }
+
+    /// Sends what the socket takes at once, and keeps the rest.
+    pub(super) fn write(self, data: &Bound<'py, PyAny>) -> PyResult<()> {
+        if let Ok(bytes) = data.cast::<PyBytes>() {
+            let content = bytes.as_bytes();
+            if content.is_empty() || !self.may_write()? {
+                return Ok(());
+            }
+            let Some(sent) = self.send_now(content)? else { return Ok(()) };
+            if sent == content.len() {
+                return Ok(());
+            }
+            return self.keep(Chunk::Bytes(bytes.clone().unbind()), sent);
+        }
+        if data.len()? == 0 || !self.may_write()? {
+            return Ok(());
+        }
+        let view = match Buffer::readable(data) {
+            Ok(view) => view,
+            Err(error) => return self.fatal_error(error, "Fatal write error on socket transport"),
+        };
+        let Some(sent) = self.send_now(view.bytes())? else { return Ok(()) };
+        if sent == view.bytes().len() {
+            return Ok(());
+        }
+        // The caller may change it after this call: it is copied, but for bytes, which cannot change.
+        let copy = Chunk::Copy(view.bytes()[sent..].into());
+        drop(view);
+        self.keep(copy, 0)
+    }
+
+    /// How much the socket took; `None` if the connection broke.
+    #[inline]
+    pub(super) fn send_now(self, content: &[u8]) -> PyResult<Option<usize>> {
+        if !self.core.buffer.borrow().is_empty() {
+            return Ok(Some(0));
+        }
+        match socket::send(self.core.fd, content) {
+            Ok(sent) => Ok(Some(sent)),
+            Err(error) if would_block(&error) => Ok(Some(0)),
+            Err(error) => {
+                self.fatal_error(error::os_error(&error), "Fatal write error on socket transport")?;
+                Ok(None)
+            }
+        }
+    }
+
+    pub(super) fn keep(self, chunk: Chunk, skip: usize) -> PyResult<()> {
+        if self.core.buffer.borrow().is_empty() {
+            self.start_writing()?;
+        }
+        self.core.buffer.borrow_mut().push(chunk, skip);
+        self.maybe_pause_protocol()
+    }
+
+    /// Sends all of `items` with one system call where the socket takes it.
+    pub(super) fn write_lines(self, items: &[Bound<'py, PyAny>]) -> PyResult<()> {
+        let views = items.iter().map(Buffer::readable).collect::<PyResult<Vec<_>>>()?;
+        if !self.may_write()? {
+            return Ok(());
+        }
+        let total = views.iter().map(|view| view.bytes().len()).sum::<usize>();
+        let mut sent = 0;
+        if self.core.buffer.borrow().is_empty() {
+            while sent < total {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let (mut skip, mut filled, mut asked) = (sent, 0, 0);
+                for view in &views {
+                    let bytes = view.bytes();
+                    if skip >= bytes.len() {
+                        skip -= bytes.len();
+                        continue;
+                    }
+                    if filled == SLICES {
+                        break;
+                    }
+                    slices[filled] = IoSlice::new(&bytes[skip..]);
+                    asked += bytes.len() - skip;
+                    filled += 1;
+                    skip = 0;
+                }
+                match socket::send_vectored(self.core.fd, &slices[..filled]) {
+                    Ok(size) => {
+                        sent += size;
+                        if size < asked {
+                            break;
+                        }
+                    }
+                    Err(error) if would_block(&error) => break,
+                    Err(error) => {
+                        return self
+                            .fatal_error(error::os_error(&error), "Fatal write error on socket transport");
+                    }
+                }
+            }
+            if sent == total {
+                return Ok(());
+            }
+            self.start_writing()?;
+        }
+        for (item, view) in items.iter().zip(&views) {
+            let content = view.bytes();
+            if sent >= content.len() {
+                sent -= content.len();
+                continue;
+            }
+            let mut buffer = self.core.buffer.borrow_mut();
+            match item.cast_exact::<PyBytes>() {
+                Ok(bytes) => buffer.push(Chunk::Bytes(bytes.clone().unbind()), sent),
+                Err(_) => buffer.push(Chunk::Copy(content[sent..].into()), 0),
+            }
+            sent = 0;
+        }
+        drop(views);
+        self.maybe_pause_protocol()
+    }
+
+    pub(super) fn write_ready(self) -> PyResult<()> {
+        if self.core.conn_lost.get() > 0 {
+            return Ok(());
+        }
+        let sent = {
+            let buffer = self.core.buffer.borrow();
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            match buffer.fill(&mut slices) {
+                1 => socket::send(self.core.fd, &slices[0]),
+                filled => socket::send_vectored(self.core.fd, &slices[..filled]),
+            }
+        };
+        match sent {
+            Ok(sent) => self.core.buffer.borrow_mut().advance(sent),
+            Err(error) if would_block(&error) => return Ok(()),
+            Err(error) => {
+                let error = error::os_error(&error);
+                let py = self.py();
+                self.stop_writing();
+                drop(self.core.buffer.borrow_mut().take());
+                self.fatal_error(error.clone_ref(py), "Fatal write error on socket transport")?;
+                return self.fail_empty_waiter(error);
+            }
+        }
+        self.maybe_resume_protocol()?;
+        if !self.core.buffer.borrow().is_empty() {
+            return Ok(());
+        }
+        self.stop_writing();
+        let py = self.py();
+        let waiter = self.core.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
+        if let Some(waiter) = waiter {
+            waiter.bind(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
+        }
+        if self.core.closing.get() {
+            self.call_connection_lost(None)
+        } else if self.core.eof.get() {
+            socket::shutdown_write(self.core.fd).map_err(|error| error::os_error(&error))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn fail_empty_waiter(self, error: PyErr) -> PyResult<()> {
+        let py = self.py();
+        let waiter = self.core.empty_waiter.borrow().as_ref().map(|waiter| waiter.clone_ref(py));
+        match waiter {
+            Some(waiter) => {
+                let waiter = waiter.bind(py);
+                waiter.call_method1(intern!(py, "set_exception"), (error.into_value(py),)).map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn maybe_pause_protocol(self) -> PyResult<()> {
+        let size = self.core.buffer.borrow().len();
+        let mut marks = self.core.marks.get();
+        let change = marks.grown_to(size);
+        self.core.marks.set(marks);
+        match change {
+            Some(change) => self.tell_protocol(change),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn maybe_resume_protocol(self) -> PyResult<()> {
+        let size = self.core.buffer.borrow().len();
+        let mut marks = self.core.marks.get();
+        let change = marks.shrunk_to(size);
+        self.core.marks.set(marks);
+        match change {
+            Some(change) => self.tell_protocol(change),
+            None => Ok(()),
+        }
+    }
+
+    #[cold]
+    pub(super) fn tell_protocol(self, change: Change) -> PyResult<()> {
+        let py = self.py();
+        let protocol = self.current_protocol()?;
+        let (method, message) = match change {
+            Change::Pause => (intern!(py, "pause_writing"), "protocol.pause_writing() failed"),
+            Change::Resume => (intern!(py, "resume_writing"), "protocol.resume_writing() failed"),
+        };
+        match protocol.call_method0(method) {
+            Ok(_) => Ok(()),
+            Err(error) if leaves_loop(py, &error) => Err(error),
+            Err(error) => {
+                common::report(&self.event_loop()?, message, error, self.transport, Some(&protocol))
+            }
+        }
+    }
+}
