@@ -27,6 +27,10 @@ macro_rules! names {
             pub(crate) add_awaited_by: Owned,
             /// From 3.14 on `asyncio.future_discard_from_awaited_by`, else None.
             pub(crate) discard_awaited_by: Owned,
+            /// `asyncio.Queue._get`.
+            pub(crate) stock_get_item: Owned,
+            /// `asyncio.Queue._put`.
+            pub(crate) stock_put_item: Owned,
             /// Whether `set_exception(StopIteration)` wraps it into a RuntimeError (late 3.12, 3.13) or refuses it.
             pub(crate) wraps_stop_iteration: bool,
         }
@@ -45,6 +49,8 @@ macro_rules! names {
                     msg_names: call::tuple(&[&msg])?,
                     current_tasks: optional(&tasks, c"_current_tasks")?,
                     swap_current_task: optional(&tasks, c"_swap_current_task")?,
+                    stock_get_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_get")?)?,
+                    stock_put_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_put")?)?,
                     wraps_stop_iteration: wraps_stop_iteration()?,
                     register_task: optional(&tasks, c"_register_task")?,
                     unregister_task: optional(&tasks, c"_unregister_task")?,

@@ -10,6 +10,7 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
+use crate::event_loop;
 use crate::ffi::instance::{self, FreeList};
 use crate::ffi::kind::{Arguments, KindBuilder, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::{
@@ -118,8 +119,7 @@ fn advance(this: &Waiting) -> Outcome<Next> {
         return finish(this, value);
     }
     let names = names();
-    let event_loop = call::call_method(&names.bound_loop, &[&owner], None)?;
-    let future = call::call_method(&names.create_future, &[&event_loop], None)?;
+    let future = make_future(&owner)?;
     call::call_method(&names.append, &[&*waiters_of(this.operation, &owner)?, &future], None)?;
     match Future::exact(&future) {
         Some(ours) => ours.blocking.set(true),
@@ -128,6 +128,25 @@ fn advance(this: &Waiting) -> Outcome<Next> {
     this.future.set(future.clone());
     this.state.set(State::Waiting);
     Ok(Next::Yield(future))
+}
+
+/// A future of the loop that runs, to which the object belongs from its first wait on.
+fn make_future(owner: &Object) -> Outcome {
+    let names = names();
+    let running = call::call(&names.get_running_loop_or_none, &[])?;
+    if call::get_attribute(owner, &names.loop_attribute)?.is(&running)
+        && let Some(state) = event_loop::state_of(&running)
+        && state.own_classes.get()
+    {
+        return Future::make(&running, state);
+    }
+    let event_loop = call::call_method(&names.bound_loop, &[owner], None)?;
+    call::call_method(&names.create_future, &[&event_loop], None)
+}
+
+/// Whether an object's method is the one that asyncio's own class has: what that does is done without calling it.
+fn is_stock(owner: &Object, name: &Object, stock: &Object) -> Outcome<bool> {
+    Ok(call::get_attribute(owner.class(), name)?.is(stock))
 }
 
 fn finish(this: &Waiting, value: Owned) -> Outcome<Next> {
@@ -163,7 +182,11 @@ fn attempt(this: &Waiting, owner: &Object) -> Outcome<Option<Owned>> {
             if call::length(&*call::get_attribute(owner, &names.queue)?)? == 0 {
                 return refuse_after_shutdown(owner);
             }
-            let item = call::call_method(&names.get_item, &[owner], None)?;
+            let item = if is_stock(owner, &names.get_item, &names.stock_get_item)? {
+                call::call_method(&names.popleft, &[&*call::get_attribute(owner, &names.queue)?], None)?
+            } else {
+                call::call_method(&names.get_item, &[owner], None)?
+            };
             wake_next(owner, &names.putters)?;
             Ok(Some(item))
         }
@@ -173,7 +196,15 @@ fn attempt(this: &Waiting, owner: &Object) -> Outcome<Option<Owned>> {
                 return Ok(None);
             }
             let item = this.item.get_or_none();
-            call::call_method(&names.put_item, &[owner, &item], None)?;
+            if is_stock(owner, &names.put_item, &names.stock_put_item)? {
+                call::call_method(
+                    &names.append,
+                    &[&*call::get_attribute(owner, &names.queue)?, &item],
+                    None,
+                )?;
+            } else {
+                call::call_method(&names.put_item, &[owner, &item], None)?;
+            }
             let unfinished = call::to_integer(&*call::get_attribute(owner, &names.unfinished_tasks)?)?;
             if unfinished == 0 {
                 call::call_method(&names.clear, &[&*call::get_attribute(owner, &names.finished)?], None)?;

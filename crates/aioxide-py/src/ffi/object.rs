@@ -71,6 +71,13 @@ impl Object {
         unsafe { ffi::Py_TYPE(self.as_ptr()) }
     }
 
+    /// The object's type, as an object.
+    #[inline]
+    pub(crate) fn class(&self) -> &Self {
+        // SAFETY: a type is alive while its instance is.
+        unsafe { Self::from_ptr(self.kind().cast()) }
+    }
+
     /// Whether the object is an instance of `kind` or of a type derived from it.
     #[inline]
     pub(crate) fn is_instance(&self, kind: *mut ffi::PyTypeObject) -> bool {
