@@ -237,11 +237,12 @@ pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
     }
     let children = gather.children.take();
     let results = children.iter().map(|child| result_of(child)).collect::<Outcome<Vec<_>>>();
+    let last = children.last().cloned();
     gather.children.set(children);
     let results = call::list(results?.into_iter())?;
     if gather.cancel_requested.get() {
-        // asyncio tells a cancellation from a result here even though every child has ended.
-        return future.finish_with_exception(cancelled_error_of(child)?);
+        // Every child has ended, but asyncio tells a cancellation by it; the error is that of the last argument.
+        return future.finish_with_exception(cancelled_error_of(last.as_deref().unwrap_or(child))?);
     }
     future.finish_with_result(results)
 }
