@@ -227,8 +227,8 @@ pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
     }
     if !gather.return_exceptions.get() {
         match end_of(child)? {
-            End::Cancelled => return future.finish_with_exception(cancelled_error_of(child)?),
-            End::Exception(exception) => return future.finish_with_exception(exception),
+            End::Cancelled => return fail(gather, cancelled_error_of(child)?),
+            End::Exception(exception) => return fail(gather, exception),
             End::Result(_) => {}
         }
     }
@@ -245,6 +245,17 @@ pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
         return future.finish_with_exception(cancelled_error_of(last.as_deref().unwrap_or(child))?);
     }
     future.finish_with_result(results)
+}
+
+/// Ends the gather while children of it may go on, which nobody awaits any more.
+fn fail(gather: &Gather, exception: Owned) -> Outcome<()> {
+    if let Some(awaiter) = gather.awaiter.take() {
+        let children = gather.children.take();
+        let discarded = children.iter().try_for_each(|child| interop::discard_awaited_by(child, &awaiter));
+        gather.children.set(children);
+        discarded?;
+    }
+    gather.as_future().finish_with_exception(exception)
 }
 
 /// What stands for a child in the list of results.

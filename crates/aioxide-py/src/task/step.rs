@@ -10,7 +10,7 @@ use crate::entry::Entry;
 use crate::event_loop::LoopState;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::kind::{Arguments, Definition, method_fast, method_one, show};
-use crate::ffi::{Object, Outcome, Owned, Raised, call, context, current, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Raised, call, context, current, interop, names, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 
 /// Queues the next step.
@@ -113,7 +113,9 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
         }
         task.must_cancel.set(false);
     }
-    task.fut_waiter.clear();
+    if let Some(awaited) = task.fut_waiter.take() {
+        interop::discard_awaited_by(&awaited, task.object())?;
+    }
     let Some(coro) = task.coro.get() else {
         return Err(raised::raise(raised::runtime_error(), "uninitialized Task object"));
     };
