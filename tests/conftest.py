@@ -89,6 +89,7 @@ def loop(
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+    join_child_watchers()
     gc.collect()
     unexpected = [(report["message"], report.get("exception")) for report in reports]
     reports.clear()
@@ -107,6 +108,13 @@ def run(loop: asyncio.AbstractEventLoop) -> Run[Any]:
         return loop.run_until_complete(asyncio.wait_for(awaitable, TIMEOUT))
 
     return run
+
+
+def join_child_watchers() -> None:
+    """Waits for the threads in which stock asyncio waits for child processes: they outlive the end that they told."""
+    for thread in threading.enumerate():
+        if "waitpid-" in thread.name:
+            thread.join(TIMEOUT)
 
 
 def census() -> Counter[str]:

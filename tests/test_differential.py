@@ -8,8 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from differential.program import draw
-from differential.run import search
+from differential.program import draw, reductions
+from differential.run import differs, search
 from differential.world import World
 
 COUNT = int(os.environ.get("AIOXIDE_PROGRAMS", "2000"))
@@ -48,7 +48,10 @@ def test_planted_fault_is_found_and_made_small() -> None:
         await asyncio.sleep(0)  # the fault: one iteration too many
         return await asyncio.gather(*awaitables, return_exceptions=return_exceptions)
 
-    found = search(500, 0, asyncio.SelectorEventLoop, SimpleNamespace(gather=gather))
+    package = SimpleNamespace(gather=gather)
+    found = search(500, 0, asyncio.SelectorEventLoop, package)
     assert found is not None
-    assert found.program.size() <= 6
+    assert found.program.size() < draw(found.seed).size() / 2
+    for smaller in reductions(found.program):
+        assert differs(smaller, asyncio.SelectorEventLoop, package) is None, smaller
     assert "gather" in str(found.program)

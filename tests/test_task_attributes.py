@@ -162,7 +162,8 @@ def test_nested_timeouts_and_groups_tell_their_cancellations_apart(run: Any) -> 
                     group.create_task(wait_for_ever())
                     group.create_task(asyncio.wait_for(wait_for_ever(), 0.001))
             assert isinstance(caught.value.exceptions[0], TimeoutError)
-            assert task.cancelling() == 0
+            # The group is asyncio's own: before 3.13 it did not take back the cancellation of its parent.
+            assert task.cancelling() == (0 if sys.version_info >= (3, 13) else 1)
 
     run(main())
 

@@ -245,12 +245,15 @@ def test_slow_reader_pauses_and_resumes_the_writer(
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls came with 3.11")
 def test_streams(run: Any, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
     async def main() -> None:
+        ended = asyncio.Event()
+
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await writer.start_tls(server_context)
             writer.write((await reader.readline()).upper())
             await writer.drain()
             writer.close()
             await writer.wait_closed()
+            ended.set()
 
         server = await asyncio.start_server(handle, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -259,6 +262,7 @@ def test_streams(run: Any, server_context: ssl.SSLContext, client_context: ssl.S
         assert await reader.readline() == b"HELLO\n"
         writer.close()
         await writer.wait_closed()
+        await ended.wait()
         server.close()
         await server.wait_closed()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from asyncio import base_events, events, format_helpers, futures, selector_events, sslproto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import transports
 
@@ -18,6 +18,10 @@ DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 class Connections(selector_events.BaseSelectorEventLoop):
     """The part of `EventLoop` that puts Rust transports where asyncio makes its own."""
+
+    if TYPE_CHECKING:
+        # What asyncio's own loop and `LoopCore` have in private: no stub knows it.
+        def __getattr__(self, name: str) -> Any: ...
 
     def _start_serving(
         self,
@@ -33,7 +37,8 @@ class Connections(selector_events.BaseSelectorEventLoop):
             self._serve(protocol_factory, sock, server, backlog)
         else:
             # asyncio's own code: with TLS the handshake is waited for, and debug mode logs each connection.
-            super()._start_serving(protocol_factory, sock, sslcontext, server, backlog, *args, **kwargs)
+            arguments = (protocol_factory, sock, sslcontext, server, backlog, *args)
+            super()._start_serving(*arguments, **kwargs)  # type: ignore[misc]
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         if type(sock) is not socket.socket:
@@ -90,14 +95,10 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
         async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
             size = nbytes or len(buf)
-            return await self._sock_datagram(
-                sock, self._add_reader, self._remove_reader, sock.recvfrom_into, buf, size
-            )
+            return await self._sock_datagram(sock, self._add_reader, self._remove_reader, sock.recvfrom_into, buf, size)
 
         async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
-            return await self._sock_datagram(
-                sock, self._add_writer, self._remove_writer, sock.sendto, data, address
-            )
+            return await self._sock_datagram(sock, self._add_writer, self._remove_writer, sock.sendto, data, address)
 
         async def _sock_datagram(self, sock: socket.socket, add: Any, remove: Any, call: Any, *args: Any) -> Any:
             """Calls `call(*args)` as soon as it does not block; as asyncio does since 3.11."""
@@ -125,7 +126,8 @@ class Connections(selector_events.BaseSelectorEventLoop):
         # Python 3.15 gives a context for the calls of the protocol, a copy of ours; our transports do not take it yet.
         if isinstance(sock, socket.socket):
             return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server)
-        return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server, **context)
+        context |= {"extra": extra, "server": server}
+        return super()._make_socket_transport(sock, protocol, waiter, **context)  # type: ignore[misc]
 
     def _make_datagram_transport(
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
@@ -133,7 +135,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         self._ensure_fd_no_transport(sock)
         if type(sock) is socket.socket and sock.family in DATAGRAM_FAMILIES:
             return transports.DatagramTransport(self, sock, protocol, address, waiter, extra)
-        return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
+        return super()._make_datagram_transport(sock, protocol, address, waiter, extra)  # type: ignore[misc]
 
     def _make_read_pipe_transport(self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None) -> Any:
         return transports.ReadPipeTransport(self, pipe, protocol, waiter, extra)
@@ -166,7 +168,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     def _report_callback(self, callback: Any, argument: Any, exception: BaseException) -> None:
         """Reports what a callback raised for which Rust made no `Handle`, as `Handle` would have done."""
-        handle = events.Handle(callback, (argument,), self, None)
+        handle: Any = events.Handle(callback, (argument,), self, None)
         source = format_helpers._format_callback_source(callback, (argument,))
         context = {"message": f"Exception in callback {source}", "exception": exception, "handle": handle}
         if handle._source_traceback:

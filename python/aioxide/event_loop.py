@@ -54,7 +54,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         "slow_callback_duration",
     )
 
-    def __init__(self, selector: Any = None, *, tasks: bool = True) -> None:
+    def __init__(self, selector: Any = None, *, tasks: bool = True) -> None:  # noqa: F811 - the option's name
         if selector is not None:
             raise TypeError("aioxide.EventLoop has its own selector: none can be given")
         # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.

@@ -1,22 +1,26 @@
-"""`Subprocesses`: child processes whose end is told by a descriptor, in any thread, without a child watcher's policy."""
+"""`Subprocesses`: child processes whose end is told by a descriptor, in any thread, without a child watcher."""
 
 from __future__ import annotations
 
 import os
 from asyncio import base_subprocess, events, log, unix_events
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __all__ = ["Subprocesses"]
 
 
-class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,name-defined]
+class Subprocesses(unix_events._UnixSelectorEventLoop):
     """The part of `EventLoop` that starts child processes and hears of their end.
 
     asyncio: a child watcher of the policy, before 3.14; a thread for each child where that is all there is. Here the
     kernel's pidfd is watched as any descriptor is. Without pidfd asyncio's own way is taken.
     """
 
-    async def _make_subprocess_transport(
+    if TYPE_CHECKING:
+        # What asyncio's own loop and `LoopCore` have in private: no stub knows it.
+        def __getattr__(self, name: str) -> Any: ...
+
+    async def _make_subprocess_transport(  # noqa: PLR0917 - as asyncio calls it
         self,
         protocol: Any,
         args: Any,
@@ -29,11 +33,11 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,nam
         **kwargs: Any,
     ) -> base_subprocess.BaseSubprocessTransport:
         if not can_use_pidfd() or has_foreign_watcher():
-            return await super()._make_subprocess_transport(
+            return await super()._make_subprocess_transport(  # type: ignore[misc]
                 protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
             )
         waiter = self.create_future()
-        transport = unix_events._UnixSubprocessTransport(
+        transport = unix_events._UnixSubprocessTransport(  # type: ignore[attr-defined]
             self, protocol, args, shell, stdin, stdout, stderr, bufsize, waiter=waiter, extra=extra, **kwargs
         )
         self._watch_child(transport)
@@ -47,7 +51,7 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,nam
             raise
         return transport
 
-    def _watch_child(self, transport: base_subprocess.BaseSubprocessTransport) -> None:
+    def _watch_child(self, transport: Any) -> None:
         pid = transport.get_pid()
         try:
             pidfd = os.pidfd_open(pid)
@@ -58,7 +62,7 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,nam
         else:
             self._add_reader(pidfd, self._child_ended, pid, pidfd, transport)
 
-    def _child_ended(self, pid: int, pidfd: int, transport: base_subprocess.BaseSubprocessTransport) -> None:
+    def _child_ended(self, pid: int, pidfd: int, transport: Any) -> None:
         self._remove_reader(pidfd)
         os.close(pidfd)
         try:
@@ -66,9 +70,7 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):  # type: ignore[misc,nam
         except ChildProcessError:
             # Somebody else has reaped it.
             returncode = 255
-            log.logger.warning(
-                "child process pid %d exit status already read:  will report returncode 255", pid
-            )
+            log.logger.warning("child process pid %d exit status already read:  will report returncode 255", pid)
         else:
             returncode = os.waitstatus_to_exitcode(status)
         self._child_watcher_callback(pid, returncode, transport)
@@ -82,7 +84,7 @@ def has_foreign_watcher() -> bool:
 
 def can_use_pidfd() -> bool:
     """Whether the kernel tells the end of a child by a descriptor (Linux 5.3)."""
-    global _can_use_pidfd
+    global _can_use_pidfd  # noqa: PLW0603 - asked of the kernel once a process
     if _can_use_pidfd is None:
         try:
             os.close(os.pidfd_open(os.getpid()))

@@ -10,10 +10,10 @@ from typing import Any
 
 from . import _aioxide
 
-__all__ = ["DatagramTransport", "ReadPipeTransport", "StreamTransport", "SSLTransport", "WritePipeTransport"]
+__all__ = ["DatagramTransport", "ReadPipeTransport", "SSLTransport", "StreamTransport", "WritePipeTransport"]
 
 
-class StreamTransport(transports._FlowControlMixin):  # type: ignore[misc,name-defined]
+class StreamTransport(transports._FlowControlMixin):
     """A TCP or UNIX connection; made by the loop.
 
     asyncio: `_SelectorSocketTransport`; no difference but that an accepted connection's `socket` object is made when
@@ -25,7 +25,7 @@ class StreamTransport(transports._FlowControlMixin):  # type: ignore[misc,name-d
 
     max_size = 256 * 1024
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE
 
 
 _aioxide.equip_stream_transport(StreamTransport)
@@ -43,7 +43,7 @@ class DatagramTransport(selector_events._SelectorDatagramTransport, asyncio.Data
     """A datagram socket; made by the loop. asyncio: `_SelectorDatagramTransport`, with its packets handled in Rust."""
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
-        super().__init__(loop, sock, *args)
+        super().__init__(loop, sock, *args)  # type: ignore[call-arg]
         self._sends_to_ipv4 = sock.family == socket.AF_INET
 
 
@@ -52,7 +52,7 @@ _aioxide.equip_write_pipe_transport(WritePipeTransport)
 _aioxide.equip_datagram_transport(DatagramTransport)
 
 
-class SSLTransport(sslproto._SSLProtocolTransport):  # type: ignore[misc,name-defined]
+class SSLTransport(sslproto._SSLProtocolTransport):
     """A TLS connection; made by the loop. asyncio: `_SSLProtocolTransport`, written to in Rust."""
 
 
@@ -62,6 +62,6 @@ if sys.version_info >= (3, 11):  # before, asyncio's TLS was built differently
 
 def equipped_tls(transport: Any) -> Any:
     """Turns asyncio's transport of a TLS connection into ours."""
-    if type(transport) is sslproto._SSLProtocolTransport:  # type: ignore[attr-defined]
+    if type(transport) is sslproto._SSLProtocolTransport:
         transport.__class__ = SSLTransport
     return transport
