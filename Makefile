@@ -10,13 +10,15 @@ demo:        ## builds the program and runs the lesson's job in its three variet
 	$(CARGO) run --release --package aioxide-cli -- demo $(DEMO)
 build:       ## builds the program `aioxide` into target/release
 	$(CARGO) build --release --package aioxide-cli
-test: setup test-rust  ## sets up and passes every test (Python's tests join this list)
-setup:       ## installs what the tests need and the machine lacks (nginx)
-	scripts/setup_tests.sh
+test: setup test-rust test-python  ## sets up and passes every test
+setup:       ## installs what the tests need and the machine lacks (nginx, Python's venv)
+	PYTHON=$(PYTHON) scripts/setup_tests.sh
 test-rust:   ## the Rust tests, doc tests among them
 	$(CARGO) test $(RUST_PACKAGES)
-lint:        ## formatting, clippy and the documentation, warnings denied
+lint: lint-python  ## formatting, clippy, ruff, mypy and the documentation, warnings denied
 	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs
+lint-python: venv  ## the Python part of it
+	.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy
 docs:        ## builds the API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --no-deps
 bench:       ## the mechanisms, each beside tokio
@@ -27,8 +29,11 @@ loom:        ## the concurrent parts under every interleaving
 	RUSTFLAGS="--cfg loom" $(CARGO) test --release --package aioxide-core --lib --target-dir target/loom
 valgrind:    ## the raw task cell and the loop under memcheck (which knows no pidfd)
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=scripts/valgrind.supp" $(CARGO) test --package aioxide-core --test task --test event_loop --test reactor --test blocking --target x86_64-unknown-linux-gnu -- --test-threads=1 --skip end_of_a_child
-develop:     ## builds the extension and the package into .venv
-	$(PYTHON) -m venv .venv && .venv/bin/pip install -q maturin pytest && VIRTUAL_ENV=.venv .venv/bin/maturin develop -q
+venv:        ## makes .venv with the tools of the Python face
+	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10" "mypy>=2.4,<2.5" "ruff>=0.17,<0.18"
+develop: venv  ## builds the extension and the package into .venv
+	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/python -m maturin develop -q $(MATURIN)
 test-python: develop  ## the tests of the Python face, on stock asyncio and on aioxide
 	.venv/bin/python -m pytest -q $(TESTS)
 conformance: ## CPython's own asyncio tests on aioxide, on every interpreter found, beside stock asyncio
@@ -45,5 +50,5 @@ compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with
 	scripts/compat.sh $(TESTS)
 compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
 	scripts/compat.sh --prepare && .cache/compat/bin/python scripts/anyio_suite.py
-.PHONY: compat compat-anyio bench-loops develop test-python conformance conformance-classes sid conformance-sid
+.PHONY: compat compat-anyio bench-loops venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

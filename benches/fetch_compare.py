@@ -70,7 +70,8 @@ def programs() -> dict[str, Callable[[pathlib.Path, pathlib.Path], list[str]]]:
         if not config.exists():
             lines = [f'url = "{url}"\nremote-name' for url in urls.read_text().split()]
             config.write_text("\n".join(lines) + "\n")
-        return ["curl", "-s", "-S", "--no-progress-meter", "-Z", "--parallel-max", str(JOBS), "--output-dir", str(out), "-K", str(config)]
+        options = ["-s", "-S", "--no-progress-meter", "-Z", "--parallel-max", str(JOBS)]
+        return ["curl", *options, "--output-dir", str(out), "-K", str(config)]
 
     commands: dict[str, Callable[[pathlib.Path, pathlib.Path], list[str]]] = {
         "curl": curl,
@@ -187,7 +188,8 @@ def compare(case: Case, rounds: int, work: pathlib.Path) -> None:
 
 def version(program: str) -> str:
     """The first line of a program's `--version`."""
-    return subprocess.run([program, "--version"], capture_output=True, text=True).stdout.splitlines()[0][:40]
+    told = subprocess.run([program, "--version"], capture_output=True, check=False, text=True)
+    return told.stdout.splitlines()[0][:40]
 
 
 def main() -> None:
@@ -200,8 +202,10 @@ def main() -> None:
     if "curl" not in programs():
         sys.exit("curl is missing: it is what the others are compared with")
     cpus = len(os.sched_getaffinity(0))
-    print(f"{platform.system()} {platform.release()}, {cpus} CPUs, files in {arguments.directory}, {arguments.rounds} rounds")
-    print("; ".join(version(str(ROOT / "target/release/aioxide") if name == "aioxide" else name) for name in programs()))
+    machine = f"{platform.system()} {platform.release()}, {cpus} CPUs"
+    print(f"{machine}, files in {arguments.directory}, {arguments.rounds} rounds")
+    names = (str(ROOT / "target/release/aioxide") if name == "aioxide" else name for name in programs())
+    print("; ".join(map(version, names)))
     for name in arguments.case or cases():
         with tempfile.TemporaryDirectory(dir=arguments.directory) as work:
             compare(cases()[name], arguments.rounds, pathlib.Path(work))

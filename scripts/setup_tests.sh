@@ -1,10 +1,12 @@
 #!/bin/sh
-# Installs what the tests need and the machine lacks: nginx, by apt; says what to do where it cannot.
+# Installs what the tests need and the machine lacks: nginx and the like, by apt; says what to do where it cannot.
 set -eu
 
 missing=""
 command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 command -v cc >/dev/null 2>&1 || missing="$missing gcc"
+# Debian's Python makes no virtual environments without a package of its own.
+"${PYTHON:-python3}" -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
 [ -z "$missing" ] && exit 0
 
 as_root=""
