@@ -1,0 +1,140 @@
+"""The project keeps its own rules: documents at the top, sizes, places of `unsafe`, arrows between crates."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LONGEST = 1000
+
+# Crate -> those of ours that it may use.
+ARROWS = {
+    "aioxide-core": set(),
+    "aioxide": {"aioxide-core"},
+    "aioxide-http": {"aioxide"},
+    "aioxide-cli": {"aioxide-http", "aioxide"},
+    "aioxide-py": {"aioxide-http", "aioxide", "aioxide-core"},
+}
+
+# Where `unsafe` may stand, and why; a folder ends in a slash. A new place is a decision.
+UNSAFE = {
+    "crates/aioxide-core/src/sys/": "system calls",
+    "crates/aioxide-core/src/task/": "the cell of a task is one raw allocation",
+    "crates/aioxide-core/src/models.rs": "loom's models run the raw cell's own functions",
+    "crates/aioxide/src/net/source.rs": "a read into memory that is not cleared before",
+    "crates/aioxide-http/src/rt.rs": "hyper's buffer is filled without a copy",
+    "crates/aioxide-py/src/ffi/": "the calls of the interpreter",
+    "crates/aioxide-py/src/handle/": "an instance with slots of its own, made without the constructor",
+    "crates/aioxide-py/src/task/": "the same, and the step",
+    "crates/aioxide-py/src/future.rs": "an instance with slots of its own",
+    "crates/aioxide-py/src/future_iter.rs": "an instance with slots of its own",
+    "crates/aioxide-py/src/gather.rs": "an instance with slots of its own",
+    "crates/aioxide-py/src/sleep.rs": "an instance with slots of its own",
+    "crates/aioxide-py/src/waiting.rs": "an instance with slots of its own",
+    "crates/aioxide-py/src/debug.rs": "a callback borrowed from its handle",
+    "crates/aioxide-py/src/event_loop/io.rs": "arguments borrowed from a vectorcall",
+    "crates/aioxide-py/src/event_loop/schedule.rs": "arguments borrowed from a vectorcall",
+    "crates/aioxide-py/src/event_loop/state.rs": "the loop's own address, compared while it is traversed and freed",
+    "crates/aioxide-py/src/event_loop/tasks.rs": "methods that are added to the class past PyO3",
+}
+
+# Programs that are quoted word for word.
+QUOTED = {"examples/lesson.py"}
+
+
+@cache
+def files(*suffixes: str) -> list[Path]:
+    """The project's files, not what is built or installed beside them."""
+    outside = {"target", "dist", "downloads", "__pycache__"}
+    found = []
+    for folder in ("benches", "crates", "examples", "python", "scripts", "tests"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in suffixes and not outside & set(path.relative_to(ROOT).parts):
+                found.append(path)
+    assert found
+    return found
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def code(path: Path) -> str:
+    """A Rust file without its comments and texts."""
+    text = path.read_text()
+    text = re.sub(r"//[^\n]*", "", text)
+    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
+
+
+def test_first_line_tells_what_a_file_holds() -> None:
+    untold = []
+    for path in files(".rs", ".py", ".pyi"):
+        if name(path) in QUOTED:
+            continue
+        if path.suffix == ".rs":
+            told = path.read_text().startswith("//! ")
+        else:
+            lines = [line for line in path.read_text().splitlines()[:2] if not line.startswith("#!")]
+            told = lines[0].startswith('"""') and bool(ast.get_docstring(ast.parse(path.read_text())))
+        if not told:
+            untold.append(name(path))
+    assert not untold, f"no sentence at the top: {untold}"
+
+
+def test_no_file_is_too_long() -> None:
+    lengths = {name(path): len(path.read_text().splitlines()) for path in files(".rs", ".py", ".pyi", ".c")}
+    too_long = {file: length for file, length in lengths.items() if length > LONGEST}
+    assert not too_long, f"over {LONGEST} lines: {too_long}"
+
+
+def test_unsafe_stands_only_where_it_may() -> None:
+    keyword = re.compile(r"\bunsafe\b(?!_)")
+    used = {name(path) for path in files(".rs") if keyword.search(code(path))}
+    elsewhere = {file for file in used if not any(file == place or file.startswith(place) for place in UNSAFE)}
+    assert not elsewhere, f"unsafe code in {sorted(elsewhere)}"
+    unused = {place for place in UNSAFE if not any(file == place or file.startswith(place) for file in used)}
+    assert not unused, f"these need no permission: {sorted(unused)}"
+
+
+@pytest.mark.parametrize("crate", ["aioxide", "aioxide-http"])
+def test_unsafe_is_denied_where_it_is_an_exception(crate: str) -> None:
+    assert "#![deny(unsafe_code)]" in (ROOT / "crates" / crate / "src/lib.rs").read_text()
+
+
+def test_unsafe_is_forbidden_in_the_program() -> None:
+    assert "#![forbid(unsafe_code)]" in (ROOT / "crates/aioxide-cli/src/main.rs").read_text()
+
+
+def dependencies(manifest: Path) -> set[str]:
+    """The names under a manifest's `[dependencies]` and their like for tests, builds and targets."""
+    names = set()
+    section = ""
+    for line in manifest.read_text().splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif "dependencies" in section and (found := re.match(r"([A-Za-z0-9_-]+)", line)):
+            names.add(found[1])
+        if found := re.search(r"dependencies\.([A-Za-z0-9_-]+)\]$", line):
+            names.add(found[1])
+    return names
+
+
+def test_crates_use_each_other_in_one_direction() -> None:
+    assert {path.name for path in (ROOT / "crates").iterdir() if (path / "Cargo.toml").exists()} == set(ARROWS)
+    for crate, allowed in ARROWS.items():
+        ours = dependencies(ROOT / "crates" / crate / "Cargo.toml") & set(ARROWS)
+        assert ours <= allowed, f"{crate} depends on {sorted(ours - allowed)}"
+
+
+def test_one_crate_knows_python() -> None:
+    knowing = [crate for crate in ARROWS if "pyo3" in dependencies(ROOT / "crates" / crate / "Cargo.toml")]
+    assert knowing == ["aioxide-py"]
+
+
+def test_engine_knows_nothing_of_http_and_tls() -> None:
+    assert dependencies(ROOT / "crates/aioxide-core/Cargo.toml") <= {"libc", "loom", "criterion", "proptest", "tokio"}
