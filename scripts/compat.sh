@@ -34,4 +34,6 @@ fi
 [ -n "${AIOXIDE_NO_BUILD:-}" ] || "$venv/bin/python" -m pip install -q --force-reinstall --no-deps "$project"
 [ "${1:-}" = --prepare ] && exit 0
 cd "$project"
+# The lesson's test downloads from the program's own two sites.
+"${CARGO:-cargo}" build --quiet --package aioxide-cli
 exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -c tests/compat/pytest.ini --rootdir tests/compat tests/compat "$@"
