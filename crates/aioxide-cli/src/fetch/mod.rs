@@ -133,7 +133,8 @@ impl Fetch {
         let task = aioxide::spawn(async move {
             flight.progress.begin();
             if let Some(entry) = &flight.entry {
-                let result = flight.fetch.download(entry, &flight.progress).await;
+                // Boxed here: the task is made small and moved small, and the 3 KB are written once, where they stay.
+                let result = Box::pin(flight.fetch.download(entry, &flight.progress)).await;
                 flight.end(result);
             }
         });
