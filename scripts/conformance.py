@@ -73,7 +73,12 @@ def stock_outcomes(options: argparse.Namespace, interpreter: interpreters.Interp
     known: dict[str, processes.Outcome] = {}
     if kept.exists() and not options.fresh:
         table = json.loads(kept.read_text(encoding="utf-8"))
-        known = {test: processes.Outcome(**outcome) for test, outcome in table.items()}
+        # What was kept may be from before a module was left out.
+        known = {
+            test: processes.Outcome(**outcome)
+            for test, outcome in table.items()
+            if test.split(".")[0] in interpreter.modules
+        }
     if not options.module and known:
         return known
     missing = [m for m in options.module or interpreter.modules if not any(t.startswith(m + ".") for t in known)]

@@ -33,14 +33,30 @@ pub(crate) fn remember_source(py: Python<'_>, handle: &Handle) -> PyResult<()> {
 /// Runs a callback and reports it when it took `slow_callback_duration` or longer.
 pub(crate) fn run_timed(py: Python<'_>, state: &LoopState, handle: &Handle) -> PyResult<()> {
     let Some(event_loop) = handle.python_loop(py) else { return Ok(()) };
-    event_loop.setattr("_current_handle", handle.bind(py))?;
+    timed(state, &event_loop, handle.bind(py), || handle.call(py))
+}
+
+/// The same for a handle of asyncio's own.
+pub(crate) fn run_foreign_timed(state: &LoopState, handle: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
+    let event_loop = handle.getattr("_loop")?;
+    timed(state, &event_loop, handle, || handle.call_method0("_run").map(drop))
+}
+
+fn timed(
+    state: &LoopState,
+    event_loop: &Bound<'_, PyAny>,
+    handle: Borrowed<'_, '_, PyAny>,
+    run: impl FnOnce() -> PyResult<()>,
+) -> PyResult<()> {
+    let py = handle.py();
+    event_loop.setattr("_current_handle", handle)?;
     let started_ns = state.core.clock().now_ns();
-    let result = handle.call(py);
+    let result = run();
     let seconds = (state.core.clock().now_ns() - started_ns) as f64 / 1e9;
     event_loop.setattr("_current_handle", py.None())?;
     result?;
     if seconds >= event_loop.getattr("slow_callback_duration")?.extract()? {
-        report_slow(&event_loop, handle.bind(py), seconds)?;
+        report_slow(event_loop, handle, seconds)?;
     }
     Ok(())
 }

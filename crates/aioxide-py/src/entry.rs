@@ -6,6 +6,7 @@ use aioxide_core::{Notified, Runnable, Token};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::debug;
 use crate::event_loop::LoopState;
 use crate::ffi::{self, Owned};
 use crate::handle::Handle;
@@ -129,7 +130,7 @@ impl Runnable for Entry {
                 handle.track_if_shared();
                 result
             }
-            Self::Foreign(handle) => run_foreign(handle.bind(py)),
+            Self::Foreign(handle) => run_foreign(context.state, handle.bind(py)),
             Self::Io(token) => context.state.run_io(py, token),
             Self::Task(task) => {
                 task.run();
@@ -158,9 +159,12 @@ impl Runnable for Entry {
     }
 }
 
-fn run_foreign(handle: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
-    if !handle.getattr("_cancelled")?.is_truthy()? {
-        handle.call_method0("_run")?;
+fn run_foreign(state: &LoopState, handle: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
+    if handle.getattr("_cancelled")?.is_truthy()? {
+        return Ok(());
     }
-    Ok(())
+    if state.debug.get() {
+        return debug::run_foreign_timed(state, handle);
+    }
+    handle.call_method0("_run").map(drop)
 }

@@ -362,9 +362,15 @@ impl Future {
     }
 
     /// The CancelledError to raise: the one that ended the task for the first who asks, else a new one.
+    ///
+    /// On 3.10, as there, the first who asks gets a new one too, whose context is the one that ended the task.
     pub(crate) fn make_cancelled_error(&self) -> Outcome {
         if let Some(exception) = self.cancelled_error.take() {
-            return Ok(exception);
+            return if cfg!(Py_3_11) {
+                Ok(exception)
+            } else {
+                raised::again(&names().cancelled_error, exception)
+            };
         }
         match self.cancel_message.get() {
             Some(message) if !message.is_none() => call::call(&names().cancelled_error, &[&message]),

@@ -15,6 +15,10 @@ macro_rules! names {
             pub(crate) context_names: Owned,
             /// `("msg",)`.
             pub(crate) msg_names: Owned,
+            /// `asyncio.tasks`.
+            pub(crate) tasks_module: Owned,
+            /// From 3.14 on `asyncio.events._ThreadSafeHandle`, else None.
+            pub(crate) thread_safe_handle: Owned,
             /// Up to 3.13: the dict of current tasks.
             pub(crate) current_tasks: Owned,
             /// From 3.12 on `_asyncio._swap_current_task`, else None.
@@ -47,6 +51,7 @@ macro_rules! names {
                     $($object: call::get_attribute(&*call::import($module)?, &*call::interned($name)?)?,)*
                     context_names: call::tuple(&[&context])?,
                     msg_names: call::tuple(&[&msg])?,
+                    thread_safe_handle: optional(&*call::import(c"asyncio.events")?, c"_ThreadSafeHandle")?,
                     current_tasks: optional(&tasks, c"_current_tasks")?,
                     swap_current_task: optional(&tasks, c"_swap_current_task")?,
                     stock_get_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_get")?)?,
@@ -56,6 +61,7 @@ macro_rules! names {
                     unregister_task: optional(&tasks, c"_unregister_task")?,
                     add_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_add_to_awaited_by")?,
                     discard_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_discard_from_awaited_by")?,
+                    tasks_module: tasks,
                 })
             }
         }
@@ -100,6 +106,7 @@ names! {
         set_result = c"set_result",
         source_traceback = c"source_traceback",
         task = c"task",
+        task_class_name = c"Task",
         throw = c"throw",
         append = c"append",
         bound_loop = c"_get_loop",
@@ -133,6 +140,7 @@ names! {
         get_running_loop = c"asyncio.events" / c"get_running_loop",
         get_running_loop_or_none = c"asyncio.events" / c"_get_running_loop",
         get_event_loop = c"asyncio.events" / c"get_event_loop",
+        stock_task = c"_asyncio" / c"Task",
         invalid_state_error = c"asyncio.exceptions" / c"InvalidStateError",
         is_coroutine = c"asyncio.coroutines" / c"iscoroutine",
     }

@@ -3,7 +3,9 @@
 use pyo3::prelude::*;
 
 use super::LoopCore;
+use super::tasks::choose_classes;
 use crate::entry::RunContext;
+use crate::ffi::raised;
 
 #[pymethods]
 impl LoopCore {
@@ -17,6 +19,7 @@ impl LoopCore {
     fn _run(&self, py: Python<'_>) -> PyResult<()> {
         let core = &self.state.core;
         let _entered = core.enter();
+        choose_classes(&self.state).map_err(|raised| raised::to_pyerr(py, raised))?;
         self.state.running.set(true);
         // As in asyncio, a run looks at the kernel in its first iteration: programs that run the loop for a moment at a time
         // would starve their connections otherwise.

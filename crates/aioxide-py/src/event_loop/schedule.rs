@@ -2,10 +2,14 @@
 
 use pyo3::ffi as raw;
 use pyo3::prelude::*;
+#[cfg(Py_3_14)]
+use pyo3::types::PyTuple;
 use pyo3::types::PyType;
 
 use super::LoopCore;
 use crate::entry::Entry;
+#[cfg(Py_3_14)]
+use crate::ffi::names;
 use crate::ffi::{Arguments, Owned, add_method, method};
 use crate::handle::{Callback, Handle};
 use crate::{debug, error};
@@ -62,9 +66,44 @@ fn call_soon(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> P
     queue(event_loop, arguments, "call_soon")
 }
 
+/// From 3.14 on a handle that another thread may cancel while it runs is one of asyncio's own, with a lock.
+#[cfg(Py_3_14)]
+fn queue_thread_safe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
+    let py = event_loop.py();
+    let state = &core_of(event_loop).get().state;
+    let split = arguments.split(py, "call_soon_threadsafe", ["callback"])?;
+    if state.core.is_closed() {
+        return Err(error::loop_closed());
+    }
+    if state.debug.get() {
+        debug::check_call(event_loop, split.leading[0], "call_soon_threadsafe", true)?;
+    }
+    // SAFETY: arguments of the call that is under way; the context may be missing.
+    let (callback, rest, context) = unsafe {
+        let borrowed = |object: &*mut raw::PyObject| Borrowed::<PyAny>::from_ptr(py, *object).to_owned();
+        let rest = PyTuple::new(py, split.rest.iter().map(borrowed))?;
+        (borrowed(&split.leading[0]), rest, Borrowed::<PyAny>::from_ptr_or_opt(py, split.context))
+    };
+    let class = names().thread_safe_handle.bind(py);
+    let handle = class.call1((callback, rest, event_loop, context))?;
+    let stack = handle.getattr("_source_traceback")?;
+    if stack.is_truthy()? {
+        // The frame of the handle's own `__init__`.
+        stack.del_item(-1)?;
+    }
+    let handle = Owned::from(handle);
+    state.core.call_soon(Entry::Foreign(handle.clone_ref(py)));
+    Ok(handle)
+}
+
+#[cfg(not(Py_3_14))]
+fn queue_thread_safe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
+    queue(event_loop, arguments, "call_soon_threadsafe")
+}
+
 /// The interpreter's lock is held, so the queue may be touched from any thread; the loop's wait has to be ended.
 fn call_soon_threadsafe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    let handle = queue(event_loop, arguments, "call_soon_threadsafe")?;
+    let handle = queue_thread_safe(event_loop, arguments)?;
     core_of(event_loop).get().state.core.interrupt();
     Ok(handle)
 }

@@ -60,6 +60,8 @@ pub(crate) struct LoopState {
     pub(crate) has_current: Cell<bool>,
     /// Whether `create_task` and `create_future` make our classes.
     pub(crate) own_classes: Cell<bool>,
+    /// Whether `own_classes` may be true: the loop was not made with `tasks=False`.
+    pub(crate) wants_own_classes: Cell<bool>,
     /// What `set_task_factory` was given.
     pub(crate) task_factory: ffi::Slot,
     /// The Python object that this state belongs to, borrowed.
@@ -102,6 +104,7 @@ impl LoopState {
             own_create_task: Cell::new(false),
             has_current: Cell::new(false),
             own_classes: Cell::new(true),
+            wants_own_classes: Cell::new(true),
             task_factory: ffi::Slot::new(),
             object: Cell::new(std::ptr::null_mut()),
             python: RefCell::new(None),

@@ -6,7 +6,7 @@ use pyo3::types::PyString;
 use super::{LoopCore, LoopState};
 use crate::ffi::kind::{Arguments, add_method, method_fast, method_none};
 use crate::ffi::{self, Class, Object, Outcome, Owned, call, cast, names, python, raised};
-use crate::future::Future;
+use crate::future::{Future, KINDS};
 use crate::task::introspect;
 use crate::task::{Start, Task};
 
@@ -51,6 +51,9 @@ fn create_future(this: &Loop) -> Outcome {
 fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
     let state = this.state();
+    if !state.running.get() {
+        choose_classes(state)?;
+    }
     if !state.own_classes.get() || !state.task_factory.is_empty() {
         return inherited(&this.0, c"create_task", Some(arguments));
     }
@@ -65,6 +68,17 @@ fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     }
     let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
     Task::make(&this.0, state, &Start { coro, name, context, eager })
+}
+
+/// Obeys a program that has put a class of its own, or asyncio's Python one, in the place of `asyncio.Task`.
+///
+/// Looked at when a run begins and for the tasks that are made before, not for each task of a run.
+pub(super) fn choose_classes(state: &LoopState) -> Outcome<()> {
+    let names = names();
+    let task = call::get_attribute(&names.tasks_module, &names.task_class_name)?;
+    let replaced = !task.is(&names.stock_task) && task.as_ptr() != KINDS.task.get().cast();
+    state.own_classes.set(state.wants_own_classes.get() && !replaced);
+    Ok(())
 }
 
 /// asyncio's own method, which knows what this version of Python does about factories and other classes.
@@ -131,6 +145,7 @@ impl LoopCore {
 
     #[setter(_own_classes)]
     fn set_own_classes(&self, own: bool) {
+        self.state.wants_own_classes.set(own);
         self.state.own_classes.set(own);
     }
 }

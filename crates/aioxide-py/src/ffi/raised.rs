@@ -130,6 +130,17 @@ pub(crate) fn set_cause(exception: &Object, cause: &Object) {
     }
 }
 
+/// A new exception of `kind` with the arguments of `exception`, which becomes its context.
+pub(crate) fn again(kind: &Object, exception: Owned) -> Outcome {
+    let arguments = super::call::get_attribute(&exception, &*super::call::interned(c"args")?)?;
+    // SAFETY: attached; a tuple; a new reference or null with an exception. The context's reference is given away.
+    unsafe {
+        let new = Owned::from_new(ffi::PyObject_CallObject(kind.as_ptr(), arguments.as_ptr()))?;
+        ffi::PyException_SetContext(new.as_ptr(), exception.into_ptr());
+        Ok(new)
+    }
+}
+
 /// What `raise argument` raises: an instance, made if `argument` is a type. `None` when it is no exception.
 pub(crate) fn instance(argument: &Object) -> Outcome<Option<Owned>> {
     // SAFETY: attached; macros of the interpreter over a live object.
