@@ -37,6 +37,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
     __slots__ = (
         "_asyncgens",
         "_asyncgens_shutdown_called",
+        "_child_watcher",
         "_clock_resolution",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
@@ -73,6 +74,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         self._asyncgens: weakref.WeakSet[Any] = weakref.WeakSet()
         self._asyncgens_shutdown_called = False
         self._executor_shutdown_called = False
+        self._child_watcher: Any = None
         self._signal_handlers: dict[int, Any] = {}
         self._unix_server_sockets: dict[Any, Any] = {}
         self._ssock: socket.socket | None = None

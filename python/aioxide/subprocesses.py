@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from asyncio import base_subprocess, events, log, unix_events
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,7 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):
         extra: Any = None,
         **kwargs: Any,
     ) -> base_subprocess.BaseSubprocessTransport:
-        if not can_use_pidfd() or has_foreign_watcher():
+        if not self._has_pidfd_watcher() or has_foreign_watcher():
             return await super()._make_subprocess_transport(  # type: ignore[misc]
                 protocol, args, shell, stdin, stdout, stderr, bufsize, extra, **kwargs
             )
@@ -50,6 +51,24 @@ class Subprocesses(unix_events._UnixSelectorEventLoop):
             await transport._wait()
             raise
         return transport
+
+    if sys.version_info >= (3, 14):
+        # Before 3.14 the watcher is the policy's; from then on each loop has one, here from its first use on.
+        @property
+        def _watcher(self) -> Any:
+            if self._child_watcher is None:
+                by_pidfd = unix_events.can_use_pidfd()
+                kind = unix_events._PidfdChildWatcher if by_pidfd else unix_events._ThreadedChildWatcher
+                self._child_watcher = kind()
+            return self._child_watcher
+
+        def _has_pidfd_watcher(self) -> bool:
+            return isinstance(self._watcher, unix_events._PidfdChildWatcher)
+
+    else:
+
+        def _has_pidfd_watcher(self) -> bool:
+            return can_use_pidfd()
 
     def _watch_child(self, transport: Any) -> None:
         pid = transport.get_pid()
