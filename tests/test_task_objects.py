@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import weakref
 from typing import Any
 
@@ -52,6 +53,19 @@ def test_stock_classes_on_request() -> None:
     assert type(loop.create_future()) is asyncio.Future
     loop.run_until_complete(task)
     loop.close()
+
+
+def test_a_replaced_task_class_is_obeyed(rust_loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def kinds() -> tuple[type, type]:
+        return type(asyncio.current_task()), type(asyncio.create_task(asyncio.sleep(0)))
+
+    monkeypatch.setattr(asyncio.tasks, "Task", asyncio.tasks._PyTask)
+    if sys.version_info >= (3, 14):  # each implementation has a current task of its own there
+        monkeypatch.setattr(asyncio.tasks, "current_task", asyncio.tasks._py_current_task)
+        monkeypatch.setattr(asyncio, "current_task", asyncio.tasks._py_current_task)
+    assert rust_loop.run_until_complete(kinds()) == (asyncio.tasks._PyTask, asyncio.tasks._PyTask)
+    monkeypatch.undo()
+    assert rust_loop.run_until_complete(kinds()) == (aioxide.Task, aioxide.Task)
 
 
 def test_overridden_call_soon_gets_every_step() -> None:
