@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -31,13 +32,23 @@ CACHE = PROJECT / ".cache" / "conformance"
 STOCK = "asyncio:SelectorEventLoop"
 
 
+def _interpreter(name: str) -> str:
+    """The full path of an interpreter: the tests run in a folder of their own."""
+    path = shutil.which(name)
+    if path is None:
+        raise argparse.ArgumentTypeError(f"no such interpreter: {name}")
+    return os.path.abspath(path)
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--loop", default="aioxide:new_event_loop", help="module:callable that makes the loop")
     parser.add_argument(
         "--classes", nargs="?", const="aioxide", metavar="PACKAGE", help="put the package's classes in too"
     )
-    parser.add_argument("--python", action="append", help="an interpreter (again for more; default: all found)")
+    parser.add_argument(
+        "--python", action="append", type=_interpreter, help="an interpreter (again for more; default: all found)"
+    )
     parser.add_argument("--install", metavar="REQUIREMENT", help="install this in an environment for each interpreter")
     parser.add_argument("--module", action="append", help="only these test modules")
     parser.add_argument("--test", action="append", metavar="PATTERN", help="report only matching test ids")
