@@ -91,17 +91,18 @@ fn many_posts_to_a_loop_that_waits_cost_one_wakeup() {
         done.send(()).unwrap();
     });
     asleep.send(()).unwrap();
-    let mut ran = 0;
+    let (mut ran, mut waits) = (0, 0);
     let _entered = event_loop.enter();
     while ran < 1000 {
+        waits += 1;
         event_loop.poll(&mut Fired::default()).unwrap();
         ran += event_loop.ready_len();
         let _ = event_loop.run_batch(&mut Fired::default());
     }
     all_posted.recv().unwrap();
     thread.join().unwrap();
-    // One for each time that the loop went to sleep in between, which is seldom; never one for each post.
-    assert!(wakeups(&event_loop) < 500, "{}", wakeups(&event_loop));
+    // One at most for each time that the loop went to sleep, however many posts came meanwhile.
+    assert!(wakeups(&event_loop) <= waits, "{} for {waits} waits", wakeups(&event_loop));
     event_loop.close();
 }
 
