@@ -22,6 +22,8 @@
 //!    stand side by side. So a newcomer that finds nobody waiting at its host takes nothing from anybody.
 //! 3. Connections are dropped, and wakers called, only when nothing is borrowed.
 //! 4. Every step is O(1), or O(log n) in the number of waiters; nothing scans connections.
+//!
+//! Over 600 lines: one state and every transition of it; apart, the invariants could not be checked at one reading.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};

@@ -7,6 +7,9 @@
 //! States: PENDING, then once either FINISHED (`result` or `exception` is set) or CANCELLED. Only `finish` changes them.
 //! Waiters exist only while PENDING; in leaving it all of them are queued, in the order in which they came. A waiter
 //! without a context is one of ours (a task, a gather): it is queued as it is. With one it is a Python callback.
+//!
+//! Over 600 lines: the states' data, which tasks share, and the class's slots over it still stand together. The slots are
+//! what is to move to a file of its own.
 
 use std::cell::Cell;
 use std::os::raw::{c_int, c_void};
