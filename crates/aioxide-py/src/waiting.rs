@@ -6,16 +6,15 @@
 //! exception gives what the future may have been granted to the next waiter: nothing is lost by a cancellation.
 
 use std::cell::Cell;
-use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
 use crate::event_loop;
-use crate::ffi::instance::{self, FreeList};
-use crate::ffi::kind::{Arguments, KindBuilder, guard, guard_object, method_fast, method_none, method_one};
-use crate::ffi::{
-    Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, coroutine, names, raised,
+use crate::ffi::awaitable::{
+    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
+use crate::ffi::kind::{Arguments, KindBuilder, method_fast, method_none};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 use crate::future::{Future, State as FutureState};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +36,7 @@ enum State {
     Done,
 }
 
-struct Data {
+struct Waiting {
     operation: Operation,
     state: Cell<State>,
     owner: Slot,
@@ -45,46 +44,41 @@ struct Data {
     future: Slot,
 }
 
-/// An instance of the awaitable.
-#[repr(transparent)]
-struct Waiting(Object);
+static HOME: Home = Home::new();
 
-// SAFETY: transparent over `Object`.
-unsafe impl Class for Waiting {}
+impl Steps for Waiting {
+    fn home() -> &'static Home {
+        &HOME
+    }
 
-impl std::ops::Deref for Waiting {
-    type Target = Data;
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.owner, &self.item, &self.future].into_iter()
+    }
 
-    fn deref(&self) -> &Data {
-        // SAFETY: written by `make`.
-        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<Data>() }
+    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
+        advance(this)
+    }
+
+    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
+        if let (Some(owner), Some(future)) = (this.owner.get(), this.future.get()) {
+            give_up(this, &owner, &future)?;
+        }
+        this.state.set(State::Done);
+        Ok(())
     }
 }
 
-static KIND: Confined<Cell<*mut c::PyTypeObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
-static FREE: FreeList = FreeList::new();
-
 fn make(operation: Operation, owner: &Object, item: Option<&Object>) -> Outcome {
-    let data = Data {
+    let waiting = Waiting {
         operation,
         state: Cell::new(State::New),
         owner: Slot::new(),
         item: Slot::new(),
         future: Slot::new(),
     };
-    data.owner.set(owner.own());
-    data.item.put(item.map(Object::own));
-    // SAFETY: the type that the list is for.
-    unsafe {
-        FREE.make(KIND.get(), true, |instance| {
-            instance.byte_add(size_of::<c::PyObject>()).cast::<Data>().write(data);
-        })
-    }
-}
-
-enum Next {
-    Yield(Owned),
-    Return(Owned),
+    waiting.owner.set(owner.own());
+    waiting.item.put(item.map(Object::own));
+    Awaitable::make(waiting)
 }
 
 fn advance(this: &Waiting) -> Outcome<Next> {
@@ -95,7 +89,7 @@ fn advance(this: &Waiting) -> Outcome<Next> {
         State::Waiting => {
             let Some(future) = this.future.get() else { return Err(reused()) };
             if !is_done(&future)? {
-                return Err(raised::raise(raised::runtime_error(), "await wasn't used with future"));
+                return Err(resumed_too_early());
             }
             if let Err(raised) = call::call_method(&names().result, &[&future], None) {
                 let exception = raised::take(raised);
@@ -121,10 +115,7 @@ fn advance(this: &Waiting) -> Outcome<Next> {
     let names = names();
     let future = make_future(&owner)?;
     call::call_method(&names.append, &[&*waiters_of(this.operation, &owner)?, &future], None)?;
-    match Future::exact(&future) {
-        Some(ours) => ours.blocking.set(true),
-        None => call::set_attribute(&future, &names.blocking, &Owned::boolean(true))?,
-    }
+    mark_blocking(&future)?;
     this.future.set(future.clone());
     this.state.set(State::Waiting);
     Ok(Next::Yield(future))
@@ -160,17 +151,6 @@ fn value_of(operation: Operation) -> Owned {
     match operation {
         Operation::Acquire | Operation::Wait => Owned::boolean(true),
         _ => Owned::none(),
-    }
-}
-
-fn reused() -> Raised {
-    raised::raise(raised::runtime_error(), "cannot reuse already awaited coroutine")
-}
-
-fn is_done(future: &Object) -> Outcome<bool> {
-    match Future::exact(future) {
-        Some(future) => Ok(future.is_done()),
-        None => call::truth(&*call::call_method(&names().done, &[future], None)?),
     }
 }
 
@@ -349,104 +329,6 @@ fn give_up(this: &Waiting, owner: &Object, future: &Object) -> Outcome<()> {
     Ok(())
 }
 
-unsafe extern "C" fn iternext(this: *mut c::PyObject) -> *mut c::PyObject {
-    guard(std::ptr::null_mut(), || {
-        // SAFETY: an instance of ours.
-        match advance(unsafe { cast(this) })? {
-            Next::Yield(yielded) => Ok(yielded.into_ptr()),
-            Next::Return(value) => Ok(coroutine::finish_iteration(value)),
-        }
-    })
-}
-
-unsafe extern "C" fn am_send(
-    this: *mut c::PyObject,
-    _: *mut c::PyObject,
-    result: *mut *mut c::PyObject,
-) -> c::PySendResult {
-    guard(c::PySendResult::PYGEN_ERROR, || {
-        // SAFETY: an instance of ours, and a place for the result.
-        let (value, status) = match advance(unsafe { cast(this) })? {
-            Next::Yield(yielded) => (yielded, c::PySendResult::PYGEN_NEXT),
-            Next::Return(value) => (value, c::PySendResult::PYGEN_RETURN),
-        };
-        // SAFETY: as above.
-        unsafe { *result = value.into_ptr() };
-        Ok(status)
-    })
-}
-
-fn send(this: &Waiting, _: &Object) -> Outcome {
-    match advance(this)? {
-        Next::Yield(yielded) => Ok(yielded),
-        Next::Return(value) => Err(coroutine::raise_stop(value)),
-    }
-}
-
-fn throw(this: &Waiting, arguments: &Arguments<'_>) -> Outcome {
-    let exception = raised::from_throw(arguments.positional())?;
-    if let (Some(owner), Some(future)) = (this.owner.get(), this.future.get()) {
-        give_up(this, &owner, &future)?;
-    }
-    this.state.set(State::Done);
-    Err(raised::put_back(exception))
-}
-
-fn close(this: &Waiting) -> Outcome {
-    if let (Some(owner), Some(future)) = (this.owner.get(), this.future.get()) {
-        give_up(this, &owner, &future)?;
-    }
-    this.state.set(State::Done);
-    Ok(Owned::none())
-}
-
-unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
-    // SAFETY: a live object.
-    guard_object(|| Ok(unsafe { cast::<Object>(this) }.own()))
-}
-
-unsafe extern "C" fn traverse(
-    this: *mut c::PyObject,
-    function: c::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    let visit = Visit { function, argument };
-    // SAFETY: an instance of ours; it owns a reference to its type, which lives on the heap.
-    let (kind, this) = unsafe { (cast::<Object>(c::Py_TYPE(this).cast()), cast::<Waiting>(this)) };
-    let mut status = visit.object(kind);
-    for slot in [&this.owner, &this.item, &this.future] {
-        if status == 0 {
-            status = slot.visit(visit);
-        }
-    }
-    status
-}
-
-fn take_apart(this: &Waiting) {
-    for slot in [&this.owner, &this.item, &this.future] {
-        slot.clear();
-    }
-}
-
-unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
-    // SAFETY: an instance of ours.
-    take_apart(unsafe { cast(this) });
-    0
-}
-
-unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: the last reference to an instance of ours is gone.
-        unsafe {
-            instance::untrack(this);
-            take_apart(cast(this));
-            FREE.release(this, true);
-        }
-        coroutine::forget_value();
-        Ok(())
-    });
-}
-
 fn get(this: &Object) -> Outcome {
     make(Operation::Get, this, None)
 }
@@ -479,20 +361,7 @@ fn wait(this: &Object) -> Outcome {
 
 /// Makes the awaitable's type, and gives the bases of `aioxide.Queue`, `Lock` and `Event`.
 pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 3]> {
-    let builder = KindBuilder::new()
-        .final_type()
-        .slot(c::Py_tp_iter, iterate as *mut c_void)
-        .slot(c::Py_am_await, iterate as *mut c_void)
-        .slot(c::Py_tp_iternext, iternext as *mut c_void)
-        .slot(c::Py_am_send, am_send as *mut c_void)
-        .slot(c::Py_tp_traverse, traverse as *mut c_void)
-        .slot(c::Py_tp_clear, clear as *mut c_void)
-        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
-        .methods([
-            method_one!(c"send", send, c"Resume."),
-            method_fast!(c"throw", throw, c"Raise an exception at the await."),
-            method_none!(c"close", close, c"Give the wait up."),
-        ]);
+    Awaitable::<Waiting>::make_kind(c"aioxide.Waiting")?;
     let empty = size_of::<c::PyObject>();
     let queue = KindBuilder::new().without_collector().methods([
         method_none!(c"get", get, c"Remove and return an item; wait until there is one."),
@@ -508,11 +377,8 @@ pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 3]> {
         wait,
         c"Wait until the event is set."
     )]);
-    // SAFETY: every slot is of its type; the awaitable's data lies behind the header, the others have none.
+    // SAFETY: instances of these have no data.
     unsafe {
-        let kind = builder.build(c"aioxide.Waiting", empty + size_of::<Data>(), None)?;
-        KIND.set(kind.as_ptr().cast());
-        let _ = kind.into_ptr();
         Ok([
             ("_QueueCore", queue.build(c"aioxide._QueueCore", empty, None)?),
             ("_LockCore", lock.build(c"aioxide._LockCore", empty, None)?),

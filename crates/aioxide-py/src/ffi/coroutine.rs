@@ -1,4 +1,4 @@
-//! Resuming coroutines, and ending an iteration with a value.
+//! Resuming coroutines, and ending an iteration with a value. What we give to `await` ourselves is in `awaitable`.
 
 #[cfg(Py_3_12)]
 use std::cell::Cell;

@@ -1,5 +1,6 @@
 //! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
 
+pub(crate) mod awaitable;
 pub(crate) mod call;
 mod confined;
 pub(crate) mod context;

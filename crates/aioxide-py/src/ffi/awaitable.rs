@@ -1,0 +1,295 @@
+//! Awaitables without a coroutine frame: one generic type over the data and the steps of each.
+//!
+//! An awaitable is a struct that implements [`Steps`] and has a [`Home`]; everything that the interpreter wants to know of
+//! it (`__await__`, `__next__`, `send`, `throw`, `close`, the collector's functions) is made from these, once per struct, so
+//! that a step costs no indirect call. It has what the abstract class Coroutine asks for: `create_task` takes it.
+//!
+//! An instance is resumed by `advance` until it gives a value or an exception; `give_up` is called for an exception that is
+//! thrown in and for `close`, in whatever state it is. Neither may count on the other to come.
+
+use std::cell::Cell;
+use std::ffi::CStr;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::os::raw::{c_int, c_void};
+
+use pyo3::ffi as c;
+
+use super::instance::{self, FreeList};
+use super::kind::{Arguments, KindBuilder, guard, guard_object};
+use super::object::{Object, Outcome, Owned, Raised, Slot, Visit};
+use super::{Class, Confined, call, cast, coroutine, names, raised};
+use crate::future::Future;
+
+/// What an awaitable did when it was resumed.
+pub(crate) enum Next {
+    Yield(Owned),
+    Return(Owned),
+}
+
+/// The data of an awaitable, and what it does.
+pub(crate) trait Steps: Sized + 'static {
+    /// Whether `await` takes it; else it is only the iterator of something that can be awaited.
+    const AWAITABLE: bool = true;
+    /// Where its type and its free instances are: a static of the struct's own.
+    fn home() -> &'static Home;
+    /// The objects that it holds.
+    fn slots(&self) -> impl Iterator<Item = &Slot>;
+    /// Resumes it.
+    fn advance(this: &Awaitable<Self>) -> Outcome<Next>;
+    /// Ends it from outside.
+    fn give_up(this: &Awaitable<Self>) -> Outcome<()>;
+}
+
+/// The type of an awaitable, once it is made, and instances to be used again.
+pub(crate) struct Home {
+    kind: Confined<Cell<*mut c::PyTypeObject>>,
+    free: FreeList,
+}
+
+impl Home {
+    pub(crate) const fn new() -> Self {
+        Self { kind: Confined::new(Cell::new(std::ptr::null_mut())), free: FreeList::new() }
+    }
+}
+
+/// An instance: the struct behind a Python object's header.
+#[repr(transparent)]
+pub(crate) struct Awaitable<S>(Object, PhantomData<S>);
+
+// SAFETY: transparent over `Object`.
+unsafe impl<S> Class for Awaitable<S> {}
+
+struct Body<S> {
+    /// Its value went out by the StopIteration that is used again and again.
+    gave_value: Cell<bool>,
+    steps: S,
+}
+
+impl<S: Steps> Deref for Awaitable<S> {
+    type Target = S;
+
+    #[inline]
+    fn deref(&self) -> &S {
+        &self.body().steps
+    }
+}
+
+impl<S: Steps> Awaitable<S> {
+    /// A new instance.
+    #[inline]
+    pub(crate) fn make(steps: S) -> Outcome {
+        let home = S::home();
+        // SAFETY: the type that the list is for.
+        unsafe {
+            home.free.make(home.kind.get(), true, |instance| {
+                let body = Body { gave_value: Cell::new(false), steps };
+                instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(body);
+            })
+        }
+    }
+
+    /// Makes the type; `name` with its module.
+    pub(crate) fn make_kind(name: &'static CStr) -> Outcome<()> {
+        const { assert!(align_of::<Body<S>>() <= align_of::<c::PyObject>()) };
+        let mut builder = KindBuilder::new()
+            .final_type()
+            .slot(c::Py_tp_iter, iterate as *mut c_void)
+            .slot(c::Py_tp_iternext, iternext::<S> as *mut c_void)
+            .slot(c::Py_am_send, am_send::<S> as *mut c_void)
+            .slot(c::Py_tp_traverse, traverse::<S> as *mut c_void)
+            .slot(c::Py_tp_clear, clear::<S> as *mut c_void)
+            .slot(c::Py_tp_dealloc, dealloc::<S> as *mut c_void)
+            .methods([
+                c::PyMethodDef {
+                    ml_name: c"send".as_ptr(),
+                    ml_meth: c::PyMethodDefPointer { PyCFunction: send::<S> },
+                    ml_flags: c::METH_O,
+                    ml_doc: c"Resume.".as_ptr(),
+                },
+                c::PyMethodDef {
+                    ml_name: c"throw".as_ptr(),
+                    ml_meth: c::PyMethodDefPointer { PyCFunctionFastWithKeywords: throw::<S> },
+                    ml_flags: c::METH_FASTCALL | c::METH_KEYWORDS,
+                    ml_doc: c"Raise an exception at the await.".as_ptr(),
+                },
+                c::PyMethodDef {
+                    ml_name: c"close".as_ptr(),
+                    ml_meth: c::PyMethodDefPointer { PyCFunction: close::<S> },
+                    ml_flags: c::METH_NOARGS,
+                    ml_doc: c"Give it up.".as_ptr(),
+                },
+            ]);
+        if S::AWAITABLE {
+            builder = builder.slot(c::Py_am_await, iterate as *mut c_void);
+        }
+        let size = size_of::<c::PyObject>() + size_of::<Body<S>>();
+        // SAFETY: every slot is of its type, and the body lies behind the header.
+        let kind = unsafe { builder.build(name, size, None)? };
+        // The type lives as long as the process: its pointer is kept.
+        S::home().kind.set(kind.into_ptr().cast());
+        Ok(())
+    }
+
+    /// The instance as an object.
+    #[inline]
+    pub(crate) fn object(&self) -> &Object {
+        &self.0
+    }
+
+    #[inline]
+    fn body(&self) -> &Body<S> {
+        // SAFETY: written by `make`, before anybody could see the instance.
+        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<Body<S>>() }
+    }
+}
+
+/// Marks a future as yielded by an `await`, as whoever yields one must.
+#[inline]
+pub(crate) fn mark_blocking(future: &Object) -> Outcome<()> {
+    match Future::exact(future) {
+        Some(ours) => {
+            ours.blocking.set(true);
+            Ok(())
+        }
+        None => call::set_attribute(future, &names().blocking, &Owned::boolean(true)),
+    }
+}
+
+/// `future.done()`.
+#[inline]
+pub(crate) fn is_done(future: &Object) -> Outcome<bool> {
+    match Future::exact(future) {
+        Some(future) => Ok(future.is_done()),
+        None => call::truth(&*call::call_method(&names().done, &[future], None)?),
+    }
+}
+
+/// What is raised by an awaitable that has ended.
+#[cold]
+pub(crate) fn reused() -> Raised {
+    raised::raise(raised::runtime_error(), "cannot reuse already awaited coroutine")
+}
+
+/// What is raised by an awaitable that is resumed before its future is done.
+#[cold]
+pub(crate) fn resumed_too_early() -> Raised {
+    raised::raise(raised::runtime_error(), "await wasn't used with future")
+}
+
+unsafe extern "C" fn iternext<S: Steps>(this: *mut c::PyObject) -> *mut c::PyObject {
+    guard(std::ptr::null_mut(), || {
+        // SAFETY: an instance of ours.
+        let this: &Awaitable<S> = unsafe { cast(this) };
+        match S::advance(this)? {
+            Next::Yield(yielded) => Ok(yielded.into_ptr()),
+            Next::Return(value) => {
+                this.body().gave_value.set(!value.is_none());
+                Ok(coroutine::finish_iteration(value))
+            }
+        }
+    })
+}
+
+unsafe extern "C" fn am_send<S: Steps>(
+    this: *mut c::PyObject,
+    _: *mut c::PyObject,
+    result: *mut *mut c::PyObject,
+) -> c::PySendResult {
+    guard(c::PySendResult::PYGEN_ERROR, || {
+        // SAFETY: an instance of ours.
+        let (value, status) = match S::advance(unsafe { cast(this) })? {
+            Next::Yield(yielded) => (yielded, c::PySendResult::PYGEN_NEXT),
+            Next::Return(value) => (value, c::PySendResult::PYGEN_RETURN),
+        };
+        // SAFETY: a place for the result.
+        unsafe { *result = value.into_ptr() };
+        Ok(status)
+    })
+}
+
+unsafe extern "C" fn send<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject) -> *mut c::PyObject {
+    guard_object(|| {
+        // SAFETY: an instance of ours.
+        let this: &Awaitable<S> = unsafe { cast(this) };
+        match S::advance(this)? {
+            Next::Yield(yielded) => Ok(yielded),
+            Next::Return(value) => {
+                this.body().gave_value.set(!value.is_none());
+                Err(coroutine::raise_stop(value))
+            }
+        }
+    })
+}
+
+/// `throw(type, value=None, traceback=None)`.
+unsafe extern "C" fn throw<S: Steps>(
+    this: *mut c::PyObject,
+    values: *const *mut c::PyObject,
+    positional: c::Py_ssize_t,
+    names: *mut c::PyObject,
+) -> *mut c::PyObject {
+    guard_object(|| {
+        // SAFETY: what the interpreter passes to a function of this kind.
+        let arguments = unsafe { Arguments::new(values, positional, names) };
+        let exception = raised::from_throw(arguments.positional())?;
+        // SAFETY: an instance of ours.
+        S::give_up(unsafe { cast(this) })?;
+        Err(raised::put_back(exception))
+    })
+}
+
+unsafe extern "C" fn close<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject) -> *mut c::PyObject {
+    guard_object(|| {
+        // SAFETY: an instance of ours.
+        S::give_up(unsafe { cast(this) })?;
+        Ok(Owned::none())
+    })
+}
+
+unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
+    // SAFETY: a live object.
+    guard_object(|| Ok(unsafe { cast::<Object>(this) }.own()))
+}
+
+unsafe extern "C" fn traverse<S: Steps>(
+    this: *mut c::PyObject,
+    function: c::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let visit = Visit { function, argument };
+    // SAFETY: an instance of ours; it owns a reference to its type, which lives on the heap.
+    let this: &Awaitable<S> = unsafe { cast(this) };
+    let mut status = visit.object(this.object().class());
+    for slot in this.slots() {
+        if status == 0 {
+            status = slot.visit(visit);
+        }
+    }
+    status
+}
+
+unsafe extern "C" fn clear<S: Steps>(this: *mut c::PyObject) -> c_int {
+    // SAFETY: an instance of ours.
+    for slot in unsafe { cast::<Awaitable<S>>(this) }.slots() {
+        slot.clear();
+    }
+    0
+}
+
+unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: the last reference to an instance of ours is gone.
+        unsafe {
+            instance::untrack(this);
+            let body = this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>();
+            let gave_value = (*body).gave_value.get();
+            body.drop_in_place();
+            if gave_value {
+                coroutine::forget_value();
+            }
+            S::home().free.release(this, true);
+        }
+        Ok(())
+    });
+}
