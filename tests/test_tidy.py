@@ -31,7 +31,7 @@ UNSAFE = {
     "crates/aioxide-py/src/ffi/": "the calls of the interpreter",
     "crates/aioxide-py/src/handle/": "instances made without the constructor, and kept for the next",
     "crates/aioxide-py/src/task/": "our data behind the interpreter's part of an instance; the step",
-    "crates/aioxide-py/src/future.rs": "our data behind the interpreter's part of an instance",
+    "crates/aioxide-py/src/future/": "our data behind the interpreter's part of an instance",
     "crates/aioxide-py/src/future_iter.rs": "the future that its maker put into it, as one",
     "crates/aioxide-py/src/gather.rs": "our data behind the interpreter's part of an instance",
     "crates/aioxide-py/src/waiting.rs": "our data behind the interpreter's part of an instance",
