@@ -49,6 +49,6 @@ bench-loops: develop  ## event loops beside each other: asyncio, uvloop, rsloop,
 compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with PostgreSQL, Redis, gRPC and more
 	scripts/compat.sh $(TESTS)
 compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
-	scripts/compat.sh --prepare && .cache/compat/bin/python scripts/anyio_suite.py
+	scripts/compat.sh --anyio $(ANYIO)
 .PHONY: compat compat-anyio bench-loops venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
