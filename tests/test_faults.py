@@ -305,3 +305,43 @@ if sys.argv[2] == "closed":
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 0, ended.stderr
         assert "panicked" not in ended.stderr
+
+
+@pytest.mark.parametrize("kept", ["by a name", "by asyncio", "by itself"])
+@pytest.mark.parametrize("holding", ["nothing", "a task", "connections", "a signal handler", "an executor"])
+def test_loop_that_is_open_when_the_interpreter_ends_only_warns(loop_name: str, kept: str, holding: str) -> None:
+    program = """
+import asyncio, signal, sys
+from conftest import factory
+
+async def connect():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    return server, await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+
+_, name, kept, holding = sys.argv
+loop = factory(name)()
+what = {
+    "nothing": lambda: None,
+    "a task": lambda: loop.create_task(asyncio.sleep(100)),
+    "connections": lambda: loop.run_until_complete(connect()),
+    "a signal handler": lambda: loop.add_signal_handler(signal.SIGUSR1, print),
+    "an executor": lambda: loop.run_until_complete(loop.run_in_executor(None, int)),
+}[holding]()
+loop.run_until_complete(asyncio.sleep(0))
+if kept == "by asyncio":
+    asyncio.set_event_loop(loop)
+    del loop
+elif kept == "by itself":
+    loop.itself, loop.what = loop, what
+    del loop, what
+"""
+    folder = os.path.dirname(__file__)
+    environment = dict(os.environ, PYTHONPATH=os.pathsep.join([folder, *sys.path]))
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", program, loop_name, kept, holding]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0
+    assert "Error" not in ended.stderr, ended.stderr
+    assert "Exception" not in ended.stderr, ended.stderr
+    if kept == "by a name":
+        assert "unclosed event loop" in ended.stderr

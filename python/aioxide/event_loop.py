@@ -7,8 +7,9 @@ import selectors
 import socket
 import sys
 import threading
+import warnings
 import weakref
-from asyncio import coroutines, events
+from asyncio import coroutines, events, unix_events
 from typing import Any
 
 from . import (
@@ -81,6 +82,13 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         self._csock: socket.socket | None = None
         self._bind()
         self._own_classes = tasks
+
+    def __del__(self, _warn: Any = warnings.warn, _asyncio: Any = unix_events) -> None:
+        if _asyncio.sys is not None:
+            super().__del__(_warn)  # type: ignore[call-arg]
+        elif not self.is_closed():
+            # The interpreter has taken apart the modules of asyncio that `close` is made of: what is queued is dropped.
+            self._closed = True
 
     def set_debug(self, enabled: bool) -> None:
         self._debug = enabled

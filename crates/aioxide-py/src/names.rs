@@ -17,6 +17,11 @@ macro_rules! names {
             pub(crate) msg_names: Owned,
             /// `asyncio.tasks`.
             pub(crate) tasks_module: Owned,
+            /// `asyncio.base_tasks`, `base_futures` and `format_helpers`: held, since what is reported while the
+            /// interpreter ends can import nothing any more.
+            pub(crate) base_tasks_module: Owned,
+            pub(crate) base_futures_module: Owned,
+            pub(crate) format_helpers_module: Owned,
             /// From 3.14 on `asyncio.events._ThreadSafeHandle`, else None.
             pub(crate) thread_safe_handle: Owned,
             /// Up to 3.13: the dict of current tasks.
@@ -62,6 +67,9 @@ macro_rules! names {
                     add_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_add_to_awaited_by")?,
                     discard_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_discard_from_awaited_by")?,
                     tasks_module: tasks,
+                    base_tasks_module: call::import(c"asyncio.base_tasks")?,
+                    base_futures_module: call::import(c"asyncio.base_futures")?,
+                    format_helpers_module: call::import(c"asyncio.format_helpers")?,
                 })
             }
         }

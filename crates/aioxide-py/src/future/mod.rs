@@ -227,8 +227,8 @@ impl Future {
     }
 
     pub(crate) fn remember_source(&self) -> Outcome<()> {
-        let helpers = call::import(c"asyncio.format_helpers")?;
-        let extract = call::get_attribute(&helpers, &*call::interned(c"extract_stack")?)?;
+        let helpers = &names().format_helpers_module;
+        let extract = call::get_attribute(helpers, &*call::interned(c"extract_stack")?)?;
         let sys = call::import(c"sys")?;
         let frame = call::call_method(&*call::interned(c"_getframe")?, &[&sys], None);
         match frame {

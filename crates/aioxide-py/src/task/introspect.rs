@@ -117,7 +117,7 @@ fn set_name(this: &Task, name: &Object) -> Outcome {
 }
 
 fn helper(function: &std::ffi::CStr) -> Outcome {
-    call::get_attribute(&*call::import(c"asyncio.base_tasks")?, &*call::interned(function)?)
+    call::get_attribute(&names().base_tasks_module, &*call::interned(function)?)
 }
 
 fn get_stack(this: &Task, arguments: &Arguments<'_>) -> Outcome {
@@ -144,11 +144,11 @@ pub(super) fn methods() -> [c::PyMethodDef; 4] {
 /// `repr()` of futures and tasks, as asyncio's own helpers make it.
 pub(crate) fn repr(this: &Object) -> Outcome {
     let (module, function) = if Task::is(this) {
-        (c"asyncio.base_tasks", c"_task_repr")
+        (&names().base_tasks_module, c"_task_repr")
     } else {
-        (c"asyncio.base_futures", c"_future_repr")
+        (&names().base_futures_module, c"_future_repr")
     };
-    if let Some(function) = call::find_attribute(&*call::import(module)?, &*call::interned(function)?)? {
+    if let Some(function) = call::find_attribute(module, &*call::interned(function)?)? {
         return call::call(&function, &[this]);
     }
     // Python 3.10 puts it together itself.
@@ -160,11 +160,11 @@ pub(crate) fn repr(this: &Object) -> Outcome {
 /// The parts of the repr, which Python 3.10 lets derived classes change.
 pub(crate) fn repr_info(this: &Future) -> Outcome {
     let (module, function) = if Task::is(this.object()) {
-        (c"asyncio.base_tasks", c"_task_repr_info")
+        (&names().base_tasks_module, c"_task_repr_info")
     } else {
-        (c"asyncio.base_futures", c"_future_repr_info")
+        (&names().base_futures_module, c"_future_repr_info")
     };
-    match call::find_attribute(&*call::import(module)?, &*call::interned(function)?)? {
+    match call::find_attribute(module, &*call::interned(function)?)? {
         Some(function) => call::call(&function, &[this.object()]),
         None => Err(raised::raise(raised::attribute_error(), "_repr_info")),
     }

@@ -85,8 +85,8 @@ fn tell_handler(
     let names = names();
     let event_loop = future.loop_or_raise()?;
     let arguments = call::tuple(&[future.object()])?;
-    let helpers = call::import(c"asyncio.format_helpers")?;
-    let format = call::get_attribute(&helpers, &*call::interned(c"_format_callback_source")?)?;
+    let helpers = &names.format_helpers_module;
+    let format = call::get_attribute(helpers, &*call::interned(c"_format_callback_source")?)?;
     let shown = call::call(&format, &[callback, &arguments])?;
     let details = call::dict()?;
     let message = format!("Exception in callback {}", to_string(&shown));

@@ -15,7 +15,8 @@ pub(crate) const LOG_THRESHOLD_FOR_CONN_LOST_WRITES: u32 = 5;
 pub(crate) const MAX_READ_BYTES: usize = 256 * 1024;
 
 macro_rules! imported {
-    ($($(#[$doc:meta])* $name:ident = $module:literal . $attribute:literal;)*) => {$(
+    ($($(#[$doc:meta])* $name:ident = $module:literal . $attribute:literal;)*) => {
+    $(
         $(#[$doc])*
         pub(crate) fn $name(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
             static CELL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -24,7 +25,13 @@ macro_rules! imported {
             })?;
             Ok(value.bind(py))
         }
-    )*};
+    )*
+
+    /// Looks all of them up, but for what this interpreter was built without: while it ends, nothing can be imported.
+    pub(crate) fn preload(py: Python<'_>) {
+        $(let _ = $name(py);)*
+    }
+    };
 }
 
 imported! {

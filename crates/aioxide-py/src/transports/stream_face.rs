@@ -17,6 +17,7 @@ use aioxide_core::sys::socket;
 /// Gives the class `aioxide.transports.StreamTransport` its methods.
 #[pyfunction]
 pub(crate) fn equip_stream_transport(class: &Bound<'_, PyType>) -> PyResult<()> {
+    common::preload(class.py());
     PLACE.equip(class, "_core", METHODS, ATTRIBUTES)
 }
 
