@@ -2,7 +2,8 @@
 //!
 //! A handle in a queue is not tracked (see `handle`), and what a shared one holds counts as in use. That is right while its loop
 //! lives, but a loop that is given up unclosed, with an object that keeps a handle of its own, would stay for ever.
-//! Collections of the youngest objects alone are too frequent to walk through the queues for.
+//! Collections of the youngest objects alone are too frequent to walk through the queues for. The others are also when the
+//! memory of instances goes back that nobody needed since.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -11,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::LoopState;
-use crate::ffi::Confined;
+use crate::ffi::{Confined, free_list};
 
 /// The loops that are alive, and a few that were.
 static LOOPS: Confined<RefCell<Vec<Weak<LoopState>>>> = Confined::new(RefCell::new(Vec::new()));
@@ -31,6 +32,7 @@ pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyRes
         for state in LOOPS.borrow().iter().filter_map(Weak::upgrade) {
             state.show_shared_handles();
         }
+        free_list::give_back_unused();
     }
     Ok(())
 }

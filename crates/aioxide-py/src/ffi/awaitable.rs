@@ -15,7 +15,8 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
-use super::instance::{self, FreeList};
+use super::free_list::FreeList;
+use super::instance;
 use super::kind::{Arguments, KindBuilder, guard, guard_object};
 use super::object::{Object, Outcome, Owned, Raised, Slot, Visit};
 use super::{Class, Confined, call, cast, coroutine, names, raised};

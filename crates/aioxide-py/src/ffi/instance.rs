@@ -1,12 +1,12 @@
-//! Memory of instances whose type derives from one of C: made, shown to the collector, taken apart, used again.
+//! Memory of instances whose type derives from one of C: made, shown to the collector, taken apart.
 
 use std::cell::Cell;
 use std::os::raw::c_int;
 
 use pyo3::ffi;
 
-use super::Confined;
-use super::object::{Object, Outcome, Owned, Visit};
+use super::free_list::FreeList;
+use super::object::{Object, Outcome, Visit};
 
 /// What instances of a type derived from C need to know about their base.
 pub(crate) struct Base {
@@ -56,86 +56,6 @@ impl Base {
             // SAFETY: as above.
             unsafe { clear(this.as_ptr()) };
         }
-    }
-}
-
-/// Instances kept for the next one of exactly the same type: no more than `LIMIT`, so that a burst is given back.
-pub(crate) struct FreeList {
-    items: Confined<Cell<Vec<*mut ffi::PyObject>>>,
-}
-
-const LIMIT: usize = 256;
-
-impl FreeList {
-    pub(crate) const fn new() -> Self {
-        Self { items: Confined::new(Cell::new(Vec::new())) }
-    }
-
-    fn pop(&self) -> Option<*mut ffi::PyObject> {
-        let mut items = self.items.take();
-        let item = items.pop();
-        self.items.set(items);
-        item
-    }
-
-    fn push(&self, item: *mut ffi::PyObject) -> bool {
-        let mut items = self.items.take();
-        let room = items.len() < LIMIT;
-        if room {
-            items.push(item);
-        }
-        self.items.set(items);
-        room
-    }
-
-    /// A new instance of `kind`; `fill` writes what is ours before the collector sees it.
-    ///
-    /// # Safety
-    /// `kind` is the type that this list is for if `exact`, else one derived from it.
-    pub(crate) unsafe fn make(
-        &self,
-        kind: *mut ffi::PyTypeObject,
-        exact: bool,
-        fill: impl FnOnce(*mut ffi::PyObject),
-    ) -> Outcome {
-        if exact && let Some(item) = self.pop() {
-            fill(item);
-            // SAFETY: memory of an instance of this type, taken apart down to zero fields by `release`.
-            unsafe {
-                ffi::PyObject_Init(item, kind);
-                ffi::PyObject_GC_Track(item.cast());
-                return Owned::from_new(item);
-            }
-        }
-        // SAFETY: a ready type; the collector does not run between this and `fill`.
-        let made = unsafe {
-            let Some(allocate) = (*kind).tp_alloc else { return Err(super::Raised) };
-            Owned::from_new(allocate(kind, 0))?
-        };
-        fill(made.as_ptr());
-        Ok(made)
-    }
-
-    /// Ends an instance that was taken apart.
-    ///
-    /// # Safety
-    /// Nobody refers to it, the collector does not know it, nothing in it owns anything.
-    pub(crate) unsafe fn release(&self, this: *mut ffi::PyObject, exact: bool) {
-        // SAFETY: still a valid header.
-        let kind = unsafe { ffi::Py_TYPE(this) };
-        // An instance that was finalized would not be finalized a second time.
-        // SAFETY: an object that the collector could have known.
-        let reusable = exact && unsafe { ffi::PyObject_GC_IsFinalized(this) } == 0;
-        if !(reusable && self.push(this)) {
-            // SAFETY: the type's own function for memory that its `tp_alloc` made.
-            unsafe {
-                if let Some(free) = (*kind).tp_free {
-                    free(this.cast());
-                }
-            }
-        }
-        // SAFETY: each instance of a heap type owns a reference to it.
-        unsafe { ffi::Py_DECREF(kind.cast()) };
     }
 }
 

@@ -6,6 +6,7 @@ mod confined;
 pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod current;
+pub(crate) mod free_list;
 pub(crate) mod instance;
 pub(crate) mod interop;
 pub(crate) mod kind;

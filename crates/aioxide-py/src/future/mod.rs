@@ -23,7 +23,7 @@ pub(crate) use report::{report, report_from_finalizer, report_never_retrieved};
 
 use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
-use crate::ffi::instance::FreeList;
+use crate::ffi::free_list::FreeList;
 use crate::ffi::kind::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
 use crate::task::{self, Task};

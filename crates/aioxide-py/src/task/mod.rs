@@ -19,7 +19,8 @@ use std::os::raw::{c_int, c_void};
 use pyo3::ffi as c;
 
 use crate::event_loop::{self, LoopState};
-use crate::ffi::instance::{self, Base, FreeList};
+use crate::ffi::free_list::FreeList;
+use crate::ffi::instance::{self, Base};
 use crate::ffi::kind::{
     Arguments, KindBuilder, attribute, guard, method_fast, method_none, method_one, show,
 };
