@@ -403,3 +403,21 @@ def test_sleep_gives_its_result_and_is_a_coroutine_for_create_task(rust_loop: An
             await task
 
     rust_loop.run_until_complete(main())
+
+
+def test_memory_of_a_burst_goes_back_when_it_was_not_needed_again(rust_loop: Any) -> None:
+    async def nothing() -> None:
+        pass
+
+    async def burst() -> None:
+        for task in [asyncio.ensure_future(nothing()) for _ in range(5000)]:
+            await task
+
+    def blocks() -> int:
+        gc.collect()
+        gc.collect()  # what lay unused between two collections is given back at the second
+        return sys.getallocatedblocks()
+
+    before = blocks()
+    rust_loop.run_until_complete(burst())
+    assert blocks() - before < 1000
