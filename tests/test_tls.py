@@ -6,40 +6,11 @@ import asyncio
 import os
 import socket
 import ssl
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from support import Recorder, serve
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for localhost, its key in the same file."""
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", str(path)]
-    subprocess.run(
-        ["openssl", "req", "-x509", "-days", "30", *key, *subject, "-out", f"{path}.crt"],
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
-
-
-@pytest.fixture
-def server_context(certificate: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-    return context
-
-
-@pytest.fixture
-def client_context(certificate: Path) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(certificate))
 
 
 def client_options(context: ssl.SSLContext) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import sys
-from asyncio import base_events, events, format_helpers, futures, selector_events, sslproto
+from asyncio import base_events, events, exceptions, format_helpers, futures, selector_events, sslproto
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from . import transports
@@ -14,6 +15,16 @@ __all__ = ["Connections"]
 
 # Those whose addresses Rust knows how to show.
 DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
+# The sockets that the race of a `create_connection` has connected, and whether it is over.
+_race: ContextVar[Race | None] = ContextVar("race", default=None)
+
+
+class Race:
+    """What the tasks of one race for the first connection share."""
+
+    def __init__(self) -> None:
+        self.connected: list[socket.socket] = []
+        self.is_over = False
 
 
 class Connections(selector_events.BaseSelectorEventLoop):
@@ -39,6 +50,37 @@ class Connections(selector_events.BaseSelectorEventLoop):
             # asyncio's own code: with TLS the handshake is waited for, and debug mode logs each connection.
             arguments = (protocol_factory, sock, sslcontext, server, backlog, *args)
             super()._start_serving(*arguments, **kwargs)  # type: ignore[misc]
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
+    ) -> tuple[Any, Any]:
+        if options.get("happy_eyeballs_delay") is None:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        # asyncio forgets the winner's socket when it is cancelled between the end of the race and the next iteration,
+        # and before 3.12 a racer whose wait is just over does not hear of the cancellation.
+        race = Race()
+        token = _race.set(race)
+        try:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        except BaseException:
+            for sock in race.connected:
+                if sock.fileno() not in self._transports:
+                    sock.close()
+            raise
+        finally:
+            race.is_over = True
+            race.connected.clear()
+            _race.reset(token)
+
+    async def _connect_sock(self, *arguments: Any) -> socket.socket:
+        sock: socket.socket = await super()._connect_sock(*arguments)  # type: ignore[misc]
+        race = _race.get()
+        if race is not None:
+            if race.is_over:
+                sock.close()
+                raise exceptions.CancelledError
+            race.connected.append(sock)
+        return sock
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         if type(sock) is not socket.socket:
