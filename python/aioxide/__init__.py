@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .policy import EventLoopPolicy
     from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
+    from .streams import StreamReader, StreamReaderProtocol, StreamWriter
     from .tasks import Future, Task, sleep
 
 __all__ = [
@@ -31,6 +32,9 @@ __all__ = [
     "QueueFull",
     "QueueShutDown",
     "Runner",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "Task",
     "gather",
     "install",
@@ -55,6 +59,9 @@ _HOMES = {
     "QueueFull": "queues",
     "QueueShutDown": "queues",
     "Runner": "runners",
+    "StreamReader": "streams",
+    "StreamReaderProtocol": "streams",
+    "StreamWriter": "streams",
     "Task": "tasks",
     "gather": "concurrent",
     "install": "installation",

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import (
     _aioxide,
+    streams,  # noqa: F401 - makes our streams known to asyncio
     tasks,  # noqa: F401 - makes our tasks known to asyncio
 )
 from .connections import Connections

@@ -37,6 +37,7 @@ NAMES = {
     "timeouts": ("Timeout", "timeout", "timeout_at"),
     "threads": ("to_thread",),
     "locks": ("Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Barrier"),
+    "streams": ("StreamReader", "StreamReaderProtocol", "StreamWriter"),
     "queues": ("Queue", "LifoQueue", "PriorityQueue", "QueueEmpty", "QueueFull", "QueueShutDown"),
 }
 

@@ -13,6 +13,7 @@ mod handle;
 mod names;
 mod report;
 mod sleep;
+mod streams;
 mod task;
 mod transports;
 mod waiting;
@@ -52,6 +53,8 @@ mod _aioxide {
     use crate::event_loop::LoopCore;
     #[pymodule_export]
     use crate::gc::_before_collection;
+    #[pymodule_export]
+    use crate::streams::equip_streams;
     #[pymodule_export]
     use crate::transports::{
         equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport, equip_tls_transport,

@@ -138,6 +138,20 @@ names! {
         waiters = c"_waiters",
         wake_up_first = c"_wake_up_first",
         value = c"value",
+        buffer = c"_buffer",
+        consumed = c"consumed",
+        feed_data = c"feed_data",
+        is_closing = c"is_closing",
+        limit_attribute = c"_limit",
+        n = c"n",
+        partial = c"partial",
+        pause_reading = c"pause_reading",
+        protocol = c"protocol",
+        reader = c"reader",
+        resume_reading = c"resume_reading",
+        separator = c"separator",
+        transport = c"transport",
+        write = c"write",
     }
     objects {
         cancelled_error = c"asyncio.exceptions" / c"CancelledError",
@@ -150,7 +164,9 @@ names! {
         get_event_loop = c"asyncio.events" / c"get_event_loop",
         stock_task = c"_asyncio" / c"Task",
         invalid_state_error = c"asyncio.exceptions" / c"InvalidStateError",
+        incomplete_read_error = c"asyncio.exceptions" / c"IncompleteReadError",
         is_coroutine = c"asyncio.coroutines" / c"iscoroutine",
+        limit_overrun_error = c"asyncio.exceptions" / c"LimitOverrunError",
     }
 }
 

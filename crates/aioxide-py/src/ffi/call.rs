@@ -206,3 +206,31 @@ pub(crate) fn any_item(iterable: &Object, mut test: impl FnMut(&Object) -> Outco
         }
     }
 }
+
+/// `callable(object)`.
+pub(crate) fn is_callable(object: &Object) -> bool {
+    // SAFETY: attached.
+    unsafe { ffi::PyCallable_Check(object.as_ptr()) != 0 }
+}
+
+/// `object.__setattr__(this, name, value)`: what a class has that does not say otherwise.
+pub(crate) fn set_attribute_plainly(this: &Object, name: &Object, value: &Object) -> Outcome<()> {
+    // SAFETY: attached; -1 with an exception.
+    check(unsafe { ffi::PyObject_GenericSetAttr(this.as_ptr(), name.as_ptr(), value.as_ptr()) })
+}
+
+/// Whether it is an int and of no derived class.
+#[inline]
+pub(crate) fn is_integer(object: &Object) -> bool {
+    // SAFETY: the type lives for ever.
+    std::ptr::eq(object.kind(), &raw mut ffi::PyLong_Type)
+}
+
+/// The value of an int that is not too large; nothing for everything else, and nothing is raised.
+#[inline]
+pub(crate) fn to_exact_integer(object: &Object) -> Option<i64> {
+    if !is_integer(object) {
+        return None;
+    }
+    to_integer(object).map_err(super::raised::clear).ok()
+}

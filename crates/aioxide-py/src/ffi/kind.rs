@@ -168,6 +168,23 @@ impl<'a> Arguments<'a> {
         values.iter().map(|value| unsafe { Object::from_ptr(*value) })
     }
 
+    /// The argument at a place or of a name; those that are not asked for are no error.
+    pub(crate) fn find(&self, place: usize, name: &Object) -> Outcome<Option<&'a Object>> {
+        if let Some(found) = self.positional().nth(place) {
+            return Ok(Some(found));
+        }
+        let Some(names) = self.names else { return Ok(None) };
+        for (index, value) in self.values[self.positional..].iter().enumerate() {
+            // SAFETY: within the tuple's length.
+            let given = unsafe { Object::from_ptr(ffi::PyTuple_GET_ITEM(names.as_ptr(), index as isize)) };
+            if given.is(name) || call::equal(given, name)? {
+                // SAFETY: the caller of the function keeps its arguments alive during the call.
+                return Ok(Some(unsafe { Object::from_ptr(*value) }));
+            }
+        }
+        Ok(None)
+    }
+
     /// Sorts the arguments by `parameters`, of which the first `positional` may be given without a name.
     ///
     /// # Errors

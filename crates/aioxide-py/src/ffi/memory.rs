@@ -6,7 +6,7 @@ use std::os::fd::RawFd;
 use aioxide_core::sys::socket::{self, RawBuffer};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::PyBytes;
 
 unsafe extern "C" {
     /// CPython's own: shrinks or grows a `bytes` object that nobody else refers to.
@@ -47,18 +47,6 @@ pub(crate) fn receive_bytes(
     }
     // SAFETY: an owned reference to a bytes object.
     Ok(Ok(unsafe { Bound::from_owned_ptr(py, raw).cast_into_unchecked() }))
-}
-
-/// Appends `data`; returns the new length.
-///
-/// # Errors
-/// BufferError while somebody holds a view of the bytearray.
-pub(crate) fn extend_bytearray(array: &Bound<'_, PyByteArray>, data: &[u8]) -> PyResult<usize> {
-    let before = array.len();
-    array.resize(before + data.len())?;
-    // SAFETY: resized just now; no Python code runs while the slice is alive.
-    unsafe { array.as_bytes_mut()[before..].copy_from_slice(data) };
-    Ok(before + data.len())
 }
 
 /// The memory behind a bytes-like object, held until dropped.

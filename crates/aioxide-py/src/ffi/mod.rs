@@ -1,6 +1,7 @@
 //! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
 
 pub(crate) mod awaitable;
+pub(crate) mod bytes;
 pub(crate) mod call;
 mod confined;
 pub(crate) mod context;
@@ -10,6 +11,7 @@ pub(crate) mod free_list;
 pub(crate) mod instance;
 pub(crate) mod interop;
 pub(crate) mod kind;
+pub(crate) mod layout;
 mod memory;
 mod object;
 pub(crate) mod raised;
@@ -19,7 +21,7 @@ pub(crate) mod vectorcall;
 
 pub(crate) use confined::Confined;
 pub(crate) use context::{copy_context, enter_context, exit_context};
-pub(crate) use memory::{Buffer, Chunk, extend_bytearray, receive_bytes};
+pub(crate) use memory::{Buffer, Chunk, receive_bytes};
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, none};
 pub(crate) use slot::{slot_attribute, slot_method};
 pub(crate) use threads::detached;

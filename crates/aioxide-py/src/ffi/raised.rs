@@ -16,7 +16,11 @@ macro_rules! builtin {
 }
 
 builtin! {
+    assertion_error = PyExc_AssertionError,
     attribute_error = PyExc_AttributeError,
+    connection_reset_error = PyExc_ConnectionResetError,
+    not_implemented_error = PyExc_NotImplementedError,
+    stop_async_iteration = PyExc_StopAsyncIteration,
     runtime_error = PyExc_RuntimeError,
     type_error = PyExc_TypeError,
     value_error = PyExc_ValueError,
@@ -130,6 +134,12 @@ pub(crate) fn set_cause(exception: &Object, cause: &Object) {
     }
 }
 
+/// `exception.__context__ = context`.
+pub(crate) fn set_context(exception: &Object, context: Owned) {
+    // SAFETY: exception instances; the call takes the reference over.
+    unsafe { ffi::PyException_SetContext(exception.as_ptr(), context.into_ptr()) };
+}
+
 /// A new exception of `kind` with the arguments of `exception`, which becomes its context.
 pub(crate) fn again(kind: &Object, exception: Owned) -> Outcome {
     let arguments = super::call::get_attribute(&exception, &*super::call::interned(c"args")?)?;
@@ -197,6 +207,12 @@ pub(crate) fn occurred() -> bool {
 /// Takes out the exception that is set, if one is.
 pub(crate) fn pending() -> Option<Owned> {
     occurred().then(|| take(Raised))
+}
+
+/// Forgets the exception that is set, if one is.
+pub(crate) fn clear_pending() {
+    // SAFETY: attached.
+    unsafe { ffi::PyErr_Clear() };
 }
 
 /// The exception that `throw(type, value, traceback)` stands for.

@@ -59,10 +59,6 @@ imported! {
     ssl_again_errors = "asyncio.sslproto"."SSLAgainErrors";
     /// TLS over memory BIOs.
     ssl_object_class = "ssl"."SSLObject";
-    /// The protocol of asyncio's streams.
-    stream_protocol_class = "asyncio.streams"."StreamReaderProtocol";
-    /// asyncio's reader.
-    stream_reader_class = "asyncio.streams"."StreamReader";
     /// For `ResourceWarning`s.
     warn = "warnings"."warn";
 }

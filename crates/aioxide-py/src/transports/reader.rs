@@ -1,85 +1,54 @@
-//! Feeding `asyncio.StreamReader` without its Python code, for connections whose protocol is exactly asyncio's.
-//!
-//! A protocol or reader of a derived class is called as ever. What is done here is what `StreamReaderProtocol.data_received`
-//! and `StreamReader.feed_data` do, on the reader's own attributes: its `_buffer` stays the bytearray that programs look at.
+//! Receiving for asyncio's streams, straight into the reader's buffer; see `streams` for whose.
 
 use aioxide_core::sys::socket;
-use pyo3::exceptions::PyAssertionError;
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
 
 use super::common::{self, leaves_loop, would_block};
 use super::stream::This;
+use super::stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES};
 use crate::error;
-use crate::ffi;
-
-/// Whether the protocol is one whose reader can be fed from here.
-pub(super) fn is_plain_protocol(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
-    Ok(protocol.get_type().is(common::stream_protocol_class(protocol.py())?))
-}
+use crate::ffi::{self, Outcome, Owned, raised};
+use crate::streams::{self, Reader};
 
 impl<'py> This<'_, 'py> {
-    /// Receives into the buffer of the protocol's reader.
+    /// Receives for the protocol's reader, or for the protocol when that must be called.
     pub(super) fn read_stream(self) -> PyResult<()> {
         let py = self.py();
-        let Some(protocol) = self.protocol() else { return Ok(()) };
-        let weak = protocol.getattr(intern!(py, "_stream_reader_wr"))?;
-        let reader = if weak.is_none() { weak } else { weak.call0()? };
-        let plain = reader.get_type().is(common::stream_reader_class(py)?);
-        let mut scratch = self.core.state.scratch.borrow_mut();
-        let size = match socket::recv(self.core.fd, &mut scratch) {
-            Ok(size) => size,
+        let Some(protocol) = self.protocol().map(Owned::from) else { return Ok(()) };
+        let found = streams::reader_of(&protocol).map_err(|raised| raised::to_pyerr(py, raised))?;
+        let Some(reader) = found.as_deref().and_then(Reader::plain) else { return self.read_data() };
+        let put = |size: usize, put: &dyn Fn() -> Outcome<()>| match size {
+            0 => (0, Ok(())),
+            _ => (size, reader.refuse_after_end().and_then(|()| put())),
+        };
+        let received = if self.core.last_read_bytes.get() < DIRECT_READ_BYTES {
+            let mut scratch = self.core.state.scratch.borrow_mut();
+            socket::recv(self.core.fd, &mut scratch).map(|size| put(size, &|| reader.put(&scratch[..size])))
+        } else {
+            let capacity = socket::available(self.core.fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
+            ffi::receive_bytes(py, self.core.fd, capacity)?
+                .map(|data| put(data.as_bytes().len(), &|| reader.put_bytes(Owned::from(data.clone()))))
+        };
+        let (size, put) = match received {
+            Ok(received) => received,
             Err(error) if would_block(&error) => return Ok(()),
             Err(error) => {
-                drop(scratch);
                 return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
             }
         };
+        self.core.last_read_bytes.set(size);
         if size == 0 {
-            drop(scratch);
             return self.on_eof();
         }
-        let fed = if plain {
-            let buffer = reader.getattr(intern!(py, "_buffer"))?;
-            let appended = match buffer.cast_exact::<PyByteArray>() {
-                Ok(buffer) => ffi::extend_bytearray(buffer, &scratch[..size]),
-                Err(error) => Err(error.into()),
-            };
-            drop(scratch);
-            appended.and_then(|length| self.wake_reader(&reader, length))
-        } else {
-            let data = PyBytes::new(py, &scratch[..size]);
-            drop(scratch);
-            protocol.call_method1(intern!(py, "data_received"), (data,)).map(drop)
+        let feed = || -> Outcome<()> {
+            put?;
+            reader.fed()
         };
-        match fed {
-            Ok(()) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => self.fatal_error(error, "Fatal error: protocol.data_received() call failed."),
+        let Err(raised) = feed() else { return Ok(()) };
+        let error = raised::to_pyerr(py, raised);
+        if leaves_loop(py, &error) {
+            return Err(error);
         }
-    }
-
-    /// asyncio: the rest of `StreamReader.feed_data`; `length` is how much is buffered now.
-    fn wake_reader(self, reader: &Bound<'py, PyAny>, length: usize) -> PyResult<()> {
-        let py = self.py();
-        if reader.getattr(intern!(py, "_eof"))?.is_truthy()? {
-            return Err(PyAssertionError::new_err("feed_data after feed_eof"));
-        }
-        let waiter = reader.getattr(intern!(py, "_waiter"))?;
-        if !waiter.is_none() {
-            reader.setattr(intern!(py, "_waiter"), py.None())?;
-            common::set_result_unless_cancelled(&waiter)?;
-        }
-        let limit = reader.getattr(intern!(py, "_limit"))?.extract::<usize>().unwrap_or(usize::MAX);
-        if length <= limit.saturating_mul(2) {
-            return Ok(());
-        }
-        let transport = reader.getattr(intern!(py, "_transport"))?;
-        if !transport.is_none() && !reader.getattr(intern!(py, "_paused"))?.is_truthy()? {
-            transport.call_method0(intern!(py, "pause_reading"))?;
-            reader.setattr(intern!(py, "_paused"), true)?;
-        }
-        Ok(())
+        self.fatal_error(error, "Fatal error: protocol.data_received() call failed.")
     }
 }

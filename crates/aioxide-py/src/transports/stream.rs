@@ -24,13 +24,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::common::{self, leaves_loop};
-use super::reader;
 use super::ssl::{self, Records};
 use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState, Watcher};
 use crate::ffi::{self, Chunk, Confined, slot::Place};
+use crate::streams;
 
 /// Where a `StreamTransport` keeps its core.
 pub(super) static PLACE: Place = Place::new();
@@ -50,7 +50,7 @@ pub(super) enum Mode {
     Buffered,
     /// asyncio's `SSLProtocol`, whose records are dealt with here.
     Tls,
-    /// asyncio's `StreamReaderProtocol`, whose reader is fed here.
+    /// `aioxide.streams.StreamReaderProtocol`, whose reader is fed here.
     Streams,
 }
 
@@ -300,7 +300,7 @@ impl<'a, 'py> This<'a, 'py> {
         let buffered = protocol.is_instance(common::buffered_protocol(self.py())?)?;
         let records = if buffered { ssl::Records::of(protocol)? } else { None };
         self.core.mode.set(match (buffered, &records) {
-            (false, _) if reader::is_plain_protocol(protocol)? => Mode::Streams,
+            (false, _) if streams::is_protocol(protocol) => Mode::Streams,
             (false, _) => Mode::Data,
             (true, None) => Mode::Buffered,
             (true, Some(_)) => Mode::Tls,

@@ -12,10 +12,10 @@ use crate::error;
 use crate::ffi::{self, Buffer};
 
 /// From this size of the last read on, the next one goes straight into a new bytes object instead of being copied to one.
-const DIRECT_READ_BYTES: usize = 16 * 1024;
+pub(super) const DIRECT_READ_BYTES: usize = 16 * 1024;
 
 /// What is allocated for the end of the stream, which shows as nothing to receive.
-const MIN_DIRECT_BYTES: usize = 512;
+pub(super) const MIN_DIRECT_BYTES: usize = 512;
 
 impl<'py> This<'_, 'py> {
     pub(super) fn read_ready(self) -> PyResult<()> {

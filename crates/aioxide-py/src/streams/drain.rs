@@ -1,0 +1,165 @@
+//! What `await writer.drain()` awaits: done at once while the transport takes what is written.
+//!
+//! States: NEW until it is first resumed; YIELDED for one turn of the loop, when the transport is closing, so that
+//! `connection_lost` may be called; WAITING for a future among the protocol's `_drain_waiters`; DONE.
+
+use std::cell::Cell;
+
+use crate::ffi::awaitable::{
+    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
+};
+use crate::ffi::{Object, Outcome, Owned, Slot, bytes, call, names, raised};
+use crate::future::Future;
+
+use super::protocol::Protocol;
+use super::reader::Reader;
+use super::writer::Writer;
+use super::{is_true, make_future, required};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    New,
+    Yielded,
+    Waiting,
+    Done,
+}
+
+/// See the module.
+struct Drain {
+    state: Cell<State>,
+    writer: Slot,
+    protocol: Slot,
+    waiter: Slot,
+}
+
+static HOME: Home = Home::new();
+
+impl Steps for Drain {
+    fn home() -> &'static Home {
+        &HOME
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.writer, &self.protocol, &self.waiter].into_iter()
+    }
+
+    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
+        match this.state.replace(State::Done) {
+            State::New => {
+                let Some(owner) = this.writer.take() else { return Err(reused()) };
+                let Some(writer) = Writer::exact(&owner) else { return Err(reused()) };
+                if begin(writer)? {
+                    this.state.set(State::Yielded);
+                    return Ok(Next::Yield(Owned::none()));
+                }
+                wait_for_room(this)
+            }
+            State::Yielded => wait_for_room(this),
+            State::Waiting => {
+                let Some(waiter) = this.waiter.get() else { return Err(reused()) };
+                if !is_done(&waiter)? {
+                    this.state.set(State::Waiting);
+                    return Err(resumed_too_early());
+                }
+                leave(this, &waiter)?;
+                match Future::exact(&waiter) {
+                    Some(future) => future.result_or_raise()?,
+                    None => call::call_method(&names().result, &[&waiter], None)?,
+                };
+                Ok(Next::Return(Owned::none()))
+            }
+            State::Done => Err(reused()),
+        }
+    }
+
+    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
+        let state = this.state.replace(State::Done);
+        match this.waiter.get() {
+            Some(waiter) if state == State::Waiting => leave(this, &waiter),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        match (self.state.get(), self.waiter.get()) {
+            (State::New, _) if !self.writer.is_empty() => bytes::warn_never_awaited("StreamWriter.drain"),
+            (State::Waiting, Some(waiter)) => {
+                if let Err(raised) = leave(self, &waiter) {
+                    raised::unraisable(raised, &waiter);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Raises what ended the stream; says whether the transport is closing.
+fn begin(writer: &Writer) -> Outcome<bool> {
+    let reader = required(&writer.reader, "_reader")?;
+    if !reader.is_none() {
+        let exception = match Reader::plain(&reader) {
+            Some(reader) => reader.exception.get_or_none(),
+            None => call::call_method(&names().exception, &[&reader], None)?,
+        };
+        if !exception.is_none() {
+            return Err(raised::raise_value(exception.class(), &exception));
+        }
+    }
+    let transport = required(&writer.transport, "_transport")?;
+    call::truth(&*call::call_method(&names().is_closing, &[&transport], None)?)
+}
+
+/// asyncio: `_drain_helper`.
+fn wait_for_room(this: &Drain) -> Outcome<Next> {
+    let owner = required(&this.protocol, "_protocol")?;
+    let Some(protocol) = Protocol::exact(&owner) else { return Err(reused()) };
+    if is_true(&protocol.connection_lost)? {
+        return Err(raised::raise(raised::connection_reset_error(), "Connection lost"));
+    }
+    if !is_true(&protocol.paused)? {
+        return Ok(Next::Return(Owned::none()));
+    }
+    let waiter = make_future(&*required(&protocol.event_loop, "_loop")?)?;
+    call::call_method(
+        &names().append,
+        &[&*required(&protocol.drain_waiters, "_drain_waiters")?, &waiter],
+        None,
+    )?;
+    mark_blocking(&waiter)?;
+    this.waiter.set(waiter.clone());
+    this.state.set(State::Waiting);
+    Ok(Next::Yield(waiter))
+}
+
+fn leave(this: &Drain, waiter: &Object) -> Outcome<()> {
+    this.waiter.clear();
+    let Some(owner) = this.protocol.take() else { return Ok(()) };
+    let Some(protocol) = Protocol::exact(&owner) else { return Ok(()) };
+    let waiters = required(&protocol.drain_waiters, "_drain_waiters")?;
+    call::call_method(&names().remove, &[&waiters, waiter], None).map(drop)
+}
+
+/// What `writer.drain()` gives; nothing when only asyncio's own coroutine does for this writer.
+pub(super) fn make(writer: &Writer) -> Outcome<Option<Owned>> {
+    let Some(protocol) = writer.protocol.get() else { return Ok(None) };
+    let known = Protocol::plain(&protocol).is_some_and(|protocol| !protocol.drain_waiters.is_empty());
+    if !known || Writer::exact(writer.object()).is_none() {
+        return Ok(None);
+    }
+    let drain = Drain {
+        state: Cell::new(State::New),
+        writer: Slot::new(),
+        protocol: Slot::new(),
+        waiter: Slot::new(),
+    };
+    drain.writer.set(writer.object().own());
+    drain.protocol.set(protocol);
+    Awaitable::make(drain).map(Some)
+}
+
+/// Makes the type.
+pub(super) fn make_kind() -> Outcome<()> {
+    Awaitable::<Drain>::make_kind(c"aioxide.StreamDrain")
+}

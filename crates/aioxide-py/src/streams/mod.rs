@@ -1,0 +1,94 @@
+//! asyncio's streams: the same classes, with what runs once per message in Rust.
+//!
+//! `aioxide.streams` derives three classes from asyncio's `StreamReader`, `StreamReaderProtocol` and `StreamWriter`. Their
+//! attributes are slots with asyncio's names (see `ffi::layout`): what is inherited from asyncio works on them, and so does
+//! whoever looks at `_buffer`. Calling asyncio's own classes with one of our loops makes instances of these (`create`).
+//!
+//! * `stock`: asyncio's classes and methods, and whether somebody has changed them.
+//! * `reader`: the buffer and who waits for it; `protocol` what the transport calls.
+//! * `read`: what `await reader.read(...)` and its like await.
+//! * `writer`: `write`; `drain` what `await writer.drain()` awaits.
+//! * `create`: which class an instance is made of.
+//!
+//! What is done without a call is done only if nobody can tell: for instances of exactly these classes, none of whose
+//! methods was replaced (the field `odd`). All others get asyncio's own methods and coroutines.
+
+mod create;
+mod drain;
+mod protocol;
+mod read;
+mod reader;
+mod stock;
+mod writer;
+
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+
+use crate::event_loop;
+use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
+use crate::future::Future;
+
+pub(crate) use protocol::{is_protocol, reader_of};
+pub(crate) use reader::Reader;
+
+/// Gives the classes of `aioxide.streams` their methods, and lets asyncio's classes make instances of them.
+#[pyfunction]
+pub(crate) fn equip_streams(
+    reader: &Bound<'_, PyType>,
+    protocol: &Bound<'_, PyType>,
+    writer: &Bound<'_, PyType>,
+) -> PyResult<()> {
+    let classes = [reader, protocol, writer].map(|class| Owned::from(class.clone()));
+    let equip = || {
+        stock::load()?;
+        read::make_kind()?;
+        drain::make_kind()?;
+        let [reader, protocol, writer] = &classes;
+        reader::equip(reader)?;
+        protocol::equip(protocol)?;
+        writer::equip(writer)?;
+        create::hook()
+    };
+    equip().map_err(|raised| raised::to_pyerr(reader.py(), raised))
+}
+
+/// `event_loop.create_future()`.
+fn make_future(event_loop: &Object) -> Outcome {
+    match event_loop::state_of(event_loop) {
+        Some(state) if state.own_classes.get() => Future::make(event_loop, state),
+        _ => call::call_method(&names().create_future, &[event_loop], None),
+    }
+}
+
+/// What a field holds, or AttributeError.
+fn required(field: &Slot, name: &str) -> Outcome {
+    field.get().ok_or_else(|| raised::raise(raised::attribute_error(), name))
+}
+
+/// Whether a field is true.
+#[inline]
+fn is_true(field: &Slot) -> Outcome<bool> {
+    match field.get() {
+        Some(value) => call::truth(&value),
+        None => Ok(false),
+    }
+}
+
+/// What a field holds if that is not None.
+#[inline]
+fn some(field: &Slot) -> Option<Owned> {
+    field.get().filter(|value| !value.is_none())
+}
+
+/// `__setattr__`: remembers in `odd` that a method was replaced in the instance, or what `also_odd` says.
+fn set_attribute(this: &Object, odd: &Slot, name: &Object, value: &Object, also_odd: bool) -> Outcome {
+    let replaced = match call::find_attribute(this.class(), name)? {
+        Some(found) => call::is_callable(&found),
+        None => false,
+    };
+    if replaced || also_odd {
+        odd.set(Owned::boolean(true));
+    }
+    call::set_attribute_plainly(this, name, value)?;
+    Ok(Owned::none())
+}
