@@ -70,7 +70,7 @@ class Program:
             self.reader.readline,
             lambda: self.reader.readuntil(self.random.choice(separators)),
             lambda: anext(self.reader),
-            lambda: self.reader.readuntil(),
+            self.reader.readuntil,
         ]
         number = self.reads = self.reads + 1
         task = asyncio.ensure_future(calls[pick]())

@@ -8,8 +8,8 @@ from . import _aioxide
 
 __all__ = ["StreamReader", "StreamReaderProtocol", "StreamWriter"]
 
-# The slots are asyncio's attributes; Rust reads them where they lie. `_odd` and `_pending` are its own: their descriptors
-# are taken out of the classes.
+# The slots are asyncio's attributes; Rust reads them where they lie. `_odd` and `_pending` are its own: their
+# descriptors are taken out of the classes.
 
 
 class StreamReader(asyncio.StreamReader):

@@ -293,7 +293,7 @@ fn raise_new(made: Outcome) -> Raised {
 fn line_after_error(reader: &Reader, raised: Raised) -> Outcome {
     let names = names();
     if raised::matches(&names.incomplete_read_error) {
-        return call::get_attribute(&*raised::take(raised), &names.partial);
+        return call::get_attribute(&raised::take(raised), &names.partial);
     }
     if !raised::matches(&names.limit_overrun_error) {
         return Err(raised);
