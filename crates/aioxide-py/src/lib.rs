@@ -14,6 +14,7 @@ mod names;
 mod report;
 mod sleep;
 mod streams;
+mod sync;
 mod task;
 mod transports;
 mod waiting;
@@ -32,7 +33,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
             .add("sleep", sleep::make_function()?.into_py())
             .map_err(|error| ffi::raised::from_pyerr(error, py))?;
-        for (name, kind) in waiting::make_kinds()? {
+        for (name, kind) in waiting::make_kinds()?.into_iter().chain(sync::make_kinds()?) {
             module.add(name, kind.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
         }
         Ok((future, task, gather))

@@ -1,8 +1,7 @@
-//! What queues, locks and events give to `await`: operations that end at once where they can, with no coroutine frame.
+//! What queues give to `await`: operations that end at once where they can, with no coroutine frame.
 //!
 //! The objects themselves are asyncio's, in Python, and keep their state in asyncio's attributes; what runs once per item
-//! or per acquisition is here: `Queue.get` and `put`, `Lock.acquire`, `async with lock`, `Event.wait`. An operation is
-//! NEW until it is first resumed, WAITING while its future is among the object's waiters, then DONE. Leaving WAITING by an
+//! is here: `Queue.get` and `put`. An operation is NEW until it is first resumed, WAITING while its future is among the object's waiters, then DONE. Leaving WAITING by an
 //! exception gives what the future may have been granted to the next waiter: nothing is lost by a cancellation.
 
 use std::cell::Cell;
@@ -15,18 +14,12 @@ use crate::ffi::awaitable::{
 };
 use crate::ffi::kind::{Arguments, KindBuilder, method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
-use crate::future::{Future, State as FutureState};
+use crate::future::Future;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Get,
     Put,
-    Acquire,
-    /// `Acquire` that gives None, for `async with`.
-    Enter,
-    Wait,
-    /// Done before it is awaited: `__aexit__`.
-    Nothing,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,7 +77,6 @@ fn make(operation: Operation, owner: &Object, item: Option<&Object>) -> Outcome 
 fn advance(this: &Waiting) -> Outcome<Next> {
     let Some(owner) = this.owner.get() else { return Err(reused()) };
     match this.state.get() {
-        State::New if this.operation == Operation::Nothing => return finish(this, Owned::none()),
         State::New => {}
         State::Waiting => {
             let Some(future) = this.future.get() else { return Err(reused()) };
@@ -97,14 +89,6 @@ fn advance(this: &Waiting) -> Outcome<Next> {
                 return Err(raised::put_back(exception));
             }
             this.future.clear();
-            if !matches!(this.operation, Operation::Get | Operation::Put) {
-                remove(&owner, &names().waiters, &future)?;
-                if this.operation != Operation::Wait {
-                    // The lock was handed to us: nobody who comes later may take it first.
-                    call::set_attribute(&owner, &names().locked, &Owned::boolean(true))?;
-                }
-                return finish(this, value_of(this.operation));
-            }
         }
         State::Done => return Err(reused()),
     }
@@ -147,13 +131,6 @@ fn finish(this: &Waiting, value: Owned) -> Outcome<Next> {
     Ok(Next::Return(value))
 }
 
-fn value_of(operation: Operation) -> Owned {
-    match operation {
-        Operation::Acquire | Operation::Wait => Owned::boolean(true),
-        _ => Owned::none(),
-    }
-}
-
 /// Does the operation if it can be done now.
 fn attempt(this: &Waiting, owner: &Object) -> Outcome<Option<Owned>> {
     let names = names();
@@ -193,18 +170,6 @@ fn attempt(this: &Waiting, owner: &Object) -> Outcome<Option<Owned>> {
             wake_next(owner, &names.getters)?;
             Ok(Some(Owned::none()))
         }
-        Operation::Acquire | Operation::Enter => {
-            if call::truth(&*call::get_attribute(owner, &names.locked)?)? || any_waits(owner)? {
-                return Ok(None);
-            }
-            call::set_attribute(owner, &names.locked, &Owned::boolean(true))?;
-            Ok(Some(value_of(this.operation)))
-        }
-        Operation::Wait => {
-            let is_set = call::truth(&*call::get_attribute(owner, &names.event_value)?)?;
-            Ok(is_set.then(|| Owned::boolean(true)))
-        }
-        Operation::Nothing => Ok(Some(Owned::none())),
     }
 }
 
@@ -227,36 +192,9 @@ fn is_full(owner: &Object) -> Outcome<bool> {
     Ok(maximum > 0.0 && call::length(&*call::get_attribute(owner, &names.queue)?)? as f64 >= maximum)
 }
 
-/// Whether somebody waits for the lock who was not cancelled.
-fn any_waits(owner: &Object) -> Outcome<bool> {
-    let waiters = call::get_attribute(owner, &names().waiters)?;
-    if waiters.is_none() || call::length(&waiters)? == 0 {
-        return Ok(false);
-    }
-    call::any_item(&waiters, |waiter| {
-        let cancelled = match Future::exact(waiter) {
-            Some(future) => future.state.get() == FutureState::Cancelled,
-            None => call::truth(&*call::call_method(&names().cancelled, &[waiter], None)?)?,
-        };
-        Ok(!cancelled)
-    })
-}
-
 fn waiters_of(operation: Operation, owner: &Object) -> Outcome {
     let names = names();
-    let name = match operation {
-        Operation::Get => &names.getters,
-        Operation::Put => &names.putters,
-        _ => &names.waiters,
-    };
-    let found = call::get_attribute(owner, name)?;
-    if !found.is_none() {
-        return Ok(found);
-    }
-    // A lock makes its queue of waiters when the first one comes.
-    let made = call::call(&names.deque, &[])?;
-    call::set_attribute(owner, name, &made)?;
-    Ok(made)
+    call::get_attribute(owner, if operation == Operation::Get { &names.getters } else { &names.putters })
 }
 
 /// Gives a result to the first waiter that can still take one.
@@ -317,14 +255,6 @@ fn give_up(this: &Waiting, owner: &Object, future: &Object) -> Outcome<()> {
                 wake_next(owner, &names.putters)?;
             }
         }
-        Operation::Acquire | Operation::Enter => {
-            remove(owner, &names.waiters, future)?;
-            if !call::truth(&*call::get_attribute(owner, &names.locked)?)? {
-                call::call_method(&names.wake_up_first, &[owner], None)?;
-            }
-        }
-        Operation::Wait => remove(owner, &names.waiters, future)?,
-        Operation::Nothing => {}
     }
     Ok(())
 }
@@ -342,47 +272,14 @@ fn put(this: &Object, arguments: &Arguments<'_>) -> Outcome {
     make(Operation::Put, this, Some(item))
 }
 
-fn acquire(this: &Object) -> Outcome {
-    make(Operation::Acquire, this, None)
-}
-
-fn enter(this: &Object) -> Outcome {
-    make(Operation::Enter, this, None)
-}
-
-fn exit(this: &Object, _: &Arguments<'_>) -> Outcome {
-    call::call_method(&names().release, &[this], None)?;
-    make(Operation::Nothing, this, None)
-}
-
-fn wait(this: &Object) -> Outcome {
-    make(Operation::Wait, this, None)
-}
-
-/// Makes the awaitable's type, and gives the bases of `aioxide.Queue`, `Lock` and `Event`.
-pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 3]> {
+/// Makes the awaitable's type, and gives the base of `aioxide.Queue`.
+pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 1]> {
     Awaitable::<Waiting>::make_kind(c"aioxide.Waiting")?;
     let empty = size_of::<c::PyObject>();
     let queue = KindBuilder::new().without_collector().methods([
         method_none!(c"get", get, c"Remove and return an item; wait until there is one."),
         method_fast!(c"put", put, c"Put an item into the queue; wait until there is room."),
     ]);
-    let lock = KindBuilder::new().without_collector().methods([
-        method_none!(c"acquire", acquire, c"Acquire the lock; wait until it is free."),
-        method_none!(c"__aenter__", enter, c"Acquire the lock."),
-        method_fast!(c"__aexit__", exit, c"Release the lock."),
-    ]);
-    let event = KindBuilder::new().without_collector().methods([method_none!(
-        c"wait",
-        wait,
-        c"Wait until the event is set."
-    )]);
     // SAFETY: instances of these have no data.
-    unsafe {
-        Ok([
-            ("_QueueCore", queue.build(c"aioxide._QueueCore", empty, None)?),
-            ("_LockCore", lock.build(c"aioxide._LockCore", empty, None)?),
-            ("_EventCore", event.build(c"aioxide._EventCore", empty, None)?),
-        ])
-    }
+    unsafe { Ok([("_QueueCore", queue.build(c"aioxide._QueueCore", empty, None)?)]) }
 }

@@ -92,6 +92,45 @@ pub(crate) fn equal(left: &Object, right: &Object) -> Outcome<bool> {
     }
 }
 
+/// `left < right`.
+pub(crate) fn less(left: &Object, right: &Object) -> Outcome<bool> {
+    // SAFETY: attached; -1 with an exception.
+    match unsafe { ffi::PyObject_RichCompareBool(left.as_ptr(), right.as_ptr(), ffi::Py_LT) } {
+        -1 => Err(Raised),
+        other => Ok(other != 0),
+    }
+}
+
+/// `left - right`.
+pub(crate) fn subtract(left: &Object, right: &Object) -> Outcome {
+    // SAFETY: attached; a new reference or null with an exception.
+    unsafe { Owned::from_new(ffi::PyNumber_Subtract(left.as_ptr(), right.as_ptr())) }
+}
+
+/// The value of an int that fits; nothing for all else, which raises nothing.
+#[inline]
+pub(crate) fn small_integer(object: &Object) -> Option<i64> {
+    // SAFETY: attached; a macro over a live object.
+    if unsafe { ffi::PyLong_Check(object.as_ptr()) } == 0 {
+        return None;
+    }
+    let mut overflow = 0;
+    // SAFETY: an int; no exception for one that is too large.
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object.as_ptr(), &mut overflow) };
+    (overflow == 0).then_some(value)
+}
+
+/// `object.__repr__(object)` of the class `object`: the class's name and the address.
+pub(crate) fn plain_repr(object: &Object) -> Outcome {
+    // SAFETY: attached; the function of the class that all derive from takes every object.
+    unsafe {
+        match ffi::PyBaseObject_Type.tp_repr {
+            Some(repr) => Owned::from_new(repr(object.as_ptr())),
+            None => super::call::repr(object),
+        }
+    }
+}
+
 /// An interned string.
 pub(crate) fn interned(text: &CStr) -> Outcome {
     // SAFETY: attached; ends in a zero.

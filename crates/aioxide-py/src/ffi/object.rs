@@ -78,6 +78,13 @@ impl Object {
         unsafe { Self::from_ptr(self.kind().cast()) }
     }
 
+    /// A number that the object's type has until anything about it changes; 0 if it has none now.
+    #[inline]
+    pub(crate) fn class_version(&self) -> u32 {
+        // SAFETY: a type is alive while its instance is.
+        unsafe { (*self.kind()).tp_version_tag }
+    }
+
     /// Whether the object is an instance of `kind` or of a type derived from it.
     #[inline]
     pub(crate) fn is_instance(&self, kind: *mut ffi::PyTypeObject) -> bool {
