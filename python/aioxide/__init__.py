@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .concurrent import gather, map
     from .event_loop import EventLoop
     from .installation import install, uninstall
-    from .locks import Event, Lock
+    from .locks import BoundedSemaphore, Event, Lock, Semaphore
     from .policy import EventLoopPolicy
     from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .tasks import Future, Task, sleep
 
 __all__ = [
+    "BoundedSemaphore",
     "Event",
     "EventLoop",
     "EventLoopPolicy",
@@ -32,6 +33,7 @@ __all__ = [
     "QueueFull",
     "QueueShutDown",
     "Runner",
+    "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
     "StreamWriter",
@@ -47,6 +49,7 @@ __all__ = [
 
 # Public name -> the module it lives in.
 _HOMES = {
+    "BoundedSemaphore": "locks",
     "Event": "locks",
     "EventLoop": "event_loop",
     "EventLoopPolicy": "policy",
@@ -59,6 +62,7 @@ _HOMES = {
     "QueueFull": "queues",
     "QueueShutDown": "queues",
     "Runner": "runners",
+    "Semaphore": "locks",
     "StreamReader": "streams",
     "StreamReaderProtocol": "streams",
     "StreamWriter": "streams",

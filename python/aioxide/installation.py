@@ -17,8 +17,7 @@ _saved: tuple[list[tuple[Any, str, Any, Any]], Any] | None = None
 def install(*, tasks: bool = True) -> None:
     """Makes aioxide's loop the one that `asyncio.run`, `asyncio.new_event_loop` and all who call them get.
 
-    `tasks`: whether `asyncio.gather`, `sleep`, the queues, `Lock` and `Event` become aioxide's too; they work on any
-    loop.
+    `tasks`: whether `asyncio.gather`, `sleep`, the queues and the locks become aioxide's too; they work on any loop.
 
     Sets the policy, where Python has policies, and replaces the function that outlives them. A policy that the
     program sets later is obeyed. Calling it again changes nothing.
@@ -49,7 +48,7 @@ def _task_names() -> list[tuple[Any, str, Any, Any]]:
     ours = [
         (their_tasks, concurrent, ("gather",)),
         (their_tasks, our_tasks, ("sleep",)),
-        (their_locks, locks, ("Event", "Lock")),
+        (their_locks, locks, ("BoundedSemaphore", "Event", "Lock", "Semaphore")),
         (their_queues, queues, ("LifoQueue", "PriorityQueue", "Queue")),
     ]
     return [

@@ -1,4 +1,4 @@
-"""`Lock` and `Event`: asyncio's, with what runs per acquisition and per wait in Rust."""
+"""`Lock`, `Event`, `Semaphore` and `BoundedSemaphore`: asyncio's, in Rust."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from . import _aioxide
 
-__all__ = ["Event", "Lock"]
+__all__ = ["BoundedSemaphore", "Event", "Lock", "Semaphore"]
 
 
 class Lock(_aioxide._LockCore, asyncio.Lock):
@@ -23,4 +23,23 @@ class Event(_aioxide._EventCore, asyncio.Event):
     """A flag that tasks wait for.
 
     asyncio: `asyncio.Event`; no difference.
+    """
+
+
+class Semaphore(_aioxide._SemaphoreCore, asyncio.Semaphore):
+    """A lock that so many may hold at a time: `value`, 1 by default.
+
+    Raises ValueError for a value below 0.
+
+    # Cancel safety
+    A cancelled `acquire` holds nothing; one that was given a permit meanwhile gives it to the next.
+
+    asyncio: `asyncio.Semaphore`, as of Python 3.13 on every version.
+    """
+
+
+class BoundedSemaphore(_aioxide._BoundedSemaphoreCore, Semaphore, asyncio.BoundedSemaphore):
+    """A semaphore that may not be released more often than it was acquired: ValueError then.
+
+    asyncio: `asyncio.BoundedSemaphore`, as of Python 3.13 on every version.
     """

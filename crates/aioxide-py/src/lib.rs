@@ -11,10 +11,10 @@ mod gather;
 mod gc;
 mod handle;
 mod names;
-mod queue;
 mod report;
 mod sleep;
 mod streams;
+mod sync;
 mod task;
 mod transports;
 mod waiting;
@@ -33,8 +33,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
             .add("sleep", sleep::make_function()?.into_py())
             .map_err(|error| ffi::raised::from_pyerr(error, py))?;
-        let errors = [("QueueShutDown", ffi::names().queue_shut_down.clone())];
-        for (name, kind) in waiting::make_kinds()?.into_iter().chain(queue::make_base()?).chain(errors) {
+        for (name, kind) in waiting::make_kinds()?.into_iter().chain(sync::make_kinds()?) {
             module.add(name, kind.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
         }
         Ok((future, task, gather))

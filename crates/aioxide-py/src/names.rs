@@ -36,8 +36,10 @@ macro_rules! names {
             pub(crate) add_awaited_by: Owned,
             /// From 3.14 on `asyncio.future_discard_from_awaited_by`, else None.
             pub(crate) discard_awaited_by: Owned,
-            /// `asyncio.QueueShutDown`, before 3.13 a class of our own.
-            pub(crate) queue_shut_down: Owned,
+            /// `asyncio.Queue._get`.
+            pub(crate) stock_get_item: Owned,
+            /// `asyncio.Queue._put`.
+            pub(crate) stock_put_item: Owned,
             /// Whether `set_exception(StopIteration)` wraps it into a RuntimeError (late 3.12, 3.13) or refuses it.
             pub(crate) wraps_stop_iteration: bool,
         }
@@ -57,7 +59,8 @@ macro_rules! names {
                     thread_safe_handle: optional(&*call::import(c"asyncio.events")?, c"_ThreadSafeHandle")?,
                     current_tasks: optional(&tasks, c"_current_tasks")?,
                     swap_current_task: optional(&tasks, c"_swap_current_task")?,
-                    queue_shut_down: queue_shut_down()?,
+                    stock_get_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_get")?)?,
+                    stock_put_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_put")?)?,
                     wraps_stop_iteration: wraps_stop_iteration()?,
                     register_task: optional(&tasks, c"_register_task")?,
                     unregister_task: optional(&tasks, c"_unregister_task")?,
@@ -116,27 +119,20 @@ names! {
         append = c"append",
         bound_loop = c"_get_loop",
         clear = c"clear",
-        event_value = c"_value",
+        finished = c"_finished",
         get_item = c"_get",
+        getters = c"_getters",
+        is_shutdown = c"_is_shutdown",
         item = c"item",
-        locked = c"_locked",
-        empty = c"empty",
-        full = c"full",
-        get_nowait = c"get_nowait",
-        immediate = c"immediate",
-        init_store = c"_init",
-        maxsize = c"maxsize",
-        pop = c"pop",
+        locked_method = c"locked",
+        maximum = c"_maxsize",
         popleft = c"popleft",
-        put_nowait = c"put_nowait",
-        qsize = c"qsize",
-        set = c"set",
-        wakeup_next = c"_wakeup_next",
         put_item = c"_put",
-        release = c"release",
+        putters = c"_putters",
+        queue = c"_queue",
         remove = c"remove",
-        waiters = c"_waiters",
-        wake_up_first = c"_wake_up_first",
+        shut_down_error = c"_shut_down_error",
+        unfinished_tasks = c"_unfinished_tasks",
         value = c"value",
         buffer = c"_buffer",
         consumed = c"consumed",
@@ -165,12 +161,8 @@ names! {
         stock_task = c"_asyncio" / c"Task",
         invalid_state_error = c"asyncio.exceptions" / c"InvalidStateError",
         incomplete_read_error = c"asyncio.exceptions" / c"IncompleteReadError",
-        heappop = c"heapq" / c"heappop",
-        heappush = c"heapq" / c"heappush",
         is_coroutine = c"asyncio.coroutines" / c"iscoroutine",
         limit_overrun_error = c"asyncio.exceptions" / c"LimitOverrunError",
-        queue_empty = c"asyncio.queues" / c"QueueEmpty",
-        queue_full = c"asyncio.queues" / c"QueueFull",
     }
 }
 
@@ -194,14 +186,6 @@ fn wraps_stop_iteration() -> Outcome<bool> {
             Ok(false)
         }
     }
-}
-
-fn queue_shut_down() -> Outcome {
-    let theirs = optional(&*call::import(c"asyncio.queues")?, c"QueueShutDown")?;
-    if !theirs.is_none() {
-        return Ok(theirs);
-    }
-    raised::new_kind(c"aioxide.queues.QueueShutDown", c"Raised by a queue that was shut down.")
 }
 
 fn get(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Outcome {

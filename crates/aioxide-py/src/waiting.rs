@@ -1,8 +1,7 @@
-//! What locks and events give to `await`: operations that end at once where they can, with no coroutine frame.
+//! What queues give to `await`: operations that end at once where they can, with no coroutine frame.
 //!
-//! The objects themselves are asyncio's, in Python, and keep their state in asyncio's attributes; what runs once per
-//! acquisition is here: `Lock.acquire`, `async with lock`, `Event.wait`. An operation is
-//! NEW until it is first resumed, WAITING while its future is among the object's waiters, then DONE. Leaving WAITING by an
+//! The objects themselves are asyncio's, in Python, and keep their state in asyncio's attributes; what runs once per item
+//! is here: `Queue.get` and `put`. An operation is NEW until it is first resumed, WAITING while its future is among the object's waiters, then DONE. Leaving WAITING by an
 //! exception gives what the future may have been granted to the next waiter: nothing is lost by a cancellation.
 
 use std::cell::Cell;
@@ -15,16 +14,12 @@ use crate::ffi::awaitable::{
 };
 use crate::ffi::kind::{Arguments, KindBuilder, method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
-use crate::future::{Future, State as FutureState};
+use crate::future::Future;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {
-    Acquire,
-    /// `Acquire` that gives None, for `async with`.
-    Enter,
-    Wait,
-    /// Done before it is awaited: `__aexit__`.
-    Nothing,
+    Get,
+    Put,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,6 +33,7 @@ struct Waiting {
     operation: Operation,
     state: Cell<State>,
     owner: Slot,
+    item: Slot,
     future: Slot,
 }
 
@@ -49,7 +45,7 @@ impl Steps for Waiting {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [&self.owner, &self.future].into_iter()
+        [&self.owner, &self.item, &self.future].into_iter()
     }
 
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
@@ -65,17 +61,22 @@ impl Steps for Waiting {
     }
 }
 
-fn make(operation: Operation, owner: &Object) -> Outcome {
-    let waiting =
-        Waiting { operation, state: Cell::new(State::New), owner: Slot::new(), future: Slot::new() };
+fn make(operation: Operation, owner: &Object, item: Option<&Object>) -> Outcome {
+    let waiting = Waiting {
+        operation,
+        state: Cell::new(State::New),
+        owner: Slot::new(),
+        item: Slot::new(),
+        future: Slot::new(),
+    };
     waiting.owner.set(owner.own());
+    waiting.item.put(item.map(Object::own));
     Awaitable::make(waiting)
 }
 
 fn advance(this: &Waiting) -> Outcome<Next> {
     let Some(owner) = this.owner.get() else { return Err(reused()) };
     match this.state.get() {
-        State::New if this.operation == Operation::Nothing => return finish(this, Owned::none()),
         State::New => {}
         State::Waiting => {
             let Some(future) = this.future.get() else { return Err(reused()) };
@@ -88,12 +89,6 @@ fn advance(this: &Waiting) -> Outcome<Next> {
                 return Err(raised::put_back(exception));
             }
             this.future.clear();
-            remove(&owner, &names().waiters, &future)?;
-            if this.operation != Operation::Wait {
-                // The lock was handed to us: nobody who comes later may take it first.
-                call::set_attribute(&owner, &names().locked, &Owned::boolean(true))?;
-            }
-            return finish(this, value_of(this.operation));
         }
         State::Done => return Err(reused()),
     }
@@ -103,7 +98,7 @@ fn advance(this: &Waiting) -> Outcome<Next> {
     }
     let names = names();
     let future = make_future(&owner)?;
-    call::call_method(&names.append, &[&*waiters_of(&owner)?, &future], None)?;
+    call::call_method(&names.append, &[&*waiters_of(this.operation, &owner)?, &future], None)?;
     mark_blocking(&future)?;
     this.future.set(future.clone());
     this.state.set(State::Waiting);
@@ -124,63 +119,100 @@ fn make_future(owner: &Object) -> Outcome {
     call::call_method(&names.create_future, &[&event_loop], None)
 }
 
+/// Whether an object's method is the one that asyncio's own class has: what that does is done without calling it.
+fn is_stock(owner: &Object, name: &Object, stock: &Object) -> Outcome<bool> {
+    Ok(call::get_attribute(owner.class(), name)?.is(stock))
+}
+
 fn finish(this: &Waiting, value: Owned) -> Outcome<Next> {
     this.state.set(State::Done);
     this.owner.clear();
+    this.item.clear();
     Ok(Next::Return(value))
-}
-
-fn value_of(operation: Operation) -> Owned {
-    match operation {
-        Operation::Acquire | Operation::Wait => Owned::boolean(true),
-        _ => Owned::none(),
-    }
 }
 
 /// Does the operation if it can be done now.
 fn attempt(this: &Waiting, owner: &Object) -> Outcome<Option<Owned>> {
     let names = names();
     match this.operation {
-        Operation::Acquire | Operation::Enter => {
-            if call::truth(&*call::get_attribute(owner, &names.locked)?)? || any_waits(owner)? {
+        Operation::Get => {
+            if call::length(&*call::get_attribute(owner, &names.queue)?)? == 0 {
+                return refuse_after_shutdown(owner);
+            }
+            let item = if is_stock(owner, &names.get_item, &names.stock_get_item)? {
+                call::call_method(&names.popleft, &[&*call::get_attribute(owner, &names.queue)?], None)?
+            } else {
+                call::call_method(&names.get_item, &[owner], None)?
+            };
+            wake_next(owner, &names.putters)?;
+            Ok(Some(item))
+        }
+        Operation::Put => {
+            refuse_after_shutdown(owner)?;
+            if is_full(owner)? {
                 return Ok(None);
             }
-            call::set_attribute(owner, &names.locked, &Owned::boolean(true))?;
-            Ok(Some(value_of(this.operation)))
+            let item = this.item.get_or_none();
+            if is_stock(owner, &names.put_item, &names.stock_put_item)? {
+                call::call_method(
+                    &names.append,
+                    &[&*call::get_attribute(owner, &names.queue)?, &item],
+                    None,
+                )?;
+            } else {
+                call::call_method(&names.put_item, &[owner, &item], None)?;
+            }
+            let unfinished = call::to_integer(&*call::get_attribute(owner, &names.unfinished_tasks)?)?;
+            if unfinished == 0 {
+                call::call_method(&names.clear, &[&*call::get_attribute(owner, &names.finished)?], None)?;
+            }
+            call::set_attribute(owner, &names.unfinished_tasks, &*call::integer(unfinished + 1)?)?;
+            wake_next(owner, &names.getters)?;
+            Ok(Some(Owned::none()))
         }
-        Operation::Wait => {
-            let is_set = call::truth(&*call::get_attribute(owner, &names.event_value)?)?;
-            Ok(is_set.then(|| Owned::boolean(true)))
-        }
-        Operation::Nothing => Ok(Some(Owned::none())),
     }
 }
 
-/// Whether somebody waits for the lock who was not cancelled.
-fn any_waits(owner: &Object) -> Outcome<bool> {
-    let waiters = call::get_attribute(owner, &names().waiters)?;
-    if waiters.is_none() || call::length(&waiters)? == 0 {
-        return Ok(false);
-    }
-    call::any_item(&waiters, |waiter| {
-        let cancelled = match Future::exact(waiter) {
-            Some(future) => future.state.get() == FutureState::Cancelled,
-            None => call::truth(&*call::call_method(&names().cancelled, &[waiter], None)?)?,
-        };
-        Ok(!cancelled)
-    })
-}
-
-fn waiters_of(owner: &Object) -> Outcome {
+/// Raises QueueShutDown on a queue that was shut down.
+fn refuse_after_shutdown(owner: &Object) -> Outcome<Option<Owned>> {
     let names = names();
-    let found = call::get_attribute(owner, &names.waiters)?;
-    if !found.is_none() {
-        return Ok(found);
+    if !call::truth(&*call::get_attribute(owner, &names.is_shutdown)?)? {
+        return Ok(None);
     }
-    // A lock makes its queue of waiters when the first one comes.
-    let made = call::call(&names.deque, &[])?;
-    call::set_attribute(owner, &names.waiters, &made)?;
-    Ok(made)
+    let refusal = call::get_attribute(owner, &names.shut_down_error)?;
+    Err(raised::put_back(call::call(&refusal, &[])?))
+}
+
+fn is_full(owner: &Object) -> Outcome<bool> {
+    let names = names();
+    // A float is as good as an int to asyncio.
+    let Some(maximum) = call::to_float(&*call::get_attribute(owner, &names.maximum)?)? else {
+        return Ok(false);
+    };
+    Ok(maximum > 0.0 && call::length(&*call::get_attribute(owner, &names.queue)?)? as f64 >= maximum)
+}
+
+fn waiters_of(operation: Operation, owner: &Object) -> Outcome {
+    let names = names();
+    call::get_attribute(owner, if operation == Operation::Get { &names.getters } else { &names.putters })
+}
+
+/// Gives a result to the first waiter that can still take one.
+fn wake_next(owner: &Object, name: &Object) -> Outcome<()> {
+    let names = names();
+    let waiters = call::get_attribute(owner, name)?;
+    while call::length(&waiters)? > 0 {
+        let waiter = call::call_method(&names.popleft, &[&waiters], None)?;
+        if is_done(&waiter)? {
+            continue;
+        }
+        match Future::exact(&waiter) {
+            Some(future) => future.finish_with_result(Owned::none())?,
+            None => drop(call::call_method(&names.set_result, &[&waiter, crate::ffi::none()], None)?),
+        }
+        break;
+    }
+    Ok(())
 }
 
 /// `owner.name.remove(future)`, which may have been taken out already.
@@ -202,55 +234,52 @@ fn give_up(this: &Waiting, owner: &Object, future: &Object) -> Outcome<()> {
     this.state.set(State::Done);
     this.future.clear();
     this.owner.clear();
+    this.item.clear();
+    let cancel = |future: &Object| crate::task::cancel(future, None).map(drop);
+    let granted = |future: &Object| {
+        call::truth(&*call::call_method(&names.cancelled, &[future], None)?).map(|cancelled| !cancelled)
+    };
     match this.operation {
-        Operation::Acquire | Operation::Enter => {
-            remove(owner, &names.waiters, future)?;
-            if !call::truth(&*call::get_attribute(owner, &names.locked)?)? {
-                call::call_method(&names.wake_up_first, &[owner], None)?;
+        Operation::Get => {
+            cancel(future)?;
+            remove(owner, &names.getters, future)?;
+            let empty = call::length(&*call::get_attribute(owner, &names.queue)?)? == 0;
+            if !empty && granted(future)? {
+                wake_next(owner, &names.getters)?;
             }
         }
-        Operation::Wait => remove(owner, &names.waiters, future)?,
-        Operation::Nothing => {}
+        Operation::Put => {
+            cancel(future)?;
+            remove(owner, &names.putters, future)?;
+            if !is_full(owner)? && granted(future)? {
+                wake_next(owner, &names.putters)?;
+            }
+        }
     }
     Ok(())
 }
 
-fn acquire(this: &Object) -> Outcome {
-    make(Operation::Acquire, this)
+fn get(this: &Object) -> Outcome {
+    make(Operation::Get, this, None)
 }
 
-fn enter(this: &Object) -> Outcome {
-    make(Operation::Enter, this)
+fn put(this: &Object, arguments: &Arguments<'_>) -> Outcome {
+    let [item] = arguments.parse("put", &[&names().item], 1)?;
+    let Some(item) = item else {
+        let message = "Queue.put() missing 1 required positional argument: 'item'";
+        return Err(raised::raise(raised::type_error(), message));
+    };
+    make(Operation::Put, this, Some(item))
 }
 
-fn exit(this: &Object, _: &Arguments<'_>) -> Outcome {
-    call::call_method(&names().release, &[this], None)?;
-    make(Operation::Nothing, this)
-}
-
-fn wait(this: &Object) -> Outcome {
-    make(Operation::Wait, this)
-}
-
-/// Makes the awaitable's type, and gives the bases of `aioxide.Lock` and `Event`.
-pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
+/// Makes the awaitable's type, and gives the base of `aioxide.Queue`.
+pub(crate) fn make_kinds() -> Outcome<[(&'static str, Owned); 1]> {
     Awaitable::<Waiting>::make_kind(c"aioxide.Waiting")?;
     let empty = size_of::<c::PyObject>();
-    let lock = KindBuilder::new().without_collector().methods([
-        method_none!(c"acquire", acquire, c"Acquire the lock; wait until it is free."),
-        method_none!(c"__aenter__", enter, c"Acquire the lock."),
-        method_fast!(c"__aexit__", exit, c"Release the lock."),
+    let queue = KindBuilder::new().without_collector().methods([
+        method_none!(c"get", get, c"Remove and return an item; wait until there is one."),
+        method_fast!(c"put", put, c"Put an item into the queue; wait until there is room."),
     ]);
-    let event = KindBuilder::new().without_collector().methods([method_none!(
-        c"wait",
-        wait,
-        c"Wait until the event is set."
-    )]);
     // SAFETY: instances of these have no data.
-    unsafe {
-        Ok([
-            ("_LockCore", lock.build(c"aioxide._LockCore", empty, None)?),
-            ("_EventCore", event.build(c"aioxide._EventCore", empty, None)?),
-        ])
-    }
+    unsafe { Ok([("_QueueCore", queue.build(c"aioxide._QueueCore", empty, None)?)]) }
 }

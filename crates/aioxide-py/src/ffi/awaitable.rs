@@ -40,6 +40,11 @@ pub(crate) trait Steps: Sized + 'static {
     fn advance(this: &Awaitable<Self>) -> Outcome<Next>;
     /// Ends it from outside.
     fn give_up(this: &Awaitable<Self>) -> Outcome<()>;
+    /// An exception is thrown in. One that has to wait before it may end does not give up, as the others do.
+    fn thrown(this: &Awaitable<Self>, exception: Owned) -> Outcome<Next> {
+        Self::give_up(this)?;
+        Err(raised::put_back(exception))
+    }
 }
 
 /// The type of an awaitable, once it is made, and instances to be used again.
@@ -212,15 +217,19 @@ unsafe extern "C" fn am_send<S: Steps>(
 unsafe extern "C" fn send<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject) -> *mut c::PyObject {
     guard_object(|| {
         // SAFETY: an instance of ours.
-        let this: &Awaitable<S> = unsafe { cast(this) };
-        match S::advance(this)? {
-            Next::Yield(yielded) => Ok(yielded),
-            Next::Return(value) => {
-                this.body().gave_value.set(!value.is_none());
-                Err(coroutine::raise_stop(value))
-            }
-        }
+        resumed::<S>(unsafe { cast(this) }, S::advance)
     })
+}
+
+/// What a method that resumes gives: what is yielded, or StopIteration with what is returned.
+fn resumed<S: Steps>(this: &Awaitable<S>, resume: impl FnOnce(&Awaitable<S>) -> Outcome<Next>) -> Outcome {
+    match resume(this)? {
+        Next::Yield(yielded) => Ok(yielded),
+        Next::Return(value) => {
+            this.body().gave_value.set(!value.is_none());
+            Err(coroutine::raise_stop(value))
+        }
+    }
 }
 
 /// `throw(type, value=None, traceback=None)`.
@@ -235,8 +244,7 @@ unsafe extern "C" fn throw<S: Steps>(
         let arguments = unsafe { Arguments::new(values, positional, names) };
         let exception = raised::from_throw(arguments.positional())?;
         // SAFETY: an instance of ours.
-        S::give_up(unsafe { cast(this) })?;
-        Err(raised::put_back(exception))
+        resumed::<S>(unsafe { cast(this) }, |this| S::thrown(this, exception))
     })
 }
 

@@ -92,12 +92,43 @@ pub(crate) fn equal(left: &Object, right: &Object) -> Outcome<bool> {
     }
 }
 
-/// A comparison by one of `Py_LT` and so on.
-pub(crate) fn compare(left: &Object, right: &Object, operator: std::os::raw::c_int) -> Outcome<bool> {
+/// `left < right`.
+pub(crate) fn less(left: &Object, right: &Object) -> Outcome<bool> {
+    // SAFETY: attached; -1 with an exception.
+    match unsafe { ffi::PyObject_RichCompareBool(left.as_ptr(), right.as_ptr(), ffi::Py_LT) } {
+        -1 => Err(Raised),
+        other => Ok(other != 0),
+    }
+}
+
+/// `left - right`.
+pub(crate) fn subtract(left: &Object, right: &Object) -> Outcome {
     // SAFETY: attached; a new reference or null with an exception.
-    let outcome =
-        unsafe { Owned::from_new(ffi::PyObject_RichCompare(left.as_ptr(), right.as_ptr(), operator))? };
-    truth(&outcome)
+    unsafe { Owned::from_new(ffi::PyNumber_Subtract(left.as_ptr(), right.as_ptr())) }
+}
+
+/// The value of an int that fits; nothing for all else, which raises nothing.
+#[inline]
+pub(crate) fn small_integer(object: &Object) -> Option<i64> {
+    // SAFETY: attached; a macro over a live object.
+    if unsafe { ffi::PyLong_Check(object.as_ptr()) } == 0 {
+        return None;
+    }
+    let mut overflow = 0;
+    // SAFETY: an int; no exception for one that is too large.
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object.as_ptr(), &mut overflow) };
+    (overflow == 0).then_some(value)
+}
+
+/// `object.__repr__(object)` of the class `object`: the class's name and the address.
+pub(crate) fn plain_repr(object: &Object) -> Outcome {
+    // SAFETY: attached; the function of the class that all derive from takes every object.
+    unsafe {
+        match ffi::PyBaseObject_Type.tp_repr {
+            Some(repr) => Owned::from_new(repr(object.as_ptr())),
+            None => super::call::repr(object),
+        }
+    }
 }
 
 /// An interned string.
@@ -138,30 +169,6 @@ pub(crate) fn list(items: impl ExactSizeIterator<Item = Owned>) -> Outcome {
         unsafe { ffi::PyList_SET_ITEM(made.as_ptr(), index as isize, item.into_ptr()) };
     }
     Ok(made)
-}
-
-/// `list(iterable)`.
-pub(crate) fn list_of(iterable: &Object) -> Outcome {
-    // SAFETY: attached.
-    unsafe { Owned::from_new(ffi::PySequence_List(iterable.as_ptr())) }
-}
-
-/// `list.pop()`; nothing from an empty list, or from what is no list.
-pub(crate) fn pop_of_list(list: &Object) -> Outcome<Option<Owned>> {
-    // SAFETY: attached; the macro looks at the type, and what follows is for lists; the reference is borrowed until it is
-    // made one of our own, before the list lets go of its own.
-    unsafe {
-        if ffi::PyList_CheckExact(list.as_ptr()) == 0 {
-            return Ok(None);
-        }
-        let length = ffi::PyList_GET_SIZE(list.as_ptr());
-        if length == 0 {
-            return Ok(None);
-        }
-        let item = Object::from_ptr(ffi::PyList_GET_ITEM(list.as_ptr(), length - 1)).own();
-        check(ffi::PyList_SetSlice(list.as_ptr(), length - 1, length, std::ptr::null_mut()))?;
-        Ok(Some(item))
-    }
 }
 
 /// `str(object)`.

@@ -78,17 +78,11 @@ impl Object {
         unsafe { Self::from_ptr(self.kind().cast()) }
     }
 
-    /// The number that the interpreter gives a type, unique among all types, and anew after each change; 0 for none.
+    /// A number that the object's type has until anything about it changes; 0 if it has none now.
     #[inline]
-    pub(crate) fn version_of_type(&self) -> u32 {
-        // SAFETY: the callers ask a type.
-        unsafe { (*self.as_ptr().cast::<ffi::PyTypeObject>()).tp_version_tag }
-    }
-
-    /// Whether there is one reference to the object.
-    pub(crate) fn is_held_once(&self) -> bool {
-        // SAFETY: rule 2.
-        unsafe { ffi::Py_REFCNT(self.as_ptr()) == 1 }
+    pub(crate) fn class_version(&self) -> u32 {
+        // SAFETY: a type is alive while its instance is.
+        unsafe { (*self.kind()).tp_version_tag }
     }
 
     /// Whether the object is an instance of `kind` or of a type derived from it.

@@ -1,0 +1,203 @@
+//! `Lock`: held by one at a time, given to those who wait in the order in which they came.
+//!
+//! `release` frees the lock and wakes the first waiter, which takes it when it runs: until then nobody else may, since
+//! there is a waiter that was not cancelled.
+
+use std::cell::Cell;
+use std::os::raw::c_int;
+
+use super::bound::{Bound, refuse_loop};
+use super::overrides::{Overrides, Watched};
+use super::wait::{self, Gate, Wait};
+use super::waiters::Waiters;
+use super::{common_attributes, common_methods, repr, set_flag};
+use crate::ffi::awaitable::{Awaitable, Home};
+use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
+use crate::ffi::kind::{Arguments, attribute, method_fast, method_none};
+use crate::ffi::{Object, Outcome, Owned, Visit, call, names, raised};
+
+pub(super) struct Lock {
+    locked: Cell<bool>,
+    waiters: Waiters,
+    bound: Bound,
+    overrides: Overrides,
+}
+
+static KIND: Kind = Kind::new();
+static WAITS: Home = Home::new();
+static WATCHED: Watched = Watched::new();
+const WATCHED_NAMES: [&std::ffi::CStr; 6] =
+    [c"acquire", c"release", c"_wake_up_first", c"_get_loop", c"__aenter__", c"__aexit__"];
+const ACQUIRE: u8 = 1;
+const RELEASE: u8 = 2;
+const WAKE_UP_FIRST: u8 = 4;
+const GET_LOOP: u8 = 8;
+const ENTER: u8 = 16;
+const EXIT: u8 = 32;
+
+impl Contents for Lock {
+    fn home() -> &'static Kind {
+        &KIND
+    }
+
+    fn new() -> Self {
+        Self {
+            locked: Cell::new(false),
+            waiters: Waiters::new(),
+            bound: Bound::new(),
+            overrides: Overrides::new(),
+        }
+    }
+
+    fn init(this: &Holder<Self>, arguments: &InitArguments) -> Outcome<()> {
+        let [event_loop] = arguments.parse("Lock", &[&names().loop_], 0)?;
+        refuse_loop(this.object(), event_loop)?;
+        this.locked.set(false);
+        this.waiters.reset(false);
+        Ok(())
+    }
+
+    fn repr(this: &Holder<Self>) -> Outcome {
+        let state = if this.locked.get() { "locked" } else { "unlocked" };
+        repr(this.object(), state, this.waiters.len()?)
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        let status = self.waiters.traverse(visit);
+        if status != 0 { status } else { self.bound.slot().visit(visit) }
+    }
+
+    fn clear(&self) {
+        self.waiters.clear();
+        self.bound.slot().clear();
+    }
+
+    fn assigned(&self, name: &Object) -> Outcome<()> {
+        self.overrides.assigned(&WATCHED, name)
+    }
+}
+
+impl Gate for Lock {
+    fn waits() -> &'static Home {
+        &WAITS
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    #[inline]
+    fn try_pass(&self) -> Outcome<bool> {
+        if self.locked.get() || self.waiters.any_waits()? {
+            return Ok(false);
+        }
+        self.locked.set(true);
+        Ok(true)
+    }
+
+    #[inline]
+    fn passed(&self) -> Outcome<()> {
+        self.locked.set(true);
+        Ok(())
+    }
+
+    fn missed(&self, _granted: bool) -> Outcome<()> {
+        if self.locked.get() { Ok(()) } else { self.waiters.wake_first() }
+    }
+}
+
+impl Holder<Lock> {
+    #[inline]
+    fn replaced(&self, bits: u8) -> Outcome<bool> {
+        self.overrides.any(self.object(), &WATCHED, bits)
+    }
+
+    /// What `release` does.
+    #[inline]
+    pub(super) fn unlock(&self) -> Outcome<()> {
+        if !self.locked.replace(false) {
+            return Err(raised::raise(raised::runtime_error(), "Lock is not acquired."));
+        }
+        self.waiters.wake_first()
+    }
+}
+
+fn acquire(this: &Holder<Lock>) -> Outcome {
+    if this.replaced(GET_LOOP | WAKE_UP_FIRST)? {
+        return call::call(&*WATCHED.theirs(ACQUIRE)?, &[this.object()]);
+    }
+    wait::make(this, true)
+}
+
+fn enter(this: &Holder<Lock>) -> Outcome {
+    if this.replaced(ACQUIRE | GET_LOOP | WAKE_UP_FIRST)? {
+        return call::call(&*WATCHED.theirs(ENTER)?, &[this.object()]);
+    }
+    wait::make(this, false)
+}
+
+fn exit(this: &Holder<Lock>, _: &Arguments<'_>) -> Outcome {
+    if this.replaced(RELEASE | WAKE_UP_FIRST)? {
+        let none = crate::ffi::none();
+        return call::call(&*WATCHED.theirs(EXIT)?, &[this.object(), none, none, none]);
+    }
+    this.unlock()?;
+    wait::nothing()
+}
+
+fn release(this: &Holder<Lock>) -> Outcome {
+    if this.replaced(WAKE_UP_FIRST)? {
+        return call::call(&*WATCHED.theirs(RELEASE)?, &[this.object()]);
+    }
+    this.unlock()?;
+    Ok(Owned::none())
+}
+
+fn locked(this: &Holder<Lock>) -> Outcome {
+    Ok(Owned::boolean(this.locked.get()))
+}
+
+fn set_locked(this: &Holder<Lock>, value: Option<&Object>) -> Outcome<()> {
+    set_flag(&this.locked, value)
+}
+
+fn wake_up_first(this: &Holder<Lock>) -> Outcome {
+    this.waiters.wake_first()?;
+    Ok(Owned::none())
+}
+
+/// Makes the type `_LockCore` and that of its awaitable.
+pub(super) fn make_kind() -> Outcome {
+    Awaitable::<Wait<Lock>>::make_kind(c"aioxide.Acquire")?;
+    let builder = Holder::<Lock>::builder()
+        .methods([
+            method_none!(
+                c"acquire",
+                acquire,
+                c"acquire($self)\n--\n\nAcquire the lock; wait until it is free. Gives True."
+            ),
+            method_none!(c"__aenter__", enter, c"__aenter__($self)\n--\n\nAcquire the lock."),
+            method_fast!(c"__aexit__", exit, c"__aexit__($self, *args)\n--\n\nRelease the lock."),
+            method_none!(
+                c"release",
+                release,
+                c"release($self)\n--\n\nRelease the lock and wake the one that has waited longest.\n\nRaises RuntimeError if it is not locked."
+            ),
+            method_none!(c"locked", locked, c"locked($self)\n--\n\nReturn True if the lock is held."),
+            method_none!(
+                c"_wake_up_first",
+                wake_up_first,
+                c"_wake_up_first($self)\n--\n\nWake the first waiter, unless it is done."
+            ),
+        ])
+        .methods(common_methods!(Lock))
+        .attributes([attribute!(c"_locked", locked, set_locked)])
+        .attributes(common_attributes!(Lock));
+    let kind = Holder::<Lock>::make_kind(builder, c"aioxide._LockCore")?;
+    WATCHED.load(&[&kind], c"Lock", &WATCHED_NAMES)?;
+    Ok(kind)
+}

@@ -1,0 +1,97 @@
+//! asyncio's locks in Rust: `Lock`, `Event`, `Semaphore`, `BoundedSemaphore`.
+//!
+//! Each is a struct behind the header of a class (`_LockCore` and so on) from which the Python class derives, with
+//! asyncio's own as its second base. What a method does at once it does without coroutine frame and future; where it has
+//! to wait, `wait` has the awaitable for all of them. The state is here, and asyncio's attributes (`_locked`, `_value`,
+//! `_waiters`...) read and write it: a subclass that replaces what asyncio's methods consult is served by those methods,
+//! over the same state (`overrides`).
+
+mod bound;
+mod event;
+mod lock;
+mod overrides;
+mod semaphore;
+mod wait;
+mod waiters;
+
+use std::cell::Cell;
+
+use crate::ffi::holder::Holder;
+use crate::ffi::{Object, Outcome, Owned, call, raised};
+use wait::Gate;
+
+/// Makes the types; gives what the module is to export.
+pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
+    wait::make_kinds()?;
+    let mut kinds = vec![("_LockCore", lock::make_kind()?), ("_EventCore", event::make_kind()?)];
+    kinds.extend(semaphore::make_kinds()?);
+    Ok(kinds)
+}
+
+/// `repr` as asyncio writes it: what any object shows, the state, and how many wait.
+fn repr(this: &Object, state: &str, waiting: usize) -> Outcome {
+    let plain = crate::ffi::kind::to_string(&*call::plain_repr(this)?);
+    let plain = plain.trim_start_matches('<').trim_end_matches('>');
+    let waiting = if waiting > 0 { format!(", waiters:{waiting}") } else { String::new() };
+    call::text(&format!("<{plain} [{state}{waiting}]>"))
+}
+
+/// Writes an attribute that is a truth value.
+fn set_flag(flag: &Cell<bool>, value: Option<&Object>) -> Outcome<()> {
+    let Some(value) = value else {
+        return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
+    };
+    flag.set(call::truth(value)?);
+    Ok(())
+}
+
+fn get_loop<G: Gate>(this: &Holder<G>) -> Outcome {
+    this.bound().running(this.object())
+}
+
+fn loop_attribute<G: Gate>(this: &Holder<G>) -> Outcome {
+    this.bound().get()
+}
+
+fn set_loop_attribute<G: Gate>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
+    this.bound().set(value)
+}
+
+fn waiters_attribute<G: Gate>(this: &Holder<G>) -> Outcome {
+    this.waiters().show()
+}
+
+fn set_waiters_attribute<G: Gate>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
+    this.waiters().replace(value)
+}
+
+/// The method that every class here has for asyncio's own ones, as for the mixin of asyncio's classes.
+macro_rules! common_methods {
+    ($class:ty) => {
+        [$crate::ffi::kind::method_none!(
+            c"_get_loop",
+            $crate::sync::get_loop::<$class>,
+            c"_get_loop($self)\n--\n\nReturn the running loop, which it belongs to from then on."
+        )]
+    };
+}
+
+/// The attributes that every class here has.
+macro_rules! common_attributes {
+    ($class:ty) => {
+        [
+            $crate::ffi::kind::attribute!(
+                c"_waiters",
+                $crate::sync::waiters_attribute::<$class>,
+                $crate::sync::set_waiters_attribute::<$class>
+            ),
+            $crate::ffi::kind::attribute!(
+                c"_loop",
+                $crate::sync::loop_attribute::<$class>,
+                $crate::sync::set_loop_attribute::<$class>
+            ),
+        ]
+    };
+}
+
+use {common_attributes, common_methods};

@@ -1,0 +1,333 @@
+//! `Semaphore` and `BoundedSemaphore`: held by so many at a time.
+//!
+//! `release` hands the permit to the first waiter that is not done, without showing it in `_value` meanwhile: who comes
+//! later cannot take it. A waiter that leaves after it was woken gives the permit back, and every waiter that goes on or
+//! away wakes others as long as there are permits.
+//!
+//! A value that is no int, or none that fits 64 bits (`float("inf")`), is kept as it is, and asyncio's own methods do the
+//! sums.
+
+use std::cell::Cell;
+use std::os::raw::c_int;
+
+use super::bound::{Bound, refuse_loop};
+use super::overrides::{Overrides, Watched};
+use super::wait::{self, Gate, Wait};
+use super::waiters::Waiters;
+use super::{common_attributes, common_methods, repr};
+use crate::ffi::awaitable::{Awaitable, Home};
+use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
+use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, show};
+use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+
+pub(super) struct Semaphore {
+    value: Cell<i64>,
+    /// The value, if it is none for the field above.
+    odd_value: Slot,
+    /// What a bounded one began with.
+    bound_value: Slot,
+    waiters: Waiters,
+    bound: Bound,
+    overrides: Overrides,
+}
+
+static KIND: Kind = Kind::new();
+static WAITS: Home = Home::new();
+static WATCHED: Watched = Watched::new();
+const WATCHED_NAMES: [&std::ffi::CStr; 7] =
+    [c"acquire", c"release", c"locked", c"_wake_up_next", c"_get_loop", c"__aenter__", c"__aexit__"];
+const ACQUIRE: u8 = 1;
+const RELEASE: u8 = 2;
+const LOCKED: u8 = 4;
+const WAKE_UP_NEXT: u8 = 8;
+const GET_LOOP: u8 = 16;
+const ENTER: u8 = 32;
+const EXIT: u8 = 64;
+
+impl Contents for Semaphore {
+    fn home() -> &'static Kind {
+        &KIND
+    }
+
+    fn new() -> Self {
+        Self {
+            value: Cell::new(1),
+            odd_value: Slot::new(),
+            bound_value: Slot::new(),
+            waiters: Waiters::new(),
+            bound: Bound::new(),
+            overrides: Overrides::new(),
+        }
+    }
+
+    fn init(this: &Holder<Self>, arguments: &InitArguments) -> Outcome<()> {
+        let [value, event_loop] = arguments.parse("Semaphore", &[&names().value, &names().loop_], 1)?;
+        refuse_loop(this.object(), event_loop)?;
+        let one = call::integer(1)?;
+        let value = value.unwrap_or(&one);
+        if call::less(value, &*call::integer(0)?)? {
+            let message = "Semaphore initial value must be >= 0";
+            return Err(raised::raise(raised::value_error(), message));
+        }
+        this.waiters.reset(false);
+        this.bound_value.set(value.own());
+        set_value(this, Some(value))
+    }
+
+    fn repr(this: &Holder<Self>) -> Outcome {
+        let is_locked = call::truth(&*call::call_method(&names().locked_method, &[this.object()], None)?)?;
+        if is_locked {
+            return repr(this.object(), "locked", this.waiters.len()?);
+        }
+        repr(this.object(), &format!("unlocked, value:{}", show(&*get_value(this)?)), this.waiters.len()?)
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        for slot in [&self.odd_value, &self.bound_value, self.bound.slot()] {
+            let status = slot.visit(visit);
+            if status != 0 {
+                return status;
+            }
+        }
+        self.waiters.traverse(visit)
+    }
+
+    fn clear(&self) {
+        self.waiters.clear();
+        for slot in [&self.odd_value, &self.bound_value, self.bound.slot()] {
+            slot.clear();
+        }
+    }
+
+    fn assigned(&self, name: &Object) -> Outcome<()> {
+        self.overrides.assigned(&WATCHED, name)
+    }
+}
+
+impl Semaphore {
+    #[inline]
+    fn is_locked(&self) -> Outcome<bool> {
+        Ok(self.value.get() == 0 || self.waiters.any_waits()?)
+    }
+
+    /// Hands permits to waiters as long as there are both.
+    #[inline]
+    fn hand_out(&self) -> Outcome<()> {
+        let free = self.value.get();
+        if free > 0 {
+            self.value.set(free - self.waiters.wake(free, true)?);
+        }
+        Ok(())
+    }
+
+    /// Hands a permit to the first who waits.
+    fn wake_next(&self) -> Outcome<bool> {
+        let woken = self.waiters.wake(1, true)?;
+        self.value.set(self.value.get() - woken);
+        Ok(woken > 0)
+    }
+}
+
+impl Gate for Semaphore {
+    fn waits() -> &'static Home {
+        &WAITS
+    }
+
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn bound(&self) -> &Bound {
+        &self.bound
+    }
+
+    #[inline]
+    fn try_pass(&self) -> Outcome<bool> {
+        if self.is_locked()? {
+            return Ok(false);
+        }
+        self.value.set(self.value.get() - 1);
+        Ok(true)
+    }
+
+    #[inline]
+    fn passed(&self) -> Outcome<()> {
+        self.hand_out()
+    }
+
+    fn missed(&self, granted: bool) -> Outcome<()> {
+        if granted {
+            self.value.set(self.value.get() + 1);
+        }
+        self.hand_out()
+    }
+}
+
+impl Holder<Semaphore> {
+    /// Whether asyncio's own method has to do it, since one of these that it consults was replaced.
+    #[inline]
+    fn replaced(&self, bits: u8) -> Outcome<bool> {
+        Ok(!self.odd_value.is_empty() || self.overrides.any(self.object(), &WATCHED, bits)?)
+    }
+
+    #[inline]
+    fn give_back(&self) -> Outcome<()> {
+        self.value.set(self.value.get().saturating_add(1));
+        self.wake_next().map(drop)
+    }
+}
+
+fn acquire(this: &Holder<Semaphore>) -> Outcome {
+    if this.replaced(LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
+        return call::call(&*WATCHED.theirs(ACQUIRE)?, &[this.object()]);
+    }
+    wait::make(this, true)
+}
+
+fn enter(this: &Holder<Semaphore>) -> Outcome {
+    if this.replaced(ACQUIRE | LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
+        return call::call(&*WATCHED.theirs(ENTER)?, &[this.object()]);
+    }
+    wait::make(this, false)
+}
+
+fn exit(this: &Holder<Semaphore>, _: &Arguments<'_>) -> Outcome {
+    if this.replaced(RELEASE | WAKE_UP_NEXT)? {
+        let none = crate::ffi::none();
+        return call::call(&*WATCHED.theirs(EXIT)?, &[this.object(), none, none, none]);
+    }
+    this.give_back()?;
+    wait::nothing()
+}
+
+fn release(this: &Holder<Semaphore>) -> Outcome {
+    if this.replaced(WAKE_UP_NEXT)? {
+        return call::call(&*WATCHED.theirs(RELEASE)?, &[this.object()]);
+    }
+    this.give_back()?;
+    Ok(Owned::none())
+}
+
+fn refuse_excess(this: &Holder<Semaphore>) -> Outcome<()> {
+    let bound = this.bound_value.get_or_none();
+    let below = match call::small_integer(&bound) {
+        Some(bound) if this.odd_value.is_empty() => this.value.get() < bound,
+        _ => call::less(&*get_value(this)?, &bound)?,
+    };
+    if below {
+        return Ok(());
+    }
+    Err(raised::raise(raised::value_error(), "BoundedSemaphore released too many times"))
+}
+
+fn release_bounded(this: &Holder<Semaphore>) -> Outcome {
+    refuse_excess(this)?;
+    release(this)
+}
+
+fn exit_bounded(this: &Holder<Semaphore>, arguments: &Arguments<'_>) -> Outcome {
+    if this.replaced(RELEASE | WAKE_UP_NEXT)? {
+        let none = crate::ffi::none();
+        return call::call(&*WATCHED.theirs(EXIT)?, &[this.object(), none, none, none]);
+    }
+    refuse_excess(this)?;
+    exit(this, arguments)
+}
+
+fn locked(this: &Holder<Semaphore>) -> Outcome {
+    if let Some(value) = this.odd_value.get() {
+        let zero = call::integer(0)?;
+        return Ok(Owned::boolean(call::equal(&value, &zero)? || this.waiters.any_waits()?));
+    }
+    this.is_locked().map(Owned::boolean)
+}
+
+fn wake_up_next(this: &Holder<Semaphore>) -> Outcome {
+    let Some(value) = this.odd_value.get() else { return this.wake_next().map(Owned::boolean) };
+    let woken = this.waiters.wake(1, true)? > 0;
+    if woken {
+        set_value(this, Some(&*call::subtract(&value, &*call::integer(1)?)?))?;
+    }
+    Ok(Owned::boolean(woken))
+}
+
+fn get_value(this: &Holder<Semaphore>) -> Outcome {
+    match this.odd_value.get() {
+        Some(value) => Ok(value),
+        None => call::integer(this.value.get()),
+    }
+}
+
+fn set_value(this: &Holder<Semaphore>, value: Option<&Object>) -> Outcome<()> {
+    let Some(value) = value else {
+        return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
+    };
+    match call::small_integer(value) {
+        Some(value) => {
+            this.odd_value.clear();
+            this.value.set(value);
+        }
+        None => this.odd_value.set(value.own()),
+    }
+    Ok(())
+}
+
+fn get_bound_value(this: &Holder<Semaphore>) -> Outcome {
+    Ok(this.bound_value.get_or_none())
+}
+
+fn set_bound_value(this: &Holder<Semaphore>, value: Option<&Object>) -> Outcome<()> {
+    this.bound_value.put(value.map(Object::own));
+    Ok(())
+}
+
+/// Makes the types `_SemaphoreCore` and `_BoundedSemaphoreCore` and that of their awaitable.
+pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
+    Awaitable::<Wait<Semaphore>>::make_kind(c"aioxide.SemaphoreAcquire")?;
+    let builder = Holder::<Semaphore>::builder()
+        .methods([
+            method_none!(
+                c"acquire",
+                acquire,
+                c"acquire($self)\n--\n\nAcquire the semaphore; wait until it is free. Gives True."
+            ),
+            method_none!(c"__aenter__", enter, c"__aenter__($self)\n--\n\nAcquire the semaphore."),
+            method_fast!(c"__aexit__", exit, c"__aexit__($self, *args)\n--\n\nRelease the semaphore."),
+            method_none!(
+                c"release",
+                release,
+                c"release($self)\n--\n\nRelease the semaphore and wake the one that has waited longest."
+            ),
+            method_none!(
+                c"locked",
+                locked,
+                c"locked($self)\n--\n\nReturn True if it cannot be acquired at once."
+            ),
+            method_none!(
+                c"_wake_up_next",
+                wake_up_next,
+                c"_wake_up_next($self)\n--\n\nWake the first waiter that is not done; return whether there was one."
+            ),
+        ])
+        .methods(common_methods!(Semaphore))
+        .attributes([attribute!(c"_value", get_value, set_value)])
+        .attributes(common_attributes!(Semaphore));
+    let kind = Holder::<Semaphore>::make_kind(builder, c"aioxide._SemaphoreCore")?;
+    let builder = Holder::<Semaphore>::builder()
+        .methods([
+            method_none!(
+                c"release",
+                release_bounded,
+                c"release($self)\n--\n\nRelease the semaphore and wake the one that has waited longest.\n\nRaises ValueError if that were more often than it was acquired."
+            ),
+            method_fast!(
+                c"__aexit__",
+                exit_bounded,
+                c"__aexit__($self, *args)\n--\n\nRelease the semaphore."
+            ),
+        ])
+        .attributes([attribute!(c"_bound_value", get_bound_value, set_bound_value)]);
+    let bounded = Holder::<Semaphore>::derive_kind(builder, c"aioxide._BoundedSemaphoreCore", &kind)?;
+    WATCHED.load(&[&kind, &bounded], c"Semaphore", &WATCHED_NAMES)?;
+    Ok([("_SemaphoreCore", kind), ("_BoundedSemaphoreCore", bounded)])
+}

@@ -1,0 +1,179 @@
+//! Who waits: futures in the order in which they came.
+//!
+//! They are in a row of Rust's until somebody asks for `_waiters` or writes it. From then on a Python deque, or what was
+//! written, has them, for whoever holds it may change it.
+
+use std::cell::Cell;
+use std::os::raw::c_int;
+
+use crate::ffi::awaitable::is_done;
+use crate::ffi::{Line, Object, Outcome, Owned, Slot, Visit, call, names, raised};
+use crate::future::{Future, State};
+
+pub(super) struct Waiters {
+    line: Line,
+    shown: Slot,
+    /// Whether the attribute is a deque, not None: where asyncio makes it with the first waiter, it stays false till then.
+    begun: Cell<bool>,
+}
+
+impl Waiters {
+    pub(super) const fn new() -> Self {
+        Self { line: Line::new(), shown: Slot::new(), begun: Cell::new(false) }
+    }
+
+    /// Begins anew; `begun` tells whether the attribute is a deque before the first waiter comes.
+    pub(super) fn reset(&self, begun: bool) {
+        drop(self.line.take());
+        self.shown.clear();
+        self.begun.set(begun);
+    }
+
+    pub(super) fn push(&self, future: Owned) -> Outcome<()> {
+        if let Some(shown) = self.shown.get() {
+            return call::call_method(&names().append, &[&shown, &future], None).map(drop);
+        }
+        self.begun.set(true);
+        self.line.push(future);
+        Ok(())
+    }
+
+    /// Takes a future out, if it is still there.
+    pub(super) fn remove(&self, future: &Object) -> Outcome<()> {
+        let Some(shown) = self.shown.get() else {
+            drop(self.line.remove(future));
+            return Ok(());
+        };
+        match call::call_method(&names().remove, &[&shown, future], None) {
+            Err(raised) if raised::matches(raised::value_error()) => {
+                raised::clear(raised);
+                Ok(())
+            }
+            removed => removed.map(drop),
+        }
+    }
+
+    pub(super) fn len(&self) -> Outcome<usize> {
+        match self.shown.get() {
+            Some(shown) => call::length(&shown),
+            None => Ok(self.line.len()),
+        }
+    }
+
+    #[inline]
+    fn is_surely_empty(&self) -> bool {
+        self.shown.is_empty() && self.line.is_empty()
+    }
+
+    /// Whether `test` holds for any, asked in their order until it does.
+    fn any(&self, mut test: impl FnMut(&Object) -> Outcome<bool>) -> Outcome<bool> {
+        if let Some(shown) = self.shown.get() {
+            return call::any_item(&shown, test);
+        }
+        let mut index = 0;
+        while let Some(future) = self.line.get(index) {
+            if test(&future)? {
+                return Ok(true);
+            }
+            index += 1;
+        }
+        Ok(false)
+    }
+
+    /// Whether somebody waits who was not cancelled.
+    #[inline]
+    pub(super) fn any_waits(&self) -> Outcome<bool> {
+        if self.is_surely_empty() {
+            return Ok(false);
+        }
+        self.any(|future| is_cancelled(future).map(|cancelled| !cancelled))
+    }
+
+    /// Wakes the first one, unless it is done: then somebody has seen to it that it will run.
+    #[inline]
+    pub(super) fn wake_first(&self) -> Outcome<()> {
+        if self.is_surely_empty() {
+            return Ok(());
+        }
+        self.any(|future| {
+            if !is_done(future)? {
+                wake(future, true)?;
+            }
+            Ok(true)
+        })
+        .map(drop)
+    }
+
+    /// Wakes as many of those that are not done as may be, in their order; returns how many.
+    #[inline]
+    pub(super) fn wake(&self, at_most: i64, value: bool) -> Outcome<i64> {
+        let mut woken = 0;
+        if at_most <= 0 || self.is_surely_empty() {
+            return Ok(woken);
+        }
+        self.any(|future| {
+            if !is_done(future)? {
+                wake(future, value)?;
+                woken += 1;
+            }
+            Ok(woken >= at_most)
+        })?;
+        Ok(woken)
+    }
+
+    /// The attribute `_waiters`.
+    pub(super) fn show(&self) -> Outcome {
+        if let Some(shown) = self.shown.get() {
+            return Ok(shown);
+        }
+        if !self.begun.get() {
+            return Ok(Owned::none());
+        }
+        let deque = call::call(&names().deque, &[])?;
+        for future in self.line.take() {
+            call::call_method(&names().append, &[&deque, &future], None)?;
+        }
+        self.shown.set(deque.clone());
+        Ok(deque)
+    }
+
+    /// Writes the attribute.
+    pub(super) fn replace(&self, value: Option<&Object>) -> Outcome<()> {
+        let Some(value) = value else {
+            return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
+        };
+        drop(self.line.take());
+        self.begun.set(!value.is_none());
+        self.shown.put((!value.is_none()).then(|| value.own()));
+        Ok(())
+    }
+
+    pub(super) fn traverse(&self, visit: Visit) -> c_int {
+        let status = self.shown.visit(visit);
+        if status != 0 { status } else { self.line.visit(visit) }
+    }
+
+    pub(super) fn clear(&self) {
+        drop(self.line.take());
+        self.shown.clear();
+    }
+}
+
+/// `future.cancelled()`.
+#[inline]
+pub(super) fn is_cancelled(future: &Object) -> Outcome<bool> {
+    match Future::exact(future) {
+        Some(future) => Ok(future.state.get() == State::Cancelled),
+        None => call::truth(&*call::call_method(&names().cancelled, &[future], None)?),
+    }
+}
+
+/// `future.set_result(value)` of one that is not done.
+#[inline]
+fn wake(future: &Object, value: bool) -> Outcome<()> {
+    let value = Owned::boolean(value);
+    match Future::exact(future) {
+        Some(future) => future.finish_with_result(value),
+        None => call::call_method(&names().set_result, &[future, &value], None).map(drop),
+    }
+}
