@@ -2,8 +2,9 @@
 //!
 //! A handle in a queue is not tracked (see `handle`), and what a shared one holds counts as in use. That is right while its loop
 //! lives, but a loop that is given up unclosed, with an object that keeps a handle of its own, would stay for ever.
-//! Collections of the youngest objects alone are too frequent to walk through the queues for. The others are also when the
-//! memory of instances goes back that nobody needed since.
+//! Only a collection of everything is rare enough to walk through the queues for (3.14 has none by itself: there it is each
+//! that goes beyond the youngest objects). Every collection beyond the youngest objects is also when the memory of
+//! instances goes back that nobody needed since the last.
 
 use std::cell::RefCell;
 use std::rc::{Rc, Weak};
@@ -27,11 +28,19 @@ pub(crate) fn remember(state: &Rc<LoopState>) {
 /// Stands in `gc.callbacks`.
 #[pyfunction]
 pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {
-    let youngest = info.get_item("generation")?.is_some_and(|generation| generation.eq(0).unwrap_or(false));
-    if phase == "start" && !youngest {
+    if phase != "start" {
+        return Ok(());
+    }
+    let generation = match info.get_item("generation")? {
+        Some(generation) => generation.extract::<u8>().unwrap_or(0),
+        None => 0,
+    };
+    if generation >= if cfg!(Py_3_14) { 1 } else { 2 } {
         for state in LOOPS.borrow().iter().filter_map(Weak::upgrade) {
             state.show_shared_handles();
         }
+    }
+    if generation >= 1 {
         free_list::give_back_unused();
     }
     Ok(())
