@@ -34,7 +34,7 @@ UNSAFE = {
     "crates/aioxide-py/src/future/": "our data behind the interpreter's part of an instance",
     "crates/aioxide-py/src/future_iter.rs": "the future that its maker put into it, as one",
     "crates/aioxide-py/src/gather.rs": "our data behind the interpreter's part of an instance",
-    "crates/aioxide-py/src/waiting.rs": "our data behind the interpreter's part of an instance",
+    "crates/aioxide-py/src/queue/": "methods that are added to classes of Python; the number that is a limit",
     "crates/aioxide-py/src/debug.rs": "an argument borrowed from a vectorcall",
     "crates/aioxide-py/src/event_loop/io.rs": "arguments borrowed from a vectorcall",
     "crates/aioxide-py/src/event_loop/schedule.rs": "arguments borrowed from a vectorcall",

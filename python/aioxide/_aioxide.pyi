@@ -127,9 +127,25 @@ def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> asyncio.F
 def sleep(delay: float, result: Any = None) -> Any: ...
 def _pending_tasks(event_loop: asyncio.AbstractEventLoop | None = None) -> list[asyncio.Task[Any]]: ...
 
+class QueueShutDown(Exception):
+    """Raised by a queue that was shut down; asyncio's from Python 3.13 on."""
+
+@disjoint_base
 class _QueueCore:
-    def get(self) -> Any: ...
-    def put(self, item: Any) -> Any: ...
+    def __init__(self, maxsize: int = 0) -> None: ...
+    maxsize: Any
+    _maxsize: Any
+    _queue: Any
+    _getters: Any
+    _putters: Any
+    _unfinished_tasks: int
+    _finished: Any
+    _is_shutdown: bool
+    _loop: Any
+    def shutdown(self, immediate: bool = False) -> None: ...
+    def _format(self) -> str: ...
+
+def equip_queues(fifo: type[Any], lifo: type[Any], sorted: type[Any], /) -> None: ...
 
 @disjoint_base
 class _LockCore:

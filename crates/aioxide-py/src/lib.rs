@@ -11,13 +11,13 @@ mod gather;
 mod gc;
 mod handle;
 mod names;
+mod queue;
 mod report;
 mod sleep;
 mod streams;
 mod sync;
 mod task;
 mod transports;
-mod waiting;
 
 use pyo3::prelude::*;
 
@@ -33,7 +33,8 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
             .add("sleep", sleep::make_function()?.into_py())
             .map_err(|error| ffi::raised::from_pyerr(error, py))?;
-        for (name, kind) in waiting::make_kinds()?.into_iter().chain(sync::make_kinds()?) {
+        let errors = [("QueueShutDown", ffi::names().queue_shut_down.clone())];
+        for (name, kind) in queue::make_base()?.into_iter().chain(sync::make_kinds()?).chain(errors) {
             module.add(name, kind.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
         }
         Ok((future, task, gather))

@@ -36,10 +36,8 @@ macro_rules! names {
             pub(crate) add_awaited_by: Owned,
             /// From 3.14 on `asyncio.future_discard_from_awaited_by`, else None.
             pub(crate) discard_awaited_by: Owned,
-            /// `asyncio.Queue._get`.
-            pub(crate) stock_get_item: Owned,
-            /// `asyncio.Queue._put`.
-            pub(crate) stock_put_item: Owned,
+            /// `asyncio.QueueShutDown`, before 3.13 a class of our own.
+            pub(crate) queue_shut_down: Owned,
             /// Whether `set_exception(StopIteration)` wraps it into a RuntimeError (late 3.12, 3.13) or refuses it.
             pub(crate) wraps_stop_iteration: bool,
         }
@@ -59,8 +57,7 @@ macro_rules! names {
                     thread_safe_handle: optional(&*call::import(c"asyncio.events")?, c"_ThreadSafeHandle")?,
                     current_tasks: optional(&tasks, c"_current_tasks")?,
                     swap_current_task: optional(&tasks, c"_swap_current_task")?,
-                    stock_get_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_get")?)?,
-                    stock_put_item: call::get_attribute(&*get(c"asyncio.queues", c"Queue")?, &*call::interned(c"_put")?)?,
+                    queue_shut_down: queue_shut_down()?,
                     wraps_stop_iteration: wraps_stop_iteration()?,
                     register_task: optional(&tasks, c"_register_task")?,
                     unregister_task: optional(&tasks, c"_unregister_task")?,
@@ -119,20 +116,24 @@ names! {
         append = c"append",
         bound_loop = c"_get_loop",
         clear = c"clear",
-        finished = c"_finished",
+        empty = c"empty",
+        full = c"full",
         get_item = c"_get",
-        getters = c"_getters",
-        is_shutdown = c"_is_shutdown",
+        format = c"_format",
+        get_nowait = c"get_nowait",
+        immediate = c"immediate",
+        init_store = c"_init",
         item = c"item",
         locked_method = c"locked",
-        maximum = c"_maxsize",
+        maxsize = c"maxsize",
+        pop = c"pop",
         popleft = c"popleft",
         put_item = c"_put",
-        putters = c"_putters",
-        queue = c"_queue",
+        put_nowait = c"put_nowait",
+        qsize = c"qsize",
         remove = c"remove",
-        shut_down_error = c"_shut_down_error",
-        unfinished_tasks = c"_unfinished_tasks",
+        set = c"set",
+        wakeup_next = c"_wakeup_next",
         value = c"value",
         buffer = c"_buffer",
         consumed = c"consumed",
@@ -161,8 +162,12 @@ names! {
         stock_task = c"_asyncio" / c"Task",
         invalid_state_error = c"asyncio.exceptions" / c"InvalidStateError",
         incomplete_read_error = c"asyncio.exceptions" / c"IncompleteReadError",
+        heappop = c"heapq" / c"heappop",
+        heappush = c"heapq" / c"heappush",
         is_coroutine = c"asyncio.coroutines" / c"iscoroutine",
         limit_overrun_error = c"asyncio.exceptions" / c"LimitOverrunError",
+        queue_empty = c"asyncio.queues" / c"QueueEmpty",
+        queue_full = c"asyncio.queues" / c"QueueFull",
     }
 }
 
@@ -186,6 +191,14 @@ fn wraps_stop_iteration() -> Outcome<bool> {
             Ok(false)
         }
     }
+}
+
+fn queue_shut_down() -> Outcome {
+    let theirs = optional(&*call::import(c"asyncio.queues")?, c"QueueShutDown")?;
+    if !theirs.is_none() {
+        return Ok(theirs);
+    }
+    raised::new_kind(c"aioxide.queues.QueueShutDown", c"Raised by a queue that was shut down.")
 }
 
 fn get(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Outcome {

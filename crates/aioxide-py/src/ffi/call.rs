@@ -131,6 +131,14 @@ pub(crate) fn plain_repr(object: &Object) -> Outcome {
     }
 }
 
+/// A comparison by one of `Py_LT` and so on.
+pub(crate) fn compare(left: &Object, right: &Object, operator: std::os::raw::c_int) -> Outcome<bool> {
+    // SAFETY: attached; a new reference or null with an exception.
+    let outcome =
+        unsafe { Owned::from_new(ffi::PyObject_RichCompare(left.as_ptr(), right.as_ptr(), operator))? };
+    truth(&outcome)
+}
+
 /// An interned string.
 pub(crate) fn interned(text: &CStr) -> Outcome {
     // SAFETY: attached; ends in a zero.
@@ -169,6 +177,30 @@ pub(crate) fn list(items: impl ExactSizeIterator<Item = Owned>) -> Outcome {
         unsafe { ffi::PyList_SET_ITEM(made.as_ptr(), index as isize, item.into_ptr()) };
     }
     Ok(made)
+}
+
+/// `list(iterable)`.
+pub(crate) fn list_of(iterable: &Object) -> Outcome {
+    // SAFETY: attached.
+    unsafe { Owned::from_new(ffi::PySequence_List(iterable.as_ptr())) }
+}
+
+/// `list.pop()`; nothing from an empty list, or from what is no list.
+pub(crate) fn pop_of_list(list: &Object) -> Outcome<Option<Owned>> {
+    // SAFETY: attached; the macro looks at the type, and what follows is for lists; the reference is borrowed until it is
+    // made one of our own, before the list lets go of its own.
+    unsafe {
+        if ffi::PyList_CheckExact(list.as_ptr()) == 0 {
+            return Ok(None);
+        }
+        let length = ffi::PyList_GET_SIZE(list.as_ptr());
+        if length == 0 {
+            return Ok(None);
+        }
+        let item = Object::from_ptr(ffi::PyList_GET_ITEM(list.as_ptr(), length - 1)).own();
+        check(ffi::PyList_SetSlice(list.as_ptr(), length - 1, length, std::ptr::null_mut()))?;
+        Ok(Some(item))
+    }
 }
 
 /// `str(object)`.

@@ -149,6 +149,18 @@ impl<T: Contents> Link<T> {
         self.0.get().map(|object| Held(object, PhantomData))
     }
 
+    /// Takes the reference out.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<Held<T>> {
+        self.0.take().map(|object| Held(object, PhantomData))
+    }
+
+    /// Puts a reference back.
+    #[inline]
+    pub(crate) fn put(&self, held: Held<T>) {
+        self.0.set(held.0);
+    }
+
     /// The slot, for emptying it and for the collector.
     pub(crate) fn slot(&self) -> &Slot {
         &self.0

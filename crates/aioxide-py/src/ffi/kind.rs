@@ -32,12 +32,6 @@ impl KindBuilder {
         self
     }
 
-    /// Instances refer to nothing themselves.
-    pub(crate) fn without_collector(mut self) -> Self {
-        self.flags &= !ffi::Py_TPFLAGS_HAVE_GC;
-        self
-    }
-
     /// Adds a slot; `function` must be of the type that the slot asks for.
     pub(crate) fn slot(mut self, slot: c_int, function: *mut c_void) -> Self {
         self.slots.push(ffi::PyType_Slot { slot, pfunc: function });

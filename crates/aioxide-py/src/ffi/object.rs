@@ -85,6 +85,12 @@ impl Object {
         unsafe { (*self.kind()).tp_version_tag }
     }
 
+    /// Whether there is one reference to the object.
+    pub(crate) fn is_held_once(&self) -> bool {
+        // SAFETY: rule 2.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) == 1 }
+    }
+
     /// Whether the object is an instance of `kind` or of a type derived from it.
     #[inline]
     pub(crate) fn is_instance(&self, kind: *mut ffi::PyTypeObject) -> bool {

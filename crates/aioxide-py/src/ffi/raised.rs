@@ -188,6 +188,26 @@ pub(crate) fn unraisable(_raised: Raised, where_: &Object) {
     unsafe { ffi::PyErr_WriteUnraisable(where_.as_ptr()) };
 }
 
+/// Runs what is due while an object dies: whatever is raised already stays, and what is raised now is written out.
+pub(crate) fn shielded(where_: &Object, body: impl FnOnce() -> Outcome<()>) {
+    let pending = pending();
+    if let Err(raised) = body() {
+        unraisable(raised, where_);
+    }
+    if let Some(pending) = pending {
+        let Raised = put_back(pending);
+    }
+}
+
+/// A new type of exception, derived from Exception; `name` with its module.
+pub(crate) fn new_kind(name: &std::ffi::CStr, doc: &std::ffi::CStr) -> Outcome {
+    // SAFETY: attached; texts that end in a zero; null stands for the usual base and for no attributes.
+    unsafe {
+        let (base, dict) = (std::ptr::null_mut(), std::ptr::null_mut());
+        Owned::from_new(ffi::PyErr_NewExceptionWithDoc(name.as_ptr(), doc.as_ptr(), base, dict))
+    }
+}
+
 /// Raises what a panic stands for.
 pub(crate) fn panicked(payload: &(dyn std::any::Any + Send)) -> Raised {
     let text = payload

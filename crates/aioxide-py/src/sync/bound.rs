@@ -5,14 +5,14 @@ use crate::ffi::kind::{show, type_name};
 use crate::ffi::{Object, Outcome, Slot, call, names, raised};
 use crate::future::Future;
 
-pub(super) struct Bound(Slot);
+pub(crate) struct Bound(Slot);
 
 impl Bound {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Slot::new())
     }
 
-    pub(super) fn slot(&self) -> &Slot {
+    pub(crate) fn slot(&self) -> &Slot {
         &self.0
     }
 
@@ -20,7 +20,7 @@ impl Bound {
     ///
     /// # Errors
     /// RuntimeError when it belongs to another.
-    pub(super) fn running(&self, owner: &Object) -> Outcome {
+    pub(crate) fn running(&self, owner: &Object) -> Outcome {
         let running = call::call(&names().get_running_loop_or_none, &[])?;
         if self.0.is_empty() && !running.is_none() {
             self.0.set(running.clone());
@@ -32,7 +32,7 @@ impl Bound {
     }
 
     /// A future of the running loop.
-    pub(super) fn future(&self, owner: &Object) -> Outcome {
+    pub(crate) fn future(&self, owner: &Object) -> Outcome {
         let running = self.running(owner)?;
         match event_loop::state_of(&running) {
             Some(state) if state.own_classes.get() => Future::make(&running, state),
@@ -41,19 +41,19 @@ impl Bound {
     }
 
     /// The attribute `_loop`.
-    pub(super) fn get(&self) -> Outcome {
+    pub(crate) fn get(&self) -> Outcome {
         Ok(self.0.get_or_none())
     }
 
     /// Writes the attribute; deleting it is as good as None.
-    pub(super) fn set(&self, value: Option<&Object>) -> Outcome<()> {
+    pub(crate) fn set(&self, value: Option<&Object>) -> Outcome<()> {
         self.0.put(value.filter(|value| !value.is_none()).map(Object::own));
         Ok(())
     }
 }
 
 /// Refuses the argument `loop`, as Python 3.10 does; later ones have no such argument.
-pub(super) fn refuse_loop(this: &Object, event_loop: Option<&Object>) -> Outcome<()> {
+pub(crate) fn refuse_loop(this: &Object, event_loop: Option<&Object>) -> Outcome<()> {
     if event_loop.is_none() {
         return Ok(());
     }

@@ -6,7 +6,7 @@
 //! `_waiters`...) read and write it: a subclass that replaces what asyncio's methods consult is served by those methods,
 //! over the same state (`overrides`).
 
-mod bound;
+pub(crate) mod bound;
 mod event;
 mod lock;
 mod overrides;

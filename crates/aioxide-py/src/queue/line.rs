@@ -1,0 +1,156 @@
+//! Objects in a row, first in, first out: Rust's own until somebody asks to see them, from then on a Python object.
+//!
+//! `queue._queue`, `_getters` and `_putters` are deques in asyncio, and programs change them. So a row is in one of two
+//! states:
+//! 1. own: the objects are in `own`, `shown` is empty;
+//! 2. shown: `own` is empty, and `shown` holds the Python object that has them, whatever a program has put there.
+//!
+//! `show` leads from 1 to 2. Back leads `settle`, once the deque is empty and nobody else holds it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::os::raw::c_int;
+
+use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+
+pub(super) struct Line {
+    /// Never borrowed while Python code may run, which the release of an object is.
+    own: RefCell<VecDeque<Owned>>,
+    shown: Slot,
+}
+
+impl Line {
+    pub(super) const fn new() -> Self {
+        Self { own: RefCell::new(VecDeque::new()), shown: Slot::new() }
+    }
+
+    /// Whether Rust has the objects.
+    #[inline]
+    pub(super) fn is_own(&self) -> bool {
+        self.shown.is_empty()
+    }
+
+    /// `not row`.
+    #[inline]
+    pub(super) fn is_empty(&self) -> Outcome<bool> {
+        match self.shown.get() {
+            None => Ok(self.own.borrow().is_empty()),
+            Some(shown) => call::truth(&shown).map(|filled| !filled),
+        }
+    }
+
+    /// `len(row)`.
+    #[inline]
+    pub(super) fn len(&self) -> Outcome<usize> {
+        match self.shown.get() {
+            None => Ok(self.own.borrow().len()),
+            Some(shown) => call::length(&shown),
+        }
+    }
+
+    /// `row.append(object)`.
+    #[inline]
+    pub(super) fn push(&self, object: Owned) -> Outcome<()> {
+        match self.shown.get() {
+            None => self.own.borrow_mut().push_back(object),
+            Some(shown) => drop(call::call_method(&names().append, &[&*shown, &object], None)?),
+        }
+        Ok(())
+    }
+
+    /// `row.popleft()`, nothing from an empty one.
+    #[inline]
+    pub(super) fn pop(&self) -> Outcome<Option<Owned>> {
+        if self.is_own() {
+            return Ok(self.own.borrow_mut().pop_front());
+        }
+        self.pop_shown()
+    }
+
+    #[cold]
+    fn pop_shown(&self) -> Outcome<Option<Owned>> {
+        self.settle()?;
+        let Some(shown) = self.shown.get() else { return Ok(None) };
+        if call::truth(&shown)? {
+            return call::call_method(&names().popleft, &[&shown], None).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// `row.remove(object)` of what is compared by identity; not being there is no error.
+    pub(super) fn remove(&self, object: &Object) -> Outcome<()> {
+        let Some(shown) = self.shown.get() else {
+            let mut own = self.own.borrow_mut();
+            // The newest are given up more often: a timeout ends the wait that just began.
+            let removed = match own.iter().rposition(|each| each.is(object)) {
+                Some(place) => own.remove(place),
+                None => None,
+            };
+            drop(own);
+            drop(removed);
+            return Ok(());
+        };
+        match call::call_method(&names().remove, &[&*shown, object], None) {
+            Ok(_) => Ok(()),
+            Err(raised) if raised::matches(raised::value_error()) => {
+                raised::clear(raised);
+                Ok(())
+            }
+            Err(raised) => Err(raised),
+        }
+    }
+
+    /// The row as a Python object, which has the objects from now on.
+    pub(super) fn show(&self) -> Outcome {
+        if let Some(shown) = self.shown.get() {
+            return Ok(shown);
+        }
+        let deque = call::call(&names().deque, &[])?;
+        self.shown.set(deque.clone());
+        loop {
+            let next = self.own.borrow_mut().pop_front();
+            let Some(next) = next else { return Ok(deque) };
+            call::call_method(&names().append, &[&*deque, &next], None)?;
+        }
+    }
+
+    /// Goes back to a row in Rust, if what was shown is an empty deque that nobody else holds.
+    pub(super) fn settle(&self) -> Outcome<()> {
+        let Some(shown) = self.shown.take() else { return Ok(()) };
+        let unchanged = shown.class().is(&names().deque) && shown.is_held_once();
+        if !unchanged || call::length(&shown)? > 0 {
+            self.shown.set(shown);
+        }
+        Ok(())
+    }
+
+    /// Puts a Python object in the row's place.
+    pub(super) fn replace(&self, object: Option<Owned>) {
+        let own = self.own.take();
+        self.shown.put(object);
+        drop(own);
+    }
+
+    /// A list of the objects, without showing the row.
+    pub(super) fn to_list(&self) -> Outcome {
+        match self.shown.get() {
+            Some(shown) => call::list_of(&shown),
+            None => {
+                let items: Vec<Owned> = self.own.borrow().iter().cloned().collect();
+                call::list(items.into_iter())
+            }
+        }
+    }
+
+    pub(super) fn traverse(&self, visit: Visit) -> c_int {
+        if let Ok(own) = self.own.try_borrow() {
+            for object in &*own {
+                let status = visit.object(object);
+                if status != 0 {
+                    return status;
+                }
+            }
+        }
+        self.shown.visit(visit)
+    }
+}
