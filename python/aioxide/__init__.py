@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
     from .streams import StreamReader, StreamReaderProtocol, StreamWriter
-    from .tasks import Future, Task, sleep
+    from .tasks import Future, RustPanic, Task, sleep
 
 __all__ = [
     "BoundedSemaphore",
@@ -33,6 +33,7 @@ __all__ = [
     "QueueFull",
     "QueueShutDown",
     "Runner",
+    "RustPanic",
     "Semaphore",
     "StreamReader",
     "StreamReaderProtocol",
@@ -62,6 +63,7 @@ _HOMES = {
     "QueueFull": "queues",
     "QueueShutDown": "queues",
     "Runner": "runners",
+    "RustPanic": "tasks",
     "Semaphore": "locks",
     "StreamReader": "streams",
     "StreamReaderProtocol": "streams",

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from . import _aioxide
-from ._aioxide import Future, Task, sleep
+from ._aioxide import Future, RustPanic, Task, sleep
 
-__all__ = ["Future", "Task", "sleep"]
+__all__ = ["Future", "RustPanic", "Task", "sleep"]
 
 
 class _WithOurs(weakref.WeakSet[Any]):

@@ -2,13 +2,14 @@
 
 use std::ops::ControlFlow;
 
-use aioxide_core::{Notified, Runnable, Token};
+use aioxide_core::{Notified, Runnable, Token, clock};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
+use crate::bridge::Event;
 use crate::debug;
 use crate::event_loop::LoopState;
-use crate::ffi::{self, Owned};
+use crate::ffi::{self, Owned, raised};
 use crate::handle::Handle;
 use crate::report;
 use crate::task::queued as steps;
@@ -24,6 +25,8 @@ pub(crate) enum Entry {
     Io(Token),
     /// A Rust future was woken.
     Task(Notified),
+    /// Something happened to a Rust future that Python awaits.
+    Rust(Event),
     /// What a transport has put off: `connection_made`, `connection_lost`.
     Transport(Py<PyAny>),
     /// A task's next step.
@@ -39,7 +42,12 @@ pub(crate) enum Entry {
 }
 
 /// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.
-pub(crate) struct Posted(Notified);
+pub(crate) enum Posted {
+    /// A Rust task was woken.
+    Task(Notified),
+    /// Something happened to a Rust future that Python awaits.
+    Rust(Event),
+}
 
 /// What running an entry needs, and where what it raised goes.
 pub(crate) struct RunContext<'a> {
@@ -47,6 +55,8 @@ pub(crate) struct RunContext<'a> {
     pub(crate) state: &'a LoopState,
     /// What ended the run: `KeyboardInterrupt` or `SystemExit` of a callback.
     pub(crate) raised: Option<PyErr>,
+    /// Whether the entry before was a Rust task, which has left the clock's mark at its end.
+    pub(crate) after_task: bool,
 }
 
 impl Entry {
@@ -61,7 +71,7 @@ impl Entry {
             | Self::FutureCallback { callback: held, .. }
             | Self::Child { parent: held, .. } => Some(held.bind(py)),
             Self::Transport(transport) => Some(transport.bind_borrowed(py)),
-            Self::Io(_) | Self::Task(_) => None,
+            Self::Io(_) | Self::Task(_) | Self::Rust(_) => None,
         }
     }
 
@@ -87,7 +97,7 @@ impl Entry {
                 context.traverse(visit)
             }
             Self::Transport(transport) => visit.call(transport),
-            Self::Io(_) | Self::Task(_) => Ok(()),
+            Self::Io(_) | Self::Task(_) | Self::Rust(_) => Ok(()),
         }
     }
 }
@@ -100,13 +110,16 @@ impl From<Notified> for Entry {
 
 impl From<Notified> for Posted {
     fn from(task: Notified) -> Self {
-        Self(task)
+        Self::Task(task)
     }
 }
 
 impl From<Posted> for Entry {
     fn from(posted: Posted) -> Self {
-        Self::Task(posted.0)
+        match posted {
+            Posted::Task(task) => Self::Task(task),
+            Posted::Rust(event) => Self::Rust(event),
+        }
     }
 }
 
@@ -124,6 +137,7 @@ impl Runnable for Entry {
         if !matches!(self, Self::Step(_) | Self::Wake(_) | Self::Throw { .. }) {
             context.state.leave_current_task();
         }
+        let after_task = std::mem::take(&mut context.after_task);
         let result = match self {
             Self::Handle(handle) => {
                 let result = handle.run(py, context.state);
@@ -133,9 +147,15 @@ impl Runnable for Entry {
             Self::Foreign(handle) => run_foreign(context.state, handle.bind(py)),
             Self::Io(token) => context.state.run_io(py, token),
             Self::Task(task) => {
+                if !after_task {
+                    // Else the time since the last task, Python's, would count as this one's.
+                    clock::mark();
+                }
                 task.run();
+                context.after_task = true;
                 Ok(())
             }
+            Self::Rust(event) => event.run().map_err(|raised| raised::to_pyerr(py, raised)),
             Self::Transport(transport) => transports::run_deferred(py, &transport),
             Self::Step(task) => steps::step(py, context.state, &task, None),
             Self::Throw { task, exception } => steps::step(py, context.state, &task, Some(exception)),

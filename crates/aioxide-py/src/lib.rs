@@ -1,5 +1,6 @@
 //! `aioxide._aioxide`: the loop, its objects and its transports for Python.
 
+mod bridge;
 mod debug;
 mod entry;
 mod error;
@@ -67,6 +68,7 @@ mod _aioxide {
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         crate::handle::add_classes(module)?;
         crate::raw_classes(module)?;
+        crate::bridge::add(module)?;
         crate::gc::install(module)?;
         crate::event_loop::add_methods(module.py())
     }

@@ -2,8 +2,8 @@
 
 use pyo3::prelude::*;
 
-use super::LoopCore;
 use super::tasks::choose_classes;
+use super::{LoopCore, state};
 use crate::entry::RunContext;
 use crate::ffi::raised;
 
@@ -19,12 +19,13 @@ impl LoopCore {
     fn _run(&self, py: Python<'_>) -> PyResult<()> {
         let core = &self.state.core;
         let _entered = core.enter();
+        let _running = state::enter(&self.state);
         choose_classes(&self.state).map_err(|raised| raised::to_pyerr(py, raised))?;
         self.state.running.set(true);
         // As in asyncio, a run looks at the kernel in its first iteration: programs that run the loop for a moment at a time
         // would starve their connections otherwise.
         core.poll_soon();
-        let mut context = RunContext { py, state: &self.state, raised: None };
+        let mut context = RunContext { py, state: &self.state, raised: None, after_task: false };
         let result = loop {
             if let Err(error) = self.iterate(&mut context) {
                 break Err(error);
@@ -41,7 +42,8 @@ impl LoopCore {
     /// One iteration, for programs that nest loops.
     fn _run_once(&self, py: Python<'_>) -> PyResult<()> {
         let _entered = self.state.core.enter();
-        self.iterate(&mut RunContext { py, state: &self.state, raised: None })
+        let _running = state::enter(&self.state);
+        self.iterate(&mut RunContext { py, state: &self.state, raised: None, after_task: false })
     }
 
     /// Lets the iteration under way be the last.

@@ -11,8 +11,9 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::server::Listener;
 use super::sock::Waiting;
+use crate::bridge::Registry;
 use crate::entry::Entry;
-use crate::ffi;
+use crate::ffi::{self, raised};
 use crate::gc;
 use crate::handle::Handle;
 use crate::task::introspect;
@@ -42,6 +43,34 @@ fn poll_interval_of_environment() -> Option<u32> {
     std::env::var("AIOXIDE_POLL_INTERVAL").ok()?.parse().ok()
 }
 
+thread_local! {
+    static RUNNING: Cell<*const LoopState> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The loop of ours that this thread runs.
+///
+/// What it gives is used during the callback that asks, within the run.
+#[inline]
+pub(crate) fn running() -> Option<&'static LoopState> {
+    let state = RUNNING.try_with(Cell::get).unwrap_or(std::ptr::null());
+    // SAFETY: whoever runs a loop holds it until the guard is dropped.
+    (!state.is_null()).then(|| unsafe { &*state })
+}
+
+/// Makes `state` the running one until the guard is dropped; the one before comes back then.
+pub(super) fn enter(state: &LoopState) -> Entered {
+    Entered(RUNNING.replace(state))
+}
+
+/// Ends what `enter` began.
+pub(super) struct Entered(*const LoopState);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        RUNNING.set(self.0);
+    }
+}
+
 /// The loop's engine and what belongs to it.
 pub(crate) struct LoopState {
     pub(crate) core: Rc<EventLoop<Entry>>,
@@ -62,6 +91,8 @@ pub(crate) struct LoopState {
     pub(crate) own_classes: Cell<bool>,
     /// Whether `own_classes` may be true: the loop was not made with `tasks=False`.
     pub(crate) wants_own_classes: Cell<bool>,
+    /// The Rust futures that Python awaits on this loop.
+    pub(crate) rust_futures: Rc<Registry>,
     /// What `set_task_factory` was given.
     pub(crate) task_factory: ffi::Slot,
     /// The Python object that this state belongs to, borrowed.
@@ -95,6 +126,7 @@ impl LoopState {
             core.set_poll_interval(entries);
         }
         let state = Rc::new(Self {
+            rust_futures: Registry::new(core.remote()),
             core,
             debug: Cell::new(false),
             running: Cell::new(false),
@@ -123,6 +155,16 @@ impl LoopState {
         Ok(())
     }
 
+    /// The Python loop of a state that runs.
+    pub(crate) fn object(&self) -> ffi::Outcome<&ffi::Object> {
+        let event_loop = self.object.get();
+        if event_loop.is_null() {
+            return Err(raised::raise(raised::runtime_error(), "the loop's __init__ was not called"));
+        }
+        // SAFETY: the loop is alive while it runs, and as long as anybody has the state by it.
+        Ok(unsafe { ffi::Object::from_ptr(event_loop) })
+    }
+
     /// The Python loop, for what holds the state alone (transports, tasks).
     pub(crate) fn python_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let weak = self.python.borrow().as_ref().map(|weak| weak.clone_ref(py));
@@ -133,6 +175,11 @@ impl LoopState {
     #[inline]
     pub(crate) fn takes_entries(&self) -> bool {
         !self.debug.get() && !self.own_call_soon.get() && !self.core.is_closed()
+    }
+
+    /// Whether `create_task` is ours and makes our class.
+    pub(crate) fn makes_tasks(&self) -> bool {
+        self.own_classes.get() && !self.own_create_task.get() && self.task_factory.is_empty()
     }
 
     /// Leaves asyncio without a current task of this loop, if a step left one behind.
@@ -260,6 +307,7 @@ impl LoopState {
     /// Drops what is queued.
     pub(crate) fn close(&self) {
         self.show_shared_handles();
+        self.rust_futures.close();
         self.core.close();
     }
 

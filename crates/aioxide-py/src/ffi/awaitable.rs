@@ -45,6 +45,10 @@ pub(crate) trait Steps: Sized + 'static {
         Self::give_up(this)?;
         Err(raised::put_back(exception))
     }
+    /// What Python may read of it.
+    fn attributes() -> Vec<c::PyGetSetDef> {
+        Vec::new()
+    }
 }
 
 /// The type of an awaitable, once it is made, and instances to be used again.
@@ -106,6 +110,7 @@ impl<S: Steps> Awaitable<S> {
             .slot(c::Py_tp_traverse, traverse::<S> as *mut c_void)
             .slot(c::Py_tp_clear, clear::<S> as *mut c_void)
             .slot(c::Py_tp_dealloc, dealloc::<S> as *mut c_void)
+            .attributes(S::attributes())
             .methods([
                 c::PyMethodDef {
                     ml_name: c"send".as_ptr(),
@@ -135,6 +140,12 @@ impl<S: Steps> Awaitable<S> {
         // The type lives as long as the process: its pointer is kept.
         S::home().kind.set(kind.into_ptr().cast());
         Ok(())
+    }
+
+    /// Whether an object is an instance.
+    #[inline]
+    pub(crate) fn is(object: &Object) -> bool {
+        object.kind() == S::home().kind.get()
     }
 
     /// The instance as an object.

@@ -51,11 +51,35 @@ pub(crate) unsafe fn cast<'a, T: Class>(pointer: *mut pyo3::ffi::PyObject) -> &'
     unsafe { &*pointer.cast::<T>() }
 }
 
+/// The data of an instance of a class that PyO3 made.
+///
+/// # Safety
+/// The object is one.
+#[inline]
+pub(crate) unsafe fn frozen<T>(object: &Object) -> &T
+where
+    T: pyo3::PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync,
+{
+    // SAFETY: the caller's promise; a frozen class's data lives where it is as long as the object.
+    unsafe {
+        let bound = pyo3::Borrowed::<pyo3::PyAny>::from_ptr(python(object), object.as_ptr());
+        let data: *const T = bound.cast_unchecked::<T>().get();
+        &*data
+    }
+}
+
 /// The interpreter's token: whoever holds an object is attached.
 #[inline]
 pub(crate) fn python(_witness: &Object) -> pyo3::Python<'_> {
     // SAFETY: rule 1 of `object`.
     unsafe { pyo3::Python::assume_attached() }
+}
+
+/// Whether this thread is attached to the interpreter.
+#[inline]
+pub(crate) fn is_attached() -> bool {
+    // SAFETY: may be called at any time.
+    unsafe { pyo3::ffi::PyGILState_Check() != 0 }
 }
 
 /// Whether the interpreter is shutting down.

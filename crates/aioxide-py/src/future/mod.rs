@@ -21,6 +21,7 @@ pub(crate) use class::{await_slots, make_kind};
 pub(crate) use methods::{cancel_message, common_attributes, common_methods};
 pub(crate) use report::{report, report_from_finalizer, report_never_retrieved};
 
+use crate::bridge::Notifier;
 use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::free_list::FreeList;
@@ -317,6 +318,8 @@ impl Future {
         state.core.call_soon(match waiter.context {
             Some(context) => Entry::FutureCallback { callback: waiter.what, future: self.own(), context },
             None if Task::is(&waiter.what) => Entry::Wake(waiter.what),
+            // It queues what waits for it itself.
+            None if Notifier::wake(&waiter.what) => return Ok(()),
             None => Entry::Child { parent: waiter.what, child: self.own() },
         });
         Ok(())

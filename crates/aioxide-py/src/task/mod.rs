@@ -18,6 +18,7 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
+use crate::bridge::{Notifier, RustFuture};
 use crate::event_loop::{self, LoopState};
 use crate::ffi::free_list::FreeList;
 use crate::ffi::instance::{self, Base};
@@ -152,6 +153,27 @@ impl Task {
         Ok(made)
     }
 
+    /// A task that starts now, as a part of the running step of `awaiter`: in the same context, which is entered.
+    pub(crate) fn make_inside(
+        event_loop: &Object,
+        state: &LoopState,
+        coro: &Object,
+        awaiter: &Self,
+    ) -> Outcome {
+        check_coroutine(coro)?;
+        // SAFETY: the type that the list is for.
+        let made = unsafe { FREE.make(KINDS.task.get(), true, fill)? };
+        // SAFETY: just made.
+        let task: &Self = unsafe { cast(made.as_ptr()) };
+        task.as_future().adopt(event_loop, Some(state));
+        if state.debug.get() {
+            task.as_future().remember_source()?;
+        }
+        task.prepare(&Start { coro, name: None, context: awaiter.context.get().as_deref(), eager: true })?;
+        step::start_eagerly(task, true, step::Inside::Context)?;
+        Ok(made)
+    }
+
     /// `Task.__init__`.
     fn initialize(&self, event_loop: Option<&Object>, start: &Start<'_>) -> Outcome<()> {
         introspect::unlist(self);
@@ -174,6 +196,16 @@ impl Task {
     }
 
     fn begin(&self, start: &Start<'_>, held: bool, eager: bool) -> Outcome<()> {
+        self.prepare(start)?;
+        if eager {
+            return step::start_eagerly(self, held, step::Inside::Nothing);
+        }
+        step::schedule(self)?;
+        introspect::list(self, held)
+    }
+
+    /// Gives it what it starts with.
+    fn prepare(&self, start: &Start<'_>) -> Outcome<()> {
         self.context.set(match start.context {
             Some(context) if !context.is_none() => context.own(),
             _ => context::copy()?,
@@ -188,11 +220,7 @@ impl Task {
         }
         self.coro.set(start.coro.own());
         self.log_destroy_pending.set(true);
-        if eager {
-            return step::start_eagerly(self, held);
-        }
-        step::schedule(self)?;
-        introspect::list(self, held)
+        Ok(())
     }
 
     /// `Task.cancel`.
@@ -236,12 +264,17 @@ pub(crate) fn cancel(awaited: &Object, message: Option<&Object>) -> Outcome<bool
 pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
     match Task::from_object(what) {
         Some(task) => Ok((step::wakeup_callback(task)?, task.context.get_or_none())),
+        // It is called as it is.
+        None if Notifier::is(what) => Ok((what.own(), context::copy()?)),
         None => gather::as_callback(what),
     }
 }
 
 fn check_coroutine(coro: &Object) -> Outcome<()> {
-    if coroutine::is_native(coro) || call::truth(&*call::call(&names().is_coroutine, &[coro])?)? {
+    if coroutine::is_native(coro)
+        || RustFuture::is(coro)
+        || call::truth(&*call::call(&names().is_coroutine, &[coro])?)?
+    {
         return Ok(());
     }
     Err(raised::raise(raised::type_error(), &format!("a coroutine was expected, got {}", show(coro))))

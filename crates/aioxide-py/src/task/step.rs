@@ -237,16 +237,27 @@ fn yield_instead(task: &Task, awaited: &Object) -> String {
     format!("yield was used instead of yield from in task {} with {}", show(task.object()), show(awaited))
 }
 
+/// What an eager start finds entered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Inside {
+    Nothing,
+    /// The task's own context: it is that of the task whose step is under way.
+    Context,
+}
+
 /// Runs the first step now, inside whatever runs; the rest as usual.
-pub(crate) fn start_eagerly(task: &Task, held: bool) -> Outcome<()> {
+pub(crate) fn start_eagerly(task: &Task, held: bool, inside: Inside) -> Outcome<()> {
     let event_loop = task.as_future().loop_or_raise()?;
     let context = task.context.get_or_none();
     introspect::list(task, held)?;
     let before = current::swap(&event_loop, Some(task.object()))?;
-    let stepped = context::enter(&context).and_then(|()| {
+    let entered = if inside == Inside::Context { Ok(()) } else { context::enter(&context) };
+    let stepped = entered.and_then(|()| {
         let stepped = step(task, None);
         let pending = if stepped.is_err() { raised::pending() } else { None };
-        context::exit(&context)?;
+        if inside == Inside::Nothing {
+            context::exit(&context)?;
+        }
         match pending {
             Some(exception) => Err(raised::put_back(exception)),
             None => stepped,

@@ -1,0 +1,147 @@
+//! A Rust future's wait for Python: for a future, a task, a coroutine or whatever else can be awaited.
+
+use std::cell::Cell;
+use std::task::{Context, Poll, Waker};
+
+use pyo3::prelude::*;
+
+use super::RustFuture;
+use crate::event_loop::{self, LoopState};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, call, coroutine, current, names, raised};
+use crate::future::{Future, Waiter};
+use crate::task::{self, Start, Task};
+
+/// Wakes a Rust future when a Python one is done: a waiter of ours, and a callback for the futures of others.
+#[pyclass(frozen, freelist = 64, module = "aioxide._aioxide")]
+pub(crate) struct Notifier {
+    waker: Confined<Cell<Option<Waker>>>,
+}
+
+#[pymethods]
+impl Notifier {
+    fn __call__(&self, _future: &Bound<'_, PyAny>) {
+        self.notify();
+    }
+}
+
+impl Notifier {
+    /// Whether an object is one.
+    #[inline]
+    pub(crate) fn is(object: &Object) -> bool {
+        object.kind() == <Self as pyo3::PyTypeInfo>::type_object_raw(ffi::python(object))
+    }
+
+    /// Wakes if the object is one of these; `false` if not.
+    #[inline]
+    pub(crate) fn wake(object: &Object) -> bool {
+        let is_one = Self::is(object);
+        if is_one {
+            // SAFETY: `is` has looked.
+            unsafe { ffi::frozen::<Self>(object) }.notify();
+        }
+        is_one
+    }
+
+    fn notify(&self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn watch(&self, waker: &Waker) {
+        let known = self.waker.take().filter(|known| known.will_wake(waker));
+        self.waker.set(Some(known.unwrap_or_else(|| waker.clone())));
+    }
+}
+
+/// A wait under way.
+pub(super) struct Waiting {
+    awaited: Owned,
+    notifier: Option<Py<Notifier>>,
+}
+
+impl Waiting {
+    /// Starts to wait: a coroutine begins to run.
+    pub(super) fn start(awaitable: &Object) -> Outcome<Self> {
+        let Some(state) = event_loop::running() else {
+            let message = "Python is awaited by a Rust future on a loop that is not aioxide's";
+            return Err(raised::raise(raised::runtime_error(), message));
+        };
+        Ok(Self { awaited: future_of(awaitable, state)?, notifier: None })
+    }
+
+    /// What came of it, once it has.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Outcome> {
+        match self.try_poll(cx) {
+            Ok(poll) => poll.map(Ok),
+            Err(raised) => Poll::Ready(Err(raised)),
+        }
+    }
+
+    fn try_poll(&mut self, cx: &Context<'_>) -> Outcome<Poll<Owned>> {
+        let ours = Future::exact(&self.awaited);
+        if let Some(future) = ours {
+            if future.is_done() {
+                return future.result_or_raise().map(Poll::Ready);
+            }
+        } else if ffi::awaitable::is_done(&self.awaited)? {
+            return call::call_method(&names().result, &[&self.awaited], None).map(Poll::Ready);
+        }
+        if let Some(notifier) = &self.notifier {
+            notifier.get().watch(cx.waker());
+            return Ok(Poll::Pending);
+        }
+        let py = ffi::python(&self.awaited);
+        let waker = Confined::new(Cell::new(Some(cx.waker().clone())));
+        let notifier = Py::new(py, Notifier { waker }).map_err(|error| raised::from_pyerr(error, py))?;
+        let callback = Owned::from(notifier.clone_ref(py));
+        match ours {
+            Some(future) => future.add_waiter(Waiter { what: callback, context: None })?,
+            None => {
+                call::call_method(&names().add_done_callback, &[&self.awaited, &callback], None)?;
+            }
+        }
+        self.notifier = Some(notifier);
+        Ok(Poll::Pending)
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(notifier) = &self.notifier {
+            drop(notifier.get().waker.take());
+        }
+        let cancelled = match ffi::awaitable::is_done(&self.awaited) {
+            Ok(true) => return,
+            Ok(false) => task::cancel(&self.awaited, None).map(drop),
+            Err(raised) => Err(raised),
+        };
+        if let Err(raised) = cancelled {
+            // On a loop that is closed nothing can be cancelled any more, nor need be.
+            if event_loop::running().is_none() {
+                raised::clear(raised);
+            } else {
+                raised::unraisable(raised, &self.awaited);
+            }
+        }
+    }
+}
+
+/// The future to wait for: a coroutine becomes a task, which starts now.
+fn future_of(awaitable: &Object, state: &LoopState) -> Outcome {
+    if Future::exact(awaitable).is_some() {
+        return Ok(awaitable.own());
+    }
+    let names = names();
+    let event_loop = state.object()?;
+    let starts = coroutine::is_native(awaitable) || RustFuture::is(awaitable);
+    if !starts || !state.makes_tasks() {
+        return call::call(&names.ensure_future, &[awaitable]);
+    }
+    match current::get(event_loop).as_deref().and_then(Task::from_object) {
+        Some(awaiter) => Task::make_inside(event_loop, state, awaitable, awaiter),
+        None => {
+            Task::make(event_loop, state, &Start { coro: awaitable, name: None, context: None, eager: true })
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `AsyncFd`: readiness of a descriptor that the extension has opened itself.
+
+use std::ffi::c_void;
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+
+use crate::{abi, api, waker};
+
+/// A socket, pipe or other descriptor in non-blocking mode that the running loop watches.
+///
+/// It stays on its thread. Dropping it stops the watching and drops `T`, which closes the descriptor.
+///
+/// # Examples
+/// ```no_run
+/// use std::io::{Read, Write};
+/// use std::os::unix::net::UnixStream;
+/// use aioxide_pyo3::AsyncFd;
+///
+/// async fn echo(stream: UnixStream) -> std::io::Result<()> {
+///     stream.set_nonblocking(true)?;
+///     let stream = AsyncFd::new(stream)?;
+///     let mut buf = [0; 512];
+///     let count = stream.read_with(|mut stream| stream.read(&mut buf)).await?;
+///     stream.write_with(|mut stream| stream.write(&buf[..count])).await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct AsyncFd<T> {
+    // Before `inner`: the watching ends before the descriptor is closed.
+    watch: Watch,
+    inner: T,
+}
+
+#[derive(Debug)]
+struct Watch(NonNull<c_void>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // SAFETY: from `fd_watch`, and used up.
+        unsafe { (api::loaded().fd_drop)(self.0.as_ptr()) };
+    }
+}
+
+const READING: bool = false;
+const WRITING: bool = true;
+
+impl<T: AsRawFd> AsyncFd<T> {
+    /// Watches the descriptor of `inner`, which must be in non-blocking mode.
+    ///
+    /// # Errors
+    /// EPERM for what cannot be watched, such as a regular file; `AlreadyExists` when the loop watches it already; other
+    /// errors of the system; one without errno when this thread runs no loop of aioxide's.
+    pub fn new(inner: T) -> io::Result<Self> {
+        let mut errno = 0;
+        // SAFETY: any thread; a place for the errno.
+        match NonNull::new(unsafe { (api::loaded().fd_watch)(inner.as_raw_fd(), &mut errno) }) {
+            Some(watch) => Ok(Self { watch: Watch(watch), inner }),
+            None if errno == 0 => Err(io::Error::other("this thread runs no loop of aioxide's")),
+            None => Err(io::Error::from_raw_os_error(errno)),
+        }
+    }
+
+    /// Gives up the watching.
+    pub fn into_inner(self) -> T {
+        let Self { watch, inner } = self;
+        drop(watch);
+        inner
+    }
+}
+
+impl<T> AsyncFd<T> {
+    /// What is watched.
+    pub fn get_ref(&self) -> &T {
+        &self.inner
+    }
+
+    /// Ready when reading may succeed; else the task is woken when it may.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(READING, cx)
+    }
+
+    /// Ready when writing may succeed; else the task is woken when it may.
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(WRITING, cx)
+    }
+
+    /// Reading gave `WouldBlock`: the next wait waits. `read_with` calls it itself.
+    pub fn clear_readable(&self) {
+        self.clear(READING);
+    }
+
+    /// Writing gave `WouldBlock`: the next wait waits. `write_with` calls it itself.
+    pub fn clear_writable(&self) {
+        self.clear(WRITING);
+    }
+
+    /// Waits until reading may succeed.
+    pub async fn readable(&self) {
+        poll_fn(|cx| self.poll(READING, cx)).await;
+    }
+
+    /// Waits until writing may succeed.
+    pub async fn writable(&self) {
+        poll_fn(|cx| self.poll(WRITING, cx)).await;
+    }
+
+    /// Calls `read` as soon as it may succeed, again after each `WouldBlock`.
+    ///
+    /// # Errors
+    /// What `read` gives; `Interrupted` is tried again.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: what `read` took, it gave.
+    pub async fn read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.call(READING, read).await
+    }
+
+    /// Calls `write` as soon as it may succeed, again after each `WouldBlock`.
+    ///
+    /// # Errors
+    /// What `write` gives; `Interrupted` is tried again.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost: `write` is called once for each success.
+    pub async fn write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        self.call(WRITING, write).await
+    }
+
+    async fn call<R>(&self, writing: bool, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        loop {
+            poll_fn(|cx| self.poll(writing, cx)).await;
+            match call(&self.inner) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(writing),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn poll(&self, writing: bool, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: from `fd_watch`, on its thread: it is not `Send`.
+        let status =
+            unsafe { (api::loaded().fd_poll)(self.watch.0.as_ptr(), writing, waker::lend(cx.waker())) };
+        if status == abi::PENDING { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn clear(&self, writing: bool) {
+        // SAFETY: as above.
+        unsafe { (api::loaded().fd_clear)(self.watch.0.as_ptr(), writing) };
+    }
+}
+
+impl<T: AsRawFd> AsRawFd for AsyncFd<T> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.inner.as_raw_fd()
+    }
+}
