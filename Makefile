@@ -50,5 +50,12 @@ compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with
 	scripts/compat.sh $(TESTS)
 compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
 	scripts/compat.sh --anyio $(ANYIO)
+soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks: memory stays (MATURIN=--release)
+	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK)
+refleaks:    ## each behaviour over and over on a debug CPython: references, memory and descriptors must not grow
+	scripts/debug_python.sh $(REFLEAKS)
+test-debug-python: ## the Python tests on a debug CPython
+	scripts/debug_python.sh --tests $(TESTS)
+.PHONY: soak refleaks test-debug-python
 .PHONY: compat compat-anyio bench-loops venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

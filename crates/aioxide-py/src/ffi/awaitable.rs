@@ -213,6 +213,8 @@ unsafe extern "C" fn am_send<S: Steps>(
     _: *mut c::PyObject,
     result: *mut *mut c::PyObject,
 ) -> c::PySendResult {
+    // SAFETY: a place for the result; with an error it must be NULL, which a debug build of CPython asserts.
+    unsafe { *result = std::ptr::null_mut() };
     guard(c::PySendResult::PYGEN_ERROR, || {
         // SAFETY: an instance of ours.
         let (value, status) = match S::advance(unsafe { cast(this) })? {
