@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .concurrent import gather, map
     from .event_loop import EventLoop
     from .installation import install, uninstall
-    from .locks import BoundedSemaphore, Event, Lock, Semaphore
+    from .locks import BoundedSemaphore, Condition, Event, Lock, Semaphore
     from .policy import EventLoopPolicy
     from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BoundedSemaphore",
+    "Condition",
     "Event",
     "EventLoop",
     "EventLoopPolicy",
@@ -51,6 +52,7 @@ __all__ = [
 # Public name -> the module it lives in.
 _HOMES = {
     "BoundedSemaphore": "locks",
+    "Condition": "locks",
     "Event": "locks",
     "EventLoop": "event_loop",
     "EventLoopPolicy": "policy",

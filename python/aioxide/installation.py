@@ -48,7 +48,7 @@ def _task_names() -> list[tuple[Any, str, Any, Any]]:
     ours = [
         (their_tasks, concurrent, ("gather",)),
         (their_tasks, our_tasks, ("sleep",)),
-        (their_locks, locks, ("BoundedSemaphore", "Event", "Lock", "Semaphore")),
+        (their_locks, locks, ("BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
         (their_queues, queues, ("LifoQueue", "PriorityQueue", "Queue")),
     ]
     return [

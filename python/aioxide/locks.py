@@ -1,4 +1,4 @@
-"""`Lock`, `Event`, `Semaphore` and `BoundedSemaphore`: asyncio's, in Rust."""
+"""`Lock`, `Event`, `Condition`, `Semaphore` and `BoundedSemaphore`: asyncio's, in Rust."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 from . import _aioxide
 
-__all__ = ["BoundedSemaphore", "Event", "Lock", "Semaphore"]
+__all__ = ["BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"]
 
 
 class Lock(_aioxide._LockCore, asyncio.Lock):
@@ -23,6 +23,18 @@ class Event(_aioxide._EventCore, asyncio.Event):
     """A flag that tasks wait for.
 
     asyncio: `asyncio.Event`; no difference.
+    """
+
+
+class Condition(_aioxide._ConditionCore, asyncio.Condition):
+    """Tasks wait here, without the lock, until one that holds it notifies them.
+
+    `lock`: a lock to share, asyncio's or aioxide's; one of its own by default.
+
+    # Cancel safety
+    A cancelled `wait` holds the lock again before it raises, and passes a notification on.
+
+    asyncio: `asyncio.Condition`, as of Python 3.13 on every version.
     """
 
 

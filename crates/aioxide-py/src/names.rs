@@ -75,6 +75,13 @@ macro_rules! names {
 
 names! {
     text {
+        acquire = c"acquire",
+        lock = c"lock",
+        notify = c"notify",
+        notify_some = c"_notify",
+        parties = c"parties",
+        predicate = c"predicate",
+        release = c"release",
         add_done_callback = c"add_done_callback",
         blocking = c"_asyncio_future_blocking",
         call_exception_handler = c"call_exception_handler",

@@ -89,6 +89,19 @@ impl<T: Contents> Holder<T> {
         &self.0
     }
 
+    /// The object as one that holds a `T`, if it does.
+    #[inline]
+    pub(crate) fn from_object(object: &Object) -> Option<&Self> {
+        // SAFETY: an instance of the type.
+        object.is_instance(T::home().0.get()).then(|| unsafe { cast(object.as_ptr()) })
+    }
+
+    /// A reference of one's own.
+    #[inline]
+    pub(crate) fn own(&self) -> Held<T> {
+        Held(self.0.own(), PhantomData)
+    }
+
     /// What makes the type, but for its methods and attributes.
     pub(crate) fn builder() -> KindBuilder {
         const { assert!(align_of::<T>() <= align_of::<c::PyObject>()) };

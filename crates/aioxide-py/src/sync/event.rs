@@ -7,7 +7,7 @@ use super::bound::{Bound, refuse_loop};
 use super::overrides::{Overrides, Watched};
 use super::wait::{self, Gate, Wait};
 use super::waiters::Waiters;
-use super::{common_attributes, common_methods, repr, set_flag};
+use super::{Waits, common_attributes, common_methods, repr, set_flag};
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
 use crate::ffi::kind::{attribute, method_none};
@@ -71,17 +71,19 @@ impl Contents for Event {
     }
 }
 
-impl Gate for Event {
-    fn waits() -> &'static Home {
-        &WAITS
-    }
-
+impl Waits for Event {
     fn waiters(&self) -> &Waiters {
         &self.waiters
     }
 
     fn bound(&self) -> &Bound {
         &self.bound
+    }
+}
+
+impl Gate for Event {
+    fn waits() -> &'static Home {
+        &WAITS
     }
 
     fn try_pass(&self) -> Outcome<bool> {

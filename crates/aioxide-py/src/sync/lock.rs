@@ -10,7 +10,7 @@ use super::bound::{Bound, refuse_loop};
 use super::overrides::{Overrides, Watched};
 use super::wait::{self, Gate, Wait};
 use super::waiters::Waiters;
-use super::{common_attributes, common_methods, repr, set_flag};
+use super::{Waits, common_attributes, common_methods, repr, set_flag};
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
 use crate::ffi::kind::{Arguments, attribute, method_fast, method_none};
@@ -77,17 +77,19 @@ impl Contents for Lock {
     }
 }
 
-impl Gate for Lock {
-    fn waits() -> &'static Home {
-        &WAITS
-    }
-
+impl Waits for Lock {
     fn waiters(&self) -> &Waiters {
         &self.waiters
     }
 
     fn bound(&self) -> &Bound {
         &self.bound
+    }
+}
+
+impl Gate for Lock {
+    fn waits() -> &'static Home {
+        &WAITS
     }
 
     #[inline]
@@ -111,6 +113,15 @@ impl Gate for Lock {
 }
 
 impl Holder<Lock> {
+    /// Whether nothing that its methods consult was replaced.
+    pub(super) fn is_stock(&self) -> Outcome<bool> {
+        self.overrides.any(self.object(), &WATCHED, u8::MAX).map(|any| !any)
+    }
+
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked.get()
+    }
+
     #[inline]
     fn replaced(&self, bits: u8) -> Outcome<bool> {
         self.overrides.any(self.object(), &WATCHED, bits)

@@ -1,4 +1,4 @@
-//! asyncio's locks in Rust: `Lock`, `Event`, `Semaphore`, `BoundedSemaphore`.
+//! asyncio's locks in Rust: `Lock`, `Event`, `Semaphore`, `BoundedSemaphore`, `Condition`.
 //!
 //! Each is a struct behind the header of a class (`_LockCore` and so on) from which the Python class derives, with
 //! asyncio's own as its second base. What a method does at once it does without coroutine frame and future; where it has
@@ -7,6 +7,8 @@
 //! over the same state (`overrides`).
 
 pub(crate) mod bound;
+mod condition;
+mod condition_wait;
 mod event;
 mod lock;
 mod overrides;
@@ -15,17 +17,41 @@ mod wait;
 mod waiters;
 
 use std::cell::Cell;
+use std::ffi::CStr;
 
-use crate::ffi::holder::Holder;
+use crate::ffi::holder::{Contents, Holder};
 use crate::ffi::{Object, Outcome, Owned, call, raised};
-use wait::Gate;
+use bound::Bound;
+use waiters::Waiters;
 
 /// Makes the types; gives what the module is to export.
 pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
     wait::make_kinds()?;
-    let mut kinds = vec![("_LockCore", lock::make_kind()?), ("_EventCore", event::make_kind()?)];
+    let mut kinds = vec![
+        ("_LockCore", lock::make_kind()?),
+        ("_EventCore", event::make_kind()?),
+        ("_ConditionCore", condition::make_kind()?),
+    ];
     kinds.extend(semaphore::make_kinds()?);
     Ok(kinds)
+}
+
+/// What one can wait for.
+trait Waits: Contents {
+    fn waiters(&self) -> &Waiters;
+    fn bound(&self) -> &Bound;
+}
+
+/// A class of the Python module `aioxide.locks`.
+fn ours(name: &CStr) -> Outcome {
+    call::get_attribute(&*call::import(c"aioxide.locks")?, &*call::interned(name)?)
+}
+
+/// A coroutine of asyncio's that awaits `this.acquire()`.
+fn enter_by_protocol(this: &Object) -> Outcome {
+    let mixin =
+        call::get_attribute(&*call::import(c"asyncio.locks")?, &*call::interned(c"_ContextManagerMixin")?)?;
+    call::call(&*call::get_attribute(&mixin, &*call::interned(c"__aenter__")?)?, &[this])
 }
 
 /// `repr` as asyncio writes it: what any object shows, the state, and how many wait.
@@ -45,23 +71,23 @@ fn set_flag(flag: &Cell<bool>, value: Option<&Object>) -> Outcome<()> {
     Ok(())
 }
 
-fn get_loop<G: Gate>(this: &Holder<G>) -> Outcome {
+fn get_loop<G: Waits>(this: &Holder<G>) -> Outcome {
     this.bound().running(this.object())
 }
 
-fn loop_attribute<G: Gate>(this: &Holder<G>) -> Outcome {
+fn loop_attribute<G: Waits>(this: &Holder<G>) -> Outcome {
     this.bound().get()
 }
 
-fn set_loop_attribute<G: Gate>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
+fn set_loop_attribute<G: Waits>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
     this.bound().set(value)
 }
 
-fn waiters_attribute<G: Gate>(this: &Holder<G>) -> Outcome {
+fn waiters_attribute<G: Waits>(this: &Holder<G>) -> Outcome {
     this.waiters().show()
 }
 
-fn set_waiters_attribute<G: Gate>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
+fn set_waiters_attribute<G: Waits>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
     this.waiters().replace(value)
 }
 

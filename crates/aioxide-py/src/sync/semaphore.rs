@@ -14,7 +14,7 @@ use super::bound::{Bound, refuse_loop};
 use super::overrides::{Overrides, Watched};
 use super::wait::{self, Gate, Wait};
 use super::waiters::Waiters;
-use super::{common_attributes, common_methods, repr};
+use super::{Waits, common_attributes, common_methods, repr};
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
 use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, show};
@@ -128,17 +128,19 @@ impl Semaphore {
     }
 }
 
-impl Gate for Semaphore {
-    fn waits() -> &'static Home {
-        &WAITS
-    }
-
+impl Waits for Semaphore {
     fn waiters(&self) -> &Waiters {
         &self.waiters
     }
 
     fn bound(&self) -> &Bound {
         &self.bound
+    }
+}
+
+impl Gate for Semaphore {
+    fn waits() -> &'static Home {
+        &WAITS
     }
 
     #[inline]

@@ -5,25 +5,27 @@
 
 use std::cell::{Cell, OnceCell};
 
-use super::bound::Bound;
-use super::waiters::Waiters;
+use super::Waits;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
-use crate::ffi::holder::{Contents, Holder, Link};
+use crate::ffi::holder::{Holder, Link};
 use crate::ffi::{Confined, Outcome, Owned, Slot, call, names};
 use crate::future::{Future, State as FutureState};
 
 /// Something that one passes, or waits for.
-pub(super) trait Gate: Contents {
+pub(super) trait Gate: Waits {
     /// Where the type of its awaitable is.
     fn waits() -> &'static Home;
-    fn waiters(&self) -> &Waiters;
-    fn bound(&self) -> &Bound;
     /// Passes, if that can be done at once.
     fn try_pass(&self) -> Outcome<bool>;
     /// A waiter goes on that was woken; it is out of the row.
     fn passed(&self) -> Outcome<()>;
     /// A waiter goes away that may have been `granted` passage; it is out of the row.
     fn missed(&self, granted: bool) -> Outcome<()>;
+}
+
+/// Passes, if that can be done at once.
+pub(super) fn try_pass<G: Gate>(gate: &Holder<G>) -> Outcome<bool> {
+    gate.try_pass()
 }
 
 /// Passes, or gives the future to wait for.

@@ -1,0 +1,331 @@
+//! `Condition`: tasks wait, without the lock, until one that holds it notifies them.
+//!
+//! The lock is any that has asyncio's methods; with one of ours (`aioxide.Lock`, nothing replaced) `wait` and `wait_for` do
+//! without coroutine frames, with another they are asyncio's own coroutines, as they are when `acquire`, `release` or
+//! `locked` of the condition were replaced.
+
+use std::os::raw::c_int;
+
+use super::bound::{Bound, refuse_loop};
+use super::lock::Lock;
+use super::overrides::{Overrides, Watched};
+use super::waiters::Waiters;
+use super::{Waits, common_attributes, common_methods, condition_wait, repr, wait};
+use crate::ffi::holder::{Contents, Held, Holder, InitArguments, Kind};
+use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, method_one};
+use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+
+pub(super) struct Condition {
+    lock: Slot,
+    /// What was assigned to `acquire`, `release` and `locked`; the lock's own where nothing was.
+    acquire: Slot,
+    release: Slot,
+    locked: Slot,
+    waiters: Waiters,
+    bound: Bound,
+    overrides: Overrides,
+}
+
+static KIND: Kind = Kind::new();
+static WATCHED: Watched = Watched::new();
+const WATCHED_NAMES: [&std::ffi::CStr; 8] =
+    [c"wait", c"wait_for", c"notify", c"_notify", c"_get_loop", c"acquire", c"release", c"locked"];
+const WAIT: u8 = 1;
+const WAIT_FOR: u8 = 2;
+const NOTIFY: u8 = 4;
+const NOTIFY_SOME: u8 = 8;
+const GET_LOOP: u8 = 16;
+const ACQUIRE: u8 = 32;
+const RELEASE: u8 = 64;
+const LOCKED: u8 = 128;
+
+impl Condition {
+    fn slots(&self) -> [&Slot; 5] {
+        [&self.lock, &self.acquire, &self.release, &self.locked, self.bound.slot()]
+    }
+}
+
+impl Contents for Condition {
+    fn home() -> &'static Kind {
+        &KIND
+    }
+
+    fn new() -> Self {
+        let condition = Self {
+            lock: Slot::new(),
+            acquire: Slot::new(),
+            release: Slot::new(),
+            locked: Slot::new(),
+            waiters: Waiters::new(),
+            bound: Bound::new(),
+            overrides: Overrides::new(),
+        };
+        condition.waiters.reset(true);
+        condition
+    }
+
+    fn init(this: &Holder<Self>, arguments: &InitArguments) -> Outcome<()> {
+        let names = names();
+        let [lock, event_loop] = arguments.parse("Condition", &[&names.lock, &names.loop_], 1)?;
+        refuse_loop(this.object(), event_loop)?;
+        let lock = match lock {
+            Some(lock) if !lock.is_none() => lock.own(),
+            _ => call::call(&*super::ours(c"Lock")?, &[])?,
+        };
+        for name in [&names.acquire, &names.release, &names.locked_method] {
+            // asyncio takes them over here: whatever lacks one is refused now.
+            drop(call::get_attribute(&lock, name)?);
+        }
+        for slot in [&this.acquire, &this.release, &this.locked] {
+            slot.clear();
+        }
+        this.lock.set(lock);
+        this.waiters.reset(true);
+        Ok(())
+    }
+
+    fn repr(this: &Holder<Self>) -> Outcome {
+        let state = if this.is_locked()? { "locked" } else { "unlocked" };
+        repr(this.object(), state, this.waiters.len()?)
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        for slot in self.slots() {
+            let status = slot.visit(visit);
+            if status != 0 {
+                return status;
+            }
+        }
+        self.waiters.traverse(visit)
+    }
+
+    fn clear(&self) {
+        self.waiters.clear();
+        for slot in self.slots() {
+            slot.clear();
+        }
+    }
+
+    fn assigned(&self, name: &Object) -> Outcome<()> {
+        self.overrides.assigned(&WATCHED, name)
+    }
+}
+
+impl Waits for Condition {
+    fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    fn bound(&self) -> &Bound {
+        &self.bound
+    }
+}
+
+impl Holder<Condition> {
+    #[inline]
+    fn replaced(&self, bits: u8) -> Outcome<bool> {
+        self.overrides.any(self.object(), &WATCHED, bits)
+    }
+
+    /// The lock, if it is one of ours of which nothing was replaced.
+    pub(super) fn own_lock(&self) -> Outcome<Option<Held<Lock>>> {
+        let Some(lock) = self.lock.get() else { return Ok(None) };
+        match Holder::<Lock>::from_object(&lock) {
+            Some(lock) if lock.is_stock()? => Ok(Some(lock.own())),
+            _ => Ok(None),
+        }
+    }
+
+    /// The lock, if everything about it is our own, and so is what `acquire`, `release` and `locked` are.
+    #[inline]
+    fn plain_lock(&self, bits: u8) -> Outcome<Option<Held<Lock>>> {
+        if self.replaced(bits | ACQUIRE | RELEASE | LOCKED)? { Ok(None) } else { self.own_lock() }
+    }
+
+    fn is_locked(&self) -> Outcome<bool> {
+        if let Some(lock) = self.plain_lock(0)? {
+            return Ok(lock.is_locked());
+        }
+        call::truth(&*call::call_method(&names().locked_method, &[self.object()], None)?)
+    }
+
+    /// Wakes so many waiters.
+    pub(super) fn notify_some(&self, count: i64) -> Outcome<()> {
+        self.waiters.wake(count, false).map(drop)
+    }
+
+    pub(super) fn notify_all(&self) -> Outcome<()> {
+        self.notify_some(i64::MAX)
+    }
+}
+
+fn of_lock(this: &Holder<Condition>, replaced: &Slot, name: &Object) -> Outcome {
+    match (replaced.get(), this.lock.get()) {
+        (Some(replaced), _) => Ok(replaced),
+        (None, Some(lock)) => call::get_attribute(&lock, name),
+        (None, None) => Err(raised::raise(raised::attribute_error(), "the condition has no lock")),
+    }
+}
+
+fn get_acquire(this: &Holder<Condition>) -> Outcome {
+    of_lock(this, &this.acquire, &names().acquire)
+}
+
+fn set_acquire(this: &Holder<Condition>, value: Option<&Object>) -> Outcome<()> {
+    this.acquire.put(value.map(Object::own));
+    Ok(())
+}
+
+fn get_release(this: &Holder<Condition>) -> Outcome {
+    of_lock(this, &this.release, &names().release)
+}
+
+fn set_release(this: &Holder<Condition>, value: Option<&Object>) -> Outcome<()> {
+    this.release.put(value.map(Object::own));
+    Ok(())
+}
+
+fn get_locked(this: &Holder<Condition>) -> Outcome {
+    of_lock(this, &this.locked, &names().locked_method)
+}
+
+fn set_locked(this: &Holder<Condition>, value: Option<&Object>) -> Outcome<()> {
+    this.locked.put(value.map(Object::own));
+    Ok(())
+}
+
+fn get_lock(this: &Holder<Condition>) -> Outcome {
+    Ok(this.lock.get_or_none())
+}
+
+fn set_lock(this: &Holder<Condition>, value: Option<&Object>) -> Outcome<()> {
+    // What was exported stays that of the lock before, as in asyncio.
+    for (slot, get) in [
+        (&this.acquire, get_acquire as fn(&Holder<Condition>) -> Outcome),
+        (&this.release, get_release),
+        (&this.locked, get_locked),
+    ] {
+        let exported = get(this)?;
+        slot.set(exported);
+    }
+    let names = names();
+    for name in [&names.acquire, &names.release, &names.locked_method] {
+        this.assigned(name)?;
+    }
+    this.lock.put(value.map(Object::own));
+    Ok(())
+}
+
+fn enter(this: &Holder<Condition>) -> Outcome {
+    if let Some(lock) = this.plain_lock(0)? {
+        return wait::make(&lock, false);
+    }
+    super::enter_by_protocol(this.object())
+}
+
+fn exit(this: &Holder<Condition>, _: &Arguments<'_>) -> Outcome {
+    match this.plain_lock(0)? {
+        Some(lock) => lock.unlock()?,
+        None => drop(call::call_method(&names().release, &[this.object()], None)?),
+    }
+    wait::nothing()
+}
+
+fn wait(this: &Holder<Condition>) -> Outcome {
+    if this.plain_lock(GET_LOOP | NOTIFY_SOME)?.is_none() {
+        return call::call(&*WATCHED.theirs(WAIT)?, &[this.object()]);
+    }
+    condition_wait::make(this, None)
+}
+
+fn wait_for(this: &Holder<Condition>, arguments: &Arguments<'_>) -> Outcome {
+    let [predicate] = arguments.parse("wait_for", &[&names().predicate], 1)?;
+    let Some(predicate) = predicate else {
+        let message = "Condition.wait_for() missing 1 required positional argument: 'predicate'";
+        return Err(raised::raise(raised::type_error(), message));
+    };
+    if this.plain_lock(WAIT | GET_LOOP | NOTIFY_SOME)?.is_none() {
+        return call::call(&*WATCHED.theirs(WAIT_FOR)?, &[this.object(), predicate]);
+    }
+    condition_wait::make(this, Some(predicate))
+}
+
+fn refuse_unlocked(this: &Holder<Condition>) -> Outcome<()> {
+    if this.is_locked()? {
+        return Ok(());
+    }
+    Err(raised::raise(raised::runtime_error(), "cannot notify on un-acquired lock"))
+}
+
+fn notify(this: &Holder<Condition>, arguments: &Arguments<'_>) -> Outcome {
+    let names = names();
+    let [count] = arguments.parse("notify", &[&names.n], 1)?;
+    refuse_unlocked(this)?;
+    if this.replaced(NOTIFY_SOME)? {
+        let one = call::integer(1)?;
+        return call::call_method(&names.notify_some, &[this.object(), count.unwrap_or(&one)], None);
+    }
+    this.notify_some(count.map_or(Ok(1), call::to_integer)?)?;
+    Ok(Owned::none())
+}
+
+fn notify_some(this: &Holder<Condition>, count: &Object) -> Outcome {
+    this.notify_some(call::to_integer(count)?)?;
+    Ok(Owned::none())
+}
+
+fn notify_all(this: &Holder<Condition>) -> Outcome {
+    if this.replaced(NOTIFY | NOTIFY_SOME)? {
+        let count = call::integer(i64::try_from(this.waiters.len()?).unwrap_or(i64::MAX))?;
+        return call::call_method(&names().notify, &[this.object(), &count], None);
+    }
+    refuse_unlocked(this)?;
+    this.notify_all()?;
+    Ok(Owned::none())
+}
+
+/// Makes the type `_ConditionCore` and that of its awaitable.
+pub(super) fn make_kind() -> Outcome {
+    condition_wait::make_kind()?;
+    let builder = Holder::<Condition>::builder()
+        .methods([
+            method_none!(
+                c"wait",
+                wait,
+                c"wait($self)\n--\n\nRelease the lock, wait until notified, acquire it again. Gives True.\n\nRaises RuntimeError if the lock is not held. It may end without a notification: test again what you wait for."
+            ),
+            method_fast!(
+                c"wait_for",
+                wait_for,
+                c"wait_for($self, predicate)\n--\n\nWait until `predicate()` is true; give what it returned."
+            ),
+            method_fast!(
+                c"notify",
+                notify,
+                c"notify($self, n=1)\n--\n\nWake `n` of those who wait.\n\nRaises RuntimeError if the lock is not held."
+            ),
+            method_none!(
+                c"notify_all",
+                notify_all,
+                c"notify_all($self)\n--\n\nWake all who wait.\n\nRaises RuntimeError if the lock is not held."
+            ),
+            method_one!(
+                c"_notify",
+                notify_some,
+                c"_notify($self, n, /)\n--\n\nWake `n` of those who wait, whoever holds the lock."
+            ),
+            method_none!(c"__aenter__", enter, c"__aenter__($self)\n--\n\nAcquire the lock."),
+            method_fast!(c"__aexit__", exit, c"__aexit__($self, *args)\n--\n\nRelease the lock."),
+        ])
+        .methods(common_methods!(Condition))
+        .attributes([
+            attribute!(c"_lock", get_lock, set_lock),
+            attribute!(c"acquire", get_acquire, set_acquire),
+            attribute!(c"release", get_release, set_release),
+            attribute!(c"locked", get_locked, set_locked),
+        ])
+        .attributes(common_attributes!(Condition));
+    let kind = Holder::<Condition>::make_kind(builder, c"aioxide._ConditionCore")?;
+    WATCHED.load(&[&kind], c"Condition", &WATCHED_NAMES)?;
+    Ok(kind)
+}
