@@ -17,7 +17,22 @@ if TYPE_CHECKING:
     from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
     from .streams import StreamReader, StreamReaderProtocol, StreamWriter
-    from .tasks import Future, RustPanic, Task, sleep
+    from .taskgroups import TaskGroup
+    from .tasks import (
+        Future,
+        RustPanic,
+        Task,
+        as_completed,
+        create_task,
+        ensure_future,
+        run_coroutine_threadsafe,
+        shield,
+        sleep,
+        to_thread,
+        wait,
+        wait_for,
+    )
+    from .timeouts import Timeout, timeout, timeout_at
 
 __all__ = [
     "BoundedSemaphore",
@@ -40,13 +55,25 @@ __all__ = [
     "StreamReaderProtocol",
     "StreamWriter",
     "Task",
+    "TaskGroup",
+    "Timeout",
+    "as_completed",
+    "create_task",
+    "ensure_future",
     "gather",
     "install",
     "map",
     "new_event_loop",
     "run",
+    "run_coroutine_threadsafe",
+    "shield",
     "sleep",
+    "timeout",
+    "timeout_at",
+    "to_thread",
     "uninstall",
+    "wait",
+    "wait_for",
 ]
 
 # Public name -> the module it lives in.
@@ -71,13 +98,25 @@ _HOMES = {
     "StreamReaderProtocol": "streams",
     "StreamWriter": "streams",
     "Task": "tasks",
+    "TaskGroup": "taskgroups",
+    "Timeout": "timeouts",
+    "as_completed": "tasks",
+    "create_task": "tasks",
+    "ensure_future": "tasks",
     "gather": "concurrent",
     "install": "installation",
     "map": "concurrent",
     "new_event_loop": "runners",
     "run": "runners",
+    "run_coroutine_threadsafe": "tasks",
+    "shield": "tasks",
     "sleep": "tasks",
+    "timeout": "timeouts",
+    "timeout_at": "timeouts",
+    "to_thread": "tasks",
     "uninstall": "installation",
+    "wait": "tasks",
+    "wait_for": "tasks",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from asyncio import events
 from typing import Any
 
@@ -17,7 +18,8 @@ _saved: tuple[list[tuple[Any, str, Any, Any]], Any] | None = None
 def install(*, tasks: bool = True) -> None:
     """Makes aioxide's loop the one that `asyncio.run`, `asyncio.new_event_loop` and all who call them get.
 
-    `tasks`: whether `asyncio.gather`, `sleep`, the queues and the locks become aioxide's too; they work on any loop.
+    `tasks`: whether asyncio's functions about tasks (`gather`, `wait`, `create_task`, `timeout`...), its task groups,
+    queues and locks become aioxide's too; they work on any loop.
 
     Sets the policy, where Python has policies, and replaces the function that outlives them. A policy that the
     program sets later is obeyed. Calling it again changes nothing.
@@ -42,15 +44,27 @@ def _task_names() -> list[tuple[Any, str, Any, Any]]:
     from asyncio import queues as their_queues
     from asyncio import tasks as their_tasks
 
-    from . import concurrent, locks, queues
+    from . import concurrent, locks, queues, taskgroups, timeouts
     from . import tasks as our_tasks
 
-    ours = [
+    ours: list[tuple[Any, Any, tuple[str, ...]]] = [
         (their_tasks, concurrent, ("gather",)),
-        (their_tasks, our_tasks, ("sleep",)),
+        (
+            their_tasks,
+            our_tasks,
+            ("as_completed", "create_task", "ensure_future", "shield", "sleep", "wait", "wait_for"),
+        ),
         (their_locks, locks, ("BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
         (their_queues, queues, ("LifoQueue", "PriorityQueue", "Queue")),
     ]
+    if sys.version_info >= (3, 11):
+        from asyncio import taskgroups as their_groups
+        from asyncio import timeouts as their_timeouts
+
+        ours += [
+            (their_groups, taskgroups, ("TaskGroup",)),
+            (their_timeouts, timeouts, ("Timeout", "timeout", "timeout_at")),
+        ]
     return [
         (module, name, getattr(module, name), getattr(home, name))
         for theirs, home, names in ours

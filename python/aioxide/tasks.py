@@ -1,17 +1,40 @@
-"""`Task`, `Future` and `sleep`, and how the interpreter's own `all_tasks` comes to know of them."""
+"""`Task`, `Future` and the functions about them, and how the interpreter's own `all_tasks` comes to know of them."""
 
 from __future__ import annotations
 
 import sys
 import weakref
+from asyncio import run_coroutine_threadsafe, to_thread
 from asyncio import tasks as asyncio_tasks
 from collections.abc import Iterator
 from typing import Any
 
-from . import _aioxide
-from ._aioxide import Future, RustPanic, Task, sleep
+from . import (
+    _aioxide,
+    timeouts,  # noqa: F401 - tells the Rust half the class of timeouts, which `wait_for` needs
+)
+from ._aioxide import Future, RustPanic, Task, as_completed, create_task, ensure_future, shield, sleep, wait
 
-__all__ = ["Future", "RustPanic", "Task", "sleep"]
+if sys.version_info >= (3, 12):
+    from ._aioxide import wait_for
+else:
+    # Before 3.12 it makes a task of its own, with what follows from that.
+    from asyncio import wait_for
+
+__all__ = [
+    "Future",
+    "RustPanic",
+    "Task",
+    "as_completed",
+    "create_task",
+    "ensure_future",
+    "run_coroutine_threadsafe",
+    "shield",
+    "sleep",
+    "to_thread",
+    "wait",
+    "wait_for",
+]
 
 
 class _WithOurs(weakref.WeakSet[Any]):

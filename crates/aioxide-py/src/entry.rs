@@ -37,8 +37,10 @@ pub(crate) enum Entry {
     Wake(Owned),
     /// A callback of a future that is done.
     FutureCallback { callback: Owned, future: Owned, context: Owned },
-    /// A future that a gather waits for is done.
+    /// A future that a parent (`task::parent`) waits for is done.
     Child { parent: Owned, child: Owned },
+    /// The time of a timeout is up, unless it has another generation meanwhile.
+    Expire { owner: Owned, generation: u32 },
 }
 
 /// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.
@@ -69,7 +71,8 @@ impl Entry {
             | Self::Wake(held)
             | Self::Throw { task: held, .. }
             | Self::FutureCallback { callback: held, .. }
-            | Self::Child { parent: held, .. } => Some(held.bind(py)),
+            | Self::Child { parent: held, .. }
+            | Self::Expire { owner: held, .. } => Some(held.bind(py)),
             Self::Transport(transport) => Some(transport.bind_borrowed(py)),
             Self::Io(_) | Self::Task(_) | Self::Rust(_) => None,
         }
@@ -86,7 +89,9 @@ impl Entry {
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Handle(handle) => handle.traverse(visit),
-            Self::Foreign(held) | Self::Step(held) | Self::Wake(held) => held.traverse(visit),
+            Self::Foreign(held) | Self::Step(held) | Self::Wake(held) | Self::Expire { owner: held, .. } => {
+                held.traverse(visit)
+            }
             Self::Throw { task: one, exception: other } | Self::Child { parent: one, child: other } => {
                 one.traverse(visit)?;
                 other.traverse(visit)
@@ -164,6 +169,7 @@ impl Runnable for Entry {
                 steps::call_back(py, &callback, &future, &context)
             }
             Self::Child { parent, child } => steps::child_done(py, &parent, &child),
+            Self::Expire { owner, generation } => steps::expire(py, &owner, generation),
         };
         match result.or_else(|error| report::entry_failed(py, context.state, error)) {
             Ok(()) => ControlFlow::Continue(()),

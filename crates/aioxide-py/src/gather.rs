@@ -14,18 +14,19 @@ use pyo3::ffi as c;
 
 use crate::event_loop;
 use crate::ffi::instance::{self, Base};
-use crate::ffi::kind::{Arguments, Definition, KindBuilder, guard, method_fast, method_one};
+use crate::ffi::kind::{Arguments, Definition, KindBuilder, guard, method_fast};
 use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, coroutine, interop,
-    names,
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, coroutine, interop, names,
 };
 use crate::future::{self, Future, FutureData, KINDS, State, Waiter};
-use crate::task::{self, Start, Task};
+use crate::task::{self, Start, Task, parent};
 
 struct GatherData {
     future: FutureData,
     children: Cell<Vec<Owned>>,
     unfinished: Cell<usize>,
+    /// Children whose entries are in the ready queue.
+    queued: Cell<usize>,
     return_exceptions: Cell<bool>,
     cancel_requested: Cell<bool>,
     /// From 3.14 on, the task that made it: the interpreter is told that it awaits the children.
@@ -96,8 +97,7 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         Some(value) => call::truth(value)?,
         None => false,
     };
-    let makes_tasks =
-        state.own_classes.get() && state.task_factory.is_empty() && !state.own_create_task.get();
+    let makes_tasks = state.makes_tasks();
     let count = arguments.positional().len();
     let mut children: Vec<Owned> = Vec::with_capacity(count);
     let mut places = Places::with_capacity_and_hasher(count, BuildHasherDefault::default());
@@ -160,10 +160,7 @@ fn watch(gather: &Gather, child: &Object) -> Outcome<()> {
     if let Some(future) = Future::exact(child) {
         return future.add_waiter(Waiter { what: gather.0.own(), context: None });
     }
-    let names = names();
-    let (callback, context) = as_callback(&gather.0)?;
-    call::call_method(&names.add_done_callback, &[child, &callback, &context], Some(&names.context_names))
-        .map(drop)
+    parent::watch_foreign(&gather.0, child)
 }
 
 fn is_done(child: &Object) -> Outcome<bool> {
@@ -211,7 +208,7 @@ fn cancelled_error_of(child: &Object) -> Outcome {
     }
 }
 
-/// A child is done.
+/// A child is done and has its turn.
 pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
     // SAFETY: only gathers are waiters of this kind.
     let gather: &Gather = unsafe { cast(parent.as_ptr()) };
@@ -219,6 +216,7 @@ pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
     if let Some(awaiter) = gather.awaiter.get() {
         interop::discard_awaited_by(child, &awaiter)?;
     }
+    gather.queued.set(gather.queued.get().saturating_sub(1));
     let unfinished = gather.unfinished.get().saturating_sub(1);
     gather.unfinished.set(unfinished);
     if future.is_done() {
@@ -245,6 +243,23 @@ pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
         return future.finish_with_exception(cancelled_error_of(last.as_deref().unwrap_or(child))?);
     }
     future.finish_with_result(results)
+}
+
+/// Whether the gather has anything to do when `child`, which is done now, has its turn in the ready queue.
+///
+/// The last child has, and one whose failure ends the gather. The others are only counted, which is done here and now,
+/// unless one that came before is still to have its turn.
+pub(crate) fn needs_entry(parent: &Object, child: &Future) -> bool {
+    // SAFETY: the caller's promise.
+    let gather: &Gather = unsafe { cast(parent.as_ptr()) };
+    let left = gather.unfinished.get();
+    let waits = left > 1 && gather.queued.get() == 0 && !gather.as_future().is_done();
+    if waits && gather.awaiter.is_empty() && (gather.return_exceptions.get() || child.has_result()) {
+        gather.unfinished.set(left - 1);
+        return false;
+    }
+    gather.queued.set(gather.queued.get() + 1);
+    true
 }
 
 /// Ends the gather while children of it may go on, which nobody awaits any more.
@@ -290,19 +305,6 @@ fn cancel(this: &Gather, arguments: &Arguments<'_>) -> Outcome {
     Ok(Owned::boolean(accepted))
 }
 
-fn child_done_method(this: &Gather, child: &Object) -> Outcome {
-    child_done(&this.0, child)?;
-    Ok(Owned::none())
-}
-
-/// The callback, and a context for it, by which a child that is not ours tells the gather.
-pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
-    static CHILD_DONE: OnceLock<Definition> = OnceLock::new();
-    let definition = CHILD_DONE
-        .get_or_init(|| Definition(method_one!(c"__child_done", child_done_method, c"A child is done.")));
-    Ok((definition.bind(what)?, context::copy()?))
-}
-
 static KIND: Confined<Cell<*mut c::PyTypeObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
 
 fn make(return_exceptions: bool, unfinished: usize) -> Outcome {
@@ -310,6 +312,7 @@ fn make(return_exceptions: bool, unfinished: usize) -> Outcome {
         future: FutureData::new(),
         children: Cell::new(Vec::new()),
         unfinished: Cell::new(unfinished),
+        queued: Cell::new(0),
         return_exceptions: Cell::new(return_exceptions),
         cancel_requested: Cell::new(false),
         awaiter: Slot::new(),

@@ -34,6 +34,14 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
             .add("sleep", sleep::make_function()?.into_py())
             .map_err(|error| ffi::raised::from_pyerr(error, py))?;
+        let mut parts = vec![task::shield::make_function()?, task::wait::make_function()?];
+        parts.extend([task::wait_for::make_function()?, task::completions::make_function()?]);
+        parts.extend(task::start::make_functions()?);
+        parts.extend(task::timeout::make_parts()?);
+        parts.extend(task::group::make_parts()?);
+        for (name, part) in parts {
+            module.add(name, part.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
+        }
         let errors = [("QueueShutDown", ffi::names().queue_shut_down.clone())];
         for (name, kind) in queue::make_base()?.into_iter().chain(sync::make_kinds()?).chain(errors) {
             module.add(name, kind.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;

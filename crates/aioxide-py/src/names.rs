@@ -15,6 +15,14 @@ macro_rules! names {
             pub(crate) context_names: Owned,
             /// `("msg",)`.
             pub(crate) msg_names: Owned,
+            /// `("timeout",)`.
+            pub(crate) timeout_names: Owned,
+            /// `("timeout", "return_when")`.
+            pub(crate) wait_names: Owned,
+            /// `("loop",)`.
+            pub(crate) loop_names: Owned,
+            /// Up to some 3.13 None; then `asyncio.tasks._log_on_exception`: `shield` reports what its future raises.
+            pub(crate) log_on_exception: Owned,
             /// `asyncio.tasks`.
             pub(crate) tasks_module: Owned,
             /// `asyncio.base_tasks`, `base_futures` and `format_helpers`: held, since what is reported while the
@@ -53,6 +61,10 @@ macro_rules! names {
                     $($field: call::interned($text)?,)*
                     $($object: call::get_attribute(&*call::import($module)?, &*call::interned($name)?)?,)*
                     context_names: call::tuple(&[&context])?,
+                    timeout_names: call::tuple(&[&*call::interned(c"timeout")?])?,
+                    wait_names: call::tuple(&[&*call::interned(c"timeout")?, &*call::interned(c"return_when")?])?,
+                    loop_names: call::tuple(&[&*call::interned(c"loop")?])?,
+                    log_on_exception: optional(&tasks, c"_log_on_exception")?,
                     msg_names: call::tuple(&[&msg])?,
                     thread_safe_handle: optional(&*call::import(c"asyncio.events")?, c"_ThreadSafeHandle")?,
                     current_tasks: optional(&tasks, c"_current_tasks")?,
@@ -93,6 +105,8 @@ names! {
         close = c"close",
         context = c"context",
         coro = c"coro",
+        coro_or_future = c"coro_or_future",
+        cr_await = c"cr_await",
         create_future = c"create_future",
         create_task = c"create_task",
         delay = c"delay",
@@ -120,6 +134,15 @@ names! {
         task = c"task",
         task_class_name = c"Task",
         throw = c"throw",
+        time = c"time",
+        timeout = c"timeout",
+        when = c"when",
+        awaited = c"fut",
+        futures = c"fs",
+        return_when = c"return_when",
+        all_completed = c"ALL_COMPLETED",
+        first_completed = c"FIRST_COMPLETED",
+        first_exception = c"FIRST_EXCEPTION",
         append = c"append",
         bound_loop = c"_get_loop",
         clear = c"clear",
@@ -138,6 +161,7 @@ names! {
         put_item = c"_put",
         put_nowait = c"put_nowait",
         qsize = c"qsize",
+        remove_done_callback = c"remove_done_callback",
         remove = c"remove",
         set = c"set",
         wakeup_next = c"_wakeup_next",
@@ -160,6 +184,10 @@ names! {
     objects {
         cancelled_error = c"asyncio.exceptions" / c"CancelledError",
         asyncio_gather = c"asyncio.tasks" / c"gather",
+        asyncio_create_task = c"asyncio.tasks" / c"create_task",
+        asyncio_shield = c"asyncio.tasks" / c"shield",
+        asyncio_wait = c"asyncio.tasks" / c"wait",
+        asyncio_wait_for = c"asyncio.tasks" / c"wait_for",
         current_task = c"asyncio.tasks" / c"current_task",
         deque = c"collections" / c"deque",
         ensure_future = c"asyncio.tasks" / c"ensure_future",
@@ -175,6 +203,9 @@ names! {
         limit_overrun_error = c"asyncio.exceptions" / c"LimitOverrunError",
         queue_empty = c"asyncio.queues" / c"QueueEmpty",
         queue_full = c"asyncio.queues" / c"QueueFull",
+        is_awaitable = c"inspect" / c"isawaitable",
+        is_future = c"asyncio.futures" / c"isfuture",
+        timeout_error = c"asyncio.exceptions" / c"TimeoutError",
     }
 }
 

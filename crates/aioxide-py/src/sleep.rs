@@ -33,6 +33,8 @@ struct Sleep {
 static HOME: Home = Home::new();
 
 impl Steps for Sleep {
+    const NAME: Option<&'static str> = Some("sleep");
+
     fn home() -> &'static Home {
         &HOME
     }

@@ -1,12 +1,13 @@
 //! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`, `time`.
 
+use aioxide_core::timers::TimerKey;
 use pyo3::ffi as raw;
 use pyo3::prelude::*;
 #[cfg(Py_3_14)]
 use pyo3::types::PyTuple;
 use pyo3::types::PyType;
 
-use super::LoopCore;
+use super::{LoopCore, LoopState};
 use crate::entry::Entry;
 #[cfg(Py_3_14)]
 use crate::ffi::names;
@@ -146,12 +147,30 @@ fn schedule(
     } else {
         Handle::new_timer(event_loop, call, when)?
     };
-    let key = state.core.call_at(deadline_ns(when), Entry::Handle(handle.clone_ref(event_loop.py())));
-    handle.set_timer(key);
-    if delay < AT_ONCE_SECONDS {
-        state.core.poll_soon();
-    }
+    let entry = Entry::Handle(handle.clone_ref(event_loop.py()));
+    handle.set_timer(state.set_timer_in(when, delay, entry));
     Ok(handle.into_owned())
+}
+
+impl LoopState {
+    /// The loop's clock, in seconds.
+    #[inline]
+    pub(crate) fn now(&self) -> f64 {
+        self.core.clock().now_ns() as f64 / 1e9
+    }
+
+    /// Queues `entry` for the loop's time `when`, in seconds.
+    pub(crate) fn set_timer(&self, when: f64, now: f64, entry: Entry) -> TimerKey {
+        self.set_timer_in(when, when - now, entry)
+    }
+
+    fn set_timer_in(&self, when: f64, delay: f64, entry: Entry) -> TimerKey {
+        let key = self.core.call_at(deadline_ns(when), entry);
+        if delay < AT_ONCE_SECONDS {
+            self.core.poll_soon();
+        }
+        key
+    }
 }
 
 /// The first nanosecond at which `time()` is `when` or later.
@@ -197,7 +216,7 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
 impl LoopCore {
     /// The loop's clock: seconds of `time.monotonic()`.
     pub(crate) fn time(&self) -> f64 {
-        self.state.core.clock().now_ns() as f64 / 1e9
+        self.state.now()
     }
 
     /// Queues a handle that was made elsewhere, such as asyncio's own for a signal.

@@ -82,6 +82,8 @@ pub(crate) struct LoopState {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     /// Whether `call_soon` is not ours: a class or an instance has its own, which queue entries must not bypass.
     pub(crate) own_call_soon: Cell<bool>,
+    /// Whether `call_at`, `call_later` or `time` is not ours, which timers of the loop's own must not bypass.
+    pub(crate) own_timers: Cell<bool>,
     /// Whether `create_task` is not ours.
     pub(crate) own_create_task: Cell<bool>,
     /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
@@ -133,6 +135,7 @@ impl LoopState {
             transports: TransportTable::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             own_call_soon: Cell::new(false),
+            own_timers: Cell::new(false),
             own_create_task: Cell::new(false),
             has_current: Cell::new(false),
             own_classes: Cell::new(true),
@@ -177,9 +180,19 @@ impl LoopState {
         !self.debug.get() && !self.own_call_soon.get() && !self.core.is_closed()
     }
 
-    /// Whether `create_task` is ours and makes our class.
+    /// Whether timers of the loop's own may stand for calls of `call_at` now.
+    #[inline]
+    pub(crate) fn takes_timers(&self) -> bool {
+        self.takes_entries() && !self.own_timers.get()
+    }
+
+    /// Whether `create_task` would make one of our tasks now, with nothing that somebody else put in its place.
+    #[inline]
     pub(crate) fn makes_tasks(&self) -> bool {
-        self.own_classes.get() && !self.own_create_task.get() && self.task_factory.is_empty()
+        self.own_classes.get()
+            && self.task_factory.is_empty()
+            && !self.own_create_task.get()
+            && !self.core.is_closed()
     }
 
     /// Leaves asyncio without a current task of this loop, if a step left one behind.

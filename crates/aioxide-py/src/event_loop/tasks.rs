@@ -117,6 +117,7 @@ impl LoopCore {
     ) -> PyResult<()> {
         match name.to_str()? {
             "call_soon" => slf.get().state.own_call_soon.set(true),
+            "call_at" | "call_later" | "time" => slf.get().state.own_timers.set(true),
             "create_task" => slf.get().state.own_create_task.set(true),
             _ => {}
         }
@@ -160,6 +161,11 @@ impl LoopCore {
         };
         let state = &slf.get().state;
         state.own_call_soon.set(overrides(pyo3::intern!(py, "call_soon"))?);
+        state.own_timers.set(
+            overrides(pyo3::intern!(py, "call_at"))?
+                || overrides(pyo3::intern!(py, "call_later"))?
+                || overrides(pyo3::intern!(py, "time"))?,
+        );
         state.own_create_task.set(overrides(pyo3::intern!(py, "create_task"))?);
         Ok(())
     }

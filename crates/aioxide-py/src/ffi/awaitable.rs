@@ -5,7 +5,8 @@
 //! that a step costs no indirect call. It has what the abstract class Coroutine asks for: `create_task` takes it.
 //!
 //! An instance is resumed by `advance` until it gives a value or an exception; `give_up` is called for an exception that is
-//! thrown in and for `close`, in whatever state it is. Neither may count on the other to come.
+//! thrown in and for `close`, in whatever state it is. Neither may count on the other to come. What awaits something else
+//! in its turn has a `thrown` of its own, which may go on, and passes everything on by `inner`.
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -32,6 +33,8 @@ pub(crate) enum Next {
 pub(crate) trait Steps: Sized + 'static {
     /// Whether `await` takes it; else it is only the iterator of something that can be awaited.
     const AWAITABLE: bool = true;
+    /// Its `__name__` and `__qualname__`, where it stands for the coroutine of a function.
+    const NAME: Option<&'static str> = None;
     /// Where its type and its free instances are: a static of the struct's own.
     fn home() -> &'static Home;
     /// The objects that it holds.
@@ -58,6 +61,12 @@ pub(crate) struct Home {
 }
 
 impl Home {
+    /// Whether an object is an instance of the awaitable that lives here.
+    #[inline]
+    pub(crate) fn is_of(&self, object: &Object) -> bool {
+        object.kind() == self.kind.get()
+    }
+
     pub(crate) const fn new() -> Self {
         Self { kind: Confined::new(Cell::new(std::ptr::null_mut())), free: FreeList::new() }
     }
@@ -133,6 +142,15 @@ impl<S: Steps> Awaitable<S> {
             ]);
         if S::AWAITABLE {
             builder = builder.slot(c::Py_am_await, iterate as *mut c_void);
+        }
+        if S::NAME.is_some() {
+            builder = builder.attributes([c"__name__", c"__qualname__"].map(|name| c::PyGetSetDef {
+                name: name.as_ptr(),
+                get: Some(get_name::<S>),
+                set: None,
+                doc: std::ptr::null(),
+                closure: std::ptr::null_mut(),
+            }));
         }
         let size = size_of::<c::PyObject>() + size_of::<Body<S>>();
         // SAFETY: every slot is of its type, and the body lies behind the header.
@@ -267,6 +285,10 @@ unsafe extern "C" fn close<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject
         S::give_up(unsafe { cast(this) })?;
         Ok(Owned::none())
     })
+}
+
+unsafe extern "C" fn get_name<S: Steps>(_: *mut c::PyObject, _: *mut c_void) -> *mut c::PyObject {
+    guard_object(|| call::text(S::NAME.unwrap_or_default()))
 }
 
 unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {

@@ -250,6 +250,56 @@ pub(crate) fn to_float(number: &Object) -> Outcome<Option<f64>> {
     Ok(Some(value))
 }
 
+/// Whether it is a list, a tuple, a set or a frozenset, and of no derived type.
+pub(crate) fn is_plain_collection(object: &Object) -> bool {
+    // SAFETY: attached; macros over a live object.
+    unsafe {
+        ffi::PyList_CheckExact(object.as_ptr()) != 0
+            || ffi::PyTuple_CheckExact(object.as_ptr()) != 0
+            || ffi::PyAnySet_CheckExact(object.as_ptr()) != 0
+    }
+}
+
+/// `float`.
+pub(crate) fn float(value: f64) -> Outcome {
+    // SAFETY: attached.
+    unsafe { Owned::from_new(ffi::PyFloat_FromDouble(value)) }
+}
+
+/// `left + right`.
+pub(crate) fn add(left: &Object, right: &Object) -> Outcome {
+    // SAFETY: attached; a new reference or null with an exception.
+    unsafe { Owned::from_new(ffi::PyNumber_Add(left.as_ptr(), right.as_ptr())) }
+}
+
+/// `set(iterable)`, or an empty one.
+pub(crate) fn set(iterable: Option<&Object>) -> Outcome {
+    let iterable = iterable.map_or(std::ptr::null_mut(), Object::as_ptr);
+    // SAFETY: attached; an object or null.
+    unsafe { Owned::from_new(ffi::PySet_New(iterable)) }
+}
+
+/// `set.add(item)`.
+#[inline]
+pub(crate) fn set_add(set: &Object, item: &Object) -> Outcome<()> {
+    // SAFETY: attached; the call checks the type itself.
+    check(unsafe { ffi::PySet_Add(set.as_ptr(), item.as_ptr()) })
+}
+
+/// `set.add(item)`; whether it was not there before.
+pub(crate) fn set_grows(set: &Object, item: &Object) -> Outcome<bool> {
+    let before = length(set)?;
+    set_add(set, item)?;
+    Ok(length(set)? > before)
+}
+
+/// `set.discard(item)`.
+#[inline]
+pub(crate) fn set_discard(set: &Object, item: &Object) -> Outcome<()> {
+    // SAFETY: as above.
+    check(unsafe { ffi::PySet_Discard(set.as_ptr(), item.as_ptr()) })
+}
+
 /// `len(object)`.
 pub(crate) fn length(object: &Object) -> Outcome<usize> {
     // SAFETY: attached; -1 with an exception.

@@ -49,6 +49,54 @@ pub(crate) fn is_native(object: &Object) -> bool {
     std::ptr::eq(object.kind(), &raw mut ffi::PyCoro_Type)
 }
 
+/// What `await object` iterates over.
+pub(crate) fn start_await(object: &Object) -> Outcome {
+    if is_native(object) {
+        if !call::get_attribute(object, &super::names().cr_await)?.is_none() {
+            let message = "coroutine is being awaited already";
+            return Err(raised::raise(raised::runtime_error(), message));
+        }
+        return Ok(object.own());
+    }
+    // SAFETY: attached; a slot of a live object's type, which gives a new reference or null with an exception.
+    let iterator = unsafe {
+        let methods = (*object.kind()).tp_as_async;
+        let function = if methods.is_null() { None } else { (*methods).am_await };
+        match function {
+            Some(function) => Owned::from_new(function(object.as_ptr()))?,
+            None if is_generator_coroutine(object) => object.own(),
+            None => {
+                let message =
+                    format!("object {} can't be used in 'await' expression", super::kind::type_name(object));
+                return Err(raised::raise(raised::type_error(), &message));
+            }
+        }
+    };
+    // SAFETY: attached; a live object.
+    if unsafe { ffi::PyIter_Check(iterator.as_ptr()) } == 0 {
+        let kind = super::kind::type_name(&iterator);
+        let message = format!("__await__() returned non-iterator of type '{kind}'");
+        return Err(raised::raise(raised::type_error(), &message));
+    }
+    Ok(iterator)
+}
+
+/// Whether it is a generator that `types.coroutine` made awaitable.
+fn is_generator_coroutine(object: &Object) -> bool {
+    /// `inspect.CO_ITERABLE_COROUTINE`.
+    const ITERABLE_COROUTINE: i64 = 0x100;
+    let flags = || {
+        let code = call::get_attribute(object, &*call::interned(c"gi_code")?)?;
+        call::to_integer(&*call::get_attribute(&code, &*call::interned(c"co_flags")?)?)
+    };
+    is_generator(object)
+        && flags().unwrap_or_else(|raised| {
+            raised::clear(raised);
+            0
+        }) & ITERABLE_COROUTINE
+            != 0
+}
+
 /// Whether it is a generator.
 pub(crate) fn is_generator(object: &Object) -> bool {
     // SAFETY: attached.

@@ -132,6 +132,32 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// Whether any argument is given by name.
+    pub(crate) fn has_named(&self) -> bool {
+        self.names.is_some()
+    }
+
+    /// The values of `parameters` where there is one argument without a name and, beside it, only these; else nothing.
+    #[inline]
+    pub(crate) fn one_and_named<const N: usize>(
+        &self,
+        parameters: [&Object; N],
+    ) -> Option<[Option<&'a Object>; N]> {
+        if self.positional != 1 {
+            return None;
+        }
+        let mut found = [None; N];
+        let Some(names) = self.names else { return Some(found) };
+        for (index, value) in self.values[1..].iter().enumerate() {
+            // SAFETY: within the tuple's length.
+            let name = unsafe { Object::from_ptr(ffi::PyTuple_GET_ITEM(names.as_ptr(), index as isize)) };
+            let place = parameters.iter().position(|parameter| parameter.is(name))?;
+            // SAFETY: the caller of the function keeps its arguments alive during the call.
+            found[place] = Some(unsafe { Object::from_ptr(*value) });
+        }
+        Some(found)
+    }
+
     /// The value of the only argument that may be given by name.
     pub(crate) fn only_named(&self, function: &str, name: &Object) -> Outcome<Option<&'a Object>> {
         let named = Self { values: &self.values[self.positional..], names: self.names, positional: 0 };

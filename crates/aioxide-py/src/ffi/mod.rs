@@ -9,6 +9,7 @@ pub(crate) mod coroutine;
 pub(crate) mod current;
 pub(crate) mod free_list;
 pub(crate) mod holder;
+pub(crate) mod inner;
 pub(crate) mod instance;
 pub(crate) mod interop;
 pub(crate) mod kind;

@@ -20,11 +20,12 @@ builtin! {
     attribute_error = PyExc_AttributeError,
     connection_reset_error = PyExc_ConnectionResetError,
     not_implemented_error = PyExc_NotImplementedError,
-    stop_async_iteration = PyExc_StopAsyncIteration,
     runtime_error = PyExc_RuntimeError,
     type_error = PyExc_TypeError,
     value_error = PyExc_ValueError,
+    stop_async_iteration = PyExc_StopAsyncIteration,
     stop_iteration = PyExc_StopIteration,
+    generator_exit = PyExc_GeneratorExit,
     keyboard_interrupt = PyExc_KeyboardInterrupt,
     system_exit = PyExc_SystemExit,
 }
@@ -138,6 +139,18 @@ pub(crate) fn set_cause(exception: &Object, cause: &Object) {
 pub(crate) fn set_context(exception: &Object, context: Owned) {
     // SAFETY: exception instances; the call takes the reference over.
     unsafe { ffi::PyException_SetContext(exception.as_ptr(), context.into_ptr()) };
+}
+
+/// Sets the context of an exception that has none, as if it had been raised while `context` was handled.
+pub(crate) fn set_context_if_none(exception: &Object, context: &Object) {
+    // SAFETY: exception instances; what is got is a new reference or null, what is set is taken over.
+    unsafe {
+        match Owned::from_new(ffi::PyException_GetContext(exception.as_ptr())) {
+            Ok(_) => {}
+            Err(Raised) if exception.is(context) => {}
+            Err(Raised) => ffi::PyException_SetContext(exception.as_ptr(), context.own().into_ptr()),
+        }
+    }
 }
 
 /// A new exception of `kind` with the arguments of `exception`, which becomes its context.

@@ -27,7 +27,7 @@ use crate::event_loop::{self, LoopState};
 use crate::ffi::free_list::FreeList;
 use crate::ffi::kind::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
-use crate::task::{self, Task};
+use crate::task::{self, Task, parent};
 
 /// How a future stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) enum State {
 
 /// Who is told that a future is done.
 pub(crate) struct Waiter {
-    /// A task or a gather if `context` is nothing, else a callback.
+    /// A task or a parent (`task::parent`) if `context` is nothing, else a callback.
     pub(crate) what: Owned,
     pub(crate) context: Option<Owned>,
 }
@@ -252,6 +252,13 @@ impl Future {
         state.takes_entries().then_some(state)
     }
 
+    /// The Rust half of the loop, if it is one of ours.
+    #[inline]
+    pub(crate) fn loop_state(&self) -> Option<&LoopState> {
+        // SAFETY: null, or the state that lives in the loop, which `event_loop` keeps alive.
+        unsafe { self.loop_state.get().as_ref() }
+    }
+
     /// The loop, or RuntimeError when `__init__` was never called.
     pub(crate) fn loop_or_raise(&self) -> Outcome {
         self.event_loop
@@ -286,6 +293,32 @@ impl Future {
         Ok(())
     }
 
+    /// Whether it ended with a result.
+    #[inline]
+    pub(crate) fn has_result(&self) -> bool {
+        self.state.get() == State::Finished && self.exception.is_empty()
+    }
+
+    /// Whether it ended with an exception that is no cancellation.
+    #[inline]
+    pub(crate) fn has_exception(&self) -> bool {
+        self.state.get() == State::Finished && !self.exception.is_empty()
+    }
+
+    /// Takes out a waiter of ours (a parent of `task::parent`); it may be gone already.
+    pub(crate) fn remove_waiter(&self, what: &Object) {
+        let is_it = |waiter: &Waiter| waiter.context.is_none() && waiter.what.is(what);
+        let first = self.first.take();
+        if first.as_ref().is_some_and(is_it) {
+            return;
+        }
+        self.first.set(first);
+        let mut more = self.more.take();
+        let removed = more.iter().position(is_it).map(|place| more.remove(place));
+        self.more.set(more);
+        drop(removed);
+    }
+
     fn take_waiters(&self) -> Vec<Waiter> {
         let mut all = self.more.take();
         if let Some(first) = self.first.take() {
@@ -318,9 +351,17 @@ impl Future {
         state.core.call_soon(match waiter.context {
             Some(context) => Entry::FutureCallback { callback: waiter.what, future: self.own(), context },
             None if Task::is(&waiter.what) => Entry::Wake(waiter.what),
-            // It queues what waits for it itself.
-            None if Notifier::wake(&waiter.what) => return Ok(()),
-            None => Entry::Child { parent: waiter.what, child: self.own() },
+            None => match parent::of(&waiter.what) {
+                Some(parent) if parent.needs_entry(self) => {
+                    Entry::Child { parent: waiter.what, child: self.own() }
+                }
+                Some(_) => return Ok(()),
+                None => {
+                    // It queues what waits for it itself.
+                    Notifier::wake(&waiter.what);
+                    return Ok(());
+                }
+            },
         });
         Ok(())
     }

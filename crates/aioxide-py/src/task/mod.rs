@@ -9,9 +9,19 @@
 //! From its creation to its end it is in the list of `introspect`. A task that the loop made is held by that list; one
 //! that was made by calling the type is held by whoever waits for it, as in asyncio.
 
+pub(crate) mod completions;
+pub(crate) mod deadline;
+pub(crate) mod group;
+mod group_exit;
 pub(crate) mod introspect;
+pub(crate) mod parent;
 pub(crate) mod queued;
+pub(crate) mod shield;
+pub(crate) mod start;
 pub(crate) mod step;
+pub(crate) mod timeout;
+pub(crate) mod wait;
+pub(crate) mod wait_for;
 
 use std::cell::Cell;
 use std::os::raw::{c_int, c_void};
@@ -30,7 +40,6 @@ use crate::ffi::{
     names, raised,
 };
 use crate::future::{self, Future, FutureData, KINDS};
-use crate::gather;
 
 pub(crate) use introspect::{repr, repr_info};
 
@@ -243,6 +252,25 @@ impl Task {
     }
 }
 
+impl Task {
+    /// `Task.uncancel`: gives what is left of the requests.
+    pub(crate) fn uncancel(&self) -> u32 {
+        if let Some(left) = self.cancels.get().checked_sub(1) {
+            self.cancels.set(left);
+            if left == 0 {
+                self.must_cancel.set(false);
+            }
+        }
+        self.cancels.get()
+    }
+
+    /// The current task of a loop, if it is exactly of our type.
+    #[inline]
+    pub(crate) fn current(event_loop: &Object) -> Option<Owned> {
+        ffi::current::get(event_loop).filter(|task| task.kind() == KINDS.task.get())
+    }
+}
+
 /// `awaited.cancel(msg=message)`, without a call where the type is one of ours.
 pub(crate) fn cancel(awaited: &Object, message: Option<&Object>) -> Outcome<bool> {
     let kind = awaited.kind();
@@ -266,7 +294,7 @@ pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
         Some(task) => Ok((step::wakeup_callback(task)?, task.context.get_or_none())),
         // It is called as it is.
         None if Notifier::is(what) => Ok((what.own(), context::copy()?)),
-        None => gather::as_callback(what),
+        None => parent::as_callback(what),
     }
 }
 
@@ -293,12 +321,7 @@ fn cancelling(this: &Task) -> Outcome {
 }
 
 fn uncancel(this: &Task) -> Outcome {
-    if let Some(left) = this.cancels.get().checked_sub(1) {
-        this.cancels.set(left);
-        if left == 0 {
-            this.must_cancel.set(false);
-        }
-    }
+    this.uncancel();
     cancelling(this)
 }
 

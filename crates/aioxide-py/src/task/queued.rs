@@ -2,12 +2,11 @@
 
 use pyo3::prelude::*;
 
-use super::{Task, step};
+use super::{Task, deadline, parent, step};
 use crate::event_loop::LoopState;
 use crate::ffi::kind::to_string;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, context, names, raised};
 use crate::future::Future;
-use crate::gather;
 
 /// A step of a task.
 #[inline]
@@ -43,12 +42,17 @@ pub(crate) fn call_back(
     outcome.or_else(|raised| report(py, raised, callback, future, Some(entered)))
 }
 
-/// A child of a gather is done.
+/// What a parent waits for is done.
 #[inline]
-pub(crate) fn child_done(py: Python<'_>, parent: &Object, child: &Object) -> PyResult<()> {
+pub(crate) fn child_done(py: Python<'_>, waiting: &Object, child: &Object) -> PyResult<()> {
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(child.as_ptr()) };
-    gather::child_done(parent, child).or_else(|raised| report(py, raised, parent, future, None))
+    parent::child_done(waiting, child).or_else(|raised| report(py, raised, waiting, future, None))
+}
+
+/// The time of a timeout is up.
+pub(crate) fn expire(py: Python<'_>, owner: &Object, generation: u32) -> PyResult<()> {
+    deadline::expire(owner, generation).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 #[cold]

@@ -1,0 +1,427 @@
+//! `as_completed`: an iterator over futures in the order in which they end, also for `async for` on every version.
+//!
+//! It is the parent of its futures. Those that are done wait in `done` until somebody asks; who asks too early waits in `askers`,
+//! first come, first served. When the time is up, `None` stands in `done` for each that is not done. From 3.13 on the
+//! futures are started by the call, before by the first `next`, as in asyncio.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::os::raw::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::ffi as c;
+
+use super::{parent, start};
+use crate::event_loop;
+use crate::ffi::awaitable::{
+    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
+};
+use crate::ffi::instance;
+use crate::ffi::kind::{
+    Arguments, Definition, KindBuilder, guard, guard_object, method_fast, method_none, type_name,
+};
+use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
+use crate::future::{Future, State};
+
+/// What an iterator has.
+pub(crate) struct CompletionsData {
+    started: Cell<bool>,
+    source: Slot,
+    timeout: Slot,
+    event_loop: Slot,
+    /// The set of futures that have not had their turn.
+    todo: Slot,
+    timer: Slot,
+    /// How many may still be asked for.
+    left: Cell<usize>,
+    done: RefCell<VecDeque<Option<Owned>>>,
+    askers: RefCell<VecDeque<Owned>>,
+}
+
+/// An instance of the iterator.
+#[repr(transparent)]
+pub(crate) struct Completions(Object);
+
+// SAFETY: transparent over `Object`.
+unsafe impl Class for Completions {}
+
+impl std::ops::Deref for Completions {
+    type Target = CompletionsData;
+
+    fn deref(&self) -> &CompletionsData {
+        // SAFETY: written by `as_completed`.
+        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<CompletionsData>() }
+    }
+}
+
+static KIND: Confined<Cell<*mut c::PyTypeObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
+
+impl Completions {
+    pub(super) fn is(object: &Object) -> bool {
+        object.kind() == KIND.get()
+    }
+
+    fn slots(&self) -> [&Slot; 5] {
+        [&self.source, &self.timeout, &self.event_loop, &self.todo, &self.timer]
+    }
+
+    /// Makes futures of what was given, each of which will tell of its end.
+    fn start(&self) -> Outcome<()> {
+        if self.started.replace(true) {
+            return Ok(());
+        }
+        let names = names();
+        let source = self.source.take().unwrap_or_else(Owned::none);
+        let mut event_loop = start::running_loop()?;
+        if event_loop.is_none() {
+            event_loop = call::call(&names.get_event_loop, &[])?;
+        }
+        let (given, todo) = (call::set(None)?, call::set(None)?);
+        let mut futures = Vec::new();
+        call::any_item(&source, |item| {
+            if call::set_grows(&given, item)? {
+                let future = start::ensure_on(item, &event_loop)?;
+                if call::set_grows(&todo, &future)? {
+                    futures.push(future);
+                }
+            }
+            Ok(false)
+        })?;
+        self.left.set(futures.len());
+        self.todo.set(todo);
+        for future in &futures {
+            parent::watch(&self.0, future)?;
+        }
+        if let Some(timeout) = self.timeout.get().filter(|_| !futures.is_empty()) {
+            static TIME_IS_UP: OnceLock<Definition> = OnceLock::new();
+            let definition = TIME_IS_UP
+                .get_or_init(|| Definition(method_none!(c"_handle_timeout", time_is_up, c"The time is up.")));
+            let callback = definition.bind(&self.0)?;
+            let timer = call::call_method(&names.call_later, &[&event_loop, &timeout, &callback], None)?;
+            self.timer.set(timer);
+        }
+        self.event_loop.set(event_loop);
+        Ok(())
+    }
+
+    /// A future is done and has its turn.
+    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
+        let Some(todo) = self.todo.get() else { return Ok(()) };
+        if call::length(&todo)? == 0 {
+            return Ok(());
+        }
+        call::set_discard(&todo, child)?;
+        self.put(Some(child.own()))?;
+        if call::length(&todo)? == 0
+            && let Some(timer) = self.timer.take()
+        {
+            call::call_method(&names().cancel, &[&timer], None)?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, done: Option<Owned>) -> Outcome<()> {
+        self.done.borrow_mut().push_back(done);
+        self.wake_next()
+    }
+
+    /// Tells the first who waits.
+    fn wake_next(&self) -> Outcome<()> {
+        loop {
+            let Some(asker) = self.askers.borrow_mut().pop_front() else { return Ok(()) };
+            if is_done(&asker)? {
+                continue;
+            }
+            return match Future::exact(&asker) {
+                Some(asker) => asker.finish_with_result(Owned::none()),
+                None => call::call_method(&names().set_result, &[&asker, ffi::none()], None).map(drop),
+            };
+        }
+    }
+
+    /// One more is asked for; `false` when all have been.
+    fn count(&self) -> bool {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
+        left > 0
+    }
+
+    /// A future for somebody who waits.
+    fn make_asker(&self) -> Outcome {
+        let event_loop = self.event_loop.get_or_none();
+        let asker = match event_loop::state_of(&event_loop).filter(|state| state.own_classes.get()) {
+            Some(state) => Future::make(&event_loop, state)?,
+            None => call::call_method(&names().create_future, &[&event_loop], None)?,
+        };
+        self.askers.borrow_mut().push_back(asker.clone());
+        mark_blocking(&asker)?;
+        Ok(asker)
+    }
+}
+
+fn time_is_up(this: &Completions) -> Outcome {
+    let todo = this.todo.get_or_none();
+    let mut futures = Vec::new();
+    call::any_item(&todo, |future| {
+        futures.push(future.own());
+        Ok(false)
+    })?;
+    for future in futures {
+        parent::unwatch(&this.0, &future)?;
+        this.put(None)?;
+    }
+    this.todo.set(call::set(None)?);
+    Ok(Owned::none())
+}
+
+/// What an iteration gives: the next future that is done, or its result.
+struct Completion {
+    source: Slot,
+    asker: Slot,
+    /// Whether it gives the result: for `for`; `async for` gives the future.
+    resolves: bool,
+    counted: Cell<bool>,
+}
+
+static HOME: Home = Home::new();
+
+impl Steps for Completion {
+    const NAME: Option<&'static str> = Some("_wait_for_one");
+
+    fn home() -> &'static Home {
+        &HOME
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.source, &self.asker].into_iter()
+    }
+
+    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
+        let Some(object) = this.source.get() else { return Err(reused()) };
+        // SAFETY: `ask` put an iterator there.
+        let source: &Completions = unsafe { cast(object.as_ptr()) };
+        if !this.counted.replace(true) {
+            if let Err(raised) = source.start() {
+                this.source.clear();
+                return Err(raised);
+            }
+            if !source.count() {
+                this.source.clear();
+                return Err(raised::raise_value(raised::stop_async_iteration(), ffi::none()));
+            }
+        }
+        if let Some(asker) = this.asker.get() {
+            if !is_done(&asker)? {
+                return Err(resumed_too_early());
+            }
+            if Future::exact(&asker).is_none_or(|asker| asker.state.get() == State::Cancelled)
+                && let Err(raised) = call::call_method(&names().result, &[&asker], None)
+            {
+                let exception = raised::take(raised);
+                Self::give_up(this)?;
+                return Err(raised::put_back(exception));
+            }
+            this.asker.clear();
+        }
+        let next = source.done.borrow_mut().pop_front();
+        let Some(done) = next else {
+            let asker = source.make_asker()?;
+            this.asker.set(asker.clone());
+            return Ok(Next::Yield(asker));
+        };
+        this.source.clear();
+        match done {
+            None => Err(raised::put_back(call::call(&names().timeout_error, &[])?)),
+            Some(future) if this.resolves => match Future::exact(&future) {
+                Some(future) => future.result_or_raise().map(Next::Return),
+                None => call::call_method(&names().result, &[&future], None).map(Next::Return),
+            },
+            Some(future) => Ok(Next::Return(future)),
+        }
+    }
+
+    /// Passes on what was granted meanwhile.
+    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
+        let (Some(object), Some(asker)) = (this.source.take(), this.asker.take()) else { return Ok(()) };
+        // SAFETY: `ask` put an iterator there.
+        let source: &Completions = unsafe { cast(object.as_ptr()) };
+        let granted = !super::cancel(&asker, None)? && !is_cancelled(&asker)?;
+        source.askers.borrow_mut().retain(|other| !other.is(&asker));
+        if granted && !source.done.borrow().is_empty() {
+            return source.wake_next();
+        }
+        Ok(())
+    }
+}
+
+fn is_cancelled(future: &Object) -> Outcome<bool> {
+    match Future::exact(future) {
+        Some(future) => Ok(future.state.get() == State::Cancelled),
+        None => call::truth(&*call::call_method(&names().cancelled, &[future], None)?),
+    }
+}
+
+fn ask(this: &Completions, resolves: bool) -> Outcome {
+    let completion =
+        Completion { source: Slot::new(), asker: Slot::new(), resolves, counted: Cell::new(resolves) };
+    completion.source.set(this.0.own());
+    Awaitable::make(completion)
+}
+
+unsafe extern "C" fn next(this: *mut c::PyObject) -> *mut c::PyObject {
+    guard(std::ptr::null_mut(), || {
+        // SAFETY: an instance of ours.
+        let this: &Completions = unsafe { cast(this) };
+        this.start()?;
+        if !this.count() {
+            return Ok(std::ptr::null_mut());
+        }
+        ask(this, true).map(Owned::into_ptr)
+    })
+}
+
+unsafe extern "C" fn next_later(this: *mut c::PyObject) -> *mut c::PyObject {
+    // SAFETY: an instance of ours.
+    guard_object(|| ask(unsafe { cast(this) }, false))
+}
+
+unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
+    // SAFETY: a live object.
+    guard_object(|| Ok(unsafe { cast::<Object>(this) }.own()))
+}
+
+/// `as_completed(fs, *, timeout=None)`.
+fn as_completed(_: &Object, arguments: &Arguments<'_>) -> Outcome {
+    let names = names();
+    let [source, timeout] = arguments.parse("as_completed", &[&names.futures, &names.timeout], 1)?;
+    let Some(source) = source else {
+        let message = "as_completed() missing 1 required positional argument: 'fs'";
+        return Err(raised::raise(raised::type_error(), message));
+    };
+    if is_single(source)? {
+        let message = if cfg!(Py_3_13) {
+            format!("expects an iterable of awaitables, not {}", type_name(source))
+        } else {
+            format!("expect an iterable of futures, not {}", type_name(source))
+        };
+        return Err(raised::raise(raised::type_error(), &message));
+    }
+    let data = CompletionsData {
+        started: Cell::new(false),
+        source: Slot::new(),
+        timeout: Slot::new(),
+        event_loop: Slot::new(),
+        todo: Slot::new(),
+        timer: Slot::new(),
+        left: Cell::new(0),
+        done: RefCell::default(),
+        askers: RefCell::default(),
+    };
+    data.source.set(source.own());
+    data.timeout.put(timeout.filter(|timeout| !timeout.is_none()).map(Object::own));
+    // SAFETY: the type is ready, and the data lies where its functions look for it.
+    let made = unsafe {
+        instance::make_plain(KIND.get(), |instance| {
+            instance.byte_add(size_of::<c::PyObject>()).cast::<CompletionsData>().write(data);
+        })?
+    };
+    if cfg!(Py_3_13) {
+        // SAFETY: just made.
+        unsafe { cast::<Completions>(made.as_ptr()) }.start()?;
+    }
+    Ok(made)
+}
+
+/// Whether it is one awaitable where an iterable of them is wanted.
+fn is_single(source: &Object) -> Outcome<bool> {
+    if call::is_plain_collection(source) {
+        return Ok(false);
+    }
+    if cfg!(Py_3_13) {
+        return call::truth(&*call::call(&names().is_awaitable, &[source])?);
+    }
+    Ok(call::truth(&*call::call(&names().is_future, &[source])?)?
+        || call::truth(&*call::call(&names().is_coroutine, &[source])?)?)
+}
+
+unsafe extern "C" fn traverse(
+    this: *mut c::PyObject,
+    function: c::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let visit = Visit { function, argument };
+    // SAFETY: an instance of ours; it owns a reference to its type, which lives on the heap.
+    let this: &Completions = unsafe { cast(this) };
+    let mut status = visit.object(this.0.class());
+    for slot in this.slots() {
+        if status == 0 {
+            status = slot.visit(visit);
+        }
+    }
+    // Neither is borrowed while anything runs that could start a collection.
+    if let (Ok(done), Ok(askers)) = (this.done.try_borrow(), this.askers.try_borrow()) {
+        for held in done.iter().flatten().chain(askers.iter()) {
+            if status == 0 {
+                status = visit.object(held);
+            }
+        }
+    }
+    status
+}
+
+fn take_apart(this: &Completions) {
+    for slot in this.slots() {
+        slot.clear();
+    }
+    drop(this.done.take());
+    drop(this.askers.take());
+}
+
+unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
+    guard(0, || {
+        // SAFETY: an instance of ours.
+        take_apart(unsafe { cast(this) });
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: the last reference to an instance of ours is gone.
+        unsafe {
+            instance::untrack(this);
+            take_apart(cast(this));
+            this.byte_add(size_of::<c::PyObject>()).cast::<CompletionsData>().drop_in_place();
+            instance::release_plain(this);
+        }
+        Ok(())
+    });
+}
+
+/// Makes the types and gives the function `as_completed`.
+pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
+    Awaitable::<Completion>::make_kind(c"aioxide._Completion")?;
+    let builder = KindBuilder::new()
+        .final_type()
+        .slot(c::Py_tp_iter, iterate as *mut c_void)
+        .slot(c::Py_tp_iternext, next as *mut c_void)
+        .slot(c::Py_am_aiter, iterate as *mut c_void)
+        .slot(c::Py_am_anext, next_later as *mut c_void)
+        .slot(c::Py_tp_traverse, traverse as *mut c_void)
+        .slot(c::Py_tp_clear, clear as *mut c_void)
+        .slot(c::Py_tp_dealloc, dealloc as *mut c_void);
+    let size = size_of::<c::PyObject>() + size_of::<CompletionsData>();
+    // SAFETY: every slot is of its type, and the data lies behind the header.
+    let kind = unsafe { builder.build(c"aioxide._AsCompletedIterator", size, None)? };
+    // The type lives as long as the process: its pointer is kept.
+    KIND.set(kind.into_ptr().cast());
+    static AS_COMPLETED: OnceLock<Definition> = OnceLock::new();
+    let definition = AS_COMPLETED.get_or_init(|| {
+        Definition(method_fast!(
+            c"as_completed",
+            as_completed,
+            c"as_completed(fs, *, timeout=None)\n--\n\nIterate over awaitables in the order in which they end."
+        ))
+    });
+    Ok(("as_completed", definition.bind(ffi::none())?))
+}

@@ -1,0 +1,496 @@
+//! The base of `aioxide.TaskGroup`: asyncio's class, with its usual way in Rust.
+//!
+//! `aioxide.TaskGroup` is a Python class that derives from the base made here and from asyncio's own. A group that is entered by a
+//! task of ours on a loop of ours is *ours*: its tasks have it as their parent (`parent`), so that their end costs no callback.
+//! Any other is asyncio's: the inherited methods do all, on the same attributes, which read and write the fields here.
+//! They do the rest for one of ours too: what becomes of a failure, of a cancellation and of wrong calls is what the
+//! interpreter's version makes of it.
+
+use std::cell::Cell;
+use std::os::raw::{c_int, c_void};
+use std::sync::OnceLock;
+
+use pyo3::ffi as c;
+
+use super::{Start, Task, group_exit, parent, start};
+use crate::event_loop;
+use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
+use crate::ffi::inner::Inner;
+use crate::ffi::instance;
+use crate::ffi::kind::{
+    Arguments, Definition, KindBuilder, attribute, guard, guard_object, method_fast, method_none,
+};
+use crate::ffi::{
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised,
+};
+use crate::future::Future;
+
+/// What a group has.
+pub(crate) struct GroupData {
+    /// Whether it was entered by a task of ours on a loop of ours.
+    pub(super) ours: Cell<bool>,
+    entered: Cell<bool>,
+    pub(super) exiting: Cell<bool>,
+    aborting: Cell<bool>,
+    pub(super) parent_cancel_requested: Cell<bool>,
+    /// Tasks whose entries are in the ready queue.
+    queued: Cell<usize>,
+    pub(super) event_loop: Slot,
+    pub(super) parent_task: Slot,
+    /// A set: asyncio's own methods work on it.
+    pub(super) tasks: Slot,
+    pub(super) errors: Slot,
+    base_error: Slot,
+    /// What the exit waits for.
+    pub(super) on_completed: Slot,
+}
+
+/// An instance of `aioxide.TaskGroup` or of a class derived from its base.
+#[repr(transparent)]
+pub(crate) struct Group(Object);
+
+// SAFETY: transparent over `Object`.
+unsafe impl Class for Group {}
+
+impl std::ops::Deref for Group {
+    type Target = GroupData;
+
+    #[inline]
+    fn deref(&self) -> &GroupData {
+        // SAFETY: written by `fill`, before anybody could see the instance.
+        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<GroupData>() }
+    }
+}
+
+/// The base, and what the inherited class has.
+struct Classes {
+    core: Cell<*mut c::PyTypeObject>,
+    /// `aioxide.TaskGroup`.
+    group: Slot,
+    /// The one that asyncio has.
+    stock: Slot,
+    enter: Slot,
+    exit: Slot,
+    create_task: Slot,
+    on_task_done: Slot,
+    /// Whether a group lets go of its task and its errors at its end, as from some 3.13 on.
+    lets_go: Cell<bool>,
+}
+
+static CLASSES: Confined<Classes> = Confined::new(Classes {
+    core: Cell::new(std::ptr::null_mut()),
+    group: Slot::new(),
+    stock: Slot::new(),
+    enter: Slot::new(),
+    exit: Slot::new(),
+    create_task: Slot::new(),
+    on_task_done: Slot::new(),
+    lets_go: Cell::new(false),
+});
+
+impl Group {
+    /// The object as a group.
+    #[inline]
+    pub(crate) fn from_object(object: &Object) -> Option<&Self> {
+        // SAFETY: an instance of the type.
+        object.is_instance(CLASSES.core.get()).then(|| unsafe { cast(object.as_ptr()) })
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.0
+    }
+
+    fn slots(&self) -> [&Slot; 6] {
+        [&self.event_loop, &self.parent_task, &self.tasks, &self.errors, &self.base_error, &self.on_completed]
+    }
+
+    fn start_anew(&self) -> Outcome<()> {
+        for flag in [&self.ours, &self.entered, &self.exiting, &self.aborting, &self.parent_cancel_requested]
+        {
+            flag.set(false);
+        }
+        for slot in self.slots() {
+            slot.clear();
+        }
+        self.tasks.set(call::set(None)?);
+        self.errors.set(call::list([].into_iter())?);
+        Ok(())
+    }
+
+    /// How many tasks have not had their end noted.
+    pub(super) fn pending(&self) -> Outcome<usize> {
+        self.tasks.get().map_or(Ok(0), |tasks| call::length(&tasks))
+    }
+
+    /// Whether nothing has gone wrong, so that the group can end without asyncio's own code.
+    pub(super) fn is_clean(&self) -> Outcome<bool> {
+        let errors = self.errors.get().map_or(Ok(0), |errors| call::length(&errors))?;
+        Ok(errors == 0
+            && self.base_error.is_empty()
+            && !self.aborting.get()
+            && !self.parent_cancel_requested.get())
+    }
+
+    /// The end of a group where nothing went wrong.
+    pub(super) fn end(&self) {
+        if CLASSES.lets_go.get() {
+            self.parent_task.clear();
+            self.errors.clear();
+        }
+    }
+
+    /// asyncio's own `__aexit__`, as a coroutine.
+    pub(super) fn stock_exit(&self) -> Outcome {
+        let none = ffi::none();
+        call::call(&CLASSES.exit.get_or_none(), &[&self.0, none, none, none])
+    }
+
+    /// Whether a task that is done now has anything to do when its turn comes.
+    ///
+    /// One that failed has, and the last one. The others are only taken out, at once, unless one that came before is still to
+    /// have its turn.
+    #[inline]
+    pub(crate) fn needs_entry(&self, task: &Future) -> bool {
+        if self.queued.get() == 0
+            && !task.has_exception()
+            && !interop::KNOWS_AWAITERS
+            && let Some(tasks) = self.tasks.get()
+            && let Ok(2..) = call::length(&tasks)
+            && call::set_discard(&tasks, task.object()).is_ok()
+        {
+            return false;
+        }
+        self.queued.set(self.queued.get() + 1);
+        true
+    }
+
+    /// A task is done and has its turn.
+    pub(crate) fn child_done(&self, task: &Object) -> Outcome<()> {
+        self.queued.set(self.queued.get().saturating_sub(1));
+        if Future::exact(task).is_none_or(Future::has_exception) {
+            return call::call(&CLASSES.on_task_done.get_or_none(), &[&self.0, task]).map(drop);
+        }
+        if let Some(tasks) = self.tasks.get() {
+            call::set_discard(&tasks, task)?;
+        }
+        if let Some(parent) = self.parent_task.get() {
+            interop::discard_awaited_by(task, &parent)?;
+        }
+        let Some(future) = self.on_completed.get() else { return Ok(()) };
+        if self.pending()? == 0
+            && let Some(future) = Future::exact(&future)
+            && !future.is_done()
+        {
+            return future.finish_with_result(Owned::boolean(true));
+        }
+        Ok(())
+    }
+
+    /// Enters it as one of ours; `false` where asyncio's own method is to do it.
+    fn enter(&self) -> Outcome<bool> {
+        if self.entered.get() || !self.event_loop.is_empty() {
+            return Ok(false);
+        }
+        let running = start::running_loop()?;
+        if running.is_none() || event_loop::state_of(&running).is_none() {
+            return Ok(false);
+        }
+        let Some(task) = Task::current(&running) else { return Ok(false) };
+        if self.overrides_internals()? {
+            return Ok(false);
+        }
+        self.event_loop.set(running);
+        self.parent_task.set(task);
+        self.ours.set(true);
+        self.entered.set(true);
+        Ok(true)
+    }
+
+    /// Whether it is of a class that has one of the private methods of its own, which are then to be called.
+    fn overrides_internals(&self) -> Outcome<bool> {
+        if CLASSES.group.holds(self.0.class()) {
+            return Ok(false);
+        }
+        let stock = CLASSES.stock.get_or_none();
+        for name in [c"_abort", c"_is_base_error", c"_on_task_done"] {
+            let name = call::interned(name)?;
+            let own = call::find_attribute(self.0.class(), &name)?;
+            let inherited = call::find_attribute(&stock, &name)?;
+            if own.as_ref().map(|own| own.as_ptr()) != inherited.as_ref().map(|inherited| inherited.as_ptr())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes a task of ours; nothing where asyncio's own method is to do it.
+    #[inline]
+    fn make_task(&self, arguments: &Arguments<'_>) -> Outcome<Option<Owned>> {
+        let names = names();
+        if !self.ours.get() || self.aborting.get() || (self.exiting.get() && self.pending()? == 0) {
+            return Ok(None);
+        }
+        let Some([name, context]) = arguments.one_and_named([&names.name, &names.context]) else {
+            return Ok(None);
+        };
+        let (Some(coro), Some(event_loop)) = (arguments.positional().next(), self.event_loop.get()) else {
+            return Ok(None);
+        };
+        let state = event_loop::state_of(&event_loop);
+        let Some(state) = state.filter(|state| state.running.get() && state.makes_tasks()) else {
+            return Ok(None);
+        };
+        let task = Task::make(&event_loop, state, &Start { coro, name, context, eager: false })?;
+        if let Some(parent) = self.parent_task.get() {
+            interop::add_awaited_by(&task, &parent)?;
+        }
+        if let Some(tasks) = self.tasks.get() {
+            call::set_add(&tasks, &task)?;
+        }
+        parent::watch(&self.0, &task)?;
+        Ok(Some(task))
+    }
+}
+
+/// `__aenter__`: entered when it is awaited, by whoever awaits it.
+struct Enter {
+    group: Slot,
+    inner: Inner,
+}
+
+static ENTER: Home = Home::new();
+
+impl Steps for Enter {
+    const NAME: Option<&'static str> = Some("__aenter__");
+
+    fn home() -> &'static Home {
+        &ENTER
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.group, self.inner.slot()].into_iter()
+    }
+
+    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
+        if !this.inner.is_empty() {
+            return this.inner.advance();
+        }
+        let Some(group) = this.group.take() else { return Err(reused()) };
+        // SAFETY: `aenter` put a group there.
+        if unsafe { cast::<Group>(group.as_ptr()) }.enter()? {
+            return Ok(Next::Return(group));
+        }
+        this.inner.begin(call::call(&CLASSES.enter.get_or_none(), &[&group])?)
+    }
+
+    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
+        this.group.clear();
+        this.inner.close()
+    }
+}
+
+fn aenter(this: &Group) -> Outcome {
+    let enter = Enter { group: Slot::new(), inner: Inner::new() };
+    enter.group.set(this.0.own());
+    Awaitable::make(enter)
+}
+
+fn aexit(this: &Group, arguments: &Arguments<'_>) -> Outcome {
+    let failed = arguments.positional().next().is_some_and(|kind| !kind.is_none());
+    if failed || !this.ours.get() {
+        return arguments.forward(&CLASSES.exit.get_or_none(), &this.0);
+    }
+    group_exit::make(this)
+}
+
+fn create_task(this: &Group, arguments: &Arguments<'_>) -> Outcome {
+    match this.make_task(arguments)? {
+        Some(task) => Ok(task),
+        None => arguments.forward(&CLASSES.create_task.get_or_none(), &this.0),
+    }
+}
+
+/// Attributes by asyncio's names, for its own methods and for those who look inside.
+macro_rules! fields {
+    ([$($get:ident, $set:ident: $slot:ident;)*] [$($get_flag:ident, $set_flag:ident: $flag:ident;)*]) => {
+        $(
+            fn $get(this: &Group) -> Outcome {
+                Ok(this.$slot.get_or_none())
+            }
+
+            fn $set(this: &Group, value: Option<&Object>) -> Outcome<()> {
+                this.$slot.put(value.filter(|value| !value.is_none()).map(Object::own));
+                Ok(())
+            }
+        )*
+        $(
+            fn $get_flag(this: &Group) -> Outcome {
+                Ok(Owned::boolean(this.$flag.get()))
+            }
+
+            fn $set_flag(this: &Group, value: Option<&Object>) -> Outcome<()> {
+                this.$flag.set(value.map_or(Ok(false), call::truth)?);
+                Ok(())
+            }
+        )*
+    };
+}
+
+fields! {
+    [
+        get_loop, set_loop: event_loop;
+        get_parent_task, set_parent_task: parent_task;
+        get_tasks, set_tasks: tasks;
+        get_errors, set_errors: errors;
+        get_base_error, set_base_error: base_error;
+        get_on_completed, set_on_completed: on_completed;
+    ]
+    [
+        get_entered, set_entered: entered;
+        get_exiting, set_exiting: exiting;
+        get_aborting, set_aborting: aborting;
+        get_parent_cancel, set_parent_cancel: parent_cancel_requested;
+    ]
+}
+
+fn fill(instance: *mut c::PyObject) {
+    let data = GroupData {
+        ours: Cell::new(false),
+        entered: Cell::new(false),
+        exiting: Cell::new(false),
+        aborting: Cell::new(false),
+        parent_cancel_requested: Cell::new(false),
+        queued: Cell::new(0),
+        event_loop: Slot::new(),
+        parent_task: Slot::new(),
+        tasks: Slot::new(),
+        errors: Slot::new(),
+        base_error: Slot::new(),
+        on_completed: Slot::new(),
+    };
+    // SAFETY: memory of an instance of ours; nothing is there that would have to be dropped.
+    unsafe { instance.byte_add(size_of::<c::PyObject>()).cast::<GroupData>().write(data) };
+}
+
+unsafe extern "C" fn new(
+    kind: *mut c::PyTypeObject,
+    _: *mut c::PyObject,
+    _: *mut c::PyObject,
+) -> *mut c::PyObject {
+    // SAFETY: the interpreter passes our type or one derived from it.
+    guard_object(|| unsafe { instance::make_plain(kind, fill) })
+}
+
+unsafe extern "C" fn init(
+    this: *mut c::PyObject,
+    arguments: *mut c::PyObject,
+    named: *mut c::PyObject,
+) -> c_int {
+    guard(-1, || {
+        // SAFETY: an instance of ours, and the arguments of a call.
+        unsafe {
+            ffi::kind::parse_init::<0>("TaskGroup", arguments, named, &[], 0)?;
+            cast::<Group>(this).start_anew().map(|()| 0)
+        }
+    })
+}
+
+unsafe extern "C" fn traverse(
+    this: *mut c::PyObject,
+    function: c::visitproc,
+    argument: *mut c_void,
+) -> c_int {
+    let visit = Visit { function, argument };
+    // SAFETY: an instance of ours; showing its class is left to the base, as that lives on the heap too.
+    let this: &Group = unsafe { cast(this) };
+    let mut status = visit.object(this.0.class());
+    for slot in this.slots() {
+        if status == 0 {
+            status = slot.visit(visit);
+        }
+    }
+    status
+}
+
+unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
+    guard(0, || {
+        // SAFETY: an instance of ours.
+        for slot in unsafe { cast::<Group>(this) }.slots() {
+            slot.clear();
+        }
+        Ok(0)
+    })
+}
+
+unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: the last reference to an instance of ours is gone; the derived class has taken its part apart.
+        unsafe {
+            instance::untrack(this);
+            for slot in cast::<Group>(this).slots() {
+                slot.clear();
+            }
+            instance::release_plain(this);
+        }
+        Ok(())
+    });
+}
+
+/// `_equip_groups(TaskGroup, stock)`: tells the class, and asyncio's own.
+fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
+    let mut given = arguments.positional();
+    let (Some(class), Some(stock)) = (given.next(), given.next()) else {
+        return Err(raised::raise(raised::type_error(), "two arguments are needed"));
+    };
+    CLASSES.group.set(class.own());
+    CLASSES.stock.set(stock.own());
+    for (place, name) in [
+        (&CLASSES.enter, c"__aenter__"),
+        (&CLASSES.exit, c"__aexit__"),
+        (&CLASSES.create_task, c"create_task"),
+        (&CLASSES.on_task_done, c"_on_task_done"),
+    ] {
+        place.set(call::get_attribute(stock, &*call::interned(name)?)?);
+    }
+    CLASSES.lets_go.set(call::find_attribute(stock, &*call::interned(c"_aexit")?)?.is_some());
+    Ok(Owned::none())
+}
+
+/// Makes the base of `aioxide.TaskGroup`, and gives it and its function by their names.
+pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
+    Awaitable::<Enter>::make_kind(c"aioxide._EnterGroup")?;
+    group_exit::make_kind()?;
+    let builder = KindBuilder::new()
+        .slot(c::Py_tp_new, new as *mut c_void)
+        .slot(c::Py_tp_init, init as *mut c_void)
+        .slot(c::Py_tp_traverse, traverse as *mut c_void)
+        .slot(c::Py_tp_clear, clear as *mut c_void)
+        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
+        .methods([
+            method_none!(c"__aenter__", aenter, c"Enter it."),
+            method_fast!(c"__aexit__", aexit, c"Wait for every task."),
+            method_fast!(c"create_task", create_task, c"Create a task in this group and return it."),
+        ])
+        .attributes([
+            attribute!(c"_loop", get_loop, set_loop),
+            attribute!(c"_parent_task", get_parent_task, set_parent_task),
+            attribute!(c"_tasks", get_tasks, set_tasks),
+            attribute!(c"_errors", get_errors, set_errors),
+            attribute!(c"_base_error", get_base_error, set_base_error),
+            attribute!(c"_on_completed_fut", get_on_completed, set_on_completed),
+            attribute!(c"_entered", get_entered, set_entered),
+            attribute!(c"_exiting", get_exiting, set_exiting),
+            attribute!(c"_aborting", get_aborting, set_aborting),
+            attribute!(c"_parent_cancel_requested", get_parent_cancel, set_parent_cancel),
+        ]);
+    // SAFETY: every slot is of its type, and the data lies behind the header.
+    let core = unsafe {
+        builder.build(c"aioxide._TaskGroupCore", size_of::<c::PyObject>() + size_of::<GroupData>(), None)?
+    };
+    CLASSES.core.set(core.as_ptr().cast());
+    static EQUIP: OnceLock<Definition> = OnceLock::new();
+    let equip = EQUIP
+        .get_or_init(|| Definition(method_fast!(c"_equip_groups", equip, c"Tell the class of task groups.")));
+    Ok([("_TaskGroupCore", core), ("_equip_groups", equip.bind(ffi::none())?)])
+}

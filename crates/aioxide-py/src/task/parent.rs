@@ -1,0 +1,125 @@
+//! Parents: what waits for several futures, or for one in another's name, and is told by each as it ends.
+//!
+//! A parent of ours is a waiter without a context (see `future`). When a future of ours ends, the parent is asked at once
+//! whether it has anything to do about it (`needs_entry`); if so the ready queue gets one entry for the two, and
+//! `child_done` runs when its turn comes, as the callback of asyncio would: no Python function, no handle, no context. A future
+//! that is not ours gets a Python callback that does the same.
+
+use std::sync::OnceLock;
+
+use super::completions::Completions;
+use super::group::Group;
+use super::shield::Shield;
+use super::wait::Wait;
+use super::{shield, wait};
+use crate::ffi::awaitable::Awaitable;
+use crate::ffi::kind::{Definition, method_one};
+use crate::ffi::{Object, Outcome, Owned, call, cast, context, names};
+use crate::future::{Future, KINDS, Waiter};
+use crate::gather;
+
+/// A waiter of ours that is no task.
+pub(crate) enum Parent<'a> {
+    Gather(&'a Object),
+    Wait(&'a Awaitable<Wait>),
+    Shield(&'a Awaitable<Shield>),
+    Completions(&'a Completions),
+    Group(&'a Group),
+}
+
+/// The parent that a waiter without a context is; nothing for a task or what wakes a Rust future.
+#[inline]
+pub(crate) fn of(what: &Object) -> Option<Parent<'_>> {
+    let kind = what.kind();
+    if kind == KINDS.task.get() {
+        return None;
+    }
+    if kind == KINDS.gathering.get() {
+        return Some(Parent::Gather(what));
+    }
+    // SAFETY: each is an instance of the type that was asked about.
+    unsafe {
+        if let Some(group) = Group::from_object(what) {
+            Some(Parent::Group(group))
+        } else if wait::HOME.is_of(what) {
+            Some(Parent::Wait(cast(what.as_ptr())))
+        } else if shield::HOME.is_of(what) {
+            Some(Parent::Shield(cast(what.as_ptr())))
+        } else if Completions::is(what) {
+            Some(Parent::Completions(cast(what.as_ptr())))
+        } else {
+            None
+        }
+    }
+}
+
+impl Parent<'_> {
+    /// Whether there is anything to do about a child that is done now, when its turn comes.
+    #[inline]
+    pub(crate) fn needs_entry(&self, child: &Future) -> bool {
+        match self {
+            Self::Gather(gather) => gather::needs_entry(gather, child),
+            Self::Wait(wait) => wait.needs_entry(child),
+            Self::Group(group) => group.needs_entry(child),
+            Self::Shield(_) | Self::Completions(_) => true,
+        }
+    }
+
+    fn child_done(&self, child: &Object) -> Outcome<()> {
+        match self {
+            Self::Gather(gather) => gather::child_done(gather, child),
+            Self::Wait(wait) => wait.child_done(child),
+            Self::Shield(shield) => shield.child_done(child),
+            Self::Completions(completions) => completions.child_done(child),
+            Self::Group(group) => group.child_done(child),
+        }
+    }
+}
+
+/// What a parent does about a child that is done.
+pub(crate) fn child_done(waiting: &Object, child: &Object) -> Outcome<()> {
+    match of(waiting) {
+        Some(parent) => parent.child_done(child),
+        None => Ok(()),
+    }
+}
+
+/// Makes `child` tell `waiting` of its end.
+#[inline]
+pub(crate) fn watch(waiting: &Object, child: &Object) -> Outcome<()> {
+    match Future::exact(child) {
+        Some(future) => future.add_waiter(Waiter { what: waiting.own(), context: None }),
+        None => watch_foreign(waiting, child),
+    }
+}
+
+/// The same for a future that is not ours.
+pub(crate) fn watch_foreign(waiting: &Object, child: &Object) -> Outcome<()> {
+    let names = names();
+    let (callback, context) = as_callback(waiting)?;
+    call::call_method(&names.add_done_callback, &[child, &callback, &context], Some(&names.context_names))
+        .map(drop)
+}
+
+/// Takes back what `watch` did.
+pub(crate) fn unwatch(waiting: &Object, child: &Object) -> Outcome<()> {
+    if let Some(future) = Future::exact(child) {
+        future.remove_waiter(waiting);
+        return Ok(());
+    }
+    let (callback, _) = as_callback(waiting)?;
+    call::call_method(&names().remove_done_callback, &[child, &callback], None).map(drop)
+}
+
+fn child_done_method(this: &Object, child: &Object) -> Outcome {
+    child_done(this, child)?;
+    Ok(Owned::none())
+}
+
+/// The callback, and a context for it, by which a child that is not ours tells a parent.
+pub(crate) fn as_callback(waiting: &Object) -> Outcome<(Owned, Owned)> {
+    static CHILD_DONE: OnceLock<Definition> = OnceLock::new();
+    let definition = CHILD_DONE
+        .get_or_init(|| Definition(method_one!(c"__child_done", child_done_method, c"A child is done.")));
+    Ok((definition.bind(waiting)?, context::copy()?))
+}

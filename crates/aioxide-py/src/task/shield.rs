@@ -1,0 +1,119 @@
+//! `shield`: a future that may be cancelled while the one behind it goes on.
+//!
+//! The two futures share one parent, which stands among the waiters of both: it passes the end of the inner one on, and
+//! leaves the inner one's waiters when the outer one was cancelled. From some 3.13 on asyncio reports what the inner one raises
+//! after that; there, and for futures that are not ours, asyncio's own function does it.
+
+use std::sync::OnceLock;
+
+use super::{parent, start};
+use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
+use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, names};
+use crate::future::{Future, State};
+
+/// What the two futures have in common.
+pub(crate) struct Shield {
+    inner: Slot,
+    outer: Slot,
+}
+
+pub(crate) static HOME: Home = Home::new();
+
+/// It is nothing to iterate over: it takes the collector's functions and the free list of awaitables.
+impl Steps for Shield {
+    const AWAITABLE: bool = false;
+
+    fn home() -> &'static Home {
+        &HOME
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.inner, &self.outer].into_iter()
+    }
+
+    fn advance(_: &Awaitable<Self>) -> Outcome<Next> {
+        Err(reused())
+    }
+
+    fn give_up(_: &Awaitable<Self>) -> Outcome<()> {
+        Ok(())
+    }
+}
+
+impl Awaitable<Shield> {
+    /// One of the two futures is done.
+    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
+        let (Some(inner), Some(outer)) = (self.inner.get(), self.outer.get()) else { return Ok(()) };
+        let (Some(inside), Some(outside)) = (Future::exact(&inner), Future::exact(&outer)) else {
+            return Ok(());
+        };
+        if child.is(&outer) {
+            if !inside.is_done() {
+                inside.remove_waiter(self.object());
+            }
+            return Ok(());
+        }
+        if outside.is_done() {
+            // Looked at, so that it is not reported as never retrieved.
+            inside.log_traceback.set(false);
+            return Ok(());
+        }
+        match inside.state.get() {
+            State::Cancelled => outside.finish_cancelled(None).map(drop),
+            State::Finished => {
+                inside.log_traceback.set(false);
+                match inside.exception.get() {
+                    Some(exception) => outside.finish_with_exception(exception),
+                    None => outside.finish_with_result(inside.result.get_or_none()),
+                }
+            }
+            State::Pending => Ok(()),
+        }
+    }
+}
+
+/// `shield(arg)`.
+fn shield(_: &Object, arguments: &Arguments<'_>) -> Outcome {
+    let names = names();
+    let forward = || arguments.forward_all(&names.asyncio_shield);
+    let mut given = arguments.positional();
+    let (Some(argument), None, true) = (given.next(), given.next(), names.log_on_exception.is_none()) else {
+        return forward();
+    };
+    if arguments.has_named() {
+        return forward();
+    }
+    let Some(inner) = start::ensure(argument, None)? else { return forward() };
+    let Some(inside) = Future::exact(&inner) else { return forward() };
+    if inside.is_done() {
+        return Ok(inner);
+    }
+    let event_loop = inside.loop_or_raise()?;
+    let Some(state) = inside.loop_state().filter(|state| state.own_classes.get()) else {
+        // A future of ours on a loop of somebody else.
+        return ffi::call::call(&names.asyncio_shield, &[&inner]);
+    };
+    let outer = Future::make(&event_loop, state)?;
+    let shared = Shield { inner: Slot::new(), outer: Slot::new() };
+    shared.inner.set(inner.clone());
+    shared.outer.set(outer.clone());
+    let shared = Awaitable::make(shared)?;
+    parent::watch(&shared, &inner)?;
+    parent::watch(&shared, &outer)?;
+    Ok(outer)
+}
+
+/// Makes the type and gives the function `shield`.
+pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
+    Awaitable::<Shield>::make_kind(c"aioxide._Shield")?;
+    static SHIELD: OnceLock<Definition> = OnceLock::new();
+    let definition = SHIELD.get_or_init(|| {
+        Definition(method_fast!(
+            c"shield",
+            shield,
+            c"shield(arg)\n--\n\nWait for a future, which goes on when the wait is cancelled."
+        ))
+    });
+    Ok(("shield", definition.bind(ffi::none())?))
+}
