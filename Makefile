@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 PYTHON ?= python3
-RUST_PACKAGES := --workspace --exclude aioxide-py --exclude probe
+RUST_PACKAGES := --workspace --exclude aioxide-py --exclude probe --exclude rust-extension
 
 help:        ## lists the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16

@@ -25,6 +25,7 @@ def build(package: str) -> ModuleType:
     # As maturin has them: what it has built is used again.
     signature = f"cpython-{sys.version_info.major}.{sys.version_info.minor}-64bit"
     environment = os.environ | {"PYO3_PYTHON": sys.executable, "PYO3_ENVIRONMENT_SIGNATURE": signature}
+    environment["PYO3_BUILD_EXTENSION_MODULE"] = "1"
     subprocess.run([cargo, "build", "-q", "--package", package], cwd=ROOT, env=environment, check=True)
     target = Path(environment.get("CARGO_TARGET_DIR", ROOT / "target"))
     return load(package, target / "debug")
