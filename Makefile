@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 PYTHON ?= python3
+# rsloop has no wheels for Linux and builds with a nightly compiler of its own choice; any that is installed will do.
+RSLOOP_BUILD := RUSTUP_TOOLCHAIN=nightly RUSTFLAGS="-Zcrate-attr=feature(allocator_api)"
 RUST_PACKAGES := --workspace --exclude aioxide-py --exclude probe --exclude rust-extension
 
 help:        ## lists the verbs
@@ -44,13 +46,14 @@ sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
 	scripts/sid_chroot.sh make
 conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the chroot
 	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
+bench-loops soak: MATURIN = --release
 bench-loops: develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
-	.venv/bin/pip install -q uvloop rloop uvicorn httptools; .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
+	.venv/bin/pip install -q uvloop rloop uvicorn httptools; $(RSLOOP_BUILD) .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
 compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with PostgreSQL, Redis, gRPC and more
 	scripts/compat.sh $(TESTS)
 compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
 	scripts/compat.sh --anyio $(ANYIO)
-soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks: memory stays (MATURIN=--release)
+soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks: memory stays
 	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK)
 refleaks:    ## each behaviour over and over on a debug CPython: references, memory and descriptors must not grow
 	scripts/debug_python.sh $(REFLEAKS)
