@@ -201,8 +201,8 @@ def test_context_of_the_callbacks(run: Any, loop: asyncio.AbstractEventLoop) -> 
             await protocol.lost
 
     run(main())
-    # connection_made has a context of its own; those of data_received share theirs.
-    assert seen == ["main", "main", "data"]
+    # connection_made has a context of its own up to Python 3.14; those of data_received share theirs.
+    assert seen == ["main", "made" if sys.version_info >= (3, 15) else "main", "data"]
 
 
 def test_pieces_of_every_kind_arrive_in_order(run: Any, loop: asyncio.AbstractEventLoop) -> None:

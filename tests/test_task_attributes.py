@@ -201,3 +201,31 @@ def test_task_made_by_its_class(run: Any, loop: asyncio.AbstractEventLoop) -> No
             assert asyncio.Task(child(), loop=loop, eager_start=True).done()
 
     run(main())
+
+
+def test_the_class_of_tasks_derives_from_that_of_futures(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        future: Any = loop.create_future()
+        task: Any = asyncio.ensure_future(wait_for_ever())
+        assert isinstance(task, type(future))
+        assert type(future).done(task) is False
+        await end(task)
+        assert type(future).cancelled(task) is True
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="from Python 3.15 on")
+def test_second_init_is_refused(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        future: Any = loop.create_future()
+        with pytest.raises(RuntimeError, match="already initialized"):
+            future.__init__(loop=loop)
+        task: Any = asyncio.ensure_future(wait_for_ever())
+        coroutine = wait_for_ever()
+        with pytest.raises(RuntimeError, match="already initialized"):
+            task.__init__(coroutine, loop=loop)
+        coroutine.close()
+        await end(task)
+
+    run(main())

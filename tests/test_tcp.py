@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 import socket
 import struct
@@ -409,5 +410,56 @@ def test_sendfile_through_a_transport(run: Any, loop: asyncio.AbstractEventLoop,
             received = await (await peers.get()).received(500_008)
             assert received == b"head" + path.read_bytes() + b"tail"
             transport.close()
+
+    run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="from Python 3.15 on")
+def test_protocol_runs_in_one_context(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    number: contextvars.ContextVar[int] = contextvars.ContextVar("number", default=0)
+
+    class Counter(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+            self.lost = loop.create_future()
+
+        def note(self) -> None:
+            self.seen.append(number.get())
+            number.set(number.get() + 1)
+
+        def connection_made(self, transport: Any) -> None:
+            self.note()
+            transport.write(b"x")
+
+        def data_received(self, data: bytes) -> None:
+            self.note()
+
+        def eof_received(self) -> None:
+            self.note()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self.note()
+            self.lost.set_result(None)
+
+    async def main() -> None:
+        number.set(10)
+        served: list[Counter] = []
+
+        def factory() -> Counter:
+            served.append(Counter())
+            return served[-1]
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        number.set(20)
+        for _ in range(2):
+            transport, client = await loop.create_connection(Counter, *server.sockets[0].getsockname())
+            transport.write_eof()
+            await client.lost
+            assert client.seen[:2] == [20, 21]
+        for protocol in served:
+            await protocol.lost
+            assert protocol.seen == [10, 11, 12, 13]
+        assert number.get() == 20
+        server.close()
 
     run(main())

@@ -45,7 +45,8 @@ class Connections(selector_events.BaseSelectorEventLoop):
         **kwargs: Any,
     ) -> None:
         if sslcontext is None and not self._debug and isinstance(sock, socket.socket):
-            self._serve(protocol_factory, sock, server, backlog)
+            # Python 3.15 gives the server's context: each connection runs in a copy of it.
+            self._serve(protocol_factory, sock, server, backlog, kwargs.get("context"))
         else:
             # asyncio's own code: with TLS the handshake is waited for, and debug mode logs each connection.
             arguments = (protocol_factory, sock, sslcontext, server, backlog, *args)
@@ -165,9 +166,9 @@ class Connections(selector_events.BaseSelectorEventLoop):
     def _make_socket_transport(
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **context: Any
     ) -> Any:
-        # Python 3.15 gives a context for the calls of the protocol, a copy of ours; our transports do not take it yet.
+        # Python 3.15 gives a context for all calls of the protocol.
         if isinstance(sock, socket.socket):
-            return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server)
+            return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server, **context)
         context |= {"extra": extra, "server": server}
         return super()._make_socket_transport(sock, protocol, waiter, **context)  # type: ignore[misc]
 
@@ -202,7 +203,8 @@ class Connections(selector_events.BaseSelectorEventLoop):
         ssl_protocol = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        context_ = {} if context is None else {"context": context}
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context_)
         return transports.equipped_tls(ssl_protocol._app_transport)
 
     async def start_tls(self, *args: Any, **kwargs: Any) -> Any:

@@ -33,7 +33,7 @@ impl LoopCore {
     }
 
     /// Makes the transport of a connected socket.
-    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None))]
+    #[pyo3(signature = (sock, protocol, waiter=None, *, extra=None, server=None, context=None))]
     fn _make_stream_transport<'py>(
         slf: &Bound<'py, Self>,
         sock: Bound<'py, PyAny>,
@@ -41,9 +41,10 @@ impl LoopCore {
         waiter: Option<Bound<'py, PyAny>>,
         extra: Option<Bound<'py, PyDict>>,
         server: Option<Bound<'py, PyAny>>,
+        context: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         slf.get()._ensure_fd_no_transport(&sock)?;
         let socket = ConnectionSocket::Python(sock);
-        StreamTransport::make(slf, Connection { socket, protocol, waiter, extra, server })
+        StreamTransport::make(slf, Connection { socket, protocol, waiter, extra, server, context })
     }
 }

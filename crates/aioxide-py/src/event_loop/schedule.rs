@@ -92,6 +92,10 @@ fn queue_thread_safe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'
         // The frame of the handle's own `__init__`.
         stack.del_item(-1)?;
     }
+    if state.core.is_closed() {
+        // Another thread has had its turn while the handle was made in Python.
+        return Err(error::loop_closed());
+    }
     let handle = Owned::from(handle);
     state.core.call_soon(Entry::Foreign(handle.clone_ref(py)));
     Ok(handle)

@@ -25,6 +25,8 @@ pub(crate) struct Listener {
     socket: Py<PyAny>,
     server: Option<Py<PyAny>>,
     context: Py<PyAny>,
+    /// The server's context, of which each connection has a copy: from Python 3.15 on.
+    server_context: Option<Py<PyAny>>,
     backlog: u32,
     fd: RawFd,
 }
@@ -34,6 +36,7 @@ impl Listener {
         visit.call(&self.factory)?;
         visit.call(&self.socket)?;
         visit.call(&self.server)?;
+        visit.call(&self.server_context)?;
         visit.call(&self.context)
     }
 
@@ -71,11 +74,18 @@ impl Listener {
 
     fn connect<'py>(&self, event_loop: &Bound<'py, LoopCore>, socket: ConnectionSocket<'py>) -> PyResult<()> {
         let py = event_loop.py();
-        let context = ffi::copy_context(py)?;
+        let (context, kept) = match &self.server_context {
+            Some(context) => {
+                let context = ffi::copy_of_context(py, context)?;
+                (context.clone_ref(py), Some(context))
+            }
+            None => (ffi::copy_context(py)?, None),
+        };
         let made = common::in_context(py, &context, || {
             let protocol = self.factory.bind(py).call0()?;
             let server = self.server.as_ref().map(|server| server.bind(py).clone());
-            let connection = Connection { socket, protocol, waiter: None, extra: None, server };
+            let connection =
+                Connection { socket, protocol, waiter: None, extra: None, server, context: kept };
             StreamTransport::make(event_loop, connection)
         });
         match made {
@@ -96,7 +106,12 @@ impl Listener {
         event_loop.call_method1("call_exception_handler", (context,))?;
         event_loop.call_method1("_remove_reader", (self.fd,))?;
         let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
-        let again = event_loop.getattr("_start_serving")?;
+        let mut again = event_loop.getattr("_start_serving")?;
+        if let Some(context) = &self.server_context {
+            let keywords = PyDict::new(py);
+            keywords.set_item("context", context)?;
+            again = py.import("functools")?.getattr("partial")?.call((again,), Some(&keywords))?;
+        }
         let none = py.None();
         let arguments = (delay, again, &self.factory, &self.socket, none, &self.server, self.backlog);
         event_loop.call_method1("call_later", arguments).map(drop)
@@ -110,12 +125,14 @@ fn is_out_of_resources(error: &std::io::Error) -> bool {
 #[pymethods]
 impl LoopCore {
     /// Accepts connections from a listening socket until `_stop_serving`.
+    #[pyo3(signature = (protocol_factory, sock, server, backlog, context=None))]
     fn _serve<'py>(
         slf: &Bound<'py, Self>,
         protocol_factory: Py<PyAny>,
         sock: &Bound<'py, PyAny>,
         server: Option<Py<PyAny>>,
         backlog: u32,
+        context: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
         let state = &slf.get().state;
@@ -128,6 +145,7 @@ impl LoopCore {
             socket: sock.clone().unbind(),
             server,
             context: ffi::copy_context(py)?,
+            server_context: context,
             backlog,
             fd,
         };

@@ -12,6 +12,12 @@ pub(crate) fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()).map(Bound::unbind) }
 }
 
+/// A copy of `context`; it fails when that is none.
+pub(crate) fn copy_of_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<Py<PyAny>> {
+    // SAFETY: attached; the call checks the type itself; a new reference or NULL with an exception.
+    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(context.as_ptr())).map(Bound::unbind) }
+}
+
 /// Makes `context` the current one; it fails when it is entered already.
 pub(crate) fn enter_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
     // SAFETY: attached; the call checks the type itself.
@@ -22,6 +28,13 @@ pub(crate) fn enter_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()>
 pub(crate) fn exit_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
     // SAFETY: attached; the call checks that it is the current one.
     if unsafe { ffi::PyContext_Exit(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+}
+
+/// Whether it is a context.
+#[inline]
+pub(crate) fn is_context(object: &Object) -> bool {
+    // SAFETY: attached; a macro over a live object.
+    unsafe { ffi::PyContext_CheckExact(object.as_ptr()) != 0 }
 }
 
 /// A copy of the current context.

@@ -52,7 +52,38 @@ impl KindBuilder {
     ///
     /// # Safety
     /// Slots, methods and attributes agree with `size` and with the layout of `base`.
-    pub(crate) unsafe fn build(mut self, name: &'static CStr, size: usize, base: Option<&Object>) -> Outcome {
+    pub(crate) unsafe fn build(self, name: &'static CStr, size: usize, base: Option<&Object>) -> Outcome {
+        let bases = base.map(|base| call::tuple(&[base])).transpose()?;
+        // SAFETY: the caller's promise.
+        unsafe { self.build_over(name, size, bases) }
+    }
+
+    /// `build` with two bases, both derived from the same: `second` is a type of ours.
+    ///
+    /// # Safety
+    /// As `build`; and the data that `second` adds lies in the new type's instances where it lies in its own.
+    pub(crate) unsafe fn build_with(
+        self,
+        name: &'static CStr,
+        size: usize,
+        first: &Object,
+        second: &Object,
+    ) -> Outcome {
+        let bases = call::tuple(&[first, second])?;
+        let kind = second.as_ptr().cast::<ffi::PyTypeObject>();
+        // Python refuses two bases of which each adds data, since it knows no way to place both. The place is common
+        // here: for as long as the type is made, the second base says that it adds none.
+        // SAFETY: a ready type, of which nobody makes an instance meanwhile; then the caller's promise.
+        unsafe {
+            let own = (*kind).tp_basicsize;
+            (*kind).tp_basicsize = (*(*kind).tp_base).tp_basicsize;
+            let made = self.build_over(name, size, Some(bases));
+            (*kind).tp_basicsize = own;
+            made
+        }
+    }
+
+    unsafe fn build_over(mut self, name: &'static CStr, size: usize, bases: Option<Owned>) -> Outcome {
         self.methods.push(ffi::PyMethodDef::zeroed());
         self.attributes.push(ffi::PyGetSetDef::default());
         let methods = Box::leak(self.methods.into_boxed_slice()).as_mut_ptr();
@@ -67,10 +98,7 @@ impl KindBuilder {
             flags: self.flags as u32,
             slots: self.slots.as_mut_ptr(),
         };
-        let bases = match base {
-            Some(base) => call::tuple(&[base])?.into_ptr(),
-            None => std::ptr::null_mut(),
-        };
+        let bases = bases.map_or(std::ptr::null_mut(), Owned::into_ptr);
         // SAFETY: the caller's promise; the interpreter copies the spec and keeps the tables, which are leaked.
         unsafe { Owned::from_new(ffi::PyType_FromSpecWithBases(&mut spec, bases)) }
     }

@@ -23,7 +23,7 @@ mod threads;
 pub(crate) mod vectorcall;
 
 pub(crate) use confined::Confined;
-pub(crate) use context::{copy_context, enter_context, exit_context};
+pub(crate) use context::{copy_context, copy_of_context, enter_context, exit_context};
 pub(crate) use line::Line;
 pub(crate) use memory::{Buffer, Chunk, receive_bytes};
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, none};

@@ -198,8 +198,18 @@ impl Future {
         Ok(made)
     }
 
-    /// What `__init__` does for futures and tasks alike; calling it again starts anew.
+    /// From Python 3.15 on, `__init__` may be called once.
+    pub(crate) fn refuse_second_init(&self) -> Outcome<()> {
+        if cfg!(Py_3_15) && !self.event_loop.is_empty() {
+            let message = format!("{} object is already initialized", ffi::kind::type_name(self.object()));
+            return Err(raised::raise(raised::runtime_error(), &message));
+        }
+        Ok(())
+    }
+
+    /// What `__init__` does for futures and tasks alike; calling it again starts anew, up to Python 3.14.
     pub(crate) fn initialize(&self, event_loop: Option<&Object>) -> Outcome<()> {
+        self.refuse_second_init()?;
         FutureData::clear(self);
         self.state.set(State::Pending);
         self.blocking.set(false);

@@ -185,6 +185,7 @@ impl Task {
 
     /// `Task.__init__`.
     fn initialize(&self, event_loop: Option<&Object>, start: &Start<'_>) -> Outcome<()> {
+        self.as_future().refuse_second_init()?;
         introspect::unlist(self);
         for slot in self.slots() {
             slot.clear();
@@ -216,7 +217,10 @@ impl Task {
     /// Gives it what it starts with.
     fn prepare(&self, start: &Start<'_>) -> Outcome<()> {
         self.context.set(match start.context {
-            Some(context) if !context.is_none() => context.own(),
+            Some(context) if !context.is_none() => {
+                check_context(context)?;
+                context.own()
+            }
             _ => context::copy()?,
         });
         match start.name {
@@ -306,6 +310,15 @@ fn check_coroutine(coro: &Object) -> Outcome<()> {
         return Ok(());
     }
     Err(raised::raise(raised::type_error(), &format!("a coroutine was expected, got {}", show(coro))))
+}
+
+/// From Python 3.15 on, anything else is refused here, and not when the first step is run.
+fn check_context(context: &Object) -> Outcome<()> {
+    if !cfg!(Py_3_15) || context::is_context(context) {
+        return Ok(());
+    }
+    let message = format!("a contextvars.Context was expected, got {}", ffi::kind::type_name(context));
+    Err(raised::raise(raised::type_error(), &message))
 }
 
 // The methods that Python sees.
@@ -526,8 +539,11 @@ pub(crate) fn make_kind() -> Outcome {
         .methods(methods)
         .attributes(attributes);
     let size = KINDS.offset.get() + size_of::<TaskData>();
-    // SAFETY: every slot is of its type, and our data lies behind the larger of the two bases.
-    let kind = unsafe { future::await_slots(builder).build(c"aioxide.Task", size, Some(&base))? };
+    // SAFETY: every slot is of its type; our data lies behind the larger of the two bases of C, and begins with a future's.
+    let kind = unsafe {
+        let future = Object::from_ptr(KINDS.future.get().cast());
+        future::await_slots(builder).build_with(c"aioxide.Task", size, &base, future)?
+    };
     KINDS.task.set(kind.as_ptr().cast());
     Ok(kind)
 }

@@ -103,6 +103,7 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     if future.is_done() {
         let shown = thrown.as_deref().map_or_else(|| String::from("None"), show);
         let message = format!("__step(): already done: {} {shown}", show(task.object()));
+        introspect::unlist(task);
         return Err(raised::raise(&names().invalid_state_error, &message));
     }
     let mut thrown = thrown;
@@ -267,6 +268,10 @@ pub(crate) fn start_eagerly(task: &Task, held: bool, inside: Inside) -> Outcome<
     current::swap(&event_loop, before.as_deref())?;
     if task.as_future().is_done() {
         task.coro.clear();
+    } else if pending.is_some() {
+        // Never begun: nobody will run it.
+        task.log_destroy_pending.set(false);
+        introspect::unlist(task);
     }
     match pending {
         Some(exception) => Err(raised::put_back(exception)),

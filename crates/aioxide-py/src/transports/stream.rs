@@ -74,6 +74,9 @@ pub(crate) struct Connection<'py> {
     pub(crate) waiter: Option<Bound<'py, PyAny>>,
     pub(crate) extra: Option<Bound<'py, PyDict>>,
     pub(crate) server: Option<Bound<'py, PyAny>>,
+    /// The context of all calls of the protocol, as from Python 3.15 on; if none, each is made in a copy of what is
+    /// current when it is arranged.
+    pub(crate) context: Option<Py<PyAny>>,
 }
 
 pub(crate) enum ConnectionSocket<'py> {
@@ -107,6 +110,7 @@ pub(super) struct Stream {
     pub(super) conn_lost: Cell<u32>,
     pub(super) reader: Cell<Option<Token>>,
     pub(super) writer: Cell<Option<Token>>,
+    context: RefCell<Option<Py<PyAny>>>,
     reader_context: RefCell<Option<Py<PyAny>>>,
     writer_context: RefCell<Option<Py<PyAny>>>,
     pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
@@ -133,6 +137,7 @@ impl StreamCore {
             &stream.protocol,
             &stream.server,
             &stream.transport_socket,
+            &stream.context,
             &stream.reader_context,
             &stream.writer_context,
             &stream.empty_waiter,
@@ -269,6 +274,7 @@ impl<'a, 'py> This<'a, 'py> {
             conn_lost: Cell::new(0),
             reader: Cell::new(None),
             writer: Cell::new(None),
+            context: RefCell::new(connection.context),
             reader_context: RefCell::new(None),
             writer_context: RefCell::new(None),
             empty_waiter: RefCell::new(None),
@@ -289,11 +295,19 @@ impl<'a, 'py> This<'a, 'py> {
         let start = Start {
             protocol: connection.protocol.unbind(),
             waiter: connection.waiter.map(Bound::unbind),
-            made_context: ffi::copy_context(py)?,
-            reader_context: ffi::copy_context(py)?,
+            made_context: this.callback_context()?,
+            reader_context: this.callback_context()?,
         };
         this.defer(Deferred::Start(Box::new(start)));
         Ok(transport)
+    }
+
+    /// The context for a call of the protocol that is arranged now.
+    fn callback_context(self) -> PyResult<Py<PyAny>> {
+        match &*self.core.context.borrow() {
+            Some(context) => Ok(context.clone_ref(self.py())),
+            None => ffi::copy_context(self.py()),
+        }
     }
 
     pub(super) fn set_protocol(self, protocol: &Bound<'py, PyAny>) -> PyResult<()> {
@@ -380,12 +394,11 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     pub(super) fn start_reading(self) -> PyResult<()> {
-        let context = ffi::copy_context(self.py())?;
-        self.add_reader(context)
+        self.add_reader(self.callback_context()?)
     }
 
     pub(super) fn start_writing(self) -> PyResult<()> {
-        let before = self.core.writer_context.replace(Some(ffi::copy_context(self.py())?));
+        let before = self.core.writer_context.replace(Some(self.callback_context()?));
         let token = self.watcher(Direction::Write);
         let set = self.core.state.core.reactor().set_writer(self.core.fd, token);
         self.watched(&self.core.writer, token, set)?;
@@ -478,7 +491,7 @@ impl<'a, 'py> This<'a, 'py> {
 
     pub(super) fn lose(self, error: Option<PyErr>) -> PyResult<()> {
         self.core.conn_lost.set(self.core.conn_lost.get() + 1);
-        let context = ffi::copy_context(self.py())?;
+        let context = self.callback_context()?;
         self.defer(Deferred::Lost { error, context });
         Ok(())
     }
@@ -531,7 +544,7 @@ impl<'a, 'py> This<'a, 'py> {
         let released =
             (self.core.protocol.take(), self.core.event_loop.take(), self.core.reader_context.take());
         drop(released);
-        drop((self.core.writer_context.take(), self.core.records.take()));
+        drop((self.core.writer_context.take(), self.core.context.take(), self.core.records.take()));
         let detached = match self.core.server.take() {
             Some(server) => common::server_detach(server.bind(py), self.transport),
             None => Ok(()),
