@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .concurrent import gather, map
     from .event_loop import EventLoop
     from .installation import install, uninstall
-    from .locks import BoundedSemaphore, Condition, Event, Lock, Semaphore
+    from .locks import Barrier, BoundedSemaphore, BrokenBarrierError, Condition, Event, Lock, Semaphore
     from .policy import EventLoopPolicy
     from .queues import LifoQueue, PriorityQueue, Queue, QueueEmpty, QueueFull, QueueShutDown
     from .runners import Runner, new_event_loop, run
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from .timeouts import Timeout, timeout, timeout_at
 
 __all__ = [
+    "Barrier",
     "BoundedSemaphore",
+    "BrokenBarrierError",
     "Condition",
     "Event",
     "EventLoop",
@@ -78,7 +80,9 @@ __all__ = [
 
 # Public name -> the module it lives in.
 _HOMES = {
+    "Barrier": "locks",
     "BoundedSemaphore": "locks",
+    "BrokenBarrierError": "locks",
     "Condition": "locks",
     "Event": "locks",
     "EventLoop": "event_loop",

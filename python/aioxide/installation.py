@@ -54,7 +54,7 @@ def _task_names() -> list[tuple[Any, str, Any, Any]]:
             our_tasks,
             ("as_completed", "create_task", "ensure_future", "shield", "sleep", "wait", "wait_for"),
         ),
-        (their_locks, locks, ("BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
+        (their_locks, locks, ("Barrier", "BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore")),
         (their_queues, queues, ("LifoQueue", "PriorityQueue", "Queue")),
     ]
     if sys.version_info >= (3, 11):
@@ -70,6 +70,7 @@ def _task_names() -> list[tuple[Any, str, Any, Any]]:
         for theirs, home, names in ours
         for name in names
         for module in (theirs, asyncio)
+        if hasattr(module, name)  # asyncio has no Barrier before Python 3.11
     ]
 
 

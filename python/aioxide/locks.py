@@ -1,12 +1,33 @@
-"""`Lock`, `Event`, `Condition`, `Semaphore` and `BoundedSemaphore`: asyncio's, in Rust."""
+"""`Lock`, `Event`, `Condition`, `Semaphore`, `BoundedSemaphore` and `Barrier`: asyncio's, in Rust."""
 
 from __future__ import annotations
 
 import asyncio
+import enum
+import sys
+from typing import TYPE_CHECKING
 
 from . import _aioxide
 
-__all__ = ["BoundedSemaphore", "Condition", "Event", "Lock", "Semaphore"]
+if TYPE_CHECKING or sys.version_info >= (3, 11):
+    from asyncio import BrokenBarrierError
+    from asyncio.locks import Barrier as _BarrierBase
+    from asyncio.locks import _BarrierState
+else:
+    # Python 3.11 has them.
+    from asyncio.mixins import _LoopBoundMixin as _BarrierBase
+
+    class BrokenBarrierError(RuntimeError):
+        """Raised by a barrier that was aborted or reset."""
+
+    class _BarrierState(enum.Enum):
+        FILLING = "filling"
+        DRAINING = "draining"
+        RESETTING = "resetting"
+        BROKEN = "broken"
+
+
+__all__ = ["Barrier", "BoundedSemaphore", "BrokenBarrierError", "Condition", "Event", "Lock", "Semaphore"]
 
 
 class Lock(_aioxide._LockCore, asyncio.Lock):
@@ -54,4 +75,16 @@ class BoundedSemaphore(_aioxide._BoundedSemaphoreCore, Semaphore, asyncio.Bounde
     """A semaphore that may not be released more often than it was acquired: ValueError then.
 
     asyncio: `asyncio.BoundedSemaphore`, as of Python 3.13 on every version.
+    """
+
+
+class Barrier(_aioxide._BarrierCore, _BarrierBase):
+    """So many tasks wait here until the last of them has come.
+
+    `parties`: how many, 1 or more, else ValueError.
+
+    # Cancel safety
+    A cancelled `wait` is taken off the count, and no more is done to the others.
+
+    asyncio: `asyncio.Barrier`, which Python 3.10 does not have.
     """

@@ -166,6 +166,7 @@ names! {
         set = c"set",
         wakeup_next = c"_wakeup_next",
         value = c"value",
+        wait = c"wait",
         buffer = c"_buffer",
         consumed = c"consumed",
         feed_data = c"feed_data",

@@ -128,12 +128,19 @@ impl Holder<Condition> {
     }
 
     /// The lock, if it is one of ours of which nothing was replaced.
-    pub(super) fn own_lock(&self) -> Outcome<Option<Held<Lock>>> {
+    fn own_lock(&self) -> Outcome<Option<Held<Lock>>> {
         let Some(lock) = self.lock.get() else { return Ok(None) };
         match Holder::<Lock>::from_object(&lock) {
             Some(lock) if lock.is_stock()? => Ok(Some(lock.own())),
             _ => Ok(None),
         }
+    }
+
+    /// The lock, for those that have begun with one of ours.
+    pub(super) fn lock_or_raise(&self) -> Outcome<Held<Lock>> {
+        self.own_lock()?.ok_or_else(|| {
+            raised::raise(raised::runtime_error(), "the condition's lock was replaced while a task waited")
+        })
     }
 
     /// The lock, if everything about it is our own, and so is what `acquire`, `release` and `locked` are.

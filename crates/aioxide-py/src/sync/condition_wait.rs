@@ -11,10 +11,9 @@
 use std::cell::Cell;
 
 use super::condition::Condition;
-use super::lock::Lock;
 use super::{Waits, wait};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, reused};
-use crate::ffi::holder::{Held, Holder, Link};
+use crate::ffi::holder::{Holder, Link};
 use crate::ffi::{Object, Outcome, Owned, Raised, Slot, call, names, raised};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -57,12 +56,6 @@ pub(super) fn make_kind() -> Outcome<()> {
 }
 
 impl ConditionWait {
-    fn lock(condition: &Holder<Condition>) -> Outcome<Held<Lock>> {
-        condition.own_lock()?.ok_or_else(|| {
-            raised::raise(raised::runtime_error(), "the condition's lock was replaced while a task waited")
-        })
-    }
-
     /// Tests the predicate; without one, `otherwise` counts.
     fn test(&self, otherwise: bool) -> Outcome<Option<Owned>> {
         let Some(predicate) = self.predicate.get() else {
@@ -74,7 +67,7 @@ impl ConditionWait {
 
     /// Releases the lock and waits for a notification.
     fn start(&self, condition: &Holder<Condition>) -> Outcome<Next> {
-        let lock = Self::lock(condition)?;
+        let lock = condition.lock_or_raise()?;
         if !lock.is_locked() {
             return Err(raised::raise(raised::runtime_error(), "cannot wait on un-acquired lock"));
         }
@@ -89,7 +82,7 @@ impl ConditionWait {
 
     /// Takes the lock back, or waits for it.
     fn acquire(&self, condition: &Holder<Condition>) -> Outcome<Next> {
-        match Self::lock(condition).and_then(|lock| wait::begin(&lock)) {
+        match condition.lock_or_raise().and_then(|lock| wait::begin(&lock)) {
             Ok(None) => self.finish(condition),
             Ok(Some(future)) => {
                 self.future.set(future.clone());
@@ -159,7 +152,7 @@ impl Steps for ConditionWait {
             }
             State::Acquiring => {
                 let Some(future) = this.future.take() else { return Err(reused()) };
-                match Self::lock(&condition).and_then(|lock| wait::go_on(&lock, &future)) {
+                match condition.lock_or_raise().and_then(|lock| wait::go_on(&lock, &future)) {
                     Ok(()) => this.finish(&condition),
                     Err(raised) => this.acquiring_failed(&condition, raised::take(raised)),
                 }
@@ -178,7 +171,7 @@ impl Steps for ConditionWait {
             this.pending.set(exception);
             return this.acquire(&condition);
         }
-        wait::go_away(&*Self::lock(&condition)?, &future)?;
+        wait::go_away(&*condition.lock_or_raise()?, &future)?;
         this.acquiring_failed(&condition, exception)
     }
 
@@ -187,7 +180,7 @@ impl Steps for ConditionWait {
         let (Some(condition), Some(future)) = (this.condition.get(), this.future.take()) else {
             return Ok(());
         };
-        let lock = Self::lock(&condition)?;
+        let lock = condition.lock_or_raise()?;
         if state == State::Acquiring {
             wait::go_away(&*lock, &future)?;
             return condition.notify_some(1);

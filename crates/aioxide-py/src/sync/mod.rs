@@ -1,4 +1,4 @@
-//! asyncio's locks in Rust: `Lock`, `Event`, `Semaphore`, `BoundedSemaphore`, `Condition`.
+//! asyncio's locks in Rust: `Lock`, `Event`, `Semaphore`, `BoundedSemaphore`, `Condition`, `Barrier`.
 //!
 //! Each is a struct behind the header of a class (`_LockCore` and so on) from which the Python class derives, with
 //! asyncio's own as its second base. What a method does at once it does without coroutine frame and future; where it has
@@ -6,6 +6,8 @@
 //! `_waiters`...) read and write it: a subclass that replaces what asyncio's methods consult is served by those methods,
 //! over the same state (`overrides`).
 
+mod barrier;
+mod barrier_wait;
 pub(crate) mod bound;
 mod condition;
 mod condition_wait;
@@ -31,6 +33,7 @@ pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
         ("_LockCore", lock::make_kind()?),
         ("_EventCore", event::make_kind()?),
         ("_ConditionCore", condition::make_kind()?),
+        ("_BarrierCore", barrier::make_kind()?),
     ];
     kinds.extend(semaphore::make_kinds()?);
     Ok(kinds)

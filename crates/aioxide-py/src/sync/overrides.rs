@@ -32,12 +32,16 @@ impl Watched {
         let mut loaded = Vec::with_capacity(methods.len());
         for method in methods {
             let name = call::interned(method)?;
-            let own: Outcome<_> = kinds.iter().map(|kind| call::get_attribute(kind, &name)).collect();
             let theirs = match &theirs {
                 Some(class) => call::find_attribute(class, &name)?.unwrap_or_else(Owned::none),
                 None => Owned::none(),
             };
-            loaded.push(Method { name, own: own?, theirs });
+            let mut own = Vec::with_capacity(kinds.len());
+            for kind in kinds {
+                // What we do not have is asyncio's, and nothing where asyncio has no such class.
+                own.push(call::find_attribute(kind, &name)?.unwrap_or_else(|| theirs.clone()));
+            }
+            loaded.push(Method { name, own, theirs });
         }
         let _ = self.0.set(loaded);
         Ok(())
@@ -80,7 +84,7 @@ impl Overrides {
     fn look(&self, this: &Object, watched: &Watched) -> Outcome<()> {
         let mut replaced = 0;
         for (place, method) in watched.methods().iter().enumerate() {
-            let found = call::get_attribute(this.class(), &method.name)?;
+            let found = call::find_attribute(this.class(), &method.name)?.unwrap_or_else(Owned::none);
             if !method.own.iter().any(|own| found.is(own)) {
                 replaced |= 1 << place;
             }
