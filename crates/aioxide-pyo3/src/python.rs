@@ -13,8 +13,9 @@ use crate::{abi, api, waker};
 /// Waits for a Python coroutine, future, task or other awaitable.
 ///
 /// It is to be polled inside a future that runs on aioxide's loop: one of [`into_awaitable`] or [`spawn`]. The first poll
-/// starts a coroutine at once, as a task of its own; one that never waits is over then. It runs in the very context of the
-/// awaiting task, as an `await` in Python would: what it sets there, the caller sees.
+/// starts a coroutine at once, as a task of its own; one that never waits is over then. So it runs Python: nothing that
+/// Python could ask for may be borrowed meanwhile. The coroutine runs in the very context of the awaiting task, as it
+/// would after an `await` in Python: what it sets there, the caller sees.
 ///
 /// Awaiting the same future again after it was ready is a RuntimeError.
 ///
