@@ -38,8 +38,10 @@ develop: venv  ## builds the extension and the package into .venv
 	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/python -m maturin develop -q $(MATURIN)
 test-python: develop  ## the tests of the Python face, on stock asyncio and on aioxide
 	.venv/bin/python -m pytest -q $(TESTS)
-conformance: ## CPython's own asyncio tests on aioxide, on every interpreter found, beside stock asyncio
+conformance: differential ## CPython's own asyncio tests on aioxide, on every interpreter found, beside stock asyncio
 	$(PYTHON) scripts/conformance.py --install . --update docs/compat.md $(CONFORMANCE)
+differential: develop ## 100 000 random programs that must leave the log of stock asyncio, on every core
+	cd tests && ../.venv/bin/python -m differential.run --count 100000 --classes aioxide $(DIFFERENTIAL)
 conformance-classes: ## the same with aioxide's Task, Future, gather, locks and queues in place of asyncio's
 	$(PYTHON) scripts/conformance.py --install . --classes --update docs/compat.md $(CONFORMANCE)
 sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
@@ -61,6 +63,6 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 	scripts/debug_python.sh $(REFLEAKS)
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
-.PHONY: soak refleaks test-debug-python
 .PHONY: compat compat-anyio bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
+.PHONY: soak refleaks test-debug-python differential
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

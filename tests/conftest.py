@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import ssl
 import subprocess
 import threading
@@ -38,6 +39,12 @@ def factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--loops", default="asyncio,aioxide", help="comma-separated: asyncio, aioxide, uvloop")
+
+
+def pytest_configure() -> None:
+    """Takes back that a shell has its background jobs ignore interrupts, and with them every child."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from differential.program import draw, reductions
-from differential.run import differs, search
+from differential.run import differs, search, search_with_processes
 from differential.world import World
 
 COUNT = int(os.environ.get("AIOXIDE_PROGRAMS", "2000"))
@@ -55,3 +56,16 @@ def test_planted_fault_is_found_and_made_small() -> None:
     for smaller in reductions(found.program):
         assert differs(smaller, asyncio.SelectorEventLoop, package) is None, smaller
     assert "gather" in str(found.program)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("gather", "told"), [("os._exit(1)", "a process died; the seeds under way were ["), ("1 / 0", "seed ")]
+)
+def test_several_processes_tell_the_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gather: str, told: str
+) -> None:
+    (tmp_path / "planted.py").write_text(f"import os\n\ndef gather(*awaitables, **options):\n    {gather}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = search_with_processes(600, 0, "asyncio:SelectorEventLoop", "planted", 2)
+    assert str(found).startswith(told), str(found)

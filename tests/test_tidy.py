@@ -141,3 +141,10 @@ def test_two_crates_know_python() -> None:
 
 def test_engine_knows_nothing_of_http_and_tls() -> None:
     assert dependencies(ROOT / "crates/aioxide-core/Cargo.toml") <= {"libc", "loom", "criterion", "proptest", "tokio"}
+
+
+def test_page_of_what_is_relied_on_names_tests_that_exist() -> None:
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "relied-on.md").read_text())
+    assert len(named) > 70
+    missing = [f"{file}::{test}" for file, test in named if f"def {test}(" not in (ROOT / "tests" / file).read_text()]
+    assert not missing

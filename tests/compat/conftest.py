@@ -20,12 +20,17 @@ HERE = Path(__file__).parent
 Factory = Callable[[], asyncio.AbstractEventLoop]
 
 
-@pytest.fixture(params=["asyncio", "aioxide"])
-def loop_factory(request: pytest.FixtureRequest) -> Factory:
-    """Makes loops: each test proves itself on stock asyncio first."""
+@pytest.fixture(params=["asyncio", "aioxide", "installed"])
+def loop_factory(request: pytest.FixtureRequest) -> Iterator[Factory]:
+    """Makes loops: each test proves itself on stock asyncio first; installed, asyncio's own names are ours as well."""
     if request.param == "asyncio":
-        return asyncio.SelectorEventLoop
-    return aioxide.new_event_loop
+        yield asyncio.SelectorEventLoop
+    elif request.param == "aioxide":
+        yield aioxide.new_event_loop
+    else:
+        aioxide.install()
+        yield aioxide.new_event_loop
+        aioxide.uninstall()
 
 
 @pytest.fixture
