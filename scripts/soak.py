@@ -52,6 +52,7 @@ answered = 0
 for client in clients:
     client.sendall(b"x" * int(size))
     answered += len(client.recv(int(size), socket.MSG_WAITALL)) == int(size)
+    client.close()
 print(answered, flush=True)
 """
 
