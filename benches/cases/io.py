@@ -18,7 +18,7 @@ from typing import Any
 from . import Factory, case
 
 CLIENT = os.environ.get("AIOXIDE_BENCH_CLIENT", "")
-# What a program asks for at a time. From 128 KiB on, malloc maps and unmaps each buffer, and that is what would be measured.
+# What a program asks for at a time. From 128 KiB on malloc maps and unmaps each buffer: that would be what is measured.
 READ = 1 << 16
 Start = Callable[[Any], Awaitable[tuple[str, str]]]
 
