@@ -34,6 +34,7 @@ impl LoopCore {
                 break Ok(());
             }
         };
+        self.state.leave_current_task();
         core.clear_stop();
         self.state.running.set(false);
         result
@@ -43,7 +44,9 @@ impl LoopCore {
     fn _run_once(&self, py: Python<'_>) -> PyResult<()> {
         let _entered = self.state.core.enter();
         let _running = state::enter(&self.state);
-        self.iterate(&mut RunContext { py, state: &self.state, raised: None, after_task: false })
+        let result = self.iterate(&mut RunContext { py, state: &self.state, raised: None, after_task: false });
+        self.state.leave_current_task();
+        result
     }
 
     /// Lets the iteration under way be the last.
@@ -124,6 +127,7 @@ impl LoopCore {
     fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
         let core = &self.state.core;
         if core.needs_poll() {
+            self.state.leave_current_task();
             // A signal that came while C code ran must not wait until the next event.
             context.py.check_signals()?;
             match core.poll(context) {
@@ -134,7 +138,6 @@ impl LoopCore {
             }
         }
         let broken_off = core.run_batch(context).is_break();
-        self.state.leave_current_task();
         if broken_off && let Some(error) = context.raised.take() {
             return Err(error);
         }

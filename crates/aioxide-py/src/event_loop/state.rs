@@ -87,7 +87,8 @@ pub(crate) struct LoopState {
     /// Whether `create_task` is not ours.
     pub(crate) own_create_task: Cell<bool>,
     /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
-    /// the next task, which would put itself in its place: so it is done before anything else runs, and after a batch.
+    /// the next task, which would put itself in its place: so it is done before anything else runs, and before the
+    /// kernel is asked.
     pub(crate) has_current: Cell<bool>,
     /// Whether `create_task` and `create_future` make our classes.
     pub(crate) own_classes: Cell<bool>,
