@@ -82,6 +82,8 @@ unsafe impl<S> Class for Awaitable<S> {}
 struct Body<S> {
     /// Its value went out by the StopIteration that is used again and again.
     gave_value: Cell<bool>,
+    /// Whether the collector sees the instance.
+    seen: Cell<bool>,
     steps: S,
 }
 
@@ -102,9 +104,34 @@ impl<S: Steps> Awaitable<S> {
         // SAFETY: the type that the list is for.
         unsafe {
             home.free.make(home.kind.get(), true, |instance| {
-                let body = Body { gave_value: Cell::new(false), steps };
+                let body = Body { gave_value: Cell::new(false), seen: Cell::new(true), steps };
                 instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(body);
             })
+        }
+    }
+
+    /// A new instance that the collector does not see before it waits: `show` is to be called when it does.
+    ///
+    /// Most end without waiting, and the collector's book-keeping would be a good part of what they cost. For what
+    /// cannot be part of a cycle unless it is awaited.
+    #[inline]
+    pub(crate) fn make_unseen(steps: S) -> Outcome {
+        let home = S::home();
+        // SAFETY: as above.
+        unsafe {
+            home.free.make_unseen(home.kind.get(), |instance| {
+                let body = Body { gave_value: Cell::new(false), seen: Cell::new(false), steps };
+                instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(body);
+            })
+        }
+    }
+
+    /// Lets the collector see the instance from now on.
+    #[inline]
+    pub(crate) fn show(&self) {
+        if !self.body().seen.replace(true) {
+            // SAFETY: it did not see it so far.
+            unsafe { instance::track(self.0.as_ptr()) };
         }
     }
 
@@ -325,8 +352,10 @@ unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
     guard((), || {
         // SAFETY: the last reference to an instance of ours is gone.
         unsafe {
-            instance::untrack(this);
             let body = this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>();
+            if (*body).seen.get() {
+                instance::untrack(this);
+            }
             let gave_value = (*body).gave_value.get();
             body.drop_in_place();
             if gave_value {

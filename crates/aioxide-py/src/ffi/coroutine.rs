@@ -125,26 +125,34 @@ pub(crate) fn raise_stop(value: Owned) -> Raised {
 }
 
 #[cfg(Py_3_12)]
+#[inline]
 fn stop_with(value: Owned) {
     let stop = match STOP.take() {
         Some(stop) if is_unused(&stop) => stop,
-        _ => match call::call(raised::stop_iteration(), &[]) {
+        _ => match make_stop() {
             Ok(stop) => stop,
             Err(Raised) => return,
         },
     };
-    let Ok(arguments) = call::tuple(&[&value]) else { return };
-    fill(&stop, arguments.into_ptr(), value.into_ptr());
+    fill(&stop, value.clone().into_ptr(), value.into_ptr());
     STOP.set(Some(stop.clone()));
     let Raised = raised::put_back(stop);
 }
 
+/// A StopIteration with room for one argument.
+#[cfg(Py_3_12)]
+#[cold]
+fn make_stop() -> Outcome {
+    call::call(raised::stop_iteration(), &[none()])
+}
+
 /// Lets go of the value that was last carried, once it has been read: the cache must not keep it alive.
 #[cfg(Py_3_12)]
+#[inline]
 pub(crate) fn forget_value() {
     let Some(stop) = STOP.take() else { return };
     if is_unused(&stop) {
-        fill(&stop, std::ptr::null_mut(), std::ptr::null_mut());
+        fill(&stop, Owned::none().into_ptr(), Owned::none().into_ptr());
         STOP.set(Some(stop));
     }
 }
@@ -153,28 +161,31 @@ pub(crate) fn forget_value() {
 #[cfg(not(Py_3_12))]
 pub(crate) fn forget_value() {}
 
-/// Puts two references, or nothing, into an exception that nobody else can see.
+/// Puts two references into an exception that nobody else can see: that of its only argument, and of its value.
 #[cfg(Py_3_12)]
-fn fill(stop: &Object, arguments: *mut ffi::PyObject, value: *mut ffi::PyObject) {
+#[inline]
+fn fill(stop: &Object, argument: *mut ffi::PyObject, value: *mut ffi::PyObject) {
     let instance = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
-    // SAFETY: an instance of exactly this type; both fields own what they point to, and may be null.
+    // SAFETY: an instance of exactly this type, and a tuple of one that nobody else refers to; both own what they hold.
     unsafe {
-        let before = (
-            std::mem::replace(&mut (*instance).args, arguments),
-            std::mem::replace(&mut (*instance).value, value),
-        );
-        ffi::Py_XDECREF(before.0);
-        ffi::Py_XDECREF(before.1);
+        let place = &raw mut (*(*instance).args.cast::<ffi::PyTupleObject>()).ob_item;
+        let argument = place.cast::<*mut ffi::PyObject>().replace(argument);
+        let value = (&raw mut (*instance).value).replace(value);
+        ffi::Py_XDECREF(argument);
+        ffi::Py_XDECREF(value);
     }
 }
 
 /// Whether only the cache holds it, and it was not caught: an exception that went through a frame has a traceback.
 #[cfg(Py_3_12)]
+#[inline]
 fn is_unused(stop: &Object) -> bool {
     let instance = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
-    // SAFETY: an instance of exactly this type.
+    // SAFETY: an instance of exactly this type; `args` is a tuple, whoever has set it.
     unsafe {
         ffi::Py_REFCNT(stop.as_ptr()) == 1
+            && ffi::Py_REFCNT((*instance).args) == 1
+            && ffi::PyTuple_GET_SIZE((*instance).args) == 1
             && (*instance).traceback.is_null()
             && (*instance).context.is_null()
             && (*instance).cause.is_null()

@@ -3,6 +3,8 @@
 //! A burst of tasks ends in a list of free ones, and the next burst is made of them: no memory is asked of the allocator, none
 //! is given back to the kernel and taken again. Whatever lay there unused between two collections of older objects is
 //! given back at the second, so that memory follows what the program does.
+//!
+//! A free instance has a reference count of 0, and keeps the reference to its type.
 
 use std::cell::{Cell, RefCell};
 
@@ -39,17 +41,54 @@ pub(crate) fn give_back_unused() {
     }
 }
 
-/// Gives an instance's memory back.
+/// Gives an instance's memory back, and its reference to the type.
 ///
 /// # Safety
 /// Nobody refers to it, the collector does not know it, nothing in it owns anything.
 unsafe fn free(this: *mut ffi::PyObject) {
-    // SAFETY: the type's own function for memory that its `tp_alloc` made; the header is valid to the last.
+    // SAFETY: the type's own function for memory that its `tp_alloc` made; the header is valid to the last; each instance
+    // of a heap type owns a reference to it.
     unsafe {
-        if let Some(free) = (*ffi::Py_TYPE(this)).tp_free {
+        let kind = ffi::Py_TYPE(this);
+        if let Some(free) = (*kind).tp_free {
             free(this.cast());
         }
+        ffi::Py_DECREF(kind.cast());
     }
+}
+
+/// Gives a free instance its first reference.
+///
+/// # Safety
+/// It comes from a list of instances of `kind`.
+#[inline]
+unsafe fn revive(item: *mut ffi::PyObject, kind: *mut ffi::PyTypeObject) {
+    // SAFETY: the caller's promise; the count is 0, and the type is still referred to.
+    unsafe {
+        if cfg!(any(Py_GIL_DISABLED, py_sys_config = "Py_REF_DEBUG", py_sys_config = "Py_TRACE_REFS")) {
+            // There is more to a new object than its count.
+            ffi::PyObject_Init(item, kind);
+            ffi::Py_DECREF(kind.cast());
+        } else {
+            ffi::Py_INCREF(item);
+        }
+    }
+}
+
+/// A new instance in new memory.
+///
+/// # Safety
+/// A ready type with our fields, which `fill` writes.
+#[cold]
+#[inline(never)]
+unsafe fn make_anew(kind: *mut ffi::PyTypeObject, fill: impl FnOnce(*mut ffi::PyObject)) -> Outcome {
+    // SAFETY: a ready type; the collector does not run between this and `fill`.
+    let made = unsafe {
+        let Some(allocate) = (*kind).tp_alloc else { return Err(super::Raised) };
+        Owned::from_new(allocate(kind, 0))?
+    };
+    fill(made.as_ptr());
+    Ok(made)
 }
 
 /// The word behind the header, which is the type's own (or its base's) while the instance lives, and zero at its end.
@@ -104,6 +143,7 @@ impl FreeList {
     ///
     /// # Safety
     /// `kind` is the type that this list is for if `exact`, else one derived from it.
+    #[inline]
     pub(crate) unsafe fn make(
         &self,
         kind: *mut ffi::PyTypeObject,
@@ -114,35 +154,56 @@ impl FreeList {
             fill(item);
             // SAFETY: memory of an instance of this type, taken apart down to zero fields by `release`.
             unsafe {
-                ffi::PyObject_Init(item, kind);
+                revive(item, kind);
                 ffi::PyObject_GC_Track(item.cast());
                 return Owned::from_new(item);
             }
         }
-        // SAFETY: a ready type; the collector does not run between this and `fill`.
-        let made = unsafe {
-            let Some(allocate) = (*kind).tp_alloc else { return Err(super::Raised) };
-            Owned::from_new(allocate(kind, 0))?
-        };
-        fill(made.as_ptr());
-        Ok(made)
+        // SAFETY: the caller's promise.
+        unsafe { make_anew(kind, fill) }
+    }
+
+    /// `make` of an instance that the collector does not see, until somebody lets it.
+    ///
+    /// # Safety
+    /// `kind` is the type that this list is for.
+    #[inline]
+    pub(crate) unsafe fn make_unseen(
+        &self,
+        kind: *mut ffi::PyTypeObject,
+        fill: impl FnOnce(*mut ffi::PyObject),
+    ) -> Outcome {
+        if let Some(item) = self.pop() {
+            fill(item);
+            // SAFETY: as above.
+            unsafe {
+                revive(item, kind);
+                return Owned::from_new(item);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe {
+            let made = make_anew(kind, fill)?;
+            ffi::PyObject_GC_UnTrack(made.as_ptr().cast());
+            Ok(made)
+        }
     }
 
     /// Ends an instance that was taken apart.
     ///
     /// # Safety
     /// Nobody refers to it, the collector does not know it, nothing in it owns anything.
+    #[inline]
     pub(crate) unsafe fn release(&'static self, this: *mut ffi::PyObject, exact: bool) {
         // SAFETY: still a valid header.
         let kind = unsafe { ffi::Py_TYPE(this) };
         // An instance that was finalized would not be finalized a second time.
-        // SAFETY: an object that the collector could have known.
-        let reusable = exact && unsafe { ffi::PyObject_GC_IsFinalized(this) } == 0;
+        // SAFETY: an object that the collector could have known; its type is alive.
+        let reusable =
+            exact && unsafe { (*kind).tp_finalize.is_none() || ffi::PyObject_GC_IsFinalized(this) == 0 };
         if !(reusable && self.push(this)) {
             // SAFETY: the caller's promise.
             unsafe { free(this) };
         }
-        // SAFETY: each instance of a heap type owns a reference to it.
-        unsafe { ffi::Py_DECREF(kind.cast()) };
     }
 }

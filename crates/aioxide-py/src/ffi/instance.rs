@@ -82,6 +82,15 @@ pub(crate) unsafe fn release_plain(this: *mut ffi::PyObject) {
 
 static NONE_FREE: FreeList = FreeList::new();
 
+/// Lets the collector see an object.
+///
+/// # Safety
+/// It does not see it yet, and everything in the object is in order.
+pub(crate) unsafe fn track(this: *mut ffi::PyObject) {
+    // SAFETY: the caller's promise.
+    unsafe { ffi::PyObject_GC_Track(this.cast()) };
+}
+
 /// Tells the collector that the object is being taken apart.
 ///
 /// # Safety

@@ -233,6 +233,16 @@ impl<'a> Arguments<'a> {
         Ok(None)
     }
 
+    /// The argument of a call with nothing but one, given without a name.
+    #[inline]
+    pub(crate) fn single(&self) -> Option<&'a Object> {
+        match (self.values, self.names) {
+            // SAFETY: the caller of the function keeps its arguments alive during the call.
+            ([value], None) => Some(unsafe { Object::from_ptr(*value) }),
+            _ => None,
+        }
+    }
+
     /// Sorts the arguments by `parameters`, of which the first `positional` may be given without a name.
     ///
     /// # Errors

@@ -85,6 +85,13 @@ impl Object {
         unsafe { (*self.kind()).tp_version_tag }
     }
 
+    /// Whether its type is one of those that may hold other objects.
+    #[inline]
+    pub(crate) fn may_hold_others(&self) -> bool {
+        // SAFETY: rule 2.
+        unsafe { ffi::PyType_IS_GC(self.kind()) != 0 }
+    }
+
     /// Whether there is one reference to the object.
     pub(crate) fn is_held_once(&self) -> bool {
         // SAFETY: rule 2.
