@@ -16,7 +16,16 @@ fn put(this: &Queue, arguments: &Arguments<'_>) -> Outcome {
     wait::put(this, item_of("put", arguments)?)
 }
 
+#[inline]
 fn item_of<'a>(function: &str, arguments: &Arguments<'a>) -> Outcome<&'a Object> {
+    match arguments.single() {
+        Some(item) => Ok(item),
+        None => parse_item(function, arguments),
+    }
+}
+
+#[cold]
+fn parse_item<'a>(function: &str, arguments: &Arguments<'a>) -> Outcome<&'a Object> {
     let [item] = arguments.parse(function, &[&names().item], 1)?;
     item.ok_or_else(|| {
         let message = format!("Queue.{function}() missing 1 required positional argument: 'item'");

@@ -25,41 +25,51 @@ impl Line {
     }
 
     /// Whether Rust has the objects.
-    #[inline]
-    pub(super) fn is_own(&self) -> bool {
+    #[inline(always)]
+    fn is_own(&self) -> bool {
         self.shown.is_empty()
     }
 
+    /// Whether there is no object, as can be told without asking Python.
+    #[inline(always)]
+    pub(super) fn is_surely_empty(&self) -> bool {
+        self.is_own() && self.own.borrow().is_empty()
+    }
+
     /// `not row`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_empty(&self) -> Outcome<bool> {
-        match self.shown.get() {
-            None => Ok(self.own.borrow().is_empty()),
-            Some(shown) => call::truth(&shown).map(|filled| !filled),
-        }
+        if self.is_own() { Ok(self.own.borrow().is_empty()) } else { self.is_empty_when_shown() }
+    }
+
+    #[cold]
+    fn is_empty_when_shown(&self) -> Outcome<bool> {
+        call::truth(&self.shown.get_or_none()).map(|filled| !filled)
     }
 
     /// `len(row)`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn len(&self) -> Outcome<usize> {
-        match self.shown.get() {
-            None => Ok(self.own.borrow().len()),
-            Some(shown) => call::length(&shown),
-        }
+        if self.is_own() { Ok(self.own.borrow().len()) } else { call::length(&self.shown.get_or_none()) }
     }
 
     /// `row.append(object)`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&self, object: Owned) -> Outcome<()> {
-        match self.shown.get() {
-            None => self.own.borrow_mut().push_back(object),
-            Some(shown) => drop(call::call_method(&names().append, &[&*shown, &object], None)?),
+        if !self.is_own() {
+            return self.push_when_shown(&object);
         }
+        self.own.borrow_mut().push_back(object);
         Ok(())
     }
 
+    #[cold]
+    fn push_when_shown(&self, object: &Object) -> Outcome<()> {
+        call::call_method(&names().append, &[&*self.shown.get_or_none(), object], None).map(drop)
+    }
+
     /// `row.popleft()`, nothing from an empty one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn pop(&self) -> Outcome<Option<Owned>> {
         if self.is_own() {
             return Ok(self.own.borrow_mut().pop_front());

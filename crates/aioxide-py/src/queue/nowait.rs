@@ -38,7 +38,7 @@ pub(super) fn put(queue: &Queue, traits: Traits, item: Owned) -> Outcome<()> {
 }
 
 /// `put` of a queue that was just found to have room and not to be shut down.
-#[inline]
+#[inline(always)]
 pub(super) fn put_with_room(queue: &Queue, traits: Traits, item: Owned) -> Outcome<()> {
     store::add(queue, traits, item)?;
     queue.unfinished.set(queue.unfinished.get() + 1);
@@ -60,7 +60,7 @@ pub(super) fn get(queue: &Queue, traits: Traits) -> Outcome {
 }
 
 /// `get` of a queue that was just found to have an item.
-#[inline]
+#[inline(always)]
 pub(super) fn get_what_is_there(queue: &Queue, traits: Traits) -> Outcome {
     let item = store::take(queue, traits)?;
     wake_next(queue, traits, Side::Putters)?;
@@ -74,8 +74,15 @@ pub(super) fn shut_down() -> Raised {
 }
 
 /// `_wakeup_next(waiters)`: finishes the first waiter that is not done.
-#[inline]
+#[inline(always)]
 pub(super) fn wake_next(queue: &Queue, traits: Traits, side: Side) -> Outcome<()> {
+    if !traits.has(Traits::WAKE) && side.line(queue).is_surely_empty() {
+        return Ok(());
+    }
+    wake_who_waits(queue, traits, side)
+}
+
+fn wake_who_waits(queue: &Queue, traits: Traits, side: Side) -> Outcome<()> {
     let line = side.line(queue);
     if traits.has(Traits::WAKE) {
         return call::call_method(&names().wakeup_next, &[queue.object(), &*line.show()?], None).map(drop);
@@ -108,22 +115,21 @@ fn wake(waiter: &Object) -> Outcome<bool> {
 }
 
 /// `_finished.clear()`.
-#[inline]
+#[inline(always)]
 fn unfinish(queue: &Queue) -> Outcome<()> {
     queue.is_finished.set(false);
-    match queue.finished.get() {
-        Some(event) => call::call_method(&names().clear, &[&event], None).map(drop),
-        None => Ok(()),
-    }
+    if queue.finished.is_empty() { Ok(()) } else { tell_event(queue, &names().clear) }
+}
+
+#[cold]
+fn tell_event(queue: &Queue, method: &Object) -> Outcome<()> {
+    call::call_method(method, &[&queue.finished.get_or_none()], None).map(drop)
 }
 
 /// `_finished.set()`.
 fn finish(queue: &Queue) -> Outcome<()> {
     queue.is_finished.set(true);
-    match queue.finished.get() {
-        Some(event) => call::call_method(&names().set, &[&event], None).map(drop),
-        None => Ok(()),
-    }
+    if queue.finished.is_empty() { Ok(()) } else { tell_event(queue, &names().set) }
 }
 
 /// `task_done()`.

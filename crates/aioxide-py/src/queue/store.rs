@@ -10,7 +10,7 @@ use super::traits::Traits;
 use crate::ffi::{Object, Outcome, Owned, call, names};
 
 /// `_put(item)`.
-#[inline]
+#[inline(always)]
 pub(super) fn add(queue: &Queue, traits: Traits, item: Owned) -> Outcome<()> {
     if traits.is_plain() {
         return queue.items.push(item);
@@ -28,7 +28,7 @@ pub(super) fn add(queue: &Queue, traits: Traits, item: Owned) -> Outcome<()> {
 }
 
 /// `_get()`, of a queue that has an item as far as it knows.
-#[inline]
+#[inline(always)]
 pub(super) fn take(queue: &Queue, traits: Traits) -> Outcome {
     if traits.is_plain() {
         return take_first(queue);
@@ -47,9 +47,14 @@ pub(super) fn take(queue: &Queue, traits: Traits) -> Outcome {
 
 #[inline]
 pub(super) fn take_first(queue: &Queue) -> Outcome {
-    if let Some(item) = queue.items.pop()? {
-        return Ok(item);
+    match queue.items.pop()? {
+        Some(item) => Ok(item),
+        None => take_of_empty(queue),
     }
+}
+
+#[cold]
+fn take_of_empty(queue: &Queue) -> Outcome {
     // A derived class has said that it is not empty: what it has in the place of the deque tells what is wrong.
     call::call_method(&names().popleft, &[&*queue.items.show()?], None)
 }
@@ -81,7 +86,7 @@ pub(super) fn start_list(queue: &Queue) -> Outcome<()> {
 }
 
 /// Whether the queue has no item.
-#[inline]
+#[inline(always)]
 pub(super) fn is_empty(queue: &Queue, traits: Traits) -> Outcome<bool> {
     if traits.has(Traits::EMPTY) {
         return call::truth(&*call::call_method(&names().empty, &[queue.object()], None)?);
@@ -90,7 +95,7 @@ pub(super) fn is_empty(queue: &Queue, traits: Traits) -> Outcome<bool> {
 }
 
 /// Whether the queue has no room.
-#[inline]
+#[inline(always)]
 pub(super) fn is_full(queue: &Queue, traits: Traits) -> Outcome<bool> {
     if traits.has(Traits::FULL) {
         return call::truth(&*call::call_method(&names().full, &[queue.object()], None)?);
@@ -99,7 +104,7 @@ pub(super) fn is_full(queue: &Queue, traits: Traits) -> Outcome<bool> {
 }
 
 /// `not maxsize <= 0 and qsize() >= maxsize`.
-#[inline]
+#[inline(always)]
 pub(super) fn is_full_by_size(queue: &Queue, traits: Traits) -> Outcome<bool> {
     match queue.limit.get() {
         Limit::None => Ok(false),

@@ -38,7 +38,7 @@ impl Wait {
     }
 
     /// Goes on after NEW or WAITING; gives the queue, and leaves the state at DONE until it waits again.
-    #[inline]
+    #[inline(always)]
     fn resume(&self, side: Side) -> Outcome<Held<QueueData>> {
         match self.state.get() {
             State::New => {}
@@ -49,7 +49,6 @@ impl Wait {
         self.queue.take().ok_or_else(reused)
     }
 
-    #[inline]
     fn finish_wait(&self, side: Side) -> Outcome<()> {
         let Some(future) = self.future.get() else { return Err(reused()) };
         if let Some(ours) = Future::exact(&future)
@@ -104,10 +103,15 @@ impl Wait {
     }
 
     /// An operation that is dropped while it waits gives up, as a coroutine does.
+    #[inline]
     fn abandon(&self, side: Side) {
-        if self.state.get() != State::Waiting {
-            return;
+        if self.state.get() == State::Waiting {
+            self.abandon_wait(side);
         }
+    }
+
+    #[cold]
+    fn abandon_wait(&self, side: Side) {
         let queue = self.queue.slot().get_or_none();
         raised::shielded(&queue, || self.give_up(side));
     }
@@ -131,7 +135,7 @@ fn make_future(queue: &Queue, traits: Traits) -> Outcome {
 }
 
 /// `get_nowait()` at the end of a `get` that has found an item.
-#[inline]
+#[inline(always)]
 fn finish_get(queue: &Queue, traits: Traits) -> Outcome {
     if traits.is_plain() {
         return nowait::get_what_is_there(queue, traits);
@@ -143,7 +147,7 @@ fn finish_get(queue: &Queue, traits: Traits) -> Outcome {
 }
 
 /// `put_nowait(item)` at the end of a `put` that has found room.
-#[inline]
+#[inline(always)]
 fn finish_put(queue: &Queue, traits: Traits, item: Owned) -> Outcome {
     if traits.has(Traits::PUT_NOWAIT) {
         return call::call_method(&names().put_nowait, &[queue.object(), &item], None);
@@ -172,6 +176,7 @@ impl Steps for Get {
         [self.wait.queue.slot(), &self.wait.future].into_iter()
     }
 
+    #[inline]
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
         let owner = this.wait.resume(Side::Getters)?;
         let queue = &*owner;
@@ -182,6 +187,7 @@ impl Steps for Get {
         if queue.is_shutdown.get() {
             return Err(nowait::shut_down());
         }
+        this.show();
         this.wait.wait(Side::Getters, owner, traits)
     }
 
@@ -213,6 +219,7 @@ impl Steps for Put {
         [self.wait.queue.slot(), &self.wait.future, &self.item].into_iter()
     }
 
+    #[inline]
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
         let owner = this.wait.resume(Side::Putters)?;
         let queue = &*owner;
@@ -224,6 +231,7 @@ impl Steps for Put {
         if queue.is_shutdown.get() {
             return Err(nowait::shut_down());
         }
+        this.show();
         this.wait.wait(Side::Putters, owner, traits)
     }
 
@@ -243,7 +251,8 @@ impl Drop for Put {
 /// `get()`, not begun.
 #[inline]
 pub(super) fn get(queue: &Queue) -> Outcome {
-    Awaitable::make(Get { wait: Wait::new(queue) })
+    // Only its queue could lead back to it, by an attribute or an item: nobody leaves a `get()` there for good.
+    Awaitable::make_unseen(Get { wait: Wait::new(queue) })
 }
 
 /// `put(item)`, not begun.
@@ -251,7 +260,7 @@ pub(super) fn get(queue: &Queue) -> Outcome {
 pub(super) fn put(queue: &Queue, item: &Object) -> Outcome {
     let put = Put { wait: Wait::new(queue), item: Slot::new() };
     put.item.set(item.own());
-    Awaitable::make(put)
+    if item.may_hold_others() { Awaitable::make(put) } else { Awaitable::make_unseen(put) }
 }
 
 /// Makes the types of both.
