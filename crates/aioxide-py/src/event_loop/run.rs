@@ -44,7 +44,8 @@ impl LoopCore {
     fn _run_once(&self, py: Python<'_>) -> PyResult<()> {
         let _entered = self.state.core.enter();
         let _running = state::enter(&self.state);
-        let result = self.iterate(&mut RunContext { py, state: &self.state, raised: None, after_task: false });
+        let result =
+            self.iterate(&mut RunContext { py, state: &self.state, raised: None, after_task: false });
         self.state.leave_current_task();
         result
     }
