@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -71,7 +72,11 @@ SIMPLE: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
     "event_wait": lambda r: (),
     "event_set": lambda r: (),
     "event_clear": lambda r: (),
+    "acquire": lambda r: (r.randrange(3),),
+    "release": lambda r: (r.randrange(4),),
+    "inspect_locks": lambda r: (),
     "notify": lambda r: (r.randrange(1, 3),),
+    "notify_all": lambda r: (),
     "put": lambda r: (r.randrange(3), r.randrange(100)),
     "get": lambda r: (r.randrange(3),),
     "put_nowait": lambda r: (r.randrange(3), r.randrange(100)),
@@ -82,15 +87,21 @@ SIMPLE: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
 # Drawn more often: here is where loops differ.
 WAITING = ["await", "cancel", "shield", "wait_for", "gather", "gather", "wait", "as_completed"]
 # Operations around a body.
-NESTING = ["lock", "semaphore", "condition", "try", "finally"]
+NESTING_LOCKS = ("lock", "semaphore", "bounded", "condition", "condition_for")
+NESTING = [*NESTING_LOCKS, "try", "finally"]
 
 if sys.version_info >= (3, 11):
-    SIMPLE["barrier"] = lambda r: ()
+    SIMPLE |= dict.fromkeys(("barrier", "barrier_reset", "barrier_abort"), lambda r: ())
     NESTING += ["timeout", "group"]
 if sys.version_info >= (3, 13):
     # Before 3.13 asyncio's uncancel leaves a cancellation pending; aioxide's never does.
     SIMPLE["uncancel"] = lambda r: ()
     SIMPLE["shutdown"] = lambda r: (r.randrange(3), r.random() < 0.5)
+if not hasattr(asyncio.Condition, "_notify"):
+    # Before 2024 asyncio's semaphores and conditions lose what a cancelled task was given; aioxide's never do.
+    NESTING = ["lock", "try", "finally"]
+    for name in ("acquire", "release", "notify", "notify_all"):
+        del SIMPLE[name]
 
 
 def picks(r: random.Random) -> tuple[int, ...]:
@@ -127,6 +138,8 @@ def draw_op(r: random.Random, number: int, count: int, depth: int) -> Op:
             # One child: a group cancels its children in the order in which a set gives them, which is chance.
             children = (r.randrange(number + 1, count),) if number + 1 < count else ()
             return (name, children, body)
+        if name == "condition_for":
+            return (name, r.randrange(3), body)
         if name == "try":
             return (name, r.choice(["swallow", "reraise"]), body)
         if name == "finally":

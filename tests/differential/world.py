@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from .program import Body, Op, Program
+from .program import NESTING_LOCKS, Body, Op, Program
 
 # Iterations that a program may take before everything still alive is cancelled.
 PATIENCE = 60
@@ -70,6 +70,7 @@ class World:
         self.futures = [self.loop.create_future() for _ in range(3)]
         self.lock, self.condition = names.Lock(), names.Condition()
         self.semaphore, self.event = names.Semaphore(2), names.Event()
+        self.bounded, self.level = names.BoundedSemaphore(1), 0
         self.queues = [names.Queue(1), names.PriorityQueue(), names.LifoQueue(2)]
         self.barrier = names.Barrier(2) if hasattr(asyncio, "Barrier") else None
         self.spawn(0)
@@ -111,7 +112,7 @@ class World:
 
     async def _op(self, op: Op, number: int) -> Any:
         name, *arguments = op
-        if name in ("raise", "return", "try", "finally", "timeout", "group", "lock", "semaphore", "condition"):
+        if name in ("raise", "return", "try", "finally", "timeout", "group", *NESTING_LOCKS):
             return await getattr(self, f"_do_{name}")(*arguments, number=number)
         try:
             result = await getattr(self, f"_do_{name}")(*arguments)
@@ -188,6 +189,18 @@ class World:
         async with self.condition:
             await self.condition.wait()
             self.note("was notified")
+            await self._body(body, number)
+
+    async def _do_bounded(self, body: Body, *, number: int) -> None:
+        async with self.bounded:
+            self.note("has the bounded semaphore")
+            await self._body(body, number)
+
+    async def _do_condition_for(self, levels: int, body: Body, *, number: int) -> None:
+        needed = self.level + levels
+        async with self.condition:
+            await self.condition.wait_for(lambda: self.level >= needed)
+            self.note(f"waited for level {needed}")
             await self._body(body, number)
 
     # Operations whose outcome is noted.
@@ -268,6 +281,30 @@ class World:
     async def _do_notify(self, count: int) -> None:
         async with self.condition:
             self.condition.notify(count)
+
+    async def _do_notify_all(self) -> None:
+        async with self.condition:
+            self.level += 1
+            self.condition.notify_all()
+
+    async def _do_acquire(self, index: int) -> Any:
+        return await self._lock_of(index).acquire()
+
+    async def _do_release(self, index: int) -> None:
+        self._lock_of(index).release()
+
+    def _lock_of(self, index: int) -> Any:
+        return (self.lock, self.semaphore, self.bounded, self.condition)[index]
+
+    async def _do_inspect_locks(self) -> str:
+        things = (self.lock, self.semaphore, self.bounded, self.condition, self.event, self.barrier)
+        return " ".join(repr(thing).rpartition("[")[2] for thing in things)
+
+    async def _do_barrier_reset(self) -> None:
+        await self.barrier.reset()  # type: ignore[union-attr]
+
+    async def _do_barrier_abort(self) -> None:
+        await self.barrier.abort()  # type: ignore[union-attr]
 
     async def _do_barrier(self) -> int:
         return await self.barrier.wait()  # type: ignore[no-any-return, union-attr]
