@@ -42,9 +42,12 @@ class WritePipeTransport(unix_events._UnixWritePipeTransport):  # type: ignore[m
 class DatagramTransport(selector_events._SelectorDatagramTransport, asyncio.DatagramTransport):  # type: ignore[misc,name-defined]
     """A datagram socket; made by the loop. asyncio: `_SelectorDatagramTransport`, with its packets handled in Rust."""
 
+    # The Rust half; the slot becomes inaccessible when the class gets its methods.
+    __slots__ = ("_core",)
+
     def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
+        _aioxide.prepare_datagram_transport(self, loop, sock.fileno(), sock.family)
         super().__init__(loop, sock, *args)  # type: ignore[call-arg]
-        self._sends_to_ipv4 = sock.family == socket.AF_INET
 
 
 _aioxide.equip_read_pipe_transport(ReadPipeTransport)

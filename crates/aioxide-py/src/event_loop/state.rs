@@ -22,6 +22,21 @@ use crate::transports::{TransportTable, TransportWatcher};
 /// asyncio reads as much at a time.
 const SCRATCH_BYTES: usize = 256 * 1024;
 
+/// Memory that nobody keeps anything in; there once it was asked for.
+#[derive(Default)]
+pub(crate) struct Scratch(RefCell<Vec<u8>>);
+
+impl Scratch {
+    /// The memory, until it is dropped: before any Python code runs.
+    pub(crate) fn borrow_mut(&self) -> std::cell::RefMut<'_, [u8]> {
+        let mut memory = self.0.borrow_mut();
+        if memory.is_empty() {
+            *memory = vec![0; SCRATCH_BYTES];
+        }
+        std::cell::RefMut::map(memory, Vec::as_mut_slice)
+    }
+}
+
 /// Who is told that a descriptor is ready.
 pub(crate) enum Watcher {
     Callback(Handle),
@@ -79,7 +94,9 @@ pub(crate) struct LoopState {
     /// The transports by descriptor.
     pub(crate) transports: TransportTable,
     /// Memory that transports read small pieces into.
-    pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) scratch: Scratch,
+    /// Objects that messages are received into.
+    pub(crate) recycler: ffi::recycled::Recycler,
     /// Whether `call_soon` is not ours: a class or an instance has its own, which queue entries must not bypass.
     pub(crate) own_call_soon: Cell<bool>,
     /// Whether `call_at`, `call_later` or `time` is not ours, which timers of the loop's own must not bypass.
@@ -134,7 +151,8 @@ impl LoopState {
             debug: Cell::new(false),
             running: Cell::new(false),
             transports: TransportTable::default(),
-            scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            scratch: Scratch::default(),
+            recycler: ffi::recycled::Recycler::default(),
             own_call_soon: Cell::new(false),
             own_timers: Cell::new(false),
             own_create_task: Cell::new(false),
@@ -296,7 +314,7 @@ impl LoopState {
         for place in &*self.watchers.borrow() {
             match &place.watcher {
                 Some(Watcher::Callback(handle)) => handle.traverse(visit)?,
-                Some(Watcher::Transport(watcher)) => visit.call(&watcher.transport)?,
+                Some(Watcher::Transport(watcher)) => watcher.transport.traverse(visit)?,
                 Some(Watcher::Listener(listener)) => listener.traverse(visit)?,
                 Some(Watcher::Socket(waiting)) => waiting.traverse(visit)?,
                 None => {}

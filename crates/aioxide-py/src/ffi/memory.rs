@@ -1,12 +1,16 @@
 //! Bytes and buffers: new `bytes` filled by the kernel, the memory behind a bytes-like object.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
 use aioxide_core::sys::socket::{self, RawBuffer};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+
+use super::call;
+use super::object::{Object, Outcome};
 
 unsafe extern "C" {
     /// CPython's own: shrinks or grows a `bytes` object that nobody else refers to.
@@ -47,6 +51,39 @@ pub(crate) fn receive_bytes(
     }
     // SAFETY: an owned reference to a bytes object.
     Ok(Ok(unsafe { Bound::from_owned_ptr(py, raw).cast_into_unchecked() }))
+}
+
+/// The content of a `bytes` object; nothing for an object of any other type.
+#[inline]
+pub(crate) fn bytes_content(object: &Object) -> Option<&[u8]> {
+    // SAFETY: the address of a static type.
+    if object.kind() != &raw mut ffi::PyBytes_Type {
+        return None;
+    }
+    let raw = object.as_ptr();
+    // SAFETY: a bytes object, which neither changes nor moves while it is referred to.
+    Some(unsafe {
+        let start = (&raw const (*raw.cast::<ffi::PyBytesObject>()).ob_sval).cast::<u8>();
+        std::slice::from_raw_parts(start, ffi::Py_SIZE(raw) as usize)
+    })
+}
+
+/// Receives from a socket into the writable memory of `object`.
+///
+/// # Errors
+/// The object's `BufferError` or `TypeError` outside; inside, those of `recv`.
+pub(crate) fn receive_into(object: &Object, fd: RawFd) -> Outcome<io::Result<usize>> {
+    let mut view = MaybeUninit::<ffi::Py_buffer>::uninit();
+    // SAFETY: attached; the call fills the view, which does not move until it is released below, or raises.
+    call::check(unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), view.as_mut_ptr(), ffi::PyBUF_WRITABLE) })?;
+    // SAFETY: filled.
+    let view = unsafe { view.assume_init_mut() };
+    let buffer = RawBuffer { start: view.buf.cast(), len: view.len as usize };
+    // SAFETY: the exporter keeps the memory until the view is released, and gave it as writable.
+    let received = unsafe { socket::recv_raw(fd, buffer) };
+    // SAFETY: a view that was filled, released once.
+    unsafe { ffi::PyBuffer_Release(view) };
+    Ok(received)
 }
 
 /// The memory behind a bytes-like object, held until dropped.

@@ -8,6 +8,7 @@
 //!    empty the slot meanwhile.
 
 use std::cell::{Cell, UnsafeCell};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::raw::{c_int, c_void};
 use std::ptr::NonNull;
@@ -157,11 +158,18 @@ impl Owned {
         unsafe { Borrowed::from_ptr(py, self.0.as_ptr()) }
     }
 
+    /// The same reference for PyO3.
+    #[inline]
+    pub(crate) fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        // SAFETY: the reference is handed over.
+        unsafe { Bound::from_owned_ptr(py, self.into_ptr()) }
+    }
+
     /// Shows the object to the collector.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         // SAFETY: the collector runs attached; the reference stays ours, `ManuallyDrop` gives nothing up.
         let object = unsafe { Bound::from_owned_ptr(Python::assume_attached(), self.0.as_ptr()).unbind() };
-        let object = std::mem::ManuallyDrop::new(object);
+        let object = ManuallyDrop::new(object);
         visit.call(&*object)
     }
 
@@ -174,7 +182,7 @@ impl Owned {
     /// Gives the reference to the caller, as a pointer.
     #[inline]
     pub(crate) fn into_ptr(self) -> *mut ffi::PyObject {
-        std::mem::ManuallyDrop::new(self).0.as_ptr()
+        ManuallyDrop::new(self).0.as_ptr()
     }
 
     #[inline]
@@ -299,6 +307,14 @@ impl Slot {
     #[inline]
     pub(crate) fn clear(&self) {
         drop(self.0.take());
+    }
+
+    /// Shows the object to the collector, for a class of PyO3's.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        let Some(held) = NonNull::new(self.pointer()).map(|held| ManuallyDrop::new(Owned(held))) else {
+            return Ok(());
+        };
+        held.traverse(visit)
     }
 
     /// Shows the object to the collector.

@@ -16,6 +16,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use super::object::Object;
+
 /// Where the instances of a class written in Python keep their core.
 pub(crate) struct Place {
     class: PyOnceLock<Py<PyType>>,
@@ -41,6 +43,25 @@ impl Place {
         // SAFETY: the slot of a new instance is empty; it takes the reference over.
         unsafe { self.slot(instance.as_ptr()).write(core.into_ptr()) };
         Ok(instance)
+    }
+
+    /// Puts `core` into an instance that has none.
+    pub(crate) fn fill(&self, instance: &Bound<'_, PyAny>, core: Bound<'_, PyAny>) -> PyResult<()> {
+        let py = instance.py();
+        let class =
+            self.class.get(py).ok_or_else(|| PyRuntimeError::new_err("import aioxide first"))?.bind(py);
+        if !instance.is_instance(class)? {
+            return Err(PyTypeError::new_err("not an instance of the class"));
+        }
+        // SAFETY: an instance of the class has the slot.
+        let slot = unsafe { self.slot(instance.as_ptr()) };
+        // SAFETY: as above.
+        if unsafe { !slot.read().is_null() } {
+            return Err(PyRuntimeError::new_err("the transport is made already"));
+        }
+        // SAFETY: an empty slot; it takes the reference over.
+        unsafe { slot.write(core.into_ptr()) };
+        Ok(())
     }
 
     /// The core of an instance of the class, which the caller knows it to be.
@@ -246,6 +267,32 @@ pub(crate) unsafe fn call_method<'a>(
     })
 }
 
+/// The core and the arguments of a call with nothing but positional arguments.
+///
+/// # Safety
+/// As [`call_method`], through a descriptor of the class that `place` was equipped with.
+#[inline]
+pub(crate) unsafe fn positional<'a, C>(
+    place: &Place,
+    instance: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: ffi::Py_ssize_t,
+    names: *mut ffi::PyObject,
+) -> Option<(&'a C, &'a [&'a Object])>
+where
+    C: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync,
+{
+    if count < 1 || !names.is_null() {
+        return None;
+    }
+    // SAFETY: the instance has the slot; only `attach` fills it, with a core of this type, which lives as long as the instance.
+    let core = unsafe { place.slot(instance).cast::<Option<Py<C>>>().as_ref()? }.as_ref()?;
+    // SAFETY: the vectorcall protocol: `count` references that live during the call, none of them NULL.
+    let arguments = unsafe { std::slice::from_raw_parts(arguments.cast::<&Object>(), count as usize) };
+    // SAFETY: as above.
+    Some((unsafe { &*std::ptr::from_ref::<C>(core.get()) }, arguments))
+}
+
 /// What the function behind an attribute's getter does.
 ///
 /// # Safety
@@ -309,6 +356,35 @@ macro_rules! slot_method {
     }};
 }
 
+/// `fast_method!(PLACE, Core, fast, slot_method!(...))`: the method, preceded by a function that may do the plain case at once.
+///
+/// `fast(&Core, &[&Object]) -> Option<Owned>` is called where there are positional arguments and no others; it must not panic, drops
+/// no reference of PyO3's, and gives `None` for what the method itself is to do.
+macro_rules! fast_method {
+    ($place:expr, $core:ty, $fast:path, $method:expr) => {{
+        static GENERAL: $crate::ffi::slot::Method = $method;
+        unsafe extern "C" fn call(
+            instance: *mut pyo3::ffi::PyObject,
+            arguments: *const *mut pyo3::ffi::PyObject,
+            count: pyo3::ffi::Py_ssize_t,
+            names: *mut pyo3::ffi::PyObject,
+        ) -> *mut pyo3::ffi::PyObject {
+            use $crate::ffi::slot::positional;
+            let place = &$place;
+            // SAFETY: this function is reached through its method descriptor only.
+            let plain = unsafe { positional::<$core>(place, instance, arguments, count, names) };
+            if let Some((core, arguments)) = plain
+                && let Some(answer) = $fast(core, arguments)
+            {
+                return answer.into_ptr();
+            }
+            // SAFETY: as above.
+            unsafe { (GENERAL.call)(instance, arguments, count, names) }
+        }
+        $crate::ffi::slot::Method { name: GENERAL.name, doc: GENERAL.doc, call }
+    }};
+}
+
 /// `slot_attribute!("name", get)` or `slot_attribute!("name", get, set)`.
 macro_rules! slot_attribute {
     ($name:literal, $get:expr) => {
@@ -342,4 +418,4 @@ macro_rules! slot_attribute {
     }};
 }
 
-pub(crate) use {slot_attribute, slot_method};
+pub(crate) use {fast_method, slot_attribute, slot_method};

@@ -6,7 +6,8 @@
 //! directly: no `Handle` is made for them.
 //!
 //! * `address`: socket addresses as Python shows them.
-//! * `inherited`: pipes and datagrams: asyncio's classes with their hot methods in Rust.
+//! * `inherited`: pipes: asyncio's classes with their hot methods in Rust.
+//! * `datagram`: the same for datagrams, with their state in Rust as well.
 //! * `ssl`: the records of TLS connections.
 //! * `reader`: the buffer of asyncio's streams.
 //! * `table`: which descriptor is used by which transport.
@@ -15,6 +16,7 @@
 
 mod address;
 pub(crate) mod common;
+mod datagram;
 mod inherited;
 mod reader;
 mod ssl;
@@ -26,8 +28,11 @@ mod table;
 
 use pyo3::prelude::*;
 
+use crate::ffi::Owned;
+
 pub(crate) use address::address_to_python;
-pub(crate) use inherited::{equip_datagram_transport, equip_read_pipe_transport, equip_write_pipe_transport};
+pub(crate) use datagram::{equip_datagram_transport, prepare_datagram_transport};
+pub(crate) use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
 pub(crate) use ssl::equip_tls_transport;
 pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport};
 pub(crate) use stream_face::equip_stream_transport;
@@ -42,7 +47,7 @@ pub(crate) enum Direction {
 
 /// Who is told that a descriptor of a transport is ready.
 pub(crate) struct TransportWatcher {
-    pub(crate) transport: Py<PyAny>,
+    pub(crate) transport: Owned,
     pub(crate) direction: Direction,
 }
 
@@ -54,7 +59,7 @@ impl TransportWatcher {
     /// Runs the event; `Err` only for what must leave the loop.
     pub(crate) fn run(self, py: Python<'_>) -> PyResult<()> {
         let transport = self.transport.bind(py);
-        stream::This::of(transport)?.on_event(self.direction)
+        stream::This::of(&transport)?.on_event(self.direction)
     }
 }
 

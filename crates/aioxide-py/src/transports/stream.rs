@@ -29,7 +29,7 @@ use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState, Watcher};
-use crate::ffi::{self, Chunk, Confined, slot::Place};
+use crate::ffi::{self, Chunk, Confined, Slot, slot::Place};
 use crate::streams;
 
 /// Where a `StreamTransport` keeps its core.
@@ -86,14 +86,14 @@ pub(crate) enum ConnectionSocket<'py> {
 
 /// The Rust half of `aioxide.transports.StreamTransport`.
 #[pyclass(frozen, module = "aioxide._aioxide")]
-pub(crate) struct StreamCore(Confined<Stream>);
+pub(crate) struct StreamCore(pub(super) Confined<Stream>);
 
 pub(super) struct Stream {
     pub(super) state: Rc<LoopState>,
     pub(super) event_loop: RefCell<Option<Py<PyAny>>>,
     pub(super) socket: RefCell<Socket>,
     pub(super) fd: RawFd,
-    pub(super) protocol: RefCell<Option<Py<PyAny>>>,
+    pub(super) protocol: Slot,
     pub(super) protocol_connected: Cell<bool>,
     pub(super) mode: Cell<Mode>,
     pub(super) records: RefCell<Option<Records>>,
@@ -111,11 +111,15 @@ pub(super) struct Stream {
     pub(super) reader: Cell<Option<Token>>,
     pub(super) writer: Cell<Option<Token>>,
     context: RefCell<Option<Py<PyAny>>>,
-    reader_context: RefCell<Option<Py<PyAny>>>,
-    writer_context: RefCell<Option<Py<PyAny>>>,
+    reader_context: Slot,
+    writer_context: Slot,
     pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
     deferred: RefCell<[Option<Deferred>; 2]>,
     pub(super) last_read_bytes: Cell<usize>,
+    /// The protocol has kept a bytes object that it was given: from then on it gets new ones.
+    pub(super) keeps: Cell<bool>,
+    /// What a `write` that is under way got from the socket before it was left to the general way.
+    pub(super) sent_ahead: Cell<Option<std::io::Result<usize>>>,
 }
 
 impl Drop for Stream {
@@ -134,17 +138,17 @@ impl StreamCore {
         // A field that is borrowed just now is not visited: what it refers to then counts as referred to from outside.
         for field in [
             &stream.event_loop,
-            &stream.protocol,
             &stream.server,
             &stream.transport_socket,
             &stream.context,
-            &stream.reader_context,
-            &stream.writer_context,
             &stream.empty_waiter,
         ] {
             if let Ok(value) = field.try_borrow() {
                 visit.call(&*value)?;
             }
+        }
+        for slot in [&stream.protocol, &stream.reader_context, &stream.writer_context] {
+            slot.traverse(&visit)?;
         }
         if let Ok(records) = stream.records.try_borrow()
             && let Some(records) = &*records
@@ -220,7 +224,7 @@ impl<'a, 'py> This<'a, 'py> {
 
     #[inline]
     pub(super) fn protocol(self) -> Option<Bound<'py, PyAny>> {
-        self.core.protocol.borrow().as_ref().map(|protocol| protocol.bind(self.py()).clone())
+        self.core.protocol.get().map(|protocol| protocol.into_bound(self.py()))
     }
 
     pub(super) fn current_protocol(self) -> PyResult<Bound<'py, PyAny>> {
@@ -257,7 +261,7 @@ impl<'a, 'py> This<'a, 'py> {
             event_loop: RefCell::new(Some(event_loop.clone().into_any().unbind())),
             socket: RefCell::new(socket),
             fd,
-            protocol: RefCell::new(None),
+            protocol: Slot::new(),
             protocol_connected: Cell::new(false),
             mode: Cell::new(Mode::Data),
             records: RefCell::new(None),
@@ -275,11 +279,13 @@ impl<'a, 'py> This<'a, 'py> {
             reader: Cell::new(None),
             writer: Cell::new(None),
             context: RefCell::new(connection.context),
-            reader_context: RefCell::new(None),
-            writer_context: RefCell::new(None),
+            reader_context: Slot::new(),
+            writer_context: Slot::new(),
             empty_waiter: RefCell::new(None),
             deferred: RefCell::default(),
             last_read_bytes: Cell::new(0),
+            keeps: Cell::new(false),
+            sent_ahead: Cell::new(None),
             state,
         };
         let core = Bound::new(py, StreamCore(Confined::new(core)))?;
@@ -320,9 +326,9 @@ impl<'a, 'py> This<'a, 'py> {
             (true, Some(_)) => Mode::Tls,
         });
         drop(self.core.records.replace(records));
-        let before = self.core.protocol.replace(Some(protocol.clone().unbind()));
+        self.core.keeps.set(false);
         self.core.protocol_connected.set(true);
-        drop(before);
+        self.core.protocol.set(protocol.clone().into());
         Ok(())
     }
 
@@ -385,12 +391,10 @@ impl<'a, 'py> This<'a, 'py> {
     // Watching.
 
     pub(super) fn add_reader(self, context: Py<PyAny>) -> PyResult<()> {
-        let before = self.core.reader_context.replace(Some(context));
+        self.core.reader_context.set(context.into());
         let token = self.watcher(Direction::Read);
         let set = self.core.state.core.reactor().set_reader(self.core.fd, token);
-        self.watched(&self.core.reader, token, set)?;
-        drop(before);
-        Ok(())
+        self.watched(&self.core.reader, token, set)
     }
 
     pub(super) fn start_reading(self) -> PyResult<()> {
@@ -398,16 +402,14 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     pub(super) fn start_writing(self) -> PyResult<()> {
-        let before = self.core.writer_context.replace(Some(self.callback_context()?));
+        self.core.writer_context.set(self.callback_context()?.into());
         let token = self.watcher(Direction::Write);
         let set = self.core.state.core.reactor().set_writer(self.core.fd, token);
-        self.watched(&self.core.writer, token, set)?;
-        drop(before);
-        Ok(())
+        self.watched(&self.core.writer, token, set)
     }
 
     fn watcher(self, direction: Direction) -> Token {
-        let transport = self.transport.clone().unbind();
+        let transport = self.transport.clone().into();
         self.core.state.add_watcher(Watcher::Transport(TransportWatcher { transport, direction }))
     }
 
@@ -450,29 +452,34 @@ impl<'a, 'py> This<'a, 'py> {
             Direction::Read => &self.core.reader_context,
             Direction::Write => &self.core.writer_context,
         };
-        let context = context.borrow().as_ref().map(|context| context.clone_ref(py));
-        let Some(context) = context else { return Ok(()) };
-        let result = common::in_context(py, &context, || match direction {
-            Direction::Read => self.read_ready(),
-            Direction::Write => self.write_ready(),
-        });
-        result.or_else(|error| {
-            if leaves_loop(py, &error) {
-                return Err(error);
-            }
-            let name = if direction == Direction::Read {
-                intern!(py, "_read_ready")
-            } else {
-                intern!(py, "_write_ready")
-            };
-            let event_loop = self.core.state.python_loop(py)?;
-            common::report_callback(
-                &event_loop,
-                &self.transport.getattr(name)?,
-                &py.None().into_bound(py),
-                error,
-            )
-        })
+        let Some(context) = context.get() else { return Ok(()) };
+        let entered = ffi::context::enter(&context);
+        let result = match (&entered, direction) {
+            (Err(_), _) => Err(PyErr::fetch(py)),
+            (Ok(()), Direction::Read) => self.read_ready(),
+            (Ok(()), Direction::Write) => self.write_ready(),
+        };
+        let left = if entered.is_ok() { ffi::context::exit(&context) } else { Ok(()) };
+        let result = match (result, left) {
+            (Ok(()), Err(raised)) => Err(ffi::raised::to_pyerr(py, raised)),
+            (result, _) => result,
+        };
+        if let Err(error) = result { self.event_failed(direction, error) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn event_failed(self, direction: Direction, error: PyErr) -> PyResult<()> {
+        let py = self.py();
+        if leaves_loop(py, &error) {
+            return Err(error);
+        }
+        let name = if direction == Direction::Read {
+            intern!(py, "_read_ready")
+        } else {
+            intern!(py, "_write_ready")
+        };
+        let event_loop = self.core.state.python_loop(py)?;
+        common::report_callback(&event_loop, &self.transport.getattr(name)?, &py.None().into_bound(py), error)
     }
 
     // The end.
@@ -541,10 +548,9 @@ impl<'a, 'py> This<'a, 'py> {
         self.stop_reading();
         self.stop_writing();
         let closed = self.close_socket();
-        let released =
-            (self.core.protocol.take(), self.core.event_loop.take(), self.core.reader_context.take());
-        drop(released);
-        drop((self.core.writer_context.take(), self.core.context.take(), self.core.records.take()));
+        drop(self.core.context.take());
+        drop((self.core.protocol.take(), self.core.event_loop.take()));
+        drop((self.core.reader_context.take(), self.core.writer_context.take(), self.core.records.take()));
         let detached = match self.core.server.take() {
             Some(server) => common::server_detach(server.bind(py), self.transport),
             None => Ok(()),

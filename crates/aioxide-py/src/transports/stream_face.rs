@@ -8,10 +8,11 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyType};
 
 use super::address::address_to_python;
 use super::common;
-use super::stream::{PLACE, Socket, This};
+use super::stream::{PLACE, Socket, StreamCore, This};
+use super::stream_write::write_at_once;
 use crate::error;
 use crate::ffi::slot::{Arguments, Attribute, Method};
-use crate::ffi::{slot_attribute, slot_method};
+use crate::ffi::{fast_method, slot_attribute, slot_method};
 use aioxide_core::sys::socket;
 
 /// Gives the class `aioxide.transports.StreamTransport` its methods.
@@ -22,7 +23,12 @@ pub(crate) fn equip_stream_transport(class: &Bound<'_, PyType>) -> PyResult<()> 
 }
 
 static METHODS: &[Method] = &[
-    slot_method!("write", ["data"], 1, "Sends data, or keeps what the socket does not take now.", write),
+    fast_method!(
+        PLACE,
+        StreamCore,
+        write_at_once,
+        slot_method!("write", ["data"], 1, "Sends data, or keeps what the socket does not take now.", write)
+    ),
     slot_method!("writelines", ["list_of_data"], 1, "Sends several pieces of data at once.", write_lines),
     slot_method!("write_eof", [], 0, "Ends the sending half once everything is written.", write_eof),
     slot_method!("can_write_eof", [], 0, "Returns True.", |transport, _| true.into_py_any(transport.py())),
@@ -123,7 +129,7 @@ static ATTRIBUTES: &[Attribute] = &[
     slot_attribute!("_sock", socket_object),
     slot_attribute!("_sock_fd", |transport| This::of(transport)?.core.fd.into_py_any(transport.py())),
     slot_attribute!("_protocol", protocol, |transport, value| {
-        drop(This::of(transport)?.core.protocol.replace(Some(value.unbind())));
+        This::of(transport)?.core.protocol.set(value.into());
         Ok(())
     }),
     slot_attribute!(

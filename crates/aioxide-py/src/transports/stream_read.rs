@@ -1,7 +1,6 @@
 //! The receiving half of a stream transport.
 
 use aioxide_core::sys::socket;
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -9,7 +8,7 @@ use pyo3::types::PyBytes;
 use super::common::{self, leaves_loop, would_block};
 use super::stream::{Mode, This};
 use crate::error;
-use crate::ffi::{self, Buffer};
+use crate::ffi::{self, Owned, Raised, names, raised};
 
 /// From this size of the last read on, the next one goes straight into a new bytes object instead of being copied to one.
 pub(super) const DIRECT_READ_BYTES: usize = 16 * 1024;
@@ -31,15 +30,23 @@ impl<'py> This<'_, 'py> {
         }
     }
 
+    /// Receives for a protocol that wants bytes.
+    ///
+    /// Most protocols let go of what they get, and the next message goes into the same object. One that has kept an object gets new
+    /// ones: from a certain size on as large as what is there, because shrinking 256 KiB, as asyncio does, costs three times the
+    /// system call.
     pub(super) fn read_data(self) -> PyResult<()> {
         let py = self.py();
-        let received = if self.core.last_read_bytes.get() < DIRECT_READ_BYTES {
-            let mut scratch = self.core.state.scratch.borrow_mut();
-            socket::recv(self.core.fd, &mut scratch).map(|size| PyBytes::new(py, &scratch[..size]))
+        let (fd, state, expected) = (self.core.fd, &self.core.state, self.core.last_read_bytes.get());
+        let recycled = !self.core.keeps.get();
+        let received = if recycled {
+            state.recycler.receive(fd, expected).map_err(|raised| raised::to_pyerr(py, raised))?
+        } else if expected < DIRECT_READ_BYTES {
+            let mut scratch = state.scratch.borrow_mut();
+            socket::recv(fd, &mut scratch).map(|size| PyBytes::new(py, &scratch[..size]).into())
         } else {
-            // As large as what is there: shrinking 256 KiB, as asyncio does, costs three times the system call.
-            let capacity = socket::available(self.core.fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
-            ffi::receive_bytes(py, self.core.fd, capacity)?
+            let capacity = socket::available(fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
+            ffi::receive_bytes(py, fd, capacity)?.map(Owned::from)
         };
         let data = match received {
             Ok(data) => data,
@@ -48,53 +55,71 @@ impl<'py> This<'_, 'py> {
                 return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
             }
         };
-        let size = data.as_bytes().len();
+        let size = ffi::recycled::len(&data);
         self.core.last_read_bytes.set(size);
         if size == 0 {
+            if recycled {
+                state.recycler.give_back(data, expected);
+            }
             return self.on_eof();
         }
-        let protocol = self.current_protocol()?;
-        match protocol.call_method1(intern!(py, "data_received"), (data,)) {
+        let Some(protocol) = self.core.protocol.get() else { return self.current_protocol().map(drop) };
+        let told = ffi::call::call_method(&names().data_received, &[&protocol, &data], None);
+        if recycled && !state.recycler.give_back(data, expected) {
+            self.core.keeps.set(true);
+        }
+        match told {
             Ok(_) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => self.fatal_error(error, "Fatal error: protocol.data_received() call failed."),
+            Err(raised) => self.method_failed(raised, "Fatal error: protocol.data_received() call failed."),
         }
     }
 
     pub(super) fn read_buffered(self) -> PyResult<()> {
-        let py = self.py();
-        let protocol = self.current_protocol()?;
-        let buffer = protocol.call_method1(intern!(py, "get_buffer"), (-1,)).and_then(|object| {
-            if object.len()? == 0 {
-                return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+        let Some(protocol) = self.core.protocol.get() else { return self.current_protocol().map(drop) };
+        let hint = ffi::call::integer(-1).map_err(|raised| raised::to_pyerr(self.py(), raised))?;
+        let buffer =
+            ffi::call::call_method(&names().get_buffer, &[&protocol, &hint], None).and_then(|buffer| {
+                if ffi::call::length(&buffer)? == 0 {
+                    return Err(raised::raise(
+                        raised::runtime_error(),
+                        "get_buffer() returned an empty buffer",
+                    ));
+                }
+                Ok(buffer)
+            });
+        let received = match buffer {
+            Ok(buffer) => ffi::receive_into(&buffer, self.core.fd),
+            Err(raised) => {
+                return self.method_failed(raised, "Fatal error: protocol.get_buffer() call failed.");
             }
-            Ok(object)
-        });
-        let buffer = match buffer {
-            Ok(buffer) => buffer,
-            Err(error) if leaves_loop(py, &error) => return Err(error),
-            Err(error) => return self.fatal_error(error, "Fatal error: protocol.get_buffer() call failed."),
         };
-        let received = match Buffer::writable(&buffer) {
-            Ok(view) => view.receive(self.core.fd),
-            Err(error) => return self.fatal_error(error, "Fatal read error on socket transport"),
-        };
-        drop(buffer);
         let size = match received {
-            Ok(size) => size,
-            Err(error) if would_block(&error) => return Ok(()),
-            Err(error) => {
+            Ok(Ok(size)) => size,
+            Ok(Err(error)) if would_block(&error) => return Ok(()),
+            Ok(Err(error)) => {
                 return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
+            }
+            Err(raised) => {
+                let error = raised::to_pyerr(self.py(), raised);
+                return self.fatal_error(error, "Fatal read error on socket transport");
             }
         };
         if size == 0 {
             return self.on_eof();
         }
-        match protocol.call_method1(intern!(py, "buffer_updated"), (size,)) {
+        let told = ffi::call::integer(size as i64)
+            .and_then(|size| ffi::call::call_method(&names().buffer_updated, &[&protocol, &size], None));
+        match told {
             Ok(_) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
-            Err(error) => self.fatal_error(error, "Fatal error: protocol.buffer_updated() call failed."),
+            Err(raised) => self.method_failed(raised, "Fatal error: protocol.buffer_updated() call failed."),
         }
+    }
+
+    /// A method of the protocol raised: that is fatal, unless it must leave the loop.
+    #[cold]
+    fn method_failed(self, raised: Raised, message: &str) -> PyResult<()> {
+        let error = raised::to_pyerr(self.py(), raised);
+        if leaves_loop(self.py(), &error) { Err(error) } else { self.fatal_error(error, message) }
     }
 
     pub(super) fn on_eof(self) -> PyResult<()> {

@@ -9,12 +9,34 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::common::{self, leaves_loop, would_block};
-use super::stream::This;
+use super::stream::{StreamCore, This};
 use crate::error;
-use crate::ffi::{Buffer, Chunk};
+use crate::ffi::{self, Buffer, Chunk, Object, Owned};
 
 /// Slices of one vectored write; asyncio uses as many as the system takes.
 const SLICES: usize = 64;
+
+/// `write` in the plain case: bytes for an open connection with nothing in its buffer, which the socket takes whole.
+///
+/// What the socket says otherwise is noted for the general way, which does the rest.
+pub(super) fn write_at_once(core: &StreamCore, arguments: &[&Object]) -> Option<Owned> {
+    let (core, [data]) = (&*core.0, arguments) else { return None };
+    let content = ffi::bytes_content(data)?;
+    let is_plain = core.conn_lost.get() == 0
+        && !core.eof.get()
+        && !content.is_empty()
+        && core.empty_waiter.try_borrow().is_ok_and(|waiter| waiter.is_none())
+        && core.buffer.try_borrow().is_ok_and(|buffer| buffer.is_empty());
+    if !is_plain {
+        return None;
+    }
+    let sent = socket::send(core.fd, content);
+    if matches!(sent, Ok(sent) if sent == content.len()) {
+        return Some(Owned::none());
+    }
+    core.sent_ahead.set(Some(sent));
+    None
+}
 
 impl<'py> This<'_, 'py> {
     /// `true` if a write is to go ahead; `false` if it is dropped because the connection is lost.
@@ -66,7 +88,8 @@ impl<'py> This<'_, 'py> {
         if !self.core.buffer.borrow().is_empty() {
             return Ok(Some(0));
         }
-        match socket::send(self.core.fd, content) {
+        let sent = self.core.sent_ahead.take().unwrap_or_else(|| socket::send(self.core.fd, content));
+        match sent {
             Ok(sent) => Ok(Some(sent)),
             Err(error) if would_block(&error) => Ok(Some(0)),
             Err(error) => {
