@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -88,15 +89,14 @@ def find(program: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres() -> Iterator[str]:
     """A PostgreSQL of our own; gives the folder of its socket."""
-    folder = tmp_path_factory.mktemp("postgres")
+    # Not in pytest's folder: what starts another pytest shuts that to everybody but root.
+    folder = Path(tempfile.mkdtemp(prefix="aioxide-postgres-"))
     options: dict[str, Any] = {"cwd": folder}
     if os.getuid() == 0:  # PostgreSQL refuses to be run by root
         options |= {"user": "nobody", "group": "nogroup", "extra_groups": []}
         shutil.chown(folder, "nobody", "nogroup")
-        for parent in folder.parents[:2]:
-            parent.chmod(0o755)
     data = str(folder / "data")
     initialise = [find("initdb"), "-D", data, "-A", "trust", "-U", "test", "--no-sync", "--locale=C", "-E", "UTF8"]
     subprocess.run(initialise, check=True, capture_output=True, **options)
@@ -108,6 +108,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield str(folder)
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], check=True, **options)
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
