@@ -59,7 +59,9 @@ mod on_loop {
 
     #[pyfunction]
     fn wake() {
-        PARKED.take().map_or((), Waker::wake);
+        if let Some(waker) = PARKED.take() {
+            waker.wake();
+        }
     }
 
     /// Calls `function` and awaits what it gives, `count` times.

@@ -34,7 +34,7 @@ use crate::{abi, api, waker};
 /// ImportError when aioxide is not installed, or is too old or too new for this crate.
 ///
 /// # Examples
-/// ```no_run
+/// ```no_run,standalone_crate
 /// use std::time::Duration;
 /// use pyo3::prelude::*;
 ///
@@ -67,7 +67,7 @@ where
 /// RuntimeError when this thread does not run a loop of aioxide's; ImportError as for [`into_awaitable`].
 ///
 /// # Examples
-/// ```no_run
+/// ```no_run,standalone_crate
 /// use pyo3::prelude::*;
 ///
 /// #[pyfunction]

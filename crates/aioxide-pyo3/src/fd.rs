@@ -14,7 +14,7 @@ use crate::{abi, api, waker};
 /// It stays on its thread. Dropping it stops the watching and drops `T`, which closes the descriptor.
 ///
 /// # Examples
-/// ```no_run
+/// ```no_run,standalone_crate
 /// use std::io::{Read, Write};
 /// use std::os::unix::net::UnixStream;
 /// use aioxide_pyo3::AsyncFd;

@@ -4,7 +4,7 @@
 //! [`await_python`] lets Rust wait for Python; [`sleep`] and [`AsyncFd`] wait for the loop's timers and descriptors. Any
 //! future that needs no more of its surroundings than a waker (channels, locks, `select!`, `join!`) works inside.
 //!
-//! ```no_run
+//! ```no_run,standalone_crate
 //! use std::{cell::RefCell, rc::Rc, time::Duration};
 //! use pyo3::prelude::*;
 //!

@@ -28,7 +28,7 @@ use crate::{abi, api, waker};
 /// the end of that.
 ///
 /// # Examples
-/// ```no_run
+/// ```no_run,standalone_crate
 /// use pyo3::prelude::*;
 ///
 /// /// Awaits `callback()` until it gives something else than None.

@@ -22,7 +22,7 @@ use crate::{abi, api, waker};
 /// Dropping it takes its timer back.
 ///
 /// # Examples
-/// ```no_run
+/// ```no_run,standalone_crate
 /// # use std::time::Duration;
 /// # async fn example() {
 /// aioxide_pyo3::sleep(Duration::from_millis(5)).await;
