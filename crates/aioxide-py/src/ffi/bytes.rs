@@ -37,8 +37,8 @@ pub(crate) fn content(bytes: &Object) -> &[u8] {
     debug_assert!(is_bytes(bytes), "only bytes may be lent");
     // SAFETY: a bytes object; macros over its header.
     unsafe {
-        let start = c::PyBytes_AsString(bytes.as_ptr());
-        std::slice::from_raw_parts(start.cast(), c::PyBytes_Size(bytes.as_ptr()) as usize)
+        let start = &raw const (*bytes.as_ptr().cast::<c::PyBytesObject>()).ob_sval;
+        std::slice::from_raw_parts(start.cast(), c::Py_SIZE(bytes.as_ptr()) as usize)
     }
 }
 
@@ -58,7 +58,7 @@ pub(crate) fn look<T>(array: &Object, look: impl FnOnce(&[u8]) -> T) -> T {
 pub(crate) fn length(array: &Object) -> usize {
     debug_assert!(is_array(array), "no bytearray");
     // SAFETY: a bytearray.
-    unsafe { c::PyByteArray_Size(array.as_ptr()) as usize }
+    unsafe { c::Py_SIZE(array.as_ptr()) as usize }
 }
 
 /// Appends to a `bytearray`.

@@ -355,3 +355,18 @@ pub(crate) fn to_exact_integer(object: &Object) -> Option<i64> {
     }
     to_integer(object).map_err(super::raised::clear).ok()
 }
+
+/// What a weak reference refers to, or whatever a callable in its place gives; nothing for `None`.
+#[inline]
+pub(crate) fn weak_target(reference: &Object) -> Outcome<Option<Owned>> {
+    // SAFETY: the type lives for ever.
+    #[cfg(Py_3_13)]
+    if std::ptr::eq(reference.kind(), &raw mut ffi::_PyWeakref_RefType) {
+        let mut target = std::ptr::null_mut();
+        // SAFETY: a weak reference; a new reference or null, or -1 with an exception.
+        check(unsafe { ffi::PyWeakref_GetRef(reference.as_ptr(), &mut target) })?;
+        // SAFETY: as said.
+        return Ok(unsafe { Owned::from_new(target) }.ok());
+    }
+    Ok(Some(call(reference, &[])?).filter(|target| !target.is_none()))
+}

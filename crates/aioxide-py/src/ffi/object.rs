@@ -114,6 +114,13 @@ pub(crate) fn none() -> &'static Object {
     unsafe { Object::from_ptr(ffi::Py_None()) }
 }
 
+/// `True` or `False`.
+#[inline]
+pub(crate) fn boolean(value: bool) -> &'static Object {
+    // SAFETY: both live for ever.
+    unsafe { Object::from_ptr(if value { ffi::Py_True() } else { ffi::Py_False() }) }
+}
+
 /// A reference of one's own to a Python object; released without the look that `Py` takes at whether it may be.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -198,8 +205,7 @@ impl Owned {
 
     #[inline]
     pub(crate) fn boolean(value: bool) -> Self {
-        // SAFETY: `True` and `False` live for ever.
-        unsafe { Object::from_ptr(if value { ffi::Py_True() } else { ffi::Py_False() }) }.own()
+        boolean(value).own()
     }
 }
 

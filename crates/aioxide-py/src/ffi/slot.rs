@@ -80,6 +80,22 @@ impl Place {
         Ok(unsafe { &*std::ptr::from_ref::<C>(core.get()) })
     }
 
+    /// The core of an object, if the object is of this very class and was made by `attach`.
+    #[inline]
+    pub(crate) fn core_of_exact<'a, C: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync>(
+        &self,
+        object: &'a Object,
+    ) -> Option<&'a C> {
+        let class = self.class.get(super::python(object))?;
+        if !std::ptr::eq(object.kind(), class.as_ptr().cast()) {
+            return None;
+        }
+        // SAFETY: an instance of the class has the slot; only `attach` fills it, with a core of this type.
+        let core = unsafe { (*self.slot(object.as_ptr()).cast::<Option<Py<C>>>()).as_ref()? };
+        // SAFETY: the core stays for the instance's life.
+        Some(unsafe { &*std::ptr::from_ref::<C>(core.get()) })
+    }
+
     /// # Safety
     /// `instance` is of the class.
     unsafe fn slot(&self, instance: *mut ffi::PyObject) -> *mut *mut ffi::PyObject {

@@ -10,6 +10,7 @@ use crate::ffi::awaitable::{
 };
 use crate::ffi::{Object, Outcome, Owned, Slot, bytes, call, names, raised};
 use crate::future::Future;
+use crate::transports;
 
 use super::protocol::Protocol;
 use super::reader::Reader;
@@ -108,7 +109,10 @@ fn begin(writer: &Writer) -> Outcome<bool> {
         }
     }
     let transport = required(&writer.transport, "_transport")?;
-    call::truth(&*call::call_method(&names().is_closing, &[&transport], None)?)
+    match transports::is_closing(&transport) {
+        Some(closing) => Ok(closing),
+        None => call::truth(&*call::call_method(&names().is_closing, &[&transport], None)?),
+    }
 }
 
 /// asyncio: `_drain_helper`.

@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::event_loop;
-use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, names, none, raised};
 use crate::future::Future;
 
 pub(crate) use protocol::{is_protocol, reader_of};
@@ -68,16 +68,16 @@ fn required(field: &Slot, name: &str) -> Outcome {
 /// Whether a field is true.
 #[inline]
 fn is_true(field: &Slot) -> Outcome<bool> {
-    match field.get() {
-        Some(value) => call::truth(&value),
-        None => Ok(false),
+    if field.holds(boolean(false)) {
+        return Ok(false);
     }
+    field.get().map_or(Ok(false), |value| call::truth(&value))
 }
 
 /// What a field holds if that is not None.
 #[inline]
 fn some(field: &Slot) -> Option<Owned> {
-    field.get().filter(|value| !value.is_none())
+    if field.holds(none()) { None } else { field.get() }
 }
 
 /// `__setattr__`: remembers in `odd` that a method was replaced in the instance, or what `also_odd` says.

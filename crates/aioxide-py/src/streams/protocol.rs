@@ -37,7 +37,7 @@ impl Protocol {
     #[inline]
     fn reader(&self) -> Outcome<Option<Owned>> {
         let Some(weak) = super::some(&self.reader) else { return Ok(None) };
-        Ok(Some(call::call(&weak, &[])?).filter(|reader| !reader.is_none()))
+        call::weak_target(&weak)
     }
 }
 

@@ -6,7 +6,8 @@
 
 use crate::ffi::kind::{Arguments, attribute, method_fast, method_none};
 use crate::ffi::layout::{Instance, fields};
-use crate::ffi::{Object, Outcome, Owned, bytes, call, names, raised};
+use crate::ffi::reused::Pool;
+use crate::ffi::{Confined, Object, Outcome, Owned, bytes, call, names, raised};
 use crate::future::{Future, State};
 
 use super::stock::{OfReader, stock};
@@ -32,6 +33,9 @@ fields! {
 
 /// An instance.
 pub(crate) type Reader = Instance<ReaderFields>;
+
+/// What small pieces are received into.
+static PIECES: Confined<Pool> = Confined::new(Pool::new());
 
 /// asyncio's default.
 const DEFAULT_LIMIT: i64 = 1 << 16;
@@ -125,7 +129,7 @@ impl Reader {
     /// Adds what was received; `fed` is to follow.
     pub(crate) fn put(&self, data: &[u8]) -> Outcome<()> {
         if self.takes_pending()? {
-            self.pending.set(bytes::bytes(data)?);
+            self.pending.set(PIECES.bytes(data)?);
             return Ok(());
         }
         bytes::extend(&*self.whole()?, data)

@@ -29,7 +29,7 @@ use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState, Watcher};
-use crate::ffi::{self, Chunk, Confined, Slot, slot::Place};
+use crate::ffi::{self, Chunk, Confined, Object, Slot, slot::Place};
 use crate::streams;
 
 /// Where a `StreamTransport` keeps its core.
@@ -193,6 +193,12 @@ impl StreamCore {
         );
         drop(dropped);
     }
+}
+
+/// `transport.is_closing()` of a transport of ours.
+#[inline]
+pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
+    PLACE.core_of_exact::<StreamCore>(transport).map(|core| core.0.closing.get())
 }
 
 /// A transport and its core, for the length of a call.
