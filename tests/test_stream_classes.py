@@ -384,3 +384,44 @@ def test_shortest_of_several_separators_wins(run: Any, loop: asyncio.AbstractEve
         assert await reader.readuntil((b"\n", b"-")) == b"one-"  # type: ignore[arg-type]
 
     run(main())
+
+
+def test_class_derived_from_ours_is_obeyed_too(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    import aioxide
+
+    class Reader(aioxide.StreamReader):
+        async def readuntil(self, separator: Any = b"\n") -> bytes:
+            return b"<" + await super().readuntil(separator) + b">"
+
+    async def main() -> None:
+        reader = Reader(loop=loop)
+        reader.feed_data(b"one\ntwo")
+        assert await reader.readline() == b"<one\n>"
+        assert await reader.readexactly(2) == b"tw"
+        reader.feed_eof()
+        assert await reader.read() == b"o"
+        plain = aioxide.StreamReader(loop=loop)
+        plain.feed_data(b"line\nrest")
+        plain.feed_eof()
+        assert await plain.readline() == b"line\n"
+        assert await plain.read() == b"rest"
+
+    run(main())
+
+
+def test_messages_that_are_kept_do_not_change(run: Any) -> None:
+    async def main() -> None:
+        async with connected() as (reader, _, _, writer):
+            kept, hashes = [], []
+            for number in range(100):
+                message = b"%d " % (number % 7) * 300
+                writer.write(message)
+                received = await reader.readexactly(len(message))
+                hashes.append(hash(received))
+                if number % 3:
+                    kept.append((received, bytes(bytearray(message))))
+                del received
+            assert all(received == message for received, message in kept)
+            assert all(hash(received) == hash(message) for received, message in kept)
+
+    run(main())
