@@ -1,7 +1,7 @@
 //! `bytes` of a message's size that are filled again once nobody but us refers to them.
 //!
 //! From 512 bytes on CPython takes the memory of an object from malloc, which costs more than copying a message into it.
-//! Most programs let a message go before the sixteenth after it comes. Rules:
+//! Most programs let a message go before many more have come. Rules:
 //! 1. An object is written to only while its reference count is 1 and the reference is the pool's: nobody can see that an
 //!    immutable object changes. Views of its memory count as references.
 //! 2. An object has less than 256 bytes of memory that it does not use: a program may keep it.
@@ -14,7 +14,7 @@ use super::bytes;
 use super::object::{Object, Outcome, Owned};
 
 /// How many objects are remembered: no more than as many times `LARGEST` is kept.
-const PLACES: usize = 16;
+const PLACES: usize = 64;
 
 /// How many of them are looked at.
 const TRIES: usize = 3;
@@ -23,7 +23,7 @@ const TRIES: usize = 3;
 const SMALLEST: usize = 448;
 
 /// What is larger costs more to copy than to allocate.
-const LARGEST: usize = 16 * 1024;
+const LARGEST: usize = 8 * 1024;
 
 /// Sizes are rounded up to a multiple of this.
 const STEP: usize = 256;
