@@ -489,6 +489,24 @@ def test_subprocess(run: Any) -> None:
     run(main())
 
 
+def test_error_of_connecting_is_held_by_nobody_else(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def connect(address: Any) -> BaseException:
+        try:
+            await loop.create_connection(Recorder, *address)
+        except OSError as error:
+            return error
+        raise AssertionError
+
+    async def main() -> None:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            error = await connect(unused.getsockname())
+            holders = [holder for holder in gc.get_referrers(error) if isinstance(holder, (list, BaseException))]
+            assert holders == []
+
+    run(main())
+
+
 @pytest.mark.slow
 def test_client_that_goes_while_the_server_greets(run: Any, loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:

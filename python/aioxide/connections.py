@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from asyncio import base_events, events, exceptions, format_helpers, futures, selector_events, sslproto
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,15 @@ class Race:
     def __init__(self) -> None:
         self.connected: list[socket.socket] = []
         self.is_over = False
+
+    async def run(self, connecting: Coroutine[Any, Any, socket.socket]) -> socket.socket:
+        """Notes the socket of one of them."""
+        sock = await connecting
+        if self.is_over:
+            sock.close()
+            raise exceptions.CancelledError
+        self.connected.append(sock)
+        return sock
 
 
 class Connections(selector_events.BaseSelectorEventLoop):
@@ -73,15 +83,11 @@ class Connections(selector_events.BaseSelectorEventLoop):
             race.connected.clear()
             _race.reset(token)
 
-    async def _connect_sock(self, *arguments: Any) -> socket.socket:
-        sock: socket.socket = await super()._connect_sock(*arguments)  # type: ignore[misc]
+    def _connect_sock(self, *arguments: Any) -> Any:
+        # No coroutine of ours: its frame, which an error's traceback keeps, would hold the list of all errors.
+        connecting = super()._connect_sock(*arguments)  # type: ignore[misc]
         race = _race.get()
-        if race is not None:
-            if race.is_over:
-                sock.close()
-                raise exceptions.CancelledError
-            race.connected.append(sock)
-        return sock
+        return connecting if race is None else race.run(connecting)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         if type(sock) is not socket.socket:

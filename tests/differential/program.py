@@ -98,10 +98,11 @@ if sys.version_info >= (3, 13):
     SIMPLE["uncancel"] = lambda r: ()
     SIMPLE["shutdown"] = lambda r: (r.randrange(3), r.random() < 0.5)
 if not hasattr(asyncio.Condition, "_notify"):
-    # Before 2024 asyncio's semaphores and conditions lose what a cancelled task was given; aioxide's never do.
-    NESTING = ["lock", "try", "finally"]
-    for name in ("acquire", "release", "notify", "notify_all"):
-        del SIMPLE[name]
+    # Before 2024 asyncio's semaphores and conditions, and the barriers made of these, lose what a cancelled task was
+    # given; aioxide's never do.
+    NESTING = [name for name in NESTING if name == "lock" or name not in NESTING_LOCKS]
+    for name in ("acquire", "release", "notify", "notify_all", "barrier", "barrier_reset", "barrier_abort"):
+        SIMPLE.pop(name, None)
 
 
 def picks(r: random.Random) -> tuple[int, ...]:
