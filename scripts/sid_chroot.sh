@@ -78,6 +78,7 @@ in_chroot() {
 }
 
 run() {
+    [ -e "$root/.bootstrapped" ] || { echo "no chroot in $root: scripts/sid_chroot.sh make" >&2; exit 1; }
     mount_all
     # shellcheck disable=SC2016
     in_chroot /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$PWD" "$@"

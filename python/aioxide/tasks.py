@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import weakref
 from asyncio import run_coroutine_threadsafe, to_thread
+from asyncio import events as asyncio_events
 from asyncio import tasks as asyncio_tasks
 from collections.abc import Iterator
 from typing import Any
@@ -65,9 +66,48 @@ class _WithOurs(weakref.WeakSet[Any]):
         self._theirs.discard(task)
 
 
+def _teach_layout() -> bool:
+    """Shows Rust two tasks of asyncio's own, so that ours look like them from outside: to `python -m asyncio ps`."""
+    import _asyncio
+
+    class Loop:
+        def get_debug(self) -> bool:
+            return False
+
+        def call_soon(self, *args: Any, **kwargs: Any) -> None:
+            """The tasks are never run."""
+
+    async def nothing() -> None:
+        """Is never begun."""
+
+    loop: Any = Loop()
+    coroutine = nothing()
+    name = str(id(loop))
+    first, second = (_asyncio.Task(coroutine, loop=loop, name=name) for _ in range(2))
+    awaiters = [_asyncio.Future(loop=loop) for _ in range(2)]
+    awaited: list[tuple[Any, Any]] = [(first, awaiters[0]), (second, awaiters[0]), (second, awaiters[1])]
+    for pair in awaited:
+        _asyncio.future_add_to_awaited_by(*pair)  # type: ignore[attr-defined]
+    running = asyncio_events._get_running_loop()
+    asyncio_events._set_running_loop(loop)
+    current = asyncio_tasks._swap_current_task(loop, first)  # type: ignore[attr-defined]
+    try:
+        return _aioxide._learn_layout(first, second, coroutine, name, awaiters[0], loop)
+    finally:
+        asyncio_tasks._swap_current_task(loop, current)  # type: ignore[attr-defined]
+        asyncio_events._set_running_loop(running)
+        for pair in awaited:
+            _asyncio.future_discard_from_awaited_by(*pair)  # type: ignore[attr-defined]
+        for task in (first, second):
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            asyncio_tasks._unregister_task(task)
+        coroutine.close()
+
+
 def _make_known() -> None:
     """Puts the stand-in where `all_tasks` looks; from Python 3.14 on each task makes itself known."""
     if sys.version_info >= (3, 14):
+        _teach_layout()
         return
     name = "_scheduled_tasks" if hasattr(asyncio_tasks, "_scheduled_tasks") else "_all_tasks"
     theirs = getattr(asyncio_tasks, name)

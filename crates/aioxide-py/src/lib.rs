@@ -59,9 +59,9 @@ mod _aioxide {
     use super::{Bound, PyModule, PyResult};
 
     #[pymodule_export]
-    use crate::event_loop::_pending_tasks;
-    #[pymodule_export]
     use crate::event_loop::LoopCore;
+    #[pymodule_export]
+    use crate::event_loop::{_learn_layout, _pending_tasks};
     #[pymodule_export]
     use crate::gc::_before_collection;
     #[pymodule_export]

@@ -18,7 +18,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::ffi::Confined;
 
 pub(crate) use state::{LoopState, Watcher, running};
-pub(crate) use tasks::{_pending_tasks, state_of};
+pub(crate) use tasks::{_learn_layout, _pending_tasks, state_of};
 
 /// The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop.
 #[pyclass(frozen, subclass, module = "aioxide._aioxide")]

@@ -1,7 +1,7 @@
 //! The current task of a loop, kept where this interpreter's asyncio keeps it.
 //!
-//! Up to 3.13 that is the dict `asyncio.tasks._current_tasks`; from 3.14 on a field of the thread's state, reached
-//! through `_asyncio._swap_current_task`.
+//! Up to 3.13 that is the dict `asyncio.tasks._current_tasks`; from 3.14 on a field of the thread's state: see
+//! `c_part`.
 
 use super::object::{Object, Outcome, Owned};
 use super::{call, names};
@@ -38,14 +38,21 @@ mod place {
 
 #[cfg(Py_3_14)]
 mod place {
+    use super::super::c_part;
     use super::super::object::none;
     use super::*;
 
     pub(super) fn set(event_loop: &Object, task: &Object) -> Outcome<()> {
+        if c_part::set_current(event_loop, Some(task)) {
+            return Ok(());
+        }
         call::call(&names().swap_current_task, &[event_loop, task]).map(drop)
     }
 
     pub(super) fn get(event_loop: &Object) -> Option<Owned> {
+        if let Ok(task) = c_part::current(event_loop) {
+            return task;
+        }
         match call::call(&names().current_task, &[event_loop]) {
             Ok(task) => (!task.is_none()).then_some(task),
             Err(raised) => {
@@ -56,6 +63,9 @@ mod place {
     }
 
     pub(super) fn remove(event_loop: &Object) {
+        if c_part::set_current(event_loop, None) {
+            return;
+        }
         if let Err(raised) = call::call(&names().swap_current_task, &[event_loop, none()]) {
             super::super::raised::clear(raised);
         }

@@ -1,7 +1,7 @@
 //! What the interpreter's own lists of tasks must know about ours, where they cannot be taught to ask.
 //!
 //! Up to 3.13 nothing: `asyncio.all_tasks` is Python and asks a set that `aioxide` stands in for. From 3.14 on it is C,
-//! walks a list that runs through the C part of each task, and knows who awaits whom.
+//! walks a list that runs through the C part of each task, and knows who awaits whom: see `c_part`.
 
 use super::object::{Object, Outcome};
 
@@ -37,24 +37,103 @@ pub(crate) fn discard_awaited_by(_awaited: &Object, _task: &Object) -> Outcome<(
     Ok(())
 }
 
-#[cfg(Py_3_14)]
-pub(crate) fn discard_awaited_by(awaited: &Object, task: &Object) -> Outcome<()> {
-    super::call::call(&super::names().discard_awaited_by, &[awaited, task]).map(drop)
+/// What a task is shown by: its coroutine, and its name or number.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn describe(_task: &Object, _coro: &Object, _name: Option<&Object>, _number: u64) -> Outcome<()> {
+    Ok(())
+}
+
+/// The task is called `name` now.
+#[cfg(not(Py_3_14))]
+pub(crate) fn rename(_task: &Object, _name: &Object) {}
+
+/// The coroutine of the task is let go.
+#[cfg(not(Py_3_14))]
+pub(crate) fn forget_coro(_task: &Object) {}
+
+/// Whether taking a task out of the interpreter's list calls C, which needs a live object.
+#[cfg(not(Py_3_14))]
+pub(crate) fn unregister_is_a_call() -> bool {
+    false
+}
+
+/// Learns where the C part of a task keeps what: see `c_part`.
+#[cfg(not(Py_3_14))]
+pub(crate) fn learn(_: &Object, _: &Object, _: &Object, _: &Object, _: &Object, _: &Object) -> bool {
+    false
 }
 
 #[cfg(Py_3_14)]
+pub(crate) fn learn(
+    first: &Object,
+    second: &Object,
+    coro: &Object,
+    name: &Object,
+    awaiter: &Object,
+    event_loop: &Object,
+) -> bool {
+    super::c_part::learn(super::c_part::Samples { first, second, coro, name, awaiter, event_loop })
+}
+
+#[cfg(Py_3_14)]
+pub(crate) use super::c_part::{describe, forget_coro, rename};
+
+#[cfg(Py_3_14)]
+pub(crate) fn unregister_is_a_call() -> bool {
+    !super::c_part::is_known()
+}
+
+#[cfg(Py_3_14)]
+#[inline]
 pub(crate) fn register(task: &Object) -> Outcome<()> {
+    if super::c_part::link(task) {
+        return Ok(());
+    }
     super::call::call(&super::names().register_task, &[task]).map(drop)
 }
 
 #[cfg(Py_3_14)]
+#[inline]
 pub(crate) fn unregister(task: &Object) {
+    if super::c_part::unlink(task) {
+        return;
+    }
+    let pending = super::raised::pending();
     if let Err(raised) = super::call::call(&super::names().unregister_task, &[task]) {
         super::raised::clear(raised);
+    }
+    if let Some(pending) = pending {
+        let super::Raised = super::raised::put_back(pending);
     }
 }
 
 #[cfg(Py_3_14)]
+#[inline]
 pub(crate) fn add_awaited_by(awaited: &Object, task: &Object) -> Outcome<()> {
-    super::call::call(&super::names().add_awaited_by, &[awaited, task]).map(drop)
+    if super::c_part::add_awaiter(awaited, task) {
+        return Ok(());
+    }
+    note(awaited, task, &super::names().add_awaited_by, c"future_add_to_awaited_by")
+}
+
+#[cfg(Py_3_14)]
+#[inline]
+pub(crate) fn discard_awaited_by(awaited: &Object, task: &Object) -> Outcome<()> {
+    if super::c_part::discard_awaiter(awaited, task) {
+        return Ok(());
+    }
+    note(awaited, task, &super::names().discard_awaited_by, c"future_discard_from_awaited_by")
+}
+
+/// Calls asyncio's function; for a future written in Python the one that stands in asyncio now.
+#[cfg(Py_3_14)]
+#[cold]
+fn note(awaited: &Object, task: &Object, function: &Object, name: &'static std::ffi::CStr) -> Outcome<()> {
+    if super::c_part::is_of_c(awaited) {
+        return super::call::call(function, &[awaited, task]).map(drop);
+    }
+    let futures = super::call::import(c"asyncio.futures")?;
+    let function = super::call::get_attribute(&futures, &*super::call::interned(name)?)?;
+    super::call::call(&function, &[awaited, task]).map(drop)
 }

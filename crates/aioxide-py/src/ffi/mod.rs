@@ -2,6 +2,8 @@
 
 pub(crate) mod awaitable;
 pub(crate) mod bytes;
+#[cfg(Py_3_14)]
+pub(crate) mod c_part;
 pub(crate) mod call;
 mod confined;
 pub(crate) mod context;

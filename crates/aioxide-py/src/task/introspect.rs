@@ -112,7 +112,9 @@ fn get_name(this: &Task) -> Outcome {
 }
 
 fn set_name(this: &Task, name: &Object) -> Outcome {
-    this.name.set(call::to_text(name)?);
+    let name = call::to_text(name)?;
+    crate::ffi::interop::rename(this.object(), &name);
+    this.name.set(name);
     Ok(Owned::none())
 }
 

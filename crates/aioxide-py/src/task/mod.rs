@@ -232,6 +232,7 @@ impl Task {
             }
         }
         self.coro.set(start.coro.own());
+        interop::describe(&self.0, start.coro, self.name.get().as_deref(), self.number.get())?;
         self.log_destroy_pending.set(true);
         Ok(())
     }
@@ -481,7 +482,7 @@ unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
             let reports = task.future.log_traceback.get()
                 || (!task.as_future().is_done() && task.log_destroy_pending.get());
             // Where leaving the list is a call of C, it needs a live object, which it is again during the finalizer.
-            let reports = reports || (interop::KNOWS_AWAITERS && task.listed.get());
+            let reports = reports || (task.listed.get() && interop::unregister_is_a_call());
             if reports && !instance::finalize(this) {
                 return Ok(());
             }

@@ -268,6 +268,7 @@ pub(crate) fn start_eagerly(task: &Task, held: bool, inside: Inside) -> Outcome<
     current::swap(&event_loop, before.as_deref())?;
     if task.as_future().is_done() {
         task.coro.clear();
+        interop::forget_coro(task.object());
     } else if pending.is_some() {
         // Never begun: nobody will run it.
         task.log_destroy_pending.set(false);
