@@ -75,6 +75,16 @@ def test_every_value_arrives(probe: Any, run: Run, value: object) -> None:
     assert run(probe.ready(value)) is value
 
 
+def test_unit_is_none(probe: Any, run: Run) -> None:
+    assert run(probe.unit()) is None
+
+
+def test_panic_of_a_destructor_is_an_exception(probe: Any, run: Run, capfd: Any) -> None:
+    with pytest.raises(aioxide.RustPanic, match="in drop"):
+        run(probe.panics_in_drop())
+    assert "in drop" in capfd.readouterr().err
+
+
 def test_pending_future_lets_others_run(probe: Any, run: Run) -> None:
     async def main() -> list[str]:
         notes = Notes()

@@ -62,9 +62,10 @@ pub struct WakerVtable {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct FutureVtable {
-    /// Polls once. [`READY`] comes with a new reference in the place given.
+    /// Polls once. [`READY`] comes with a new reference in the place given. With that and with [`RAISED`] the future is
+    /// over: the function has dropped and freed it.
     pub poll: unsafe extern "C" fn(*mut c_void, WakerRef, *mut *mut PyObject) -> c_int,
-    /// Drops and frees it.
+    /// Drops and frees a future that is not over.
     pub drop: unsafe extern "C" fn(*mut c_void),
     /// The name of its type, in UTF-8, static, with its length: what `repr` of a task shows.
     pub name: unsafe extern "C" fn(*mut usize) -> *const u8,

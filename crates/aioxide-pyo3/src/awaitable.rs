@@ -11,6 +11,7 @@ use std::task::Poll;
 use pyo3::IntoPyObjectExt;
 use pyo3::ffi::PyObject;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use crate::{abi, api, waker};
 
@@ -27,7 +28,7 @@ use crate::{abi, api, waker};
 /// Python may use it as it uses a coroutine: `await` it once, or give it to `asyncio.create_task`, `gather`, `wait_for`,
 /// `shield` and the like.
 ///
-/// An `Err` is raised at the `await`. A panic becomes `aioxide.RustPanic`, a RuntimeError. Awaiting it on another loop
+/// `Ok(())` gives None. An `Err` is raised at the `await`. A panic becomes `aioxide.RustPanic`, a RuntimeError. Awaiting it on another loop
 /// than aioxide's (asyncio's own, uvloop) is a RuntimeError.
 ///
 /// # Errors
@@ -111,19 +112,29 @@ where
     F: Future<Output = PyResult<T>> + 'static,
     T: for<'py> IntoPyObject<'py>,
 {
+    let mut is_over = false;
     let polled = catch_unwind(AssertUnwindSafe(|| {
         // Not `assume_attached`: PyO3 must know that what is dropped meanwhile may be released at once.
         Python::attach(|py| {
             // SAFETY: made by `into_awaitable` or `spawn`, nobody else is in it, and it is never moved.
             let future = unsafe { Pin::new_unchecked(&mut *data.cast::<F>()) };
             // SAFETY: what aioxide lends for this poll.
-            match unsafe { waker::with_lent(lent, |cx| future.poll(cx)) } {
-                Poll::Pending => abi::PENDING,
-                Poll::Ready(outcome) => give(py, outcome, place),
-            }
+            let Poll::Ready(outcome) = (unsafe { waker::with_lent(lent, |cx| future.poll(cx)) }) else {
+                return abi::PENDING;
+            };
+            is_over = true;
+            // SAFETY: a future that is over is given up to us.
+            drop(unsafe { Box::from_raw(data.cast::<F>()) });
+            give(py, outcome, place)
         })
     }));
-    polled.unwrap_or_else(|payload| raise_panic(&*payload))
+    polled.unwrap_or_else(|payload| {
+        if !is_over {
+            // SAFETY: as above.
+            unsafe { drop_future::<F>(data) };
+        }
+        raise_panic(&*payload)
+    })
 }
 
 fn give<T: for<'py> IntoPyObject<'py>>(
@@ -133,6 +144,9 @@ fn give<T: for<'py> IntoPyObject<'py>>(
 ) -> c_int {
     match outcome.and_then(|value| value.into_py_any(py)) {
         Ok(value) => {
+            // `()` is an empty tuple to PyO3, but nobody means that.
+            let is_unit = size_of::<T>() == 0 && value.bind(py).is_exact_instance_of::<PyTuple>();
+            let value = if is_unit { py.None() } else { value };
             // SAFETY: the caller's place for a new reference.
             unsafe { *place = value.into_ptr() };
             abi::READY

@@ -55,6 +55,33 @@ fn panics(py: Python<'_>, dropped: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// Nothing.
+#[pyfunction]
+fn unit(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    into_awaitable(py, async { Ok(()) })
+}
+
+/// A panic while the future, which is over, is dropped.
+#[pyfunction]
+fn panics_in_drop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    struct Guard;
+
+    impl Drop for Guard {
+        fn drop(&mut self) {
+            panic!("in drop");
+        }
+    }
+
+    let guard = Guard;
+    into_awaitable(
+        py,
+        poll_fn(move |_| {
+            let _held = &guard;
+            Poll::Ready(Ok(1))
+        }),
+    )
+}
+
 async fn yield_once() {
     let mut yielded = false;
     poll_fn(|cx| {
@@ -333,7 +360,7 @@ fn echo(py: Python<'_>, fd: i32, count: usize) -> PyResult<Bound<'_, PyAny>> {
 mod probe {
     #[pymodule_export]
     use super::{
-        Slot, awaits, awaits_for, calls, echo, fail, forever, joins, joins_all, panics, ready, sleeps,
-        spawns_sleep, two_guards, woken_by_thread, woken_within_poll, yields,
+        Slot, awaits, awaits_for, calls, echo, fail, forever, joins, joins_all, panics, panics_in_drop,
+        ready, sleeps, spawns_sleep, two_guards, unit, woken_by_thread, woken_within_poll, yields,
     };
 }

@@ -97,7 +97,7 @@ impl Drop for Body {
 }
 
 /// A number that no other thread of the process has or had.
-fn this_thread() -> u64 {
+pub(crate) fn this_thread() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local! {
         static NUMBER: Cell<u64> = const { Cell::new(0) };
@@ -254,11 +254,13 @@ impl Steps for RustFuture {
                 (status, woken)
             }
         };
-        this.body.set(Some(body));
         if status == abi::PENDING {
+            this.body.set(Some(body));
             this.state.set(State::Waiting);
             return wait(this, state, woken);
         }
+        // It is over, and has dropped itself.
+        std::mem::forget(body);
         let outcome = if status == abi::READY {
             // SAFETY: a new reference was put there.
             unsafe { Owned::from_new(result) }
@@ -302,7 +304,7 @@ fn check(this: &Awaitable<RustFuture>) -> Outcome<&'static LoopState> {
     let Some(state) = event_loop::running() else {
         return Err(refused("a Rust future is awaited on a loop that is not aioxide's"));
     };
-    if this.thread != this_thread() {
+    if this.thread != state.thread.get() {
         return Err(refused("a Rust future is awaited in another thread than the one that made it"));
     }
     if this.parker.get().is_some_and(|parker| !parker.is_of(state)) {

@@ -14,7 +14,7 @@
 //! ```
 //!
 //! * The body, which is the Rust future, is there until OVER and is dropped in getting there: on its own thread, attached,
-//!   with nothing borrowed. A body that another thread has in its hands at the end (the collector runs anywhere) is
+//!   with nothing borrowed; by the poll itself when that ends it. A body that another thread has in its hands at the end (the collector runs anywhere) is
 //!   sent home to be dropped; one whose loop is closed is given up, with a report.
 //! * A poll lends a lazy waker, which costs nothing unless it is cloned: then the parker is made, for good.
 //! * WAITING, the awaitable has yielded a future of the loop, its wait; the parker holds it and finishes it when it is woken:
@@ -36,7 +36,7 @@ use pyo3::prelude::*;
 use crate::entry::Posted;
 use crate::ffi::{Outcome, raised};
 
-pub(crate) use future::{Body, Registry, RustFuture};
+pub(crate) use future::{Body, Registry, RustFuture, this_thread};
 pub(crate) use parker::Parker;
 pub(crate) use waiting::Notifier;
 

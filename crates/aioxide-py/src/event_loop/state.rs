@@ -11,7 +11,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::server::Listener;
 use super::sock::Waiting;
-use crate::bridge::Registry;
+use crate::bridge::{Registry, this_thread};
 use crate::entry::Entry;
 use crate::ffi::{self, raised};
 use crate::gc;
@@ -74,6 +74,7 @@ pub(crate) fn running() -> Option<&'static LoopState> {
 
 /// Makes `state` the running one until the guard is dropped; the one before comes back then.
 pub(super) fn enter(state: &LoopState) -> Entered {
+    state.thread.set(this_thread());
     Entered(RUNNING.replace(state))
 }
 
@@ -111,6 +112,8 @@ pub(crate) struct LoopState {
     pub(crate) own_classes: Cell<bool>,
     /// Whether `own_classes` may be true: the loop was not made with `tasks=False`.
     pub(crate) wants_own_classes: Cell<bool>,
+    /// The thread that runs the loop, or ran it last.
+    pub(crate) thread: Cell<u64>,
     /// The Rust futures that Python awaits on this loop.
     pub(crate) rust_futures: Rc<Registry>,
     /// What `set_task_factory` was given.
@@ -146,6 +149,7 @@ impl LoopState {
             core.set_poll_interval(entries);
         }
         let state = Rc::new(Self {
+            thread: Cell::new(0),
             rust_futures: Registry::new(core.remote()),
             core,
             debug: Cell::new(false),
