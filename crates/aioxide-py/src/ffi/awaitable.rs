@@ -41,6 +41,10 @@ pub(crate) trait Steps: Sized + 'static {
     fn slots(&self) -> impl Iterator<Item = &Slot>;
     /// Resumes it.
     fn advance(this: &Awaitable<Self>) -> Outcome<Next>;
+    /// Whether it holds nothing any more, so that nothing is to be done at its end.
+    fn is_spent(&self) -> bool {
+        false
+    }
     /// Ends it from outside.
     fn give_up(this: &Awaitable<Self>) -> Outcome<()>;
     /// An exception is thrown in. One that has to wait before it may end does not give up, as the others do.
@@ -357,7 +361,9 @@ unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
                 instance::untrack(this);
             }
             let gave_value = (*body).gave_value.get();
-            body.drop_in_place();
+            if !(*body).steps.is_spent() {
+                body.drop_in_place();
+            }
             if gave_value {
                 coroutine::forget_value();
             }

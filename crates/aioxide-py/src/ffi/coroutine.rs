@@ -105,7 +105,7 @@ pub(crate) fn is_generator(object: &Object) -> bool {
 
 /// One StopIteration that is used again and again while nobody else holds it: making one costs more than an await.
 #[cfg(Py_3_12)]
-static STOP: Confined<Cell<Option<Owned>>> = Confined::new(Cell::new(None));
+static STOP: Confined<Cell<*mut ffi::PyObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
 
 /// Ends an iteration: the null that `tp_iternext` returns, with StopIteration(value) unless the value is `None`.
 pub(crate) fn finish_iteration(value: Owned) -> *mut ffi::PyObject {
@@ -127,33 +127,48 @@ pub(crate) fn raise_stop(value: Owned) -> Raised {
 #[cfg(Py_3_12)]
 #[inline]
 fn stop_with(value: Owned) {
-    let stop = match STOP.take() {
-        Some(stop) if is_unused(&stop) => stop,
-        _ => match make_stop() {
-            Ok(stop) => stop,
+    let mut stop = STOP.get();
+    if stop.is_null() || !is_unused(stop) {
+        match make_stop() {
+            Ok(made) => stop = made,
             Err(Raised) => return,
-        },
-    };
-    fill(&stop, value.clone().into_ptr(), value.into_ptr());
-    STOP.set(Some(stop.clone()));
-    let Raised = raised::put_back(stop);
+        }
+    }
+    // SAFETY: the static owns a reference; another one is made for the interpreter, first: what `fill` releases may run
+    // code that comes here too.
+    unsafe {
+        ffi::Py_INCREF(stop);
+        fill(stop, value.clone().into_ptr(), value.into_ptr());
+        ffi::PyErr_SetRaisedException(stop);
+    }
 }
 
-/// A StopIteration with room for one argument.
+/// A StopIteration with room for one argument, in the place of the one that somebody holds.
 #[cfg(Py_3_12)]
 #[cold]
-fn make_stop() -> Outcome {
-    call::call(raised::stop_iteration(), &[none()])
+fn make_stop() -> Outcome<*mut ffi::PyObject> {
+    let made = call::call(raised::stop_iteration(), &[none()])?.into_ptr();
+    let before = STOP.replace(made);
+    // SAFETY: the static owned a reference, or nothing.
+    unsafe { ffi::Py_XDECREF(before) };
+    Ok(made)
 }
 
 /// Lets go of the value that was last carried, once it has been read: the cache must not keep it alive.
 #[cfg(Py_3_12)]
 #[inline]
 pub(crate) fn forget_value() {
-    let Some(stop) = STOP.take() else { return };
-    if is_unused(&stop) {
-        fill(&stop, Owned::none().into_ptr(), Owned::none().into_ptr());
-        STOP.set(Some(stop));
+    let stop = STOP.get();
+    if stop.is_null() {
+        return;
+    }
+    if is_held_once(stop) {
+        // SAFETY: nobody else can see it.
+        unsafe { fill(stop, Owned::none().into_ptr(), std::ptr::null_mut()) };
+    } else {
+        STOP.set(std::ptr::null_mut());
+        // SAFETY: the reference of the static.
+        unsafe { ffi::Py_DECREF(stop) };
     }
 }
 
@@ -161,11 +176,14 @@ pub(crate) fn forget_value() {
 #[cfg(not(Py_3_12))]
 pub(crate) fn forget_value() {}
 
-/// Puts two references into an exception that nobody else can see: that of its only argument, and of its value.
+/// Puts two references into an exception: that of its only argument, and of its value, which may be null.
+///
+/// # Safety
+/// It was `is_held_once`, and nobody has seen it since.
 #[cfg(Py_3_12)]
 #[inline]
-fn fill(stop: &Object, argument: *mut ffi::PyObject, value: *mut ffi::PyObject) {
-    let instance = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
+unsafe fn fill(stop: *mut ffi::PyObject, argument: *mut ffi::PyObject, value: *mut ffi::PyObject) {
+    let instance = stop.cast::<ffi::PyStopIterationObject>();
     // SAFETY: an instance of exactly this type, and a tuple of one that nobody else refers to; both own what they hold.
     unsafe {
         let place = &raw mut (*(*instance).args.cast::<ffi::PyTupleObject>()).ob_item;
@@ -179,17 +197,26 @@ fn fill(stop: &Object, argument: *mut ffi::PyObject, value: *mut ffi::PyObject) 
 /// Whether only the cache holds it, and it was not caught: an exception that went through a frame has a traceback.
 #[cfg(Py_3_12)]
 #[inline]
-fn is_unused(stop: &Object) -> bool {
-    let instance = stop.as_ptr().cast::<ffi::PyStopIterationObject>();
-    // SAFETY: an instance of exactly this type; `args` is a tuple, whoever has set it.
+fn is_unused(stop: *mut ffi::PyObject) -> bool {
+    let instance = stop.cast::<ffi::PyStopIterationObject>();
+    // SAFETY: an instance of exactly this type.
     unsafe {
-        ffi::Py_REFCNT(stop.as_ptr()) == 1
-            && ffi::Py_REFCNT((*instance).args) == 1
-            && ffi::PyTuple_GET_SIZE((*instance).args) == 1
+        is_held_once(stop)
             && (*instance).traceback.is_null()
             && (*instance).context.is_null()
             && (*instance).cause.is_null()
             && (*instance).dict.is_null()
+    }
+}
+
+/// Whether only the cache holds it and its tuple of one.
+#[cfg(Py_3_12)]
+#[inline]
+fn is_held_once(stop: *mut ffi::PyObject) -> bool {
+    // SAFETY: an instance of exactly this type; `args` is a tuple, whoever has set it.
+    unsafe {
+        let arguments = (*stop.cast::<ffi::PyStopIterationObject>()).args;
+        ffi::Py_REFCNT(stop) == 1 && ffi::Py_REFCNT(arguments) == 1 && ffi::PyTuple_GET_SIZE(arguments) == 1
     }
 }
 

@@ -129,14 +129,20 @@ impl FreeList {
         if self.count.get() == LIMIT {
             return false;
         }
-        if !self.known.replace(true) {
-            LISTS.borrow_mut().push(self);
+        if !self.known.get() {
+            self.become_known();
         }
         // SAFETY: memory of an instance that was taken apart.
         unsafe { link(item).write(self.first.get()) };
         self.first.set(item);
         self.count.set(self.count.get() + 1);
         true
+    }
+
+    #[cold]
+    fn become_known(&'static self) {
+        self.known.set(true);
+        LISTS.borrow_mut().push(self);
     }
 
     /// A new instance of `kind`; `fill` writes what is ours before the collector sees it.
@@ -193,7 +199,7 @@ impl FreeList {
     ///
     /// # Safety
     /// Nobody refers to it, the collector does not know it, nothing in it owns anything.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn release(&'static self, this: *mut ffi::PyObject, exact: bool) {
         // SAFETY: still a valid header.
         let kind = unsafe { ffi::Py_TYPE(this) };

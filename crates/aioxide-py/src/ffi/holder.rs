@@ -162,6 +162,16 @@ impl<T: Contents> Link<T> {
         self.0.get().map(|object| Held(object, PhantomData))
     }
 
+    /// A look at the instance, during which nothing may run that could empty the field.
+    ///
+    /// # Safety
+    /// No Python code runs while the result is used, no object is released.
+    #[inline]
+    pub(crate) unsafe fn peek(&self) -> Option<&Holder<T>> {
+        // SAFETY: made from a `Holder` only; the field holds a reference as long as nobody empties it.
+        unsafe { self.0.peek().map(|object| cast(object.as_ptr())) }
+    }
+
     /// Takes the reference out.
     #[inline]
     pub(crate) fn take(&self) -> Option<Held<T>> {

@@ -266,6 +266,17 @@ impl Slot {
         unsafe { *self.0.as_ptr().cast::<*mut ffi::PyObject>() }
     }
 
+    /// What the slot holds, lent.
+    ///
+    /// # Safety
+    /// Nothing runs while the result is used that could empty the slot.
+    #[inline]
+    pub(crate) unsafe fn peek(&self) -> Option<&Object> {
+        let pointer = self.pointer();
+        // SAFETY: the slot owns a reference to what it points to, and keeps it for so long.
+        (!pointer.is_null()).then(|| unsafe { Object::from_ptr(pointer) })
+    }
+
     #[inline]
     pub(crate) fn get(&self) -> Option<Owned> {
         let pointer = self.pointer();

@@ -7,21 +7,36 @@
 //!
 //! `show` leads from 1 to 2. Back leads `settle`, once the deque is empty and nobody else holds it.
 
-use std::cell::RefCell;
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::os::raw::c_int;
 
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
 
 pub(super) struct Line {
-    /// Never borrowed while Python code may run, which the release of an object is.
-    own: RefCell<VecDeque<Owned>>,
+    /// Reached through `with` only.
+    own: UnsafeCell<VecDeque<Owned>>,
     shown: Slot,
 }
 
 impl Line {
     pub(super) const fn new() -> Self {
-        Self { own: RefCell::new(VecDeque::new()), shown: Slot::new() }
+        Self { own: UnsafeCell::new(VecDeque::new()), shown: Slot::new() }
+    }
+
+    /// Reads or changes Rust's own row.
+    ///
+    /// `change` runs no Python code, which the release of an object is too: so nobody comes back here meanwhile.
+    #[inline(always)]
+    fn with<T>(&self, change: impl FnOnce(&mut VecDeque<Owned>) -> T) -> T {
+        // SAFETY: see above; and a queue belongs to whoever holds the interpreter's lock.
+        change(unsafe { &mut *self.own.get() })
+    }
+
+    /// How many objects there are, if Rust has them.
+    #[inline(always)]
+    pub(super) fn own_len(&self) -> Option<usize> {
+        self.is_own().then(|| self.with(|own| own.len()))
     }
 
     /// Whether Rust has the objects.
@@ -33,13 +48,26 @@ impl Line {
     /// Whether there is no object, as can be told without asking Python.
     #[inline(always)]
     pub(super) fn is_surely_empty(&self) -> bool {
-        self.is_own() && self.own.borrow().is_empty()
+        self.is_own() && self.with(|own| own.is_empty())
+    }
+
+    /// Takes the first object out of Rust's own row.
+    #[inline(always)]
+    pub(super) fn pop_own(&self) -> Option<Owned> {
+        self.with(VecDeque::pop_front)
+    }
+
+    /// Appends to Rust's own row.
+    #[inline(always)]
+    pub(super) fn push_own(&self, object: Owned) {
+        debug_assert!(self.is_own(), "what was shown has the objects");
+        self.with(|own| own.push_back(object));
     }
 
     /// `not row`.
     #[inline(always)]
     pub(super) fn is_empty(&self) -> Outcome<bool> {
-        if self.is_own() { Ok(self.own.borrow().is_empty()) } else { self.is_empty_when_shown() }
+        if self.is_own() { Ok(self.with(|own| own.is_empty())) } else { self.is_empty_when_shown() }
     }
 
     #[cold]
@@ -50,7 +78,7 @@ impl Line {
     /// `len(row)`.
     #[inline(always)]
     pub(super) fn len(&self) -> Outcome<usize> {
-        if self.is_own() { Ok(self.own.borrow().len()) } else { call::length(&self.shown.get_or_none()) }
+        if self.is_own() { Ok(self.with(|own| own.len())) } else { call::length(&self.shown.get_or_none()) }
     }
 
     /// `row.append(object)`.
@@ -59,7 +87,7 @@ impl Line {
         if !self.is_own() {
             return self.push_when_shown(&object);
         }
-        self.own.borrow_mut().push_back(object);
+        self.with(|own| own.push_back(object));
         Ok(())
     }
 
@@ -72,7 +100,7 @@ impl Line {
     #[inline(always)]
     pub(super) fn pop(&self) -> Outcome<Option<Owned>> {
         if self.is_own() {
-            return Ok(self.own.borrow_mut().pop_front());
+            return Ok(self.with(VecDeque::pop_front));
         }
         self.pop_shown()
     }
@@ -90,14 +118,11 @@ impl Line {
     /// `row.remove(object)` of what is compared by identity; not being there is no error.
     pub(super) fn remove(&self, object: &Object) -> Outcome<()> {
         let Some(shown) = self.shown.get() else {
-            let mut own = self.own.borrow_mut();
             // The newest are given up more often: a timeout ends the wait that just began.
-            let removed = match own.iter().rposition(|each| each.is(object)) {
-                Some(place) => own.remove(place),
-                None => None,
-            };
-            drop(own);
-            drop(removed);
+            drop(self.with(|own| {
+                let place = own.iter().rposition(|each| each.is(object))?;
+                own.remove(place)
+            }));
             return Ok(());
         };
         match call::call_method(&names().remove, &[&*shown, object], None) {
@@ -118,7 +143,7 @@ impl Line {
         let deque = call::call(&names().deque, &[])?;
         self.shown.set(deque.clone());
         loop {
-            let next = self.own.borrow_mut().pop_front();
+            let next = self.with(VecDeque::pop_front);
             let Some(next) = next else { return Ok(deque) };
             call::call_method(&names().append, &[&*deque, &next], None)?;
         }
@@ -136,7 +161,7 @@ impl Line {
 
     /// Puts a Python object in the row's place.
     pub(super) fn replace(&self, object: Option<Owned>) {
-        let own = self.own.take();
+        let own = self.with(std::mem::take);
         self.shown.put(object);
         drop(own);
     }
@@ -146,20 +171,18 @@ impl Line {
         match self.shown.get() {
             Some(shown) => call::list_of(&shown),
             None => {
-                let items: Vec<Owned> = self.own.borrow().iter().cloned().collect();
+                let items: Vec<Owned> = self.with(|own| own.iter().cloned().collect());
                 call::list(items.into_iter())
             }
         }
     }
 
     pub(super) fn traverse(&self, visit: Visit) -> c_int {
-        if let Ok(own) = self.own.try_borrow() {
-            for object in &*own {
-                let status = visit.object(object);
-                if status != 0 {
-                    return status;
-                }
-            }
+        let status = self.with(|own| {
+            own.iter().map(|object| visit.object(object)).find(|status| *status != 0).unwrap_or(0)
+        });
+        if status != 0 {
+            return status;
         }
         self.shown.visit(visit)
     }

@@ -75,6 +75,15 @@ impl Seen {
         Ok(self.of_class.get().with(self.of_instance.get()))
     }
 
+    /// Whether nothing is overridden, as far as that is known without a look at the class.
+    #[inline(always)]
+    pub(super) fn is_surely_plain(&self, this: &Object) -> bool {
+        let version = this.class_version();
+        version != 0
+            && version == self.version.get()
+            && self.of_class.get().with(self.of_instance.get()).is_plain()
+    }
+
     #[cold]
     fn look(&self, this: &Object) -> Outcome<()> {
         self.of_class.set(traits_of_class(this)?);

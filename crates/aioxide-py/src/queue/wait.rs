@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::ffi::CStr;
 
+use super::limit::Limit;
 use super::nowait::{self, Side, wake_next};
 use super::store;
 use super::traits::Traits;
@@ -35,6 +36,33 @@ struct Wait {
 impl Wait {
     fn new(queue: &Queue) -> Self {
         Self { state: Cell::new(State::New), queue: Link::new(queue), future: Slot::new() }
+    }
+
+    /// The queue of an operation that was not resumed before, if no method of it is overridden.
+    ///
+    /// # Safety
+    /// No Python code runs while the result is used, no object is released.
+    #[inline(always)]
+    unsafe fn plain_queue(&self) -> Option<&Queue> {
+        if self.state.get() != State::New {
+            return None;
+        }
+        // SAFETY: the caller's promise.
+        let queue = unsafe { self.queue.peek()? };
+        queue.seen.is_surely_plain(queue.object()).then_some(queue)
+    }
+
+    /// Ends an operation that had not to wait.
+    #[inline(always)]
+    fn finish(&self) {
+        self.state.set(State::Done);
+        drop(self.queue.take());
+    }
+
+    /// Whether nothing is held any more.
+    #[inline(always)]
+    fn is_spent(&self) -> bool {
+        self.state.get() == State::Done
     }
 
     /// Goes on after NEW or WAITING; gives the queue, and leaves the state at DONE until it waits again.
@@ -176,9 +204,41 @@ impl Steps for Get {
         [self.wait.queue.slot(), &self.wait.future].into_iter()
     }
 
-    #[inline]
+    #[inline(always)]
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
-        let owner = this.wait.resume(Side::Getters)?;
+        match this.get_at_once() {
+            Some(item) => Ok(Next::Return(item)),
+            None => this.get(this),
+        }
+    }
+
+    #[inline(always)]
+    fn is_spent(&self) -> bool {
+        self.wait.is_spent()
+    }
+
+    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
+        this.wait.give_up(Side::Getters)
+    }
+}
+
+impl Get {
+    /// The item of a queue that has one and nobody who waits for room: most operations end here.
+    #[inline(always)]
+    fn get_at_once(&self) -> Option<Owned> {
+        // SAFETY: nothing but fields of the queue's are looked at and changed.
+        let queue = unsafe { self.wait.plain_queue()? };
+        if !queue.putters.is_surely_empty() {
+            return None;
+        }
+        let item = queue.items.pop_own()?;
+        self.wait.finish();
+        Some(item)
+    }
+
+    #[inline(never)]
+    fn get(&self, this: &Awaitable<Self>) -> Outcome<Next> {
+        let owner = self.wait.resume(Side::Getters)?;
         let queue = &*owner;
         let traits = traits(queue)?;
         if !store::is_empty(queue, traits)? {
@@ -188,11 +248,7 @@ impl Steps for Get {
             return Err(nowait::shut_down());
         }
         this.show();
-        this.wait.wait(Side::Getters, owner, traits)
-    }
-
-    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
-        this.wait.give_up(Side::Getters)
+        self.wait.wait(Side::Getters, owner, traits)
     }
 }
 
@@ -219,26 +275,62 @@ impl Steps for Put {
         [self.wait.queue.slot(), &self.wait.future, &self.item].into_iter()
     }
 
-    #[inline]
+    #[inline(always)]
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
-        let owner = this.wait.resume(Side::Putters)?;
-        let queue = &*owner;
-        let traits = traits(queue)?;
-        if !store::is_full(queue, traits)? {
-            let item = this.item.take().unwrap_or_else(Owned::none);
-            return finish_put(queue, traits, item).map(Next::Return);
+        match this.put_at_once() {
+            Some(()) => Ok(Next::Return(Owned::none())),
+            None => this.put(this),
         }
-        if queue.is_shutdown.get() {
-            return Err(nowait::shut_down());
-        }
-        this.show();
-        this.wait.wait(Side::Putters, owner, traits)
+    }
+
+    #[inline(always)]
+    fn is_spent(&self) -> bool {
+        self.wait.is_spent() && self.item.is_empty()
     }
 
     fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
         let ended = this.wait.give_up(Side::Putters);
         this.item.clear();
         ended
+    }
+}
+
+impl Put {
+    /// Puts the item into a queue that has room and nobody who waits for an item or for the end: most end here.
+    #[inline(always)]
+    fn put_at_once(&self) -> Option<()> {
+        // SAFETY: nothing but fields of the queue's are looked at and changed.
+        let queue = unsafe { self.wait.plain_queue()? };
+        let has_room = match (queue.items.own_len()?, queue.limit.get()) {
+            (_, Limit::None) => true,
+            (length, Limit::At(limit)) => length < limit,
+            (_, Limit::Unknown) => false,
+        };
+        let nobody = queue.getters.is_surely_empty() && queue.finished.is_empty();
+        if !has_room || !nobody || queue.is_shutdown.get() {
+            return None;
+        }
+        queue.items.push_own(self.item.take()?);
+        queue.unfinished.set(queue.unfinished.get() + 1);
+        queue.is_finished.set(false);
+        self.wait.finish();
+        Some(())
+    }
+
+    #[inline(never)]
+    fn put(&self, this: &Awaitable<Self>) -> Outcome<Next> {
+        let owner = self.wait.resume(Side::Putters)?;
+        let queue = &*owner;
+        let traits = traits(queue)?;
+        if !store::is_full(queue, traits)? {
+            let item = self.item.take().unwrap_or_else(Owned::none);
+            return finish_put(queue, traits, item).map(Next::Return);
+        }
+        if queue.is_shutdown.get() {
+            return Err(nowait::shut_down());
+        }
+        this.show();
+        self.wait.wait(Side::Putters, owner, traits)
     }
 }
 
