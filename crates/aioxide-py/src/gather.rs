@@ -16,7 +16,7 @@ use crate::event_loop;
 use crate::ffi::instance::{self, Base};
 use crate::ffi::kind::{Arguments, Definition, KindBuilder, guard, method_fast};
 use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, coroutine, interop, names,
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names,
 };
 use crate::future::{self, Future, FutureData, KINDS, State, Waiter};
 use crate::task::{self, Start, Task, parent};
@@ -111,7 +111,7 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         }
         *place = children.len();
         unique.push(children.len());
-        let child = if makes_tasks && coroutine::is_native(argument) {
+        let child = if makes_tasks && awaitable::is_coroutine(argument) {
             Task::make(&running, state, &Start { coro: argument, name: None, context: None, eager: false })?
         } else if Future::exact(argument).is_some_and(|future| future.event_loop.holds(&running)) {
             argument.own()

@@ -170,12 +170,6 @@ impl RustFuture {
         })
     }
 
-    /// Whether an object is one.
-    #[inline]
-    pub(crate) fn is(object: &Object) -> bool {
-        Awaitable::<Self>::is(object)
-    }
-
     fn leave_registry(&self) {
         if let Some(registry) = self.registry.take() {
             registry.remove(self.place.replace(NOWHERE));

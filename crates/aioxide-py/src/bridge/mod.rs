@@ -36,7 +36,7 @@ use pyo3::prelude::*;
 use crate::entry::Posted;
 use crate::ffi::{Outcome, raised};
 
-pub(crate) use future::{Body, Registry, RustFuture, this_thread};
+pub(crate) use future::{Body, Registry, this_thread};
 pub(crate) use parker::Parker;
 pub(crate) use waiting::Notifier;
 

@@ -5,9 +5,8 @@ use std::task::{Context, Poll, Waker};
 
 use pyo3::prelude::*;
 
-use super::RustFuture;
 use crate::event_loop::{self, LoopState};
-use crate::ffi::{self, Confined, Object, Outcome, Owned, call, coroutine, current, names, raised};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, awaitable, call, current, names, raised};
 use crate::future::{Future, Waiter};
 use crate::task::{self, Start, Task};
 
@@ -134,8 +133,7 @@ fn future_of(awaitable: &Object, state: &LoopState) -> Outcome {
     }
     let names = names();
     let event_loop = state.object()?;
-    let starts = coroutine::is_native(awaitable) || RustFuture::is(awaitable);
-    if !starts || !state.makes_tasks() {
+    if !awaitable::is_coroutine(awaitable) || !state.makes_tasks() {
         return call::call(&names.ensure_future, &[awaitable]);
     }
     match current::get(event_loop).as_deref().and_then(Task::from_object) {

@@ -191,12 +191,6 @@ impl<S: Steps> Awaitable<S> {
         Ok(())
     }
 
-    /// Whether an object is an instance.
-    #[inline]
-    pub(crate) fn is(object: &Object) -> bool {
-        object.kind() == S::home().kind.get()
-    }
-
     /// The instance as an object.
     #[inline]
     pub(crate) fn object(&self) -> &Object {
@@ -209,6 +203,21 @@ impl<S: Steps> Awaitable<S> {
         unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<Body<S>>() }
     }
 }
+
+/// Whether a task takes it as a coroutine without asking asyncio: a native one, or an awaitable of ours.
+#[inline]
+pub(crate) fn is_coroutine(object: &Object) -> bool {
+    if coroutine::is_native(object) {
+        return true;
+    }
+    // SAFETY: a type is alive while its instance is; all of ours, which are final, have this function, nothing else has.
+    unsafe {
+        let methods = (*object.kind()).tp_as_async;
+        !methods.is_null() && (*methods).am_await.is_some_and(|found| std::ptr::fn_addr_eq(found, ITERATE))
+    }
+}
+
+const ITERATE: c::unaryfunc = iterate;
 
 /// Marks a future as yielded by an `await`, as whoever yields one must.
 #[inline]

@@ -28,7 +28,7 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
-use crate::bridge::{Notifier, RustFuture};
+use crate::bridge::Notifier;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::free_list::FreeList;
 use crate::ffi::instance::{self, Base};
@@ -36,7 +36,7 @@ use crate::ffi::kind::{
     Arguments, KindBuilder, attribute, guard, method_fast, method_none, method_one, show,
 };
 use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, coroutine, interop,
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context, interop,
     names, raised,
 };
 use crate::future::{self, Future, FutureData, KINDS};
@@ -304,10 +304,7 @@ pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
 }
 
 fn check_coroutine(coro: &Object) -> Outcome<()> {
-    if coroutine::is_native(coro)
-        || RustFuture::is(coro)
-        || call::truth(&*call::call(&names().is_coroutine, &[coro])?)?
-    {
+    if awaitable::is_coroutine(coro) || call::truth(&*call::call(&names().is_coroutine, &[coro])?)? {
         return Ok(());
     }
     Err(raised::raise(raised::type_error(), &format!("a coroutine was expected, got {}", show(coro))))

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::{Start, Task};
 use crate::event_loop;
 use crate::ffi::kind::{Arguments, Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, call, coroutine, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, awaitable, call, names, raised};
 use crate::future::Future;
 
 /// The loop that runs, or `None`.
@@ -52,7 +52,7 @@ pub(crate) fn ensure(given: &Object, event_loop: Option<&Object>) -> Outcome<Opt
         let fits = event_loop.is_none_or(|event_loop| future.event_loop.holds(event_loop));
         return Ok(fits.then(|| given.own()));
     }
-    if !coroutine::is_native(given) {
+    if !awaitable::is_coroutine(given) {
         return Ok(None);
     }
     let running = match event_loop {
