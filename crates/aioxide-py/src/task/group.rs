@@ -32,6 +32,8 @@ pub(crate) struct GroupData {
     entered: Cell<bool>,
     pub(super) exiting: Cell<bool>,
     aborting: Cell<bool>,
+    /// From Python 3.15 on: `cancel` was called before it was entered.
+    cancel_on_enter: Cell<bool>,
     pub(super) parent_cancel_requested: Cell<bool>,
     /// Tasks whose entries are in the ready queue.
     queued: Cell<usize>,
@@ -105,8 +107,14 @@ impl Group {
     }
 
     fn start_anew(&self) -> Outcome<()> {
-        for flag in [&self.ours, &self.entered, &self.exiting, &self.aborting, &self.parent_cancel_requested]
-        {
+        for flag in [
+            &self.ours,
+            &self.entered,
+            &self.exiting,
+            &self.aborting,
+            &self.cancel_on_enter,
+            &self.parent_cancel_requested,
+        ] {
             flag.set(false);
         }
         for slot in self.slots() {
@@ -203,6 +211,9 @@ impl Group {
         self.parent_task.set(task);
         self.ours.set(true);
         self.entered.set(true);
+        if self.cancel_on_enter.get() {
+            call::call_method(&names().cancel, &[&self.0], None)?;
+        }
         Ok(true)
     }
 
@@ -350,6 +361,7 @@ fields! {
         get_entered, set_entered: entered;
         get_exiting, set_exiting: exiting;
         get_aborting, set_aborting: aborting;
+        get_cancel_on_enter, set_cancel_on_enter: cancel_on_enter;
         get_parent_cancel, set_parent_cancel: parent_cancel_requested;
     ]
 }
@@ -360,6 +372,7 @@ fn fill(instance: *mut c::PyObject) {
         entered: Cell::new(false),
         exiting: Cell::new(false),
         aborting: Cell::new(false),
+        cancel_on_enter: Cell::new(false),
         parent_cancel_requested: Cell::new(false),
         queued: Cell::new(0),
         event_loop: Slot::new(),
@@ -482,6 +495,7 @@ pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
             attribute!(c"_entered", get_entered, set_entered),
             attribute!(c"_exiting", get_exiting, set_exiting),
             attribute!(c"_aborting", get_aborting, set_aborting),
+            attribute!(c"_cancel_on_enter", get_cancel_on_enter, set_cancel_on_enter),
             attribute!(c"_parent_cancel_requested", get_parent_cancel, set_parent_cancel),
         ]);
     // SAFETY: every slot is of its type, and the data lies behind the header.
