@@ -8,6 +8,11 @@ use super::object::{Object, Outcome};
 /// Whether the interpreter wants to know who awaits whom.
 pub(crate) const KNOWS_AWAITERS: bool = cfg!(Py_3_14);
 
+/// The task that runs now on the loop, where the interpreter wants to know of it as somebody who awaits.
+pub(crate) fn awaiter(event_loop: &Object) -> Option<super::Owned> {
+    if KNOWS_AWAITERS { super::current::get(event_loop) } else { None }
+}
+
 /// Whether `gather` looks at children that are done at once (from 3.12 on), or an iteration later.
 pub(crate) const GATHERS_AT_ONCE: bool = cfg!(Py_3_12);
 

@@ -20,7 +20,9 @@ use crate::ffi::instance;
 use crate::ffi::kind::{
     Arguments, Definition, KindBuilder, guard, guard_object, method_fast, method_none, type_name,
 };
-use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
+use crate::ffi::{
+    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised,
+};
 use crate::future::{Future, State};
 
 /// What an iterator has.
@@ -32,6 +34,8 @@ pub(crate) struct CompletionsData {
     /// The set of futures that have not had their turn.
     todo: Slot,
     timer: Slot,
+    /// From Python 3.14 on: the task that began.
+    awaiter: Slot,
     /// How many may still be asked for.
     left: Cell<usize>,
     done: RefCell<VecDeque<Option<Owned>>>,
@@ -61,8 +65,8 @@ impl Completions {
         object.kind() == KIND.get()
     }
 
-    fn slots(&self) -> [&Slot; 5] {
-        [&self.source, &self.timeout, &self.event_loop, &self.todo, &self.timer]
+    fn slots(&self) -> [&Slot; 6] {
+        [&self.source, &self.timeout, &self.event_loop, &self.todo, &self.timer, &self.awaiter]
     }
 
     /// Makes futures of what was given, each of which will tell of its end.
@@ -89,9 +93,14 @@ impl Completions {
         })?;
         self.left.set(futures.len());
         self.todo.set(todo);
+        let awaiter = interop::awaiter(&event_loop);
         for future in &futures {
             parent::watch(&self.0, future)?;
+            if let Some(awaiter) = &awaiter {
+                interop::add_awaited_by(future, awaiter)?;
+            }
         }
+        self.awaiter.put(awaiter);
         if let Some(timeout) = self.timeout.get().filter(|_| !futures.is_empty()) {
             static TIME_IS_UP: OnceLock<Definition> = OnceLock::new();
             let definition = TIME_IS_UP
@@ -111,6 +120,9 @@ impl Completions {
             return Ok(());
         }
         call::set_discard(&todo, child)?;
+        if let Some(awaiter) = self.awaiter.get() {
+            interop::discard_awaited_by(child, &awaiter)?;
+        }
         self.put(Some(child.own()))?;
         if call::length(&todo)? == 0
             && let Some(timer) = self.timer.take()
@@ -168,6 +180,9 @@ fn time_is_up(this: &Completions) -> Outcome {
     })?;
     for future in futures {
         parent::unwatch(&this.0, &future)?;
+        if let Some(awaiter) = this.awaiter.get() {
+            interop::discard_awaited_by(&future, &awaiter)?;
+        }
         this.put(None)?;
     }
     this.todo.set(call::set(None)?);
@@ -313,6 +328,7 @@ fn as_completed(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         event_loop: Slot::new(),
         todo: Slot::new(),
         timer: Slot::new(),
+        awaiter: Slot::new(),
         left: Cell::new(0),
         done: RefCell::default(),
         askers: RefCell::default(),

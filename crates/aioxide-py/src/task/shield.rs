@@ -9,13 +9,15 @@ use std::sync::OnceLock;
 use super::{parent, start};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::kind::{Arguments, Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, names};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, interop, names};
 use crate::future::{Future, State};
 
 /// What the two futures have in common.
 pub(crate) struct Shield {
     inner: Slot,
     outer: Slot,
+    /// From Python 3.14 on: who made it, and so awaits the inner one.
+    awaiter: Slot,
 }
 
 pub(crate) static HOME: Home = Home::new();
@@ -29,7 +31,7 @@ impl Steps for Shield {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [&self.inner, &self.outer].into_iter()
+        [&self.inner, &self.outer, &self.awaiter].into_iter()
     }
 
     fn advance(_: &Awaitable<Self>) -> Outcome<Next> {
@@ -45,6 +47,9 @@ impl Awaitable<Shield> {
     /// One of the two futures is done.
     pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
         let (Some(inner), Some(outer)) = (self.inner.get(), self.outer.get()) else { return Ok(()) };
+        if let Some(awaiter) = self.awaiter.take() {
+            interop::discard_awaited_by(&inner, &awaiter)?;
+        }
         let (Some(inside), Some(outside)) = (Future::exact(&inner), Future::exact(&outer)) else {
             return Ok(());
         };
@@ -95,9 +100,13 @@ fn shield(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         return ffi::call::call(&names.asyncio_shield, &[&inner]);
     };
     let outer = Future::make(&event_loop, state)?;
-    let shared = Shield { inner: Slot::new(), outer: Slot::new() };
+    let shared = Shield { inner: Slot::new(), outer: Slot::new(), awaiter: Slot::new() };
     shared.inner.set(inner.clone());
     shared.outer.set(outer.clone());
+    if let Some(awaiter) = interop::awaiter(&event_loop) {
+        interop::add_awaited_by(&inner, &awaiter)?;
+        shared.awaiter.set(awaiter);
+    }
     let shared = Awaitable::make(shared)?;
     parent::watch(&shared, &inner)?;
     parent::watch(&shared, &outer)?;

@@ -12,7 +12,7 @@ use crate::event_loop;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::inner::Inner;
 use crate::ffi::kind::{Arguments, Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, call, interop, names, raised};
 use crate::future::Future;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(crate) struct Wait {
     return_when: Slot,
     future: Slot,
     timer: Slot,
+    /// From Python 3.14 on: the task that waits.
+    awaiter: Slot,
     inner: Inner,
 }
 
@@ -58,7 +60,7 @@ impl Steps for Wait {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        let own = [&self.futures, &self.timeout, &self.return_when, &self.future, &self.timer];
+        let own = [&self.futures, &self.timeout, &self.return_when, &self.future, &self.timer, &self.awaiter];
         own.into_iter().chain([self.inner.slot()])
     }
 
@@ -118,6 +120,10 @@ impl Awaitable<Wait> {
         self.future.set(future.clone());
         self.state.set(State::Waiting);
         call::any_item(&futures, |child| parent::watch(self.object(), child).map(|()| false))?;
+        if let Some(awaiter) = interop::awaiter(&running) {
+            call::any_item(&futures, |child| interop::add_awaited_by(child, &awaiter).map(|()| false))?;
+            self.awaiter.set(awaiter);
+        }
         mark_blocking(&future)?;
         Ok(Next::Yield(future))
     }
@@ -208,6 +214,14 @@ impl Awaitable<Wait> {
         }
     }
 
+    /// Tells the interpreter that the task does not wait any more.
+    fn forget_awaiter(&self, futures: &Object) -> Outcome<()> {
+        if let Some(awaiter) = self.awaiter.take() {
+            call::any_item(futures, |child| interop::discard_awaited_by(child, &awaiter).map(|()| false))?;
+        }
+        Ok(())
+    }
+
     fn cancel_timer(&self) -> Outcome<()> {
         match self.timer.take() {
             Some(timer) => call::call_method(&names().cancel, &[&timer], None).map(drop),
@@ -221,6 +235,7 @@ impl Awaitable<Wait> {
         self.cancel_timer()?;
         self.future.clear();
         let futures = self.futures.take().unwrap_or_else(Owned::none);
+        self.forget_awaiter(&futures)?;
         let mut pending = Vec::new();
         call::any_item(&futures, |child| {
             if !ffi::awaitable::is_done(child)? {
@@ -244,6 +259,7 @@ impl Awaitable<Wait> {
         let futures = self.futures.take();
         match futures {
             Some(futures) if watches => {
+                self.forget_awaiter(&futures)?;
                 call::any_item(&futures, |child| parent::unwatch(self.object(), child).map(|()| false))
                     .map(drop)
             }
@@ -271,6 +287,7 @@ fn wait(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         return_when: Slot::new(),
         future: Slot::new(),
         timer: Slot::new(),
+        awaiter: Slot::new(),
         inner: Inner::new(),
     };
     wait.futures.set(futures.own());
