@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,9 @@ def test_programs_do_enough_to_tell() -> None:
     logs = [World(asyncio.SelectorEventLoop).run(draw(seed)) for seed in range(100)]
     text = "\n".join(line for log in logs for line in log)
     words = ["gather [", "shield", "wait_for", "has the lock", "get ", "cancelled", "callback of"]
+    words += ["as_completed [", "wait (["]
+    if sys.version_info >= (3, 11):
+        words += ["reschedule", "group_spawn 't"]
     if "condition" in NESTING:
         words += ["was notified", "waited for level", "has the bounded", "barrier 1"]
     for word in words:

@@ -61,8 +61,14 @@ SIMPLE: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
     "shield": lambda r: (r.randrange(8),),
     "wait_for": lambda r: (r.randrange(8), r.choice([0, 0, 1000, None])),
     "gather": lambda r: (picks(r), r.random() < 0.5),
-    "wait": lambda r: (picks(r), r.choice(["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"])),
-    "as_completed": lambda r: (picks(r),),
+    "wait": lambda r: (
+        picks(r),
+        r.choice(["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]),
+        r.choice([0, 1000, None, None]),
+    ),
+    "as_completed": lambda r: (picks(r), r.choice([0, 1000, None, None]), r.random() < 0.5),
+    "shield_future": lambda r: (r.randrange(3),),
+    "wait_for_future": lambda r: (r.randrange(3), r.choice([0, 1000, None])),
     "raise": lambda r: (r.choice(["LookupError", "ValueError", "CancelledError"]),),
     "return": lambda r: (r.randrange(100),),
     "set_result": lambda r: (r.randrange(3), r.randrange(100)),
@@ -92,7 +98,8 @@ NESTING = [*NESTING_LOCKS, "try", "finally"]
 
 if sys.version_info >= (3, 11):
     SIMPLE |= dict.fromkeys(("barrier", "barrier_reset", "barrier_abort"), lambda r: ())
-    NESTING += ["timeout", "group"]
+    NESTING += ["timeout", "timeout", "group", "group"]
+    SIMPLE["reschedule"] = lambda r: (r.choice([0, 1000, None]),)
 if sys.version_info >= (3, 13):
     # Before 3.13 asyncio's uncancel leaves a cancellation pending; aioxide's never does.
     SIMPLE["uncancel"] = lambda r: ()
@@ -133,6 +140,11 @@ def draw_op(r: random.Random, number: int, count: int, depth: int) -> Op:
     if kind < 0.4 and depth < 2:
         name = r.choice(NESTING)
         body = draw_body(r, number, count, depth + 1)
+        # What acts on the scope around it, where there is one.
+        if name == "timeout" and r.random() < 0.4:
+            body.insert(r.randrange(len(body) + 1), ("reschedule", *SIMPLE["reschedule"](r)))
+        if name == "group" and number + 1 < count and r.random() < 0.6:
+            body.insert(r.randrange(len(body) + 1), ("group_spawn", r.randrange(number + 1, count)))
         if name == "timeout":
             return (name, r.choice([0, 1000, None]), body)
         if name == "group":

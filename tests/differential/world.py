@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +38,9 @@ class World:
         self.names = Names(package)
         self.log: list[str] = []
         self.tasks: list[Any] = []
+        # The timeouts and the groups that each task is in, the innermost last.
+        self.scopes: defaultdict[Any, list[Any]] = defaultdict(list)
+        self.groups: defaultdict[Any, list[Any]] = defaultdict(list)
 
     def run(self, program: Program) -> list[str]:
         """Returns the log."""
@@ -92,7 +97,14 @@ class World:
     def spawn(self, script: int) -> Any:
         if len(self.tasks) >= MOST_TASKS:
             raise LookupError("enough tasks")
-        task = self.loop.create_task(self._script(script), name=f"t{len(self.tasks)}s{script}")
+        coroutine = self._script(script)
+        if len(self.tasks) % 3 == 0:
+            task: Any = self.loop.create_task(coroutine)
+        elif len(self.tasks) % 3 == 1:
+            task = self.names.create_task(coroutine)
+        else:
+            task = self.names.ensure_future(coroutine)
+        task.set_name(f"t{len(self.tasks)}s{script}")
         self.tasks.append(task)
         return task
 
@@ -164,7 +176,12 @@ class World:
     async def _do_timeout(self, delay: float | None, body: Body, *, number: int) -> None:
         try:
             async with self.names.timeout(delay) as scope:
-                await self._body(body, number)
+                scopes = self.scopes[asyncio.current_task()]
+                scopes.append(scope)
+                try:
+                    await self._body(body, number)
+                finally:
+                    scopes.pop()
         finally:
             self.note(f"timeout expired={scope.expired()}")
 
@@ -173,7 +190,12 @@ class World:
             for child in children if len(self.tasks) < MOST_TASKS else ():
                 name = f"t{len(self.tasks)}s{child}"
                 self.tasks.append(group.create_task(self._script(child), name=name))
-            await self._body(body, number)
+            groups = self.groups[asyncio.current_task()]
+            groups.append(group)
+            try:
+                await self._body(body, number)
+            finally:
+                groups.pop()
 
     async def _do_lock(self, body: Body, *, number: int) -> None:
         async with self.lock:
@@ -245,17 +267,43 @@ class World:
         found = await self.names.gather(*map(self.later, indices), return_exceptions=return_exceptions)
         return [describe(value) if isinstance(value, BaseException) else value for value in found]
 
-    async def _do_wait(self, indices: tuple[int, ...], when: str) -> Any:
-        done, pending = await self.names.wait({*map(self.later, indices)}, return_when=when)
+    async def _do_wait(self, indices: tuple[int, ...], when: str, timeout: float | None) -> Any:
+        done, pending = await self.names.wait({*map(self.later, indices)}, return_when=when, timeout=timeout)
         return sorted(task.get_name() for task in done), sorted(task.get_name() for task in pending)
 
-    async def _do_as_completed(self, indices: tuple[int, ...]) -> Any:
-        # In a list without repeats: the order in which a set gives its members is no behaviour.
-        chosen = list(dict.fromkeys(map(self.later, indices)))
+    async def _do_as_completed(self, indices: tuple[int, ...], timeout: float | None, asynchronous: bool) -> Any:
+        # Of those that are done already one at most: the order in which a set gives its members is no behaviour.
+        chosen = [task for task in map(self.later, indices) if not task.done()] or [self.later(indices[0])]
         found = []
-        for each in self.names.as_completed(chosen[:1]):
-            found.append(await each)
+        if asynchronous and sys.version_info >= (3, 13):
+            async for task in self.names.as_completed(chosen, timeout=timeout):
+                found.append(task.get_name())
+            return found
+        for each in self.names.as_completed(chosen, timeout=timeout):
+            try:
+                found.append(await each)
+            except Exception as error:
+                found.append(describe(error))
         return found
+
+    async def _do_shield_future(self, index: int) -> Any:
+        return await self.names.shield(self.futures[index])
+
+    async def _do_wait_for_future(self, index: int, timeout: float | None) -> Any:
+        return await self.names.wait_for(self.futures[index], timeout)
+
+    async def _do_reschedule(self, delay: float | None) -> Any:
+        scope = self.scopes[asyncio.current_task()][-1]
+        scope.reschedule(None if delay is None else self.loop.time() + delay)
+        return scope.expired()
+
+    async def _do_group_spawn(self, script: int) -> Any:
+        """Starts a task in the innermost group, if that has none: in which order several are cancelled is chance."""
+        group = self.groups[asyncio.current_task()][-1]
+        if len(self.tasks) >= MOST_TASKS or any(not task.done() for task in group._tasks):
+            raise LookupError("enough tasks")
+        self.tasks.append(group.create_task(self._script(script), name=f"t{len(self.tasks)}s{script}"))
+        return self.tasks[-1].get_name()
 
     async def _do_set_result(self, index: int, value: int) -> None:
         self.futures[index].set_result(value)
