@@ -76,6 +76,7 @@ impl Completions {
         }
         let names = names();
         let source = self.source.take().unwrap_or_else(Owned::none);
+        refuse_single(&source)?;
         let mut event_loop = start::running_loop()?;
         if event_loop.is_none() {
             event_loop = call::call(&names.get_event_loop, &[])?;
@@ -313,14 +314,6 @@ fn as_completed(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         let message = "as_completed() missing 1 required positional argument: 'fs'";
         return Err(raised::raise(raised::type_error(), message));
     };
-    if is_single(source)? {
-        let message = if cfg!(Py_3_13) {
-            format!("expects an iterable of awaitables, not {}", type_name(source))
-        } else {
-            format!("expect an iterable of futures, not {}", type_name(source))
-        };
-        return Err(raised::raise(raised::type_error(), &message));
-    }
     let data = CompletionsData {
         started: Cell::new(false),
         source: Slot::new(),
@@ -348,16 +341,24 @@ fn as_completed(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     Ok(made)
 }
 
-/// Whether it is one awaitable where an iterable of them is wanted.
-fn is_single(source: &Object) -> Outcome<bool> {
+/// Raises TypeError for one awaitable where an iterable of them is wanted.
+fn refuse_single(source: &Object) -> Outcome<()> {
     if call::is_plain_collection(source) {
-        return Ok(false);
+        return Ok(());
     }
-    if cfg!(Py_3_13) {
-        return call::truth(&*call::call(&names().is_awaitable, &[source])?);
+    let names = names();
+    let (is_single, wanted) = if cfg!(Py_3_13) {
+        (call::truth(&*call::call(&names.is_awaitable, &[source])?)?, "expects an iterable of awaitables")
+    } else {
+        let is_single = call::truth(&*call::call(&names.is_future, &[source])?)?
+            || call::truth(&*call::call(&names.is_coroutine, &[source])?)?;
+        (is_single, "expect an iterable of futures")
+    };
+    if is_single {
+        let message = format!("{wanted}, not {}", type_name(source));
+        return Err(raised::raise(raised::type_error(), &message));
     }
-    Ok(call::truth(&*call::call(&names().is_future, &[source])?)?
-        || call::truth(&*call::call(&names().is_coroutine, &[source])?)?)
+    Ok(())
 }
 
 unsafe extern "C" fn traverse(
