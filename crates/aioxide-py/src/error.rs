@@ -1,6 +1,7 @@
 //! Every exception that aioxide itself raises, with asyncio's texts where a program could compare them.
 
 use std::io;
+use std::sync::OnceLock;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -28,7 +29,15 @@ pub(crate) fn invalid_descriptor(fd: i64) -> PyErr {
 /// The subclass of `OSError` that belongs to the errno, with the system's text.
 pub(crate) fn os_error(error: &io::Error) -> PyErr {
     let Some(errno) = error.raw_os_error() else { return PyOSError::new_err(error.to_string()) };
+    // Asking the system for the text costs as much as all else about an error; peers that reset their connections make many.
+    static TEXTS: [OnceLock<String>; 160] = [const { OnceLock::new() }; 160];
+    match usize::try_from(errno).ok().and_then(|errno| TEXTS.get(errno)) {
+        Some(text) => PyOSError::new_err((errno, text.get_or_init(|| text_of(errno)).as_str())),
+        None => PyOSError::new_err((errno, text_of(errno))),
+    }
+}
+
+fn text_of(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
-    let text = text.split(" (os error ").next().unwrap_or_default().to_owned();
-    PyOSError::new_err((errno, text))
+    text.split(" (os error ").next().unwrap_or_default().to_owned()
 }

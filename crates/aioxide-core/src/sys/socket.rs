@@ -51,7 +51,7 @@ pub unsafe fn recv_raw(fd: RawFd, buffer: RawBuffer) -> io::Result<usize> {
     check_size(unsafe { direct::recv(fd, buffer.start, buffer.len) })
 }
 
-/// The two calls that are made per message. glibc's own are cancellation points, which in a process with threads costs four
+/// The calls that are made per message. glibc's own are cancellation points, which in a process with threads costs four
 /// atomic operations a call; nobody cancels a loop's thread.
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod direct {
@@ -75,6 +75,36 @@ mod direct {
                 as libc::ssize_t
         }
     }
+
+    /// # Safety
+    /// `start` is writable for `len` bytes; `from` has room for what `from_len` says.
+    #[inline]
+    pub(super) unsafe fn recv_from(
+        fd: RawFd,
+        start: *mut u8,
+        len: usize,
+        from: *mut libc::sockaddr_storage,
+        from_len: *mut libc::socklen_t,
+    ) -> libc::ssize_t {
+        // SAFETY: the caller's promise.
+        unsafe { libc::syscall(libc::SYS_recvfrom, fd, start, len, 0, from, from_len) as libc::ssize_t }
+    }
+
+    /// # Safety
+    /// `start` is readable for `len` bytes, `to` for `to_len`.
+    #[inline]
+    pub(super) unsafe fn send_to(
+        fd: RawFd,
+        start: *const u8,
+        len: usize,
+        to: *const libc::sockaddr_storage,
+        to_len: libc::socklen_t,
+    ) -> libc::ssize_t {
+        // SAFETY: the caller's promise.
+        unsafe {
+            libc::syscall(libc::SYS_sendto, fd, start, len, super::SEND_FLAGS, to, to_len) as libc::ssize_t
+        }
+    }
 }
 
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
@@ -93,6 +123,32 @@ mod direct {
     pub(super) unsafe fn send(fd: RawFd, start: *const u8, len: usize) -> libc::ssize_t {
         // SAFETY: the caller's promise.
         unsafe { libc::send(fd, start.cast(), len, super::SEND_FLAGS) }
+    }
+
+    /// # Safety
+    /// `start` is writable for `len` bytes; `from` has room for what `from_len` says.
+    pub(super) unsafe fn recv_from(
+        fd: RawFd,
+        start: *mut u8,
+        len: usize,
+        from: *mut libc::sockaddr_storage,
+        from_len: *mut libc::socklen_t,
+    ) -> libc::ssize_t {
+        // SAFETY: the caller's promise.
+        unsafe { libc::recvfrom(fd, start.cast(), len, 0, from.cast(), from_len) }
+    }
+
+    /// # Safety
+    /// `start` is readable for `len` bytes, `to` for `to_len`.
+    pub(super) unsafe fn send_to(
+        fd: RawFd,
+        start: *const u8,
+        len: usize,
+        to: *const libc::sockaddr_storage,
+        to_len: libc::socklen_t,
+    ) -> libc::ssize_t {
+        // SAFETY: the caller's promise.
+        unsafe { libc::sendto(fd, start.cast(), len, super::SEND_FLAGS, to.cast(), to_len) }
     }
 }
 
@@ -316,9 +372,9 @@ pub fn accept(fd: RawFd) -> io::Result<(OwnedFd, Address)> {
 ///
 /// # Errors
 /// Those of `recvfrom`, `WouldBlock` among them.
-pub fn recv_from(fd: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
+pub fn recv_from(fd: RawFd, buffer: &mut [u8], from: &mut Address) -> io::Result<usize> {
     // SAFETY: a live slice.
-    unsafe { recv_from_raw(fd, RawBuffer { start: buffer.as_mut_ptr(), len: buffer.len() }) }
+    unsafe { recv_from_raw(fd, RawBuffer { start: buffer.as_mut_ptr(), len: buffer.len() }, from) }
 }
 
 /// Receives a datagram, cut off at `buffer.len`, and where it is from.
@@ -328,20 +384,16 @@ pub fn recv_from(fd: RawFd, buffer: &mut [u8]) -> io::Result<(usize, Address)> {
 ///
 /// # Safety
 /// `buffer` is writable for its length.
-pub unsafe fn recv_from_raw(fd: RawFd, buffer: RawBuffer) -> io::Result<(usize, Address)> {
-    let mut address = Address { len: size_of::<libc::sockaddr_storage>() as _, ..Address::default() };
-    // SAFETY: the caller's promise; room and its size.
-    let size = check_size(unsafe {
-        libc::recvfrom(
-            fd,
-            buffer.start.cast(),
-            buffer.len,
-            0,
-            (&raw mut address.storage).cast(),
-            &raw mut address.len,
-        )
-    })?;
-    Ok((size, address))
+pub unsafe fn recv_from_raw(fd: RawFd, buffer: RawBuffer, from: &mut Address) -> io::Result<usize> {
+    from.len = size_of::<libc::sockaddr_storage>() as _;
+    // SAFETY: the caller's promise; room for an address, and its size.
+    let received = check_size(unsafe {
+        direct::recv_from(fd, buffer.start, buffer.len, &raw mut from.storage, &raw mut from.len)
+    });
+    if received.is_err() {
+        from.len = 0;
+    }
+    received
 }
 
 /// Sends one datagram to `address`.
@@ -351,14 +403,7 @@ pub unsafe fn recv_from_raw(fd: RawFd, buffer: RawBuffer) -> io::Result<(usize, 
 pub fn send_to(fd: RawFd, data: &[u8], address: &Address) -> io::Result<usize> {
     // SAFETY: a live slice and a live address.
     check_size(unsafe {
-        libc::sendto(
-            fd,
-            data.as_ptr().cast(),
-            data.len(),
-            SEND_FLAGS,
-            (&raw const address.storage).cast(),
-            address.len,
-        )
+        direct::send_to(fd, data.as_ptr(), data.len(), &raw const address.storage, address.len)
     })
 }
 

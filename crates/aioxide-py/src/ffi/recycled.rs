@@ -106,11 +106,11 @@ impl Recycler {
         Ok(Ok(bytes))
     }
 
-    /// Receives a datagram of at most 64 KiB, and where it is from.
+    /// Receives a datagram of at most 64 KiB, and where it is `from`.
     ///
     /// # Errors
     /// MemoryError outside; inside, those of `recvfrom`.
-    pub(crate) fn receive_from(&self, fd: RawFd) -> Outcome<io::Result<(Owned, Address)>> {
+    pub(crate) fn receive_from(&self, fd: RawFd, from: &mut Address) -> Outcome<io::Result<Owned>> {
         let bytes = match self.0[DATAGRAM].take() {
             Some(bytes) => bytes,
             None => make(SIZES[DATAGRAM])?,
@@ -118,11 +118,11 @@ impl Recycler {
         debug_assert!(is_unshared(&bytes), "recycled while somebody looks");
         let buffer = RawBuffer { start: content(&bytes), len: SIZES[DATAGRAM] };
         // SAFETY: rule 1; an object of this class has the memory.
-        Ok(match unsafe { socket::recv_from_raw(fd, buffer) } {
-            Ok((size, address)) => {
+        Ok(match unsafe { socket::recv_from_raw(fd, buffer, from) } {
+            Ok(size) => {
                 // SAFETY: as above.
                 unsafe { set_size(&bytes, size) };
-                Ok((bytes, address))
+                Ok(bytes)
             }
             Err(error) => {
                 self.0[DATAGRAM].set(Some(bytes));
