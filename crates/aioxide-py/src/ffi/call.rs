@@ -370,3 +370,20 @@ pub(crate) fn weak_target(reference: &Object) -> Outcome<Option<Owned>> {
     }
     Ok(Some(call(reference, &[])?).filter(|target| !target.is_none()))
 }
+
+unsafe extern "C" {
+    /// CPython's own: looks a name up in a type and its bases; borrowed, or null without an exception.
+    fn _PyType_Lookup(kind: *mut ffi::PyTypeObject, name: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
+/// What the object's class has under a name, as it is: no descriptor is called, and nothing is raised.
+pub(crate) fn find_in_class(object: &Object, name: &Object) -> Option<Owned> {
+    // SAFETY: a live object.
+    if unsafe { ffi::PyUnicode_Check(name.as_ptr()) } == 0 {
+        return None;
+    }
+    // SAFETY: attached; a type and a string.
+    let found = unsafe { _PyType_Lookup(object.kind(), name.as_ptr()) };
+    // SAFETY: the class refers to it, and no Python code has run since.
+    (!found.is_null()).then(|| unsafe { Object::from_ptr(found) }.own())
+}

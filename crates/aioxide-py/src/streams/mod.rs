@@ -82,11 +82,9 @@ fn some(field: &Slot) -> Option<Owned> {
 
 /// `__setattr__`: remembers in `odd` that a method was replaced in the instance, or what `also_odd` says.
 fn set_attribute(this: &Object, odd: &Slot, name: &Object, value: &Object, also_odd: bool) -> Outcome {
-    let replaced = match call::find_attribute(this.class(), name)? {
-        Some(found) => call::is_callable(&found),
-        None => false,
-    };
-    if replaced || also_odd {
+    // What is called when it is read, a property or a slot, is set as ever.
+    let replaced = || call::find_in_class(this, name).is_some_and(|found| call::is_callable(&found));
+    if also_odd || replaced() {
         odd.set(Owned::boolean(true));
     }
     call::set_attribute_plainly(this, name, value)?;
