@@ -261,6 +261,8 @@ impl Steps for Completion {
         let (Some(object), Some(asker)) = (this.source.take(), this.asker.take()) else { return Ok(()) };
         // SAFETY: `ask` put an iterator there.
         let source: &Completions = unsafe { cast(object.as_ptr()) };
+        // Whoever asks next gets what this one would have got.
+        source.left.set(source.left.get() + 1);
         let granted = !super::cancel(&asker, None)? && !is_cancelled(&asker)?;
         source.askers.borrow_mut().retain(|other| !other.is(&asker));
         if granted && !source.done.borrow().is_empty() {
