@@ -38,7 +38,7 @@ def test_our_loop_gives_our_classes_and_asyncio_its_own(run: Any, loop_name: str
 def test_signatures_and_mocks_of_the_classes_are_as_ever() -> None:
     import aioxide.event_loop  # noqa: F401 - it changes `__new__`
 
-    if sys.version_info >= (3, 11):  # before, inspect knows no signature of a class with a `__new__` that is no Python
+    if sys.version_info >= (3, 11, 7):  # early inspect knows no signature of a class with a `__new__` that is no Python
         assert list(inspect.signature(asyncio.StreamReader).parameters) == ["limit", "loop"]
     assert inspect.iscoroutinefunction(asyncio.StreamReader.read)
     reader = mock.create_autospec(asyncio.StreamReader, instance=True)
