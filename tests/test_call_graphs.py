@@ -58,7 +58,8 @@ def test_tasks_seen_from_another_process(loop_name: str) -> None:
     program = PROGRAM.format(module=loop_name, factory=factory)
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdin is not None and child.stdout is not None
+        assert child.stdin is not None
+        assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         rows = [re.split(r" {2,}", line.strip()) for line in look("ps", child.pid).splitlines()[2:]]
         tree = look("pstree", child.pid)
@@ -118,7 +119,9 @@ def test_print_call_graph_of_the_current_task(run: Any, capsys: Any) -> None:
     assert "Task(name='outer'" in printed
 
 
-@pytest.mark.skipif(bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="learned with the interpreter's lock only")
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")), reason="learned with the interpreter's lock only"
+)
 def test_the_layout_of_tasks_is_known() -> None:
     from aioxide import tasks
 

@@ -129,7 +129,7 @@ class Future(asyncio.Future[Any]):
     """asyncio's future in Rust."""
 
 @disjoint_base
-class Task(asyncio.Task[Any], Future):
+class Task(asyncio.Task[Any], Future):  # type: ignore[misc]  # made so that both layouts agree
     """asyncio's task in Rust."""
 
     def get_context(self) -> Context: ...
@@ -192,9 +192,7 @@ class _TaskGroupCore:
     def __aexit__(self, *_exception: Any) -> Any: ...
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any: ...
 
-def _learn_layout(
-    first: Any, second: Any, coro: Any, name: str, awaiter: Any, event_loop: Any, /
-) -> bool: ...
+def _learn_layout(first: Any, second: Any, coro: Any, name: str, awaiter: Any, event_loop: Any, /) -> bool: ...
 def _pending_tasks(event_loop: asyncio.AbstractEventLoop | None = None) -> list[asyncio.Task[Any]]: ...
 
 class QueueShutDown(Exception):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import weakref
-from asyncio import run_coroutine_threadsafe, to_thread
 from asyncio import events as asyncio_events
+from asyncio import run_coroutine_threadsafe, to_thread
 from asyncio import tasks as asyncio_tasks
 from collections.abc import Iterator
 from typing import Any
@@ -84,7 +84,7 @@ def _teach_layout() -> bool:
     coroutine = nothing()
     name = str(id(loop))
     first, second = (_asyncio.Task(coroutine, loop=loop, name=name) for _ in range(2))
-    awaiters = [_asyncio.Future(loop=loop) for _ in range(2)]
+    awaiters: list[Any] = [_asyncio.Future(loop=loop) for _ in range(2)]
     awaited: list[tuple[Any, Any]] = [(first, awaiters[0]), (second, awaiters[0]), (second, awaiters[1])]
     for pair in awaited:
         _asyncio.future_add_to_awaited_by(*pair)  # type: ignore[attr-defined]
