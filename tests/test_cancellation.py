@@ -94,8 +94,8 @@ async def cancel_everywhere(attempt: Attempt, undo: Callable[[Any], Awaitable[No
         for delay in range(DELAYS):
             reached = await cancel_once(attempt, undo, suspensions, delay)
             reached_any = reached_any or reached
-            await settled(lambda: len(asyncio.all_tasks()) <= tasks and descriptors() <= before)
-            assert descriptors() == before
+            # A thread that still looks a name up for a cancelled attempt opens a file of its own now and then.
+            await settled(lambda: len(asyncio.all_tasks()) <= tasks and descriptors() == before)
         if not reached_any:
             return awaits
         awaits = suspensions

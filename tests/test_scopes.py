@@ -283,9 +283,12 @@ def test_group_with_a_failure_cancels_the_others(package: Any, loop: Any) -> Non
                 late = group.create_task(forever())
                 group.create_task(fail(1))
                 group.create_task(fail(1, ValueError))
-        return kinds(caught.value), late.cancelled(), cancelling(), caught.value.__suppress_context__
+        return kinds(caught.value), late.cancelled(), caught.value.__suppress_context__, cancelling()
 
-    assert loop.run_until_complete(main()) == (["LookupError", "ValueError"], True, 0, True)
+    *found, left = loop.run_until_complete(main())
+    assert found == [["LookupError", "ValueError"], True, True]
+    if sys.version_info >= (3, 13):  # before, a group may leave its own cancellation of the body's task behind
+        assert left == 0
 
 
 def test_group_whose_body_waits_when_a_child_fails(package: Any, loop: Any) -> None:
