@@ -7,7 +7,7 @@ RSLOOP_BUILD := RUSTUP_TOOLCHAIN=nightly RUSTFLAGS="-Zcrate-attr=feature(allocat
 RUST_PACKAGES := --workspace --exclude aioxide-py --exclude probe --exclude rust-extension
 
 help:        ## lists the verbs
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
 demo:        ## builds the program and runs the lesson's job in its three varieties
 	$(CARGO) run --release --package aioxide-cli -- demo $(DEMO)
 build:       ## builds the program `aioxide` into target/release
