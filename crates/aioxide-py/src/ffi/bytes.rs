@@ -25,6 +25,39 @@ pub(crate) fn bytes(content: &[u8]) -> Outcome {
     unsafe { Owned::from_new(c::PyBytes_FromStringAndSize(content.as_ptr().cast(), content.len() as isize)) }
 }
 
+/// A `bytes` with memory for `size` bytes, not filled yet: nobody else may see it before it is.
+pub(crate) fn with_memory(size: usize) -> Outcome {
+    // SAFETY: attached; NULL asks for memory that is not initialised.
+    unsafe { Owned::from_new(c::PyBytes_FromStringAndSize(std::ptr::null(), size as c::Py_ssize_t)) }
+}
+
+/// Where the content of a `bytes` begins.
+#[inline]
+pub(crate) fn start(bytes: &Object) -> *mut u8 {
+    debug_assert!(is_bytes(bytes), "only bytes have this layout");
+    // SAFETY: a bytes object; the field is the start of its content.
+    unsafe { (&raw mut (*bytes.as_ptr().cast::<c::PyBytesObject>()).ob_sval).cast() }
+}
+
+/// Makes it a `bytes` of `size` bytes, as if it were new.
+///
+/// # Safety
+/// Nobody but the caller refers to it, and it has memory for `size` bytes and a zero.
+#[inline]
+pub(crate) unsafe fn set_length(bytes: &Object, size: usize) {
+    let raw = bytes.as_ptr().cast::<c::PyBytesObject>();
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*raw).ob_base.ob_size = size as c::Py_ssize_t;
+        // Somebody may have asked for the hash of what was in it before.
+        #[allow(deprecated, reason = "CPython's own field, in every version")]
+        {
+            (*raw).ob_shash = -1;
+        }
+        start(bytes).add(size).write(0);
+    }
+}
+
 /// An empty `bytearray`.
 pub(crate) fn new_array() -> Outcome {
     // SAFETY: attached; nothing is copied.
@@ -35,11 +68,8 @@ pub(crate) fn new_array() -> Outcome {
 #[inline]
 pub(crate) fn content(bytes: &Object) -> &[u8] {
     debug_assert!(is_bytes(bytes), "only bytes may be lent");
-    // SAFETY: a bytes object; macros over its header.
-    unsafe {
-        let start = &raw const (*bytes.as_ptr().cast::<c::PyBytesObject>()).ob_sval;
-        std::slice::from_raw_parts(start.cast(), c::Py_SIZE(bytes.as_ptr()) as usize)
-    }
+    // SAFETY: a bytes object: its memory, and its length in the header.
+    unsafe { std::slice::from_raw_parts(start(bytes), c::Py_SIZE(bytes.as_ptr()) as usize) }
 }
 
 /// Looks at what a `bytearray` contains; `look` runs no Python code.

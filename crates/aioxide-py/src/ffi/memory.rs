@@ -9,8 +9,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::call;
 use super::object::{Object, Outcome};
+use super::{bytes, call};
 
 unsafe extern "C" {
     /// CPython's own: shrinks or grows a `bytes` object that nobody else refers to.
@@ -56,16 +56,7 @@ pub(crate) fn receive_bytes(
 /// The content of a `bytes` object; nothing for an object of any other type.
 #[inline]
 pub(crate) fn bytes_content(object: &Object) -> Option<&[u8]> {
-    // SAFETY: the address of a static type.
-    if object.kind() != &raw mut ffi::PyBytes_Type {
-        return None;
-    }
-    let raw = object.as_ptr();
-    // SAFETY: a bytes object, which neither changes nor moves while it is referred to.
-    Some(unsafe {
-        let start = (&raw const (*raw.cast::<ffi::PyBytesObject>()).ob_sval).cast::<u8>();
-        std::slice::from_raw_parts(start, ffi::Py_SIZE(raw) as usize)
-    })
+    bytes::is_bytes(object).then(|| bytes::content(object))
 }
 
 /// Receives from a socket into the writable memory of `object`.

@@ -8,8 +8,6 @@
 
 use std::cell::{Cell, RefCell};
 
-use pyo3::ffi as c;
-
 use super::bytes;
 use super::object::{Object, Outcome, Owned};
 
@@ -58,10 +56,7 @@ impl Pool {
                 return Ok(object.own());
             }
         }
-        // SAFETY: attached; NULL asks for memory that is not initialised.
-        let made = unsafe {
-            Owned::from_new(c::PyBytes_FromStringAndSize(std::ptr::null(), memory as c::Py_ssize_t))?
-        };
+        let made = bytes::with_memory(memory)?;
         // SAFETY: nobody else knows the object, which has the memory.
         unsafe { fill(&made, content) };
         // What is replaced is a bytes object: releasing it runs no Python code.
@@ -78,17 +73,9 @@ impl Pool {
 /// # Safety
 /// Nobody else refers to the `bytes`, and it has memory for the content and a zero.
 unsafe fn fill(object: &Object, content: &[u8]) {
-    let raw = object.as_ptr().cast::<c::PyBytesObject>();
     // SAFETY: the caller's promise.
     unsafe {
-        let start = (&raw mut (*raw).ob_sval).cast::<u8>();
-        start.copy_from_nonoverlapping(content.as_ptr(), content.len());
-        start.add(content.len()).write(0);
-        (*raw).ob_base.ob_size = content.len() as c::Py_ssize_t;
-        // Somebody may have asked for the hash of what was in it before.
-        #[allow(deprecated, reason = "CPython's own field, in every version")]
-        {
-            (*raw).ob_shash = -1;
-        }
+        bytes::start(object).copy_from_nonoverlapping(content.as_ptr(), content.len());
+        bytes::set_length(object, content.len());
     }
 }

@@ -249,7 +249,7 @@ impl Datagrams {
         let address = self.python_address(py, &address)?;
         let told = ffi::call::call_method(&names().datagram_received, &[&protocol, &data, &address], None);
         self.memory.set(match memory {
-            Memory::Copied if ffi::recycled::is_unshared(&data) => Memory::Recycled,
+            Memory::Copied if ffi::bytes::has_one_owner(&data, 1) => Memory::Recycled,
             Memory::Recycled => {
                 let recycled = self.state.recycler.give_back_datagram(data);
                 if recycled { Memory::Recycled } else { Memory::AlwaysCopied }

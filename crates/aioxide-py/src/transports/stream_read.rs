@@ -55,7 +55,7 @@ impl<'py> This<'_, 'py> {
                 return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
             }
         };
-        let size = ffi::recycled::len(&data);
+        let size = ffi::bytes::content(&data).len();
         self.core.last_read_bytes.set(size);
         if size == 0 {
             if recycled {
