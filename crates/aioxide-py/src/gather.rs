@@ -13,8 +13,10 @@ use std::sync::OnceLock;
 use pyo3::ffi as c;
 
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::instance::{self, Base};
-use crate::ffi::kind::{Arguments, Definition, KindBuilder, guard, method_fast};
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::{Definition, guard, method_fast};
 use crate::ffi::{
     self, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names,
 };

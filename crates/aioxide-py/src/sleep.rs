@@ -7,10 +7,11 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
-use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 use crate::future::Future;
 

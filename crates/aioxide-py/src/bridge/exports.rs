@@ -16,7 +16,7 @@ use super::leaves::{Timer, Watch};
 use super::parker::{Lazy, Parker, waker_of};
 use super::waiting::Waiting;
 use crate::event_loop;
-use crate::ffi::kind::{guard, guard_object};
+use crate::ffi::method::{guard, guard_object};
 use crate::ffi::{Object, call, names, raised};
 use crate::task::{Start, Task};
 

@@ -14,7 +14,7 @@ use super::{Event, Home};
 use crate::entry::Posted;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::awaitable::{Awaitable, Home as Kind, Next, Steps, reused};
-use crate::ffi::kind::attribute;
+use crate::ffi::method::attribute;
 use crate::ffi::{self, Object, Outcome, Owned, Raised, Slot, call, raised};
 use crate::future::Future;
 

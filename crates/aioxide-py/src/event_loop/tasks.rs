@@ -4,7 +4,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::{LoopCore, LoopState};
-use crate::ffi::kind::{Arguments, add_method, method_fast, method_none};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::method::{add_method, method_fast, method_none};
 use crate::ffi::{self, Class, Object, Outcome, Owned, call, cast, names, python, raised};
 use crate::future::{Future, KINDS};
 use crate::task::introspect;
@@ -121,11 +122,11 @@ impl LoopCore {
             "create_task" => slf.get().state.own_create_task.set(true),
             _ => {}
         }
-        ffi::kind::generic_set_attribute(slf.as_any(), name, Some(value))
+        ffi::method::generic_set_attribute(slf.as_any(), name, Some(value))
     }
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        ffi::kind::generic_set_attribute(slf.as_any(), name, None)
+        ffi::method::generic_set_attribute(slf.as_any(), name, None)
     }
 
     #[getter(_task_factory)]

@@ -16,9 +16,11 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
+use super::arguments::Arguments;
 use super::free_list::FreeList;
 use super::instance;
-use super::kind::{Arguments, KindBuilder, guard, guard_object};
+use super::kind::KindBuilder;
+use super::method::{guard, guard_object};
 use super::object::{Object, Outcome, Owned, Raised, Slot, Visit};
 use super::{Class, Confined, call, cast, coroutine, names, raised};
 use crate::future::Future;

@@ -67,14 +67,14 @@ pub(crate) fn start_await(object: &Object) -> Outcome {
             None if is_generator_coroutine(object) => object.own(),
             None => {
                 let message =
-                    format!("object {} can't be used in 'await' expression", super::kind::type_name(object));
+                    format!("object {} can't be used in 'await' expression", super::text::type_name(object));
                 return Err(raised::raise(raised::type_error(), &message));
             }
         }
     };
     // SAFETY: attached; a live object.
     if unsafe { ffi::PyIter_Check(iterator.as_ptr()) } == 0 {
-        let kind = super::kind::type_name(&iterator);
+        let kind = super::text::type_name(&iterator);
         let message = format!("__await__() returned non-iterator of type '{kind}'");
         return Err(raised::raise(raised::type_error(), &message));
     }

@@ -12,8 +12,10 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
+use super::arguments::parse_init;
 use super::instance;
-use super::kind::{KindBuilder, guard, guard_object, parse_init};
+use super::kind::KindBuilder;
+use super::method::{guard, guard_object};
 use super::object::{Object, Outcome, Owned, Slot, Visit};
 use super::{Class, Confined, call, cast};
 

@@ -11,7 +11,8 @@ use std::ops::Deref;
 
 use pyo3::ffi as c;
 
-use super::kind::{self, Arguments};
+use super::arguments::Arguments;
+use super::method;
 use super::object::{Object, Outcome, Owned};
 use super::{Class, Confined, call, raised};
 
@@ -106,7 +107,7 @@ impl<F: Fields> Instance<F> {
         let kind = class.as_ptr().cast::<c::PyTypeObject>();
         for method in methods {
             // SAFETY: a method for instances of the class.
-            unsafe { kind::add_method(kind, method)? };
+            unsafe { method::add_method(kind, method)? };
         }
         for attribute in attributes {
             let definition = Box::leak(Box::new(attribute));

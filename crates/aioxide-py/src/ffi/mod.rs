@@ -1,5 +1,6 @@
 //! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
 
+pub(crate) mod arguments;
 pub(crate) mod awaitable;
 pub(crate) mod bytes;
 #[cfg(Py_3_14)]
@@ -18,11 +19,13 @@ pub(crate) mod kind;
 pub(crate) mod layout;
 mod line;
 mod memory;
+pub(crate) mod method;
 mod object;
 pub(crate) mod raised;
 pub(crate) mod recycled;
 pub(crate) mod reused;
 pub(crate) mod slot;
+pub(crate) mod text;
 mod threads;
 pub(crate) mod vectorcall;
 

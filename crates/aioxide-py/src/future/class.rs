@@ -8,7 +8,8 @@ use super::methods::{common_attributes, common_methods, own_methods};
 use super::report::{report_from_finalizer, report_never_retrieved};
 use super::{FREE, Future, FutureData, KINDS};
 use crate::ffi::instance::{self, Base};
-use crate::ffi::kind::{KindBuilder, guard};
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::guard;
 use crate::ffi::{self, Confined, Outcome, Visit, call, cast, names};
 use crate::future_iter;
 use crate::task;
@@ -26,7 +27,7 @@ unsafe extern "C" fn new(
     _: *mut c::PyObject,
 ) -> *mut c::PyObject {
     // SAFETY: the interpreter passes our type or one derived from it.
-    ffi::kind::guard_object(|| unsafe { FREE.make(kind, kind == KINDS.future.get(), fill) })
+    ffi::method::guard_object(|| unsafe { FREE.make(kind, kind == KINDS.future.get(), fill) })
 }
 
 unsafe extern "C" fn init(
@@ -39,7 +40,7 @@ unsafe extern "C" fn init(
         let this: &Future = unsafe { cast(this) };
         // SAFETY: the arguments of a call, as the interpreter passes them.
         let [event_loop] =
-            unsafe { ffi::kind::parse_init("Future", arguments, named, &[&names().loop_], 0) }?;
+            unsafe { ffi::arguments::parse_init("Future", arguments, named, &[&names().loop_], 0) }?;
         this.initialize(event_loop).map(|()| 0)
     })
 }
@@ -94,7 +95,7 @@ unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
 }
 
 unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
-    ffi::kind::guard_object(|| {
+    ffi::method::guard_object(|| {
         // SAFETY: an instance of ours.
         let this: &Future = unsafe { cast(this) };
         future_iter::make(this)
@@ -111,7 +112,7 @@ pub(crate) fn await_slots(builder: KindBuilder) -> KindBuilder {
 
 unsafe extern "C" fn repr(this: *mut c::PyObject) -> *mut c::PyObject {
     // SAFETY: an instance of ours.
-    ffi::kind::guard_object(|| task::repr(unsafe { cast(this) }))
+    ffi::method::guard_object(|| task::repr(unsafe { cast(this) }))
 }
 
 /// Makes the type `aioxide.Future`.

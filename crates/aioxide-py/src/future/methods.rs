@@ -3,7 +3,8 @@
 use pyo3::ffi as c;
 
 use super::{Future, State, Waiter};
-use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, method_one};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::method::{attribute, method_fast, method_none, method_one};
 use crate::ffi::{Object, Outcome, Owned, Raised, call, context, names, raised};
 use crate::task;
 

@@ -25,7 +25,7 @@ use crate::bridge::Notifier;
 use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::free_list::FreeList;
-use crate::ffi::kind::show;
+use crate::ffi::text::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
 use crate::task::{self, Task, parent};
 
@@ -201,7 +201,7 @@ impl Future {
     /// From Python 3.15 on, `__init__` may be called once.
     pub(crate) fn refuse_second_init(&self) -> Outcome<()> {
         if cfg!(Py_3_15) && !self.event_loop.is_empty() {
-            let message = format!("{} object is already initialized", ffi::kind::type_name(self.object()));
+            let message = format!("{} object is already initialized", ffi::text::type_name(self.object()));
             return Err(raised::raise(raised::runtime_error(), &message));
         }
         Ok(())

@@ -10,7 +10,7 @@ pub(crate) fn report_never_retrieved(this: &Future) -> Outcome<()> {
     }
     let Some(exception) = this.exception.get() else { return Ok(()) };
     this.log_traceback.set(false);
-    let message = format!("{} exception was never retrieved", ffi::kind::type_name(this.object()));
+    let message = format!("{} exception was never retrieved", ffi::text::type_name(this.object()));
     report(this, &message, Some(&exception), &names().future)
 }
 

@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 use pyo3::ffi as c;
 
 use super::{Queue, face, nowait, store, traits, wait};
-use crate::ffi::kind::{Arguments, Definition, add_method, attribute, method_fast, method_none, method_one};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::method::{Definition, add_method, attribute, method_fast, method_none, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, names, raised};
 
 fn get(this: &Queue) -> Outcome {

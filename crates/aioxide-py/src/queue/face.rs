@@ -3,7 +3,7 @@
 use super::Queue;
 use super::limit::Limit;
 use super::line::Line;
-use crate::ffi::kind::{to_string, type_name};
+use crate::ffi::text::{to_string, type_name};
 use crate::ffi::{Object, Outcome, Owned, Raised, call, names, raised};
 
 fn given(value: Option<&Object>) -> Outcome<&Object> {

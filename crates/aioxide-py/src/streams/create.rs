@@ -7,8 +7,9 @@ use std::ffi::CStr;
 use std::sync::OnceLock;
 
 use crate::event_loop;
-use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Fields, Instance, inherited_new};
+use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, call, names, none, raised};
 
 use super::protocol::ProtocolFields;

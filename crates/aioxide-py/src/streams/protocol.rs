@@ -3,8 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTypeMethods;
 
-use crate::ffi::kind::{Arguments, method_fast, method_one};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Fields, Instance, fields};
+use crate::ffi::method::{method_fast, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, names, raised};
 
 use super::reader::{self, Reader};

@@ -5,10 +5,11 @@
 
 use std::cell::Cell;
 
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
-use crate::ffi::kind::{Arguments, method_fast, method_none};
+use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, Raised, Slot, bytes, call, names, raised};
 use crate::future::Future;
 

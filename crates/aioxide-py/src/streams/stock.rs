@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 
-use crate::ffi::kind::Arguments;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::{Confined, Object, Outcome, Owned, call, layout};
 
 /// One of asyncio's classes.

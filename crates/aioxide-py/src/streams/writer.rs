@@ -1,7 +1,8 @@
 //! `aioxide.streams.StreamWriter`: what wraps a transport.
 
-use crate::ffi::kind::{Arguments, method_fast, method_none};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Instance, fields};
+use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, call, names, raised};
 use crate::future::Future;
 

@@ -14,8 +14,10 @@ use super::bound::refuse_loop;
 use super::condition::Condition;
 use super::overrides::{Overrides, Watched};
 use super::{ours, repr};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Held, Holder, InitArguments, Kind};
-use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, show};
+use crate::ffi::method::{attribute, method_fast, method_none};
+use crate::ffi::text::show;
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The loop that an object belongs to from its first wait on.
 
 use crate::event_loop;
-use crate::ffi::kind::{show, type_name};
+use crate::ffi::text::{show, type_name};
 use crate::ffi::{Object, Outcome, Slot, call, names, raised};
 use crate::future::Future;
 

@@ -11,8 +11,9 @@ use super::lock::Lock;
 use super::overrides::{Overrides, Watched};
 use super::waiters::Waiters;
 use super::{Waits, common_attributes, common_methods, condition_wait, repr, wait};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Held, Holder, InitArguments, Kind};
-use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, method_one};
+use crate::ffi::method::{attribute, method_fast, method_none, method_one};
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
 
 pub(super) struct Condition {

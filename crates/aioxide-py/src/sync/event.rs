@@ -10,7 +10,7 @@ use super::waiters::Waiters;
 use super::{Waits, common_attributes, common_methods, repr, set_flag};
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
-use crate::ffi::kind::{attribute, method_none};
+use crate::ffi::method::{attribute, method_none};
 use crate::ffi::{Object, Outcome, Owned, Visit, call, names};
 
 pub(super) struct Event {

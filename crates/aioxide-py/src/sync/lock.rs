@@ -11,9 +11,10 @@ use super::overrides::{Overrides, Watched};
 use super::wait::{self, Gate, Wait};
 use super::waiters::Waiters;
 use super::{Waits, common_attributes, common_methods, repr, set_flag};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
-use crate::ffi::kind::{Arguments, attribute, method_fast, method_none};
+use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, Visit, call, names, raised};
 
 pub(super) struct Lock {

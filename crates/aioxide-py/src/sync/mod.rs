@@ -59,7 +59,7 @@ fn enter_by_protocol(this: &Object) -> Outcome {
 
 /// `repr` as asyncio writes it: what any object shows, the state, and how many wait.
 fn repr(this: &Object, state: &str, waiting: usize) -> Outcome {
-    let plain = crate::ffi::kind::to_string(&*call::plain_repr(this)?);
+    let plain = crate::ffi::text::to_string(&*call::plain_repr(this)?);
     let plain = plain.trim_start_matches('<').trim_end_matches('>');
     let waiting = if waiting > 0 { format!(", waiters:{waiting}") } else { String::new() };
     call::text(&format!("<{plain} [{state}{waiting}]>"))
@@ -97,7 +97,7 @@ fn set_waiters_attribute<G: Waits>(this: &Holder<G>, value: Option<&Object>) -> 
 /// The method that every class here has for asyncio's own ones, as for the mixin of asyncio's classes.
 macro_rules! common_methods {
     ($class:ty) => {
-        [$crate::ffi::kind::method_none!(
+        [$crate::ffi::method::method_none!(
             c"_get_loop",
             $crate::sync::get_loop::<$class>,
             c"_get_loop($self)\n--\n\nReturn the running loop, which it belongs to from then on."
@@ -109,12 +109,12 @@ macro_rules! common_methods {
 macro_rules! common_attributes {
     ($class:ty) => {
         [
-            $crate::ffi::kind::attribute!(
+            $crate::ffi::method::attribute!(
                 c"_waiters",
                 $crate::sync::waiters_attribute::<$class>,
                 $crate::sync::set_waiters_attribute::<$class>
             ),
-            $crate::ffi::kind::attribute!(
+            $crate::ffi::method::attribute!(
                 c"_loop",
                 $crate::sync::loop_attribute::<$class>,
                 $crate::sync::set_loop_attribute::<$class>

@@ -15,9 +15,11 @@ use super::overrides::{Overrides, Watched};
 use super::wait::{self, Gate, Wait};
 use super::waiters::Waiters;
 use super::{Waits, common_attributes, common_methods, repr};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
-use crate::ffi::kind::{Arguments, attribute, method_fast, method_none, show};
+use crate::ffi::method::{attribute, method_fast, method_none};
+use crate::ffi::text::show;
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
 
 pub(super) struct Semaphore {

@@ -13,13 +13,14 @@ use pyo3::ffi as c;
 
 use super::{parent, start};
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
 use crate::ffi::instance;
-use crate::ffi::kind::{
-    Arguments, Definition, KindBuilder, guard, guard_object, method_fast, method_none, type_name,
-};
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
+use crate::ffi::text::type_name;
 use crate::ffi::{
     self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised,
 };

@@ -14,12 +14,12 @@ use pyo3::ffi as c;
 
 use super::{Start, Task, group_exit, parent, start};
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::inner::Inner;
 use crate::ffi::instance;
-use crate::ffi::kind::{
-    Arguments, Definition, KindBuilder, attribute, guard, guard_object, method_fast, method_none,
-};
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::{Definition, attribute, guard, guard_object, method_fast, method_none};
 use crate::ffi::{
     self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised,
 };
@@ -403,7 +403,7 @@ unsafe extern "C" fn init(
     guard(-1, || {
         // SAFETY: an instance of ours, and the arguments of a call.
         unsafe {
-            ffi::kind::parse_init::<0>("TaskGroup", arguments, named, &[], 0)?;
+            ffi::arguments::parse_init::<0>("TaskGroup", arguments, named, &[], 0)?;
             cast::<Group>(this).start_anew().map(|()| 0)
         }
     })

@@ -5,7 +5,9 @@ use std::cell::Cell;
 use pyo3::ffi as c;
 
 use super::Task;
-use crate::ffi::kind::{Arguments, method_fast, method_none, method_one, to_string, type_name};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::method::{method_fast, method_none, method_one};
+use crate::ffi::text::{to_string, type_name};
 use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, names, none, raised};
 use crate::future::Future;
 

@@ -30,11 +30,12 @@ use pyo3::ffi as c;
 
 use crate::bridge::Notifier;
 use crate::event_loop::{self, LoopState};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::free_list::FreeList;
 use crate::ffi::instance::{self, Base};
-use crate::ffi::kind::{
-    Arguments, KindBuilder, attribute, guard, method_fast, method_none, method_one, show,
-};
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::{attribute, guard, method_fast, method_none, method_one};
+use crate::ffi::text::show;
 use crate::ffi::{
     self, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context, interop,
     names, raised,
@@ -315,7 +316,7 @@ fn check_context(context: &Object) -> Outcome<()> {
     if !cfg!(Py_3_15) || context::is_context(context) {
         return Ok(());
     }
-    let message = format!("a contextvars.Context was expected, got {}", ffi::kind::type_name(context));
+    let message = format!("a contextvars.Context was expected, got {}", ffi::text::type_name(context));
     Err(raised::raise(raised::type_error(), &message))
 }
 
@@ -382,7 +383,7 @@ unsafe extern "C" fn new(
     _: *mut c::PyObject,
     _: *mut c::PyObject,
 ) -> *mut c::PyObject {
-    ffi::kind::guard_object(|| {
+    ffi::method::guard_object(|| {
         // SAFETY: the interpreter passes our type or one derived from it.
         let made = unsafe { FREE.make(kind, kind == KINDS.task.get(), fill)? };
         // SAFETY: just made.
@@ -404,7 +405,7 @@ unsafe extern "C" fn init(
         let parameters = [&*names.coro, &names.loop_, &names.name, &names.context, &names.eager_start];
         // SAFETY: the arguments of a call, as the interpreter passes them.
         let [coro, event_loop, name, context, eager] =
-            unsafe { ffi::kind::parse_init("Task", arguments, named, &parameters, 1) }?;
+            unsafe { ffi::arguments::parse_init("Task", arguments, named, &parameters, 1) }?;
         let Some(coro) = coro else {
             return Err(raised::raise(
                 raised::type_error(),

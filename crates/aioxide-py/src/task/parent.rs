@@ -13,7 +13,7 @@ use super::shield::Shield;
 use super::wait::Wait;
 use super::{shield, wait};
 use crate::ffi::awaitable::Awaitable;
-use crate::ffi::kind::{Definition, method_one};
+use crate::ffi::method::{Definition, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, cast, context, names};
 use crate::future::{Future, KINDS, Waiter};
 use crate::gather;

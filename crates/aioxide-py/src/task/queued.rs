@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 
 use super::{Task, deadline, parent, step};
 use crate::event_loop::LoopState;
-use crate::ffi::kind::to_string;
+use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, context, names, raised};
 use crate::future::Future;
 

@@ -7,8 +7,9 @@
 use std::sync::OnceLock;
 
 use super::{parent, start};
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
-use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, interop, names};
 use crate::future::{Future, State};
 

@@ -4,7 +4,8 @@ use std::sync::OnceLock;
 
 use super::{Start, Task};
 use crate::event_loop;
-use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, awaitable, call, names, raised};
 use crate::future::Future;
 

@@ -8,8 +8,10 @@ use std::sync::OnceLock;
 use super::{Task, cancel, introspect};
 use crate::entry::Entry;
 use crate::event_loop::LoopState;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
-use crate::ffi::kind::{Arguments, Definition, method_fast, method_one, show};
+use crate::ffi::method::{Definition, method_fast, method_one};
+use crate::ffi::text::show;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, context, current, interop, names, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 

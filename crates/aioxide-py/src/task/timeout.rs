@@ -14,14 +14,13 @@ use pyo3::ffi as c;
 use super::deadline::{Deadline, Phase};
 use super::{Task, start};
 use crate::event_loop;
+use crate::ffi::arguments::{Arguments, parse_init};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::inner::Inner;
 use crate::ffi::instance;
-use crate::ffi::kind::{
-    Arguments, Definition, KindBuilder, attribute, guard, guard_object, method_fast, method_none, method_one,
-    parse_init,
-};
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::{Definition, attribute, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
 
 /// What a timeout has.
@@ -255,7 +254,7 @@ fn reschedule(this: &Timeout, when: &Object) -> Outcome {
     this.set_when(when)?;
     this.deadline.disarm(Some(state));
     if this.seconds.get().is_nan() {
-        let message = format!("must be real number, not {}", ffi::kind::type_name(when));
+        let message = format!("must be real number, not {}", ffi::text::type_name(when));
         return Err(raised::raise(raised::type_error(), &message));
     }
     if !when.is_none() {

@@ -9,9 +9,10 @@ use std::sync::OnceLock;
 
 use super::{parent, start};
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::inner::Inner;
-use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, interop, names, raised};
 use crate::future::Future;
 

@@ -10,9 +10,10 @@ use std::sync::OnceLock;
 use super::deadline::{Deadline, Phase};
 use super::{Task, start, timeout};
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::inner::Inner;
-use crate::ffi::kind::{Arguments, Definition, method_fast};
+use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, names, raised};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
