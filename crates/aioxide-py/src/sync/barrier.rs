@@ -168,7 +168,7 @@ impl Holder<Barrier> {
 
 fn wait(this: &Holder<Barrier>) -> Outcome {
     if this.is_theirs()? {
-        return call::call(&*WATCHED.theirs(WAIT)?, &[this.object()]);
+        return WATCHED.call_theirs(WAIT, this.object(), &[]);
     }
     barrier_wait::make(this, Errand::Wait)
 }

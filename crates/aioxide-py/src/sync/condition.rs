@@ -4,28 +4,26 @@
 //! without coroutine frames, with another they are asyncio's own coroutines, as they are when `acquire`, `release` or
 //! `locked` of the condition were replaced.
 
-use std::os::raw::c_int;
-
-use super::bound::{Bound, refuse_loop};
+use super::bound::refuse_loop;
 use super::lock::Lock;
-use super::overrides::{Overrides, Watched};
-use super::waiters::Waiters;
-use super::{Waits, common_attributes, common_methods, condition_wait, repr, wait};
+use super::overrides::Watched;
+use super::primitive::{Own, Primitive, common_attributes, common_methods};
+use super::{condition_wait, repr, wait};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Held, Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none, method_one};
-use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 
-pub(super) struct Condition {
+/// What it has beside what all have.
+pub(super) struct ConditionData {
     lock: Slot,
     /// What was assigned to `acquire`, `release` and `locked`; the lock's own where nothing was.
     acquire: Slot,
     release: Slot,
     locked: Slot,
-    waiters: Waiters,
-    bound: Bound,
-    overrides: Overrides,
 }
+
+pub(super) type Condition = Primitive<ConditionData>;
 
 static KIND: Kind = Kind::new();
 static WATCHED: Watched = Watched::new();
@@ -40,32 +38,22 @@ const ACQUIRE: u8 = 32;
 const RELEASE: u8 = 64;
 const LOCKED: u8 = 128;
 
-impl Condition {
-    fn slots(&self) -> [&Slot; 5] {
-        [&self.lock, &self.acquire, &self.release, &self.locked, self.bound.slot()]
-    }
-}
+impl Own for ConditionData {
+    const BEGUN: bool = true;
 
-impl Contents for Condition {
     fn home() -> &'static Kind {
         &KIND
     }
 
-    fn new() -> Self {
-        let condition = Self {
-            lock: Slot::new(),
-            acquire: Slot::new(),
-            release: Slot::new(),
-            locked: Slot::new(),
-            waiters: Waiters::new(),
-            bound: Bound::new(),
-            overrides: Overrides::new(),
-        };
-        condition.waiters.reset(true);
-        condition
+    fn watched() -> &'static Watched {
+        &WATCHED
     }
 
-    fn init(this: &Holder<Self>, arguments: &InitArguments) -> Outcome<()> {
+    fn new() -> Self {
+        Self { lock: Slot::new(), acquire: Slot::new(), release: Slot::new(), locked: Slot::new() }
+    }
+
+    fn init(this: &Holder<Condition>, arguments: &InitArguments) -> Outcome<()> {
         let names = names();
         let [lock, event_loop] = arguments.parse("Condition", &[&names.lock, &names.loop_], 1)?;
         refuse_loop(this.object(), event_loop)?;
@@ -81,53 +69,20 @@ impl Contents for Condition {
             slot.clear();
         }
         this.lock.set(lock);
-        this.waiters.reset(true);
         Ok(())
     }
 
-    fn repr(this: &Holder<Self>) -> Outcome {
+    fn repr(this: &Holder<Condition>) -> Outcome {
         let state = if this.is_locked()? { "locked" } else { "unlocked" };
         repr(this.object(), state, this.waiters.len()?)
     }
 
-    fn traverse(&self, visit: Visit) -> c_int {
-        for slot in self.slots() {
-            let status = slot.visit(visit);
-            if status != 0 {
-                return status;
-            }
-        }
-        self.waiters.traverse(visit)
-    }
-
-    fn clear(&self) {
-        self.waiters.clear();
-        for slot in self.slots() {
-            slot.clear();
-        }
-    }
-
-    fn assigned(&self, name: &Object) -> Outcome<()> {
-        self.overrides.assigned(&WATCHED, name)
-    }
-}
-
-impl Waits for Condition {
-    fn waiters(&self) -> &Waiters {
-        &self.waiters
-    }
-
-    fn bound(&self) -> &Bound {
-        &self.bound
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.lock, &self.acquire, &self.release, &self.locked].into_iter()
     }
 }
 
 impl Holder<Condition> {
-    #[inline]
-    fn replaced(&self, bits: u8) -> Outcome<bool> {
-        self.overrides.any(self.object(), &WATCHED, bits)
-    }
-
     /// The lock, if it is one of ours of which nothing was replaced.
     fn own_lock(&self) -> Outcome<Option<Held<Lock>>> {
         let Some(lock) = self.lock.get() else { return Ok(None) };
@@ -241,7 +196,7 @@ fn exit(this: &Holder<Condition>, _: &Arguments<'_>) -> Outcome {
 
 fn wait(this: &Holder<Condition>) -> Outcome {
     if this.plain_lock(GET_LOOP | NOTIFY_SOME)?.is_none() {
-        return call::call(&*WATCHED.theirs(WAIT)?, &[this.object()]);
+        return WATCHED.call_theirs(WAIT, this.object(), &[]);
     }
     condition_wait::make(this, None)
 }
@@ -253,7 +208,7 @@ fn wait_for(this: &Holder<Condition>, arguments: &Arguments<'_>) -> Outcome {
         return Err(raised::raise(raised::type_error(), message));
     };
     if this.plain_lock(WAIT | GET_LOOP | NOTIFY_SOME)?.is_none() {
-        return call::call(&*WATCHED.theirs(WAIT_FOR)?, &[this.object(), predicate]);
+        return WATCHED.call_theirs(WAIT_FOR, this.object(), &[predicate]);
     }
     condition_wait::make(this, Some(predicate))
 }
@@ -325,14 +280,14 @@ pub(super) fn make_kind() -> Outcome {
             method_none!(c"__aenter__", enter, c"__aenter__($self)\n--\n\nAcquire the lock."),
             method_fast!(c"__aexit__", exit, c"__aexit__($self, *args)\n--\n\nRelease the lock."),
         ])
-        .methods(common_methods!(Condition))
+        .methods(common_methods!(ConditionData))
         .attributes([
             attribute!(c"_lock", get_lock, set_lock),
             attribute!(c"acquire", get_acquire, set_acquire),
             attribute!(c"release", get_release, set_release),
             attribute!(c"locked", get_locked, set_locked),
         ])
-        .attributes(common_attributes!(Condition));
+        .attributes(common_attributes!(ConditionData));
     let kind = Holder::<Condition>::make_kind(builder, c"aioxide._ConditionCore")?;
     WATCHED.load(&[&kind], c"Condition", &WATCHED_NAMES)?;
     Ok(kind)

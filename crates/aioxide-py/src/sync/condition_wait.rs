@@ -11,7 +11,7 @@
 use std::cell::Cell;
 
 use super::condition::Condition;
-use super::{Waits, wait};
+use super::wait;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, reused};
 use crate::ffi::holder::{Holder, Link};
 use crate::ffi::{Object, Outcome, Owned, Raised, Slot, call, names, raised};
@@ -71,9 +71,9 @@ impl ConditionWait {
         if !lock.is_locked() {
             return Err(raised::raise(raised::runtime_error(), "cannot wait on un-acquired lock"));
         }
-        let future = condition.bound().future(condition.object())?;
+        let future = condition.bound.future(condition.object())?;
         lock.unlock()?;
-        condition.waiters().push(future.clone())?;
+        condition.waiters.push(future.clone())?;
         mark_blocking(&future)?;
         self.future.set(future.clone());
         self.state.set(State::Notifiable);
@@ -147,7 +147,7 @@ impl Steps for ConditionWait {
                 if let Err(raised) = wait::settled(&future) {
                     this.pending.set(raised::take(raised));
                 }
-                condition.waiters().remove(&future)?;
+                condition.waiters.remove(&future)?;
                 this.acquire(&condition)
             }
             State::Acquiring => {
@@ -167,7 +167,7 @@ impl Steps for ConditionWait {
             return Err(raised::put_back(exception));
         };
         if state == State::Notifiable {
-            condition.waiters().remove(&future)?;
+            condition.waiters.remove(&future)?;
             this.pending.set(exception);
             return this.acquire(&condition);
         }
@@ -185,7 +185,7 @@ impl Steps for ConditionWait {
             wait::go_away(&*lock, &future)?;
             return condition.notify_some(1);
         }
-        condition.waiters().remove(&future)?;
+        condition.waiters.remove(&future)?;
         // The `async with` around it is about to release the lock.
         let held = wait::try_pass(&lock)?;
         condition.notify_some(1)?;

@@ -4,25 +4,24 @@
 //! there is a waiter that was not cancelled.
 
 use std::cell::Cell;
-use std::os::raw::c_int;
 
-use super::bound::{Bound, refuse_loop};
-use super::overrides::{Overrides, Watched};
+use super::bound::refuse_loop;
+use super::overrides::Watched;
+use super::primitive::{Own, Primitive, common_attributes, common_methods};
 use super::wait::{self, Gate, Wait};
-use super::waiters::Waiters;
-use super::{Waits, common_attributes, common_methods, repr, set_flag};
+use super::{repr, set_flag};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home};
-use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
+use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none};
-use crate::ffi::{Object, Outcome, Owned, Visit, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, names, raised};
 
-pub(super) struct Lock {
+/// What it has beside what all have.
+pub(super) struct LockData {
     locked: Cell<bool>,
-    waiters: Waiters,
-    bound: Bound,
-    overrides: Overrides,
 }
+
+pub(super) type Lock = Primitive<LockData>;
 
 static KIND: Kind = Kind::new();
 static WAITS: Home = Home::new();
@@ -36,96 +35,67 @@ const GET_LOOP: u8 = 8;
 const ENTER: u8 = 16;
 const EXIT: u8 = 32;
 
-impl Contents for Lock {
+impl Own for LockData {
+    const BEGUN: bool = false;
+
     fn home() -> &'static Kind {
         &KIND
     }
 
-    fn new() -> Self {
-        Self {
-            locked: Cell::new(false),
-            waiters: Waiters::new(),
-            bound: Bound::new(),
-            overrides: Overrides::new(),
-        }
+    fn watched() -> &'static Watched {
+        &WATCHED
     }
 
-    fn init(this: &Holder<Self>, arguments: &InitArguments) -> Outcome<()> {
+    fn new() -> Self {
+        Self { locked: Cell::new(false) }
+    }
+
+    fn init(this: &Holder<Lock>, arguments: &InitArguments) -> Outcome<()> {
         let [event_loop] = arguments.parse("Lock", &[&names().loop_], 0)?;
         refuse_loop(this.object(), event_loop)?;
         this.locked.set(false);
-        this.waiters.reset(false);
         Ok(())
     }
 
-    fn repr(this: &Holder<Self>) -> Outcome {
+    fn repr(this: &Holder<Lock>) -> Outcome {
         let state = if this.locked.get() { "locked" } else { "unlocked" };
         repr(this.object(), state, this.waiters.len()?)
     }
-
-    fn traverse(&self, visit: Visit) -> c_int {
-        let status = self.waiters.traverse(visit);
-        if status != 0 { status } else { self.bound.slot().visit(visit) }
-    }
-
-    fn clear(&self) {
-        self.waiters.clear();
-        self.bound.slot().clear();
-    }
-
-    fn assigned(&self, name: &Object) -> Outcome<()> {
-        self.overrides.assigned(&WATCHED, name)
-    }
 }
 
-impl Waits for Lock {
-    fn waiters(&self) -> &Waiters {
-        &self.waiters
-    }
-
-    fn bound(&self) -> &Bound {
-        &self.bound
-    }
-}
-
-impl Gate for Lock {
+impl Gate for LockData {
     fn waits() -> &'static Home {
         &WAITS
     }
 
     #[inline]
-    fn try_pass(&self) -> Outcome<bool> {
-        if self.locked.get() || self.waiters.any_waits()? {
+    fn try_pass(this: &Lock) -> Outcome<bool> {
+        if this.locked.get() || this.waiters.any_waits()? {
             return Ok(false);
         }
-        self.locked.set(true);
+        this.locked.set(true);
         Ok(true)
     }
 
     #[inline]
-    fn passed(&self) -> Outcome<()> {
-        self.locked.set(true);
+    fn passed(this: &Lock) -> Outcome<()> {
+        this.locked.set(true);
         Ok(())
     }
 
-    fn missed(&self, _granted: bool) -> Outcome<()> {
-        if self.locked.get() { Ok(()) } else { self.waiters.wake_first() }
+    fn missed(this: &Lock, _granted: bool) -> Outcome<()> {
+        if this.locked.get() { Ok(()) } else { this.waiters.wake_first() }
     }
 }
 
 impl Holder<Lock> {
     /// Whether nothing that its methods consult was replaced.
     pub(super) fn is_stock(&self) -> Outcome<bool> {
-        self.overrides.any(self.object(), &WATCHED, u8::MAX).map(|any| !any)
+        self.replaced(u8::MAX).map(|any| !any)
     }
 
     pub(super) fn is_locked(&self) -> bool {
         self.locked.get()
-    }
-
-    #[inline]
-    fn replaced(&self, bits: u8) -> Outcome<bool> {
-        self.overrides.any(self.object(), &WATCHED, bits)
     }
 
     /// What `release` does.
@@ -140,14 +110,14 @@ impl Holder<Lock> {
 
 fn acquire(this: &Holder<Lock>) -> Outcome {
     if this.replaced(GET_LOOP | WAKE_UP_FIRST)? {
-        return call::call(&*WATCHED.theirs(ACQUIRE)?, &[this.object()]);
+        return WATCHED.call_theirs(ACQUIRE, this.object(), &[]);
     }
     wait::make(this, true)
 }
 
 fn enter(this: &Holder<Lock>) -> Outcome {
     if this.replaced(ACQUIRE | GET_LOOP | WAKE_UP_FIRST)? {
-        return call::call(&*WATCHED.theirs(ENTER)?, &[this.object()]);
+        return WATCHED.call_theirs(ENTER, this.object(), &[]);
     }
     wait::make(this, false)
 }
@@ -155,7 +125,7 @@ fn enter(this: &Holder<Lock>) -> Outcome {
 fn exit(this: &Holder<Lock>, _: &Arguments<'_>) -> Outcome {
     if this.replaced(RELEASE | WAKE_UP_FIRST)? {
         let none = crate::ffi::none();
-        return call::call(&*WATCHED.theirs(EXIT)?, &[this.object(), none, none, none]);
+        return WATCHED.call_theirs(EXIT, this.object(), &[none; 3]);
     }
     this.unlock()?;
     wait::nothing()
@@ -163,7 +133,7 @@ fn exit(this: &Holder<Lock>, _: &Arguments<'_>) -> Outcome {
 
 fn release(this: &Holder<Lock>) -> Outcome {
     if this.replaced(WAKE_UP_FIRST)? {
-        return call::call(&*WATCHED.theirs(RELEASE)?, &[this.object()]);
+        return WATCHED.call_theirs(RELEASE, this.object(), &[]);
     }
     this.unlock()?;
     Ok(Owned::none())
@@ -184,7 +154,7 @@ fn wake_up_first(this: &Holder<Lock>) -> Outcome {
 
 /// Makes the type `_LockCore` and that of its awaitable.
 pub(super) fn make_kind() -> Outcome {
-    Awaitable::<Wait<Lock>>::make_kind(c"aioxide.Acquire")?;
+    Awaitable::<Wait<LockData>>::make_kind(c"aioxide.Acquire")?;
     let builder = Holder::<Lock>::builder()
         .methods([
             method_none!(
@@ -206,9 +176,9 @@ pub(super) fn make_kind() -> Outcome {
                 c"_wake_up_first($self)\n--\n\nWake the first waiter, unless it is done."
             ),
         ])
-        .methods(common_methods!(Lock))
+        .methods(common_methods!(LockData))
         .attributes([attribute!(c"_locked", locked, set_locked)])
-        .attributes(common_attributes!(Lock));
+        .attributes(common_attributes!(LockData));
     let kind = Holder::<Lock>::make_kind(builder, c"aioxide._LockCore")?;
     WATCHED.load(&[&kind], c"Lock", &WATCHED_NAMES)?;
     Ok(kind)

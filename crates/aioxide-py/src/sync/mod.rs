@@ -2,9 +2,9 @@
 //!
 //! Each is a struct behind the header of a class (`_LockCore` and so on) from which the Python class derives, with
 //! asyncio's own as its second base. What a method does at once it does without coroutine frame and future; where it has
-//! to wait, `wait` has the awaitable for all of them. The state is here, and asyncio's attributes (`_locked`, `_value`,
-//! `_waiters`...) read and write it: a subclass that replaces what asyncio's methods consult is served by those methods,
-//! over the same state (`overrides`).
+//! to wait, `wait` has the awaitable for all of them. `primitive` has what they share. The state is here, and asyncio's
+//! attributes (`_locked`, `_value`, `_waiters`...) read and write it: a subclass that replaces what asyncio's methods
+//! consult is served by those methods, over the same state (`overrides`).
 
 mod barrier;
 mod barrier_wait;
@@ -14,6 +14,7 @@ mod condition_wait;
 mod event;
 mod lock;
 mod overrides;
+mod primitive;
 mod semaphore;
 mod wait;
 mod waiters;
@@ -21,10 +22,7 @@ mod waiters;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use crate::ffi::holder::{Contents, Holder};
 use crate::ffi::{Object, Outcome, Owned, call, raised};
-use bound::Bound;
-use waiters::Waiters;
 
 /// Makes the types; gives what the module is to export.
 pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
@@ -37,12 +35,6 @@ pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
     ];
     kinds.extend(semaphore::make_kinds()?);
     Ok(kinds)
-}
-
-/// What one can wait for.
-trait Waits: Contents {
-    fn waiters(&self) -> &Waiters;
-    fn bound(&self) -> &Bound;
 }
 
 /// A class of the Python module `aioxide.locks`.
@@ -73,54 +65,3 @@ fn set_flag(flag: &Cell<bool>, value: Option<&Object>) -> Outcome<()> {
     flag.set(call::truth(value)?);
     Ok(())
 }
-
-fn get_loop<G: Waits>(this: &Holder<G>) -> Outcome {
-    this.bound().running(this.object())
-}
-
-fn loop_attribute<G: Waits>(this: &Holder<G>) -> Outcome {
-    this.bound().get()
-}
-
-fn set_loop_attribute<G: Waits>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
-    this.bound().set(value)
-}
-
-fn waiters_attribute<G: Waits>(this: &Holder<G>) -> Outcome {
-    this.waiters().show()
-}
-
-fn set_waiters_attribute<G: Waits>(this: &Holder<G>, value: Option<&Object>) -> Outcome<()> {
-    this.waiters().replace(value)
-}
-
-/// The method that every class here has for asyncio's own ones, as for the mixin of asyncio's classes.
-macro_rules! common_methods {
-    ($class:ty) => {
-        [$crate::ffi::method::method_none!(
-            c"_get_loop",
-            $crate::sync::get_loop::<$class>,
-            c"_get_loop($self)\n--\n\nReturn the running loop, which it belongs to from then on."
-        )]
-    };
-}
-
-/// The attributes that every class here has.
-macro_rules! common_attributes {
-    ($class:ty) => {
-        [
-            $crate::ffi::method::attribute!(
-                c"_waiters",
-                $crate::sync::waiters_attribute::<$class>,
-                $crate::sync::set_waiters_attribute::<$class>
-            ),
-            $crate::ffi::method::attribute!(
-                c"_loop",
-                $crate::sync::loop_attribute::<$class>,
-                $crate::sync::set_loop_attribute::<$class>
-            ),
-        ]
-    };
-}
-
-use {common_attributes, common_methods};

@@ -51,6 +51,13 @@ impl Watched {
         self.0.get().map_or(&[], Vec::as_slice)
     }
 
+    /// Has asyncio's own method of the bit's name do it; `more` are at most three arguments.
+    pub(super) fn call_theirs(&self, bit: u8, this: &Object, more: &[&Object]) -> Outcome {
+        let mut arguments = [this; 4];
+        arguments[1..=more.len()].copy_from_slice(more);
+        call::call(&*self.theirs(bit)?, &arguments[..=more.len()])
+    }
+
     /// asyncio's own method of the bit's name.
     pub(super) fn theirs(&self, bit: u8) -> Outcome {
         let found = self.methods().get(bit.trailing_zeros() as usize);

@@ -8,30 +8,29 @@
 //! sums.
 
 use std::cell::Cell;
-use std::os::raw::c_int;
 
-use super::bound::{Bound, refuse_loop};
-use super::overrides::{Overrides, Watched};
+use super::bound::refuse_loop;
+use super::overrides::Watched;
+use super::primitive::{Own, Primitive, common_attributes, common_methods};
+use super::repr;
 use super::wait::{self, Gate, Wait};
-use super::waiters::Waiters;
-use super::{Waits, common_attributes, common_methods, repr};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home};
-use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
+use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::text::show;
-use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 
-pub(super) struct Semaphore {
+/// What it has beside what all have.
+pub(super) struct SemaphoreData {
     value: Cell<i64>,
     /// The value, if it is none for the field above.
     odd_value: Slot,
     /// What a bounded one began with.
     bound_value: Slot,
-    waiters: Waiters,
-    bound: Bound,
-    overrides: Overrides,
 }
+
+pub(super) type Semaphore = Primitive<SemaphoreData>;
 
 static KIND: Kind = Kind::new();
 static WAITS: Home = Home::new();
@@ -46,23 +45,22 @@ const GET_LOOP: u8 = 16;
 const ENTER: u8 = 32;
 const EXIT: u8 = 64;
 
-impl Contents for Semaphore {
+impl Own for SemaphoreData {
+    const BEGUN: bool = false;
+
     fn home() -> &'static Kind {
         &KIND
     }
 
-    fn new() -> Self {
-        Self {
-            value: Cell::new(1),
-            odd_value: Slot::new(),
-            bound_value: Slot::new(),
-            waiters: Waiters::new(),
-            bound: Bound::new(),
-            overrides: Overrides::new(),
-        }
+    fn watched() -> &'static Watched {
+        &WATCHED
     }
 
-    fn init(this: &Holder<Self>, arguments: &InitArguments) -> Outcome<()> {
+    fn new() -> Self {
+        Self { value: Cell::new(1), odd_value: Slot::new(), bound_value: Slot::new() }
+    }
+
+    fn init(this: &Holder<Semaphore>, arguments: &InitArguments) -> Outcome<()> {
         let [value, event_loop] = arguments.parse("Semaphore", &[&names().value, &names().loop_], 1)?;
         refuse_loop(this.object(), event_loop)?;
         let one = call::integer(1)?;
@@ -71,12 +69,11 @@ impl Contents for Semaphore {
             let message = "Semaphore initial value must be >= 0";
             return Err(raised::raise(raised::value_error(), message));
         }
-        this.waiters.reset(false);
         this.bound_value.set(value.own());
         set_value(this, Some(value))
     }
 
-    fn repr(this: &Holder<Self>) -> Outcome {
+    fn repr(this: &Holder<Semaphore>) -> Outcome {
         let is_locked = call::truth(&*call::call_method(&names().locked_method, &[this.object()], None)?)?;
         if is_locked {
             return repr(this.object(), "locked", this.waiters.len()?);
@@ -84,25 +81,8 @@ impl Contents for Semaphore {
         repr(this.object(), &format!("unlocked, value:{}", show(&*get_value(this)?)), this.waiters.len()?)
     }
 
-    fn traverse(&self, visit: Visit) -> c_int {
-        for slot in [&self.odd_value, &self.bound_value, self.bound.slot()] {
-            let status = slot.visit(visit);
-            if status != 0 {
-                return status;
-            }
-        }
-        self.waiters.traverse(visit)
-    }
-
-    fn clear(&self) {
-        self.waiters.clear();
-        for slot in [&self.odd_value, &self.bound_value, self.bound.slot()] {
-            slot.clear();
-        }
-    }
-
-    fn assigned(&self, name: &Object) -> Outcome<()> {
-        self.overrides.assigned(&WATCHED, name)
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.odd_value, &self.bound_value].into_iter()
     }
 }
 
@@ -130,48 +110,38 @@ impl Semaphore {
     }
 }
 
-impl Waits for Semaphore {
-    fn waiters(&self) -> &Waiters {
-        &self.waiters
-    }
-
-    fn bound(&self) -> &Bound {
-        &self.bound
-    }
-}
-
-impl Gate for Semaphore {
+impl Gate for SemaphoreData {
     fn waits() -> &'static Home {
         &WAITS
     }
 
     #[inline]
-    fn try_pass(&self) -> Outcome<bool> {
-        if self.is_locked()? {
+    fn try_pass(this: &Semaphore) -> Outcome<bool> {
+        if this.is_locked()? {
             return Ok(false);
         }
-        self.value.set(self.value.get() - 1);
+        this.value.set(this.value.get() - 1);
         Ok(true)
     }
 
     #[inline]
-    fn passed(&self) -> Outcome<()> {
-        self.hand_out()
+    fn passed(this: &Semaphore) -> Outcome<()> {
+        this.hand_out()
     }
 
-    fn missed(&self, granted: bool) -> Outcome<()> {
+    fn missed(this: &Semaphore, granted: bool) -> Outcome<()> {
         if granted {
-            self.value.set(self.value.get() + 1);
+            this.value.set(this.value.get() + 1);
         }
-        self.hand_out()
+        this.hand_out()
     }
 }
 
 impl Holder<Semaphore> {
     /// Whether asyncio's own method has to do it, since one of these that it consults was replaced.
     #[inline]
-    fn replaced(&self, bits: u8) -> Outcome<bool> {
-        Ok(!self.odd_value.is_empty() || self.overrides.any(self.object(), &WATCHED, bits)?)
+    fn is_theirs(&self, bits: u8) -> Outcome<bool> {
+        Ok(!self.odd_value.is_empty() || self.replaced(bits)?)
     }
 
     #[inline]
@@ -182,31 +152,31 @@ impl Holder<Semaphore> {
 }
 
 fn acquire(this: &Holder<Semaphore>) -> Outcome {
-    if this.replaced(LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
-        return call::call(&*WATCHED.theirs(ACQUIRE)?, &[this.object()]);
+    if this.is_theirs(LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
+        return WATCHED.call_theirs(ACQUIRE, this.object(), &[]);
     }
     wait::make(this, true)
 }
 
 fn enter(this: &Holder<Semaphore>) -> Outcome {
-    if this.replaced(ACQUIRE | LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
-        return call::call(&*WATCHED.theirs(ENTER)?, &[this.object()]);
+    if this.is_theirs(ACQUIRE | LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
+        return WATCHED.call_theirs(ENTER, this.object(), &[]);
     }
     wait::make(this, false)
 }
 
 fn exit(this: &Holder<Semaphore>, _: &Arguments<'_>) -> Outcome {
-    if this.replaced(RELEASE | WAKE_UP_NEXT)? {
+    if this.is_theirs(RELEASE | WAKE_UP_NEXT)? {
         let none = crate::ffi::none();
-        return call::call(&*WATCHED.theirs(EXIT)?, &[this.object(), none, none, none]);
+        return WATCHED.call_theirs(EXIT, this.object(), &[none; 3]);
     }
     this.give_back()?;
     wait::nothing()
 }
 
 fn release(this: &Holder<Semaphore>) -> Outcome {
-    if this.replaced(WAKE_UP_NEXT)? {
-        return call::call(&*WATCHED.theirs(RELEASE)?, &[this.object()]);
+    if this.is_theirs(WAKE_UP_NEXT)? {
+        return WATCHED.call_theirs(RELEASE, this.object(), &[]);
     }
     this.give_back()?;
     Ok(Owned::none())
@@ -230,9 +200,9 @@ fn release_bounded(this: &Holder<Semaphore>) -> Outcome {
 }
 
 fn exit_bounded(this: &Holder<Semaphore>, arguments: &Arguments<'_>) -> Outcome {
-    if this.replaced(RELEASE | WAKE_UP_NEXT)? {
+    if this.is_theirs(RELEASE | WAKE_UP_NEXT)? {
         let none = crate::ffi::none();
-        return call::call(&*WATCHED.theirs(EXIT)?, &[this.object(), none, none, none]);
+        return WATCHED.call_theirs(EXIT, this.object(), &[none; 3]);
     }
     refuse_excess(this)?;
     exit(this, arguments)
@@ -287,7 +257,7 @@ fn set_bound_value(this: &Holder<Semaphore>, value: Option<&Object>) -> Outcome<
 
 /// Makes the types `_SemaphoreCore` and `_BoundedSemaphoreCore` and that of their awaitable.
 pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
-    Awaitable::<Wait<Semaphore>>::make_kind(c"aioxide.SemaphoreAcquire")?;
+    Awaitable::<Wait<SemaphoreData>>::make_kind(c"aioxide.SemaphoreAcquire")?;
     let builder = Holder::<Semaphore>::builder()
         .methods([
             method_none!(
@@ -313,9 +283,9 @@ pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
                 c"_wake_up_next($self)\n--\n\nWake the first waiter that is not done; return whether there was one."
             ),
         ])
-        .methods(common_methods!(Semaphore))
+        .methods(common_methods!(SemaphoreData))
         .attributes([attribute!(c"_value", get_value, set_value)])
-        .attributes(common_attributes!(Semaphore));
+        .attributes(common_attributes!(SemaphoreData));
     let kind = Holder::<Semaphore>::make_kind(builder, c"aioxide._SemaphoreCore")?;
     let builder = Holder::<Semaphore>::builder()
         .methods([

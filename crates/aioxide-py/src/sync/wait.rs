@@ -5,48 +5,48 @@
 
 use std::cell::{Cell, OnceCell};
 
-use super::Waits;
+use super::primitive::{Own, Primitive};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::holder::{Holder, Link};
 use crate::ffi::{Confined, Outcome, Owned, Slot, call, names};
 use crate::future::{Future, State as FutureState};
 
 /// Something that one passes, or waits for.
-pub(super) trait Gate: Waits {
+pub(super) trait Gate: Own {
     /// Where the type of its awaitable is.
     fn waits() -> &'static Home;
     /// Passes, if that can be done at once.
-    fn try_pass(&self) -> Outcome<bool>;
+    fn try_pass(this: &Primitive<Self>) -> Outcome<bool>;
     /// A waiter goes on that was woken; it is out of the row.
-    fn passed(&self) -> Outcome<()>;
+    fn passed(this: &Primitive<Self>) -> Outcome<()>;
     /// A waiter goes away that may have been `granted` passage; it is out of the row.
-    fn missed(&self, granted: bool) -> Outcome<()>;
+    fn missed(this: &Primitive<Self>, granted: bool) -> Outcome<()>;
 }
 
 /// Passes, if that can be done at once.
-pub(super) fn try_pass<G: Gate>(gate: &Holder<G>) -> Outcome<bool> {
-    gate.try_pass()
+pub(super) fn try_pass<G: Gate>(gate: &Holder<Primitive<G>>) -> Outcome<bool> {
+    G::try_pass(gate)
 }
 
 /// Passes, or gives the future to wait for.
 #[inline]
-pub(super) fn begin<G: Gate>(gate: &Holder<G>) -> Outcome<Option<Owned>> {
-    if gate.try_pass()? {
+pub(super) fn begin<G: Gate>(gate: &Holder<Primitive<G>>) -> Outcome<Option<Owned>> {
+    if G::try_pass(gate)? {
         return Ok(None);
     }
-    let future = gate.bound().future(gate.object())?;
-    gate.waiters().push(future.clone())?;
+    let future = gate.bound.future(gate.object())?;
+    gate.waiters.push(future.clone())?;
     mark_blocking(&future)?;
     Ok(Some(future))
 }
 
 /// Passes after the future is done; raises what it holds.
 #[inline]
-pub(super) fn go_on<G: Gate>(gate: &Holder<G>, future: &Owned) -> Outcome<()> {
+pub(super) fn go_on<G: Gate>(gate: &Holder<Primitive<G>>, future: &Owned) -> Outcome<()> {
     match settled(future) {
         Ok(()) => {
-            gate.waiters().remove(future)?;
-            gate.passed()
+            gate.waiters.remove(future)?;
+            G::passed(gate)
         }
         Err(raised) => {
             let exception = crate::ffi::raised::take(raised);
@@ -57,9 +57,9 @@ pub(super) fn go_on<G: Gate>(gate: &Holder<G>, future: &Owned) -> Outcome<()> {
 }
 
 /// Leaves the waiters without passing.
-pub(super) fn go_away<G: Gate>(gate: &Holder<G>, future: &Owned) -> Outcome<()> {
-    gate.waiters().remove(future)?;
-    gate.missed(is_granted(future)?)
+pub(super) fn go_away<G: Gate>(gate: &Holder<Primitive<G>>, future: &Owned) -> Outcome<()> {
+    gate.waiters.remove(future)?;
+    G::missed(gate, is_granted(future)?)
 }
 
 /// Whether somebody has woken the waiter.
@@ -102,13 +102,13 @@ pub(super) struct Wait<G> {
     state: Cell<State>,
     /// It gives True, or None for `async with`.
     gives_true: bool,
-    gate: Link<G>,
+    gate: Link<Primitive<G>>,
     future: Slot,
 }
 
 /// An awaitable that passes `gate`.
 #[inline]
-pub(super) fn make<G: Gate>(gate: &Holder<G>, gives_true: bool) -> Outcome {
+pub(super) fn make<G: Gate>(gate: &Holder<Primitive<G>>, gives_true: bool) -> Outcome {
     Awaitable::make(Wait {
         state: Cell::new(State::New),
         gives_true,

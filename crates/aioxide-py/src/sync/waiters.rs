@@ -18,11 +18,12 @@ pub(super) struct Waiters {
 }
 
 impl Waiters {
-    pub(super) const fn new() -> Self {
-        Self { line: Line::new(), shown: Slot::new(), begun: Cell::new(false) }
+    /// `begun` tells whether the attribute is a deque before the first waiter comes.
+    pub(super) const fn new(begun: bool) -> Self {
+        Self { line: Line::new(), shown: Slot::new(), begun: Cell::new(begun) }
     }
 
-    /// Begins anew; `begun` tells whether the attribute is a deque before the first waiter comes.
+    /// Begins anew.
     pub(super) fn reset(&self, begun: bool) {
         drop(self.line.take());
         self.shown.clear();
