@@ -49,7 +49,9 @@ sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
 conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the chroot
 	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
 bench-loops bench-rust-futures soak: MATURIN = --release
-bench-loops: develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
+setup-bench: ## installs what bench-loops needs and the machine lacks (OpenSSL's headers for its TLS rows)
+	PYTHON=$(PYTHON) scripts/setup_tests.sh benches
+bench-loops: setup-bench develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
 	.venv/bin/pip install -q uvloop rloop uvicorn httptools; $(RSLOOP_BUILD) .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
 bench-rust-futures: develop  ## a Rust future awaited from Python, on the loop and through tokio
 	.venv/bin/pip install -q uvloop && .venv/bin/python benches/rust_futures.py $(BENCH)
@@ -63,6 +65,6 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 	scripts/debug_python.sh $(REFLEAKS)
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
-.PHONY: compat compat-anyio bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
+.PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: soak refleaks test-debug-python differential
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

@@ -36,12 +36,24 @@ Results = dict[str, dict[str, list[dict[str, float]]]]
 sys.path.insert(0, str(HERE))
 
 
-def build_client(folder: Path) -> Path:
-    """Compiles the C client and server."""
-    program = folder / "echo"
+def build_programs(folder: Path) -> bool:
+    """Compiles the C clients and servers; false when what TLS needs is missing, which is said."""
     compiler = os.environ.get("CC") or shutil.which("cc") or "gcc"
-    subprocess.run([compiler, "-O2", "-o", str(program), str(HERE / "limit" / "echo.c")], check=True)
-    return program
+    sources = HERE / "limit"
+
+    def build(program: str, *libraries: str) -> list[str]:
+        parts = [str(sources / f"{program}.c"), str(sources / "shared.c")]
+        return [compiler, "-O2", "-o", str(folder / program), *parts, *libraries]
+
+    subprocess.run(build("echo"), check=True)
+    tls = subprocess.run(build("tls_echo", "-lssl", "-lcrypto"), capture_output=True, text=True, check=False)
+    if tls.returncode:
+        print(
+            f"{tls.stderr.strip()}\nThe TLS rows are left out: they need OpenSSL's headers and libraries. "
+            "Install them as root, for example on Debian: apt-get install libssl-dev",
+            file=sys.stderr,
+        )
+    return tls.returncode == 0
 
 
 def installed(python: str, loops: list[str]) -> list[str]:
@@ -55,10 +67,10 @@ def installed(python: str, loops: list[str]) -> list[str]:
     return found
 
 
-def measure(python: str, loop: str, case: str, seconds: float, client: Path) -> dict[str, float] | None:
+def measure(python: str, loop: str, case: str, seconds: float, programs: Path) -> dict[str, float] | None:
     """Runs one case on one loop; None when the loop cannot do it."""
     command = [python, str(HERE / "worker.py"), "--loop", loop, "--case", case, "--seconds", str(seconds)]
-    environment = dict(os.environ, AIOXIDE_BENCH_CLIENT=str(client))
+    environment = dict(os.environ, AIOXIDE_BENCH_PROGRAMS=str(programs))
     try:
         result = subprocess.run(
             command, capture_output=True, text=True, timeout=seconds * 10 + 60, env=environment, check=False
@@ -73,27 +85,39 @@ def measure(python: str, loop: str, case: str, seconds: float, client: Path) -> 
 
 
 @contextlib.contextmanager
-def c_server(client: Path, kind: str, folder: Path) -> Iterator[str]:
-    """Runs the minimal server; gives its port or path."""
-    where = str(folder / "socket") if kind == "unix" else "19273"
-    server = subprocess.Popen([str(client), "server", kind, where], stdout=subprocess.PIPE)
+def c_server(command: list[str]) -> Iterator[None]:
+    """Runs a minimal server."""
+    server = subprocess.Popen(command, stdout=subprocess.PIPE)
     try:
         assert server.stdout is not None
         server.stdout.readline()
-        yield where
+        yield
     finally:
         server.kill()
         server.wait()
+
+
+def measure_limit(limit: str, seconds: float, folder: Path) -> dict[str, float]:
+    """Puts the client to the minimal C server."""
+    from cases import io
+
+    kind, *arguments = limit.split()
+    where = str(folder / "socket") if kind == "unix" else "19273"
+    echo, tls_echo = str(folder / "echo"), str(folder / "tls_echo")
+    if kind == "tls":
+        certificate = io.certificate(folder)
+        server = [tls_echo, "server", where, certificate]
+        client = [tls_echo, "client", where, certificate, *arguments, str(seconds)]
+    else:
+        mode = ["connect", "tcp"] if kind == "connect" else ["client", kind]
+        server = [echo, "server", "tcp" if kind == "connect" else kind, where]
+        client = [echo, *mode, where, *arguments, str(seconds)]
+    try:
+        with c_server(server):
+            result = subprocess.run(client, capture_output=True, text=True, check=True)
+    finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(folder / "socket")
-
-
-def measure_limit(limit: str, seconds: float, client: Path, folder: Path) -> dict[str, float]:
-    """Puts the client to the minimal C server."""
-    kind, *arguments = limit.split()
-    with c_server(client, "tcp" if kind == "connect" else kind, folder) as where:
-        mode = ["connect", "tcp", where] if kind == "connect" else ["client", kind, where, *arguments]
-        result = subprocess.run([str(client), *mode, str(seconds)], capture_output=True, text=True, check=True)
     trips, wall = map(float, result.stdout.split())
     return {"per_second": trips / wall, "cpu_microseconds": 0.0}
 
@@ -132,18 +156,20 @@ def run(options: argparse.Namespace, loops: list[str], folder: Path) -> Results:
     """Measures round after round, so that what else the machine does falls on all alike."""
     from cases import CASES, io, tasks  # noqa: F401 - importing the modules registers their cases
 
-    client = build_client(folder)
+    has_tls = build_programs(folder)
     chosen = [name for name in CASES if any(fnmatchcase(name, pattern) for pattern in options.cases.split(","))]
+    if not has_tls:
+        chosen = [name for name in chosen if not CASES[name].limit.startswith("tls ")]
     results: Results = defaultdict(lambda: defaultdict(list))
     for number in range(options.rounds):
         for name in chosen:
             order = loops[number % len(loops) :] + loops[: number % len(loops)]
             for loop in order:
-                values = measure(options.python, loop, name, options.seconds, client)
+                values = measure(options.python, loop, name, options.seconds, folder)
                 if values is not None:
                     results[name][loop].append(values)
             if CASES[name].limit:
-                results[name]["limit"].append(measure_limit(CASES[name].limit, options.seconds, client, folder))
+                results[name]["limit"].append(measure_limit(CASES[name].limit, options.seconds, folder))
         print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
     return results
 

@@ -1,10 +1,18 @@
 #!/bin/sh
-# Installs what the tests need and the machine lacks: nginx and the like, by apt; says what to do where it cannot.
+# Installs what the tests (or, with the argument `benches`, the comparison of event loops) need and the machine lacks:
+# nginx and the like, by apt; says what to do where it cannot.
 set -eu
+what="${1:-tests}"
 
 missing=""
-command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 command -v cc >/dev/null 2>&1 || missing="$missing gcc"
+if [ "$what" = benches ]; then
+    # The client and the server in C of the TLS rows, and the certificate.
+    [ -e /usr/include/openssl/ssl.h ] || missing="$missing libssl-dev"
+    command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+else
+    command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+fi
 # Debian's Python makes no virtual environments without a package of its own.
 "${PYTHON:-python3}" -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
 [ -z "$missing" ] && exit 0
@@ -18,11 +26,11 @@ if [ "$(id -u)" -ne 0 ]; then
     fi
 fi
 if [ "$as_root" = none ] || ! command -v apt-get >/dev/null 2>&1; then
-    echo "The tests need:$missing. Install them as root, for example on Debian:" >&2
+    echo "The $what need:$missing. Install them as root, for example on Debian:" >&2
     echo "    apt-get install --no-install-recommends$missing" >&2
     exit 1
 fi
-echo "Installing what the tests need:$missing" >&2
+echo "Installing what the $what need:$missing" >&2
 # The packages start no service of their own: the tests run nginx from their own directory.
 export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 # shellcheck disable=SC2086  # the list is meant to be split

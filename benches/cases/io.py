@@ -8,7 +8,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -17,7 +16,8 @@ from typing import Any
 
 from . import Factory, case
 
-CLIENT = os.environ.get("AIOXIDE_BENCH_CLIENT", "")
+PROGRAMS = Path(os.environ.get("AIOXIDE_BENCH_PROGRAMS", ""))
+CLIENT, TLS_CLIENT = str(PROGRAMS / "echo"), str(PROGRAMS / "tls_echo")
 # What a program asks for at a time. From 128 KiB on malloc maps and unmaps each buffer: that would be what is measured.
 READ = 1 << 16
 Start = Callable[[Any], Awaitable[tuple[str, str]]]
@@ -182,27 +182,8 @@ def accept_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
     return asked(factory, serve_protocol, lambda kind, where: [CLIENT, "connect", kind, where, str(seconds)])
 
 
-TLS_CLIENT = """
-import socket, ssl, sys, time
-port, size, seconds, certificate = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]
-context = ssl.create_default_context(cafile=certificate)
-plain = socket.create_connection(("127.0.0.1", port))
-plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-secure = context.wrap_socket(plain, server_hostname="localhost")
-message, start, trips = b"x" * size, time.perf_counter(), 0
-while time.perf_counter() - start < seconds:
-    secure.sendall(message)
-    left = size
-    while left:
-        left -= len(secure.recv(left))
-    trips += 1
-print(trips, time.perf_counter() - start)
-"""
-
-
-def certificate() -> str:
+def certificate(folder: Path) -> str:
     """Makes a certificate for localhost; its key is in the same file."""
-    folder = Path(tempfile.mkdtemp(prefix="aioxide-bench-"))
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN=localhost"
     names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(folder / "key"), "-out", str(folder / "crt")]
     subprocess.run([*command.split(), *names], check=True, capture_output=True)
@@ -211,18 +192,18 @@ def certificate() -> str:
     return str(both)
 
 
-def tls_case(name: str, size: int, goal: float) -> None:
+def tls_case(name: str, size: int, goal: float, connections: int = 10) -> None:
     def measure(factory: Factory, seconds: float) -> tuple[float, float, float]:
-        path = certificate()
+        path = certificate(PROGRAMS)
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(path)
         return asked(
             factory,
             lambda loop: serve_protocol(loop, ssl=context),
-            lambda kind, where: [sys.executable, "-c", TLS_CLIENT, where, str(size), str(seconds), path],
+            lambda _, where: [TLS_CLIENT, "client", where, path, str(size), str(connections), str(seconds)],
         )
 
-    case(name, goal)(measure)
+    case(name, goal, f"tls {size} {connections}")(measure)
 
 
 tls_case("TLS echo, 1 KiB", 1 << 10, 2.2)

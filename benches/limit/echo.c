@@ -7,7 +7,8 @@
  *
  * A client keeps one message per connection under way and prints the number of round trips and the seconds.
  */
-#define _GNU_SOURCE
+#include "shared.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -16,63 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
-
-enum { EVENTS = 256, BUFFER = 1 << 18, MOST = 4096 };
-
-static char buffer[BUFFER];
-
-static void die(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static int is_udp(const char *kind) { return !strcmp(kind, "udp"); }
-
-static socklen_t address(const char *kind, const char *where, struct sockaddr_storage *out) {
-    memset(out, 0, sizeof *out);
-    if (!strcmp(kind, "unix")) {
-        struct sockaddr_un *un = (struct sockaddr_un *)out;
-        un->sun_family = AF_UNIX;
-        strncpy(un->sun_path, where, sizeof un->sun_path - 1);
-        return sizeof *un;
-    }
-    struct sockaddr_in *in = (struct sockaddr_in *)out;
-    in->sin_family = AF_INET;
-    in->sin_port = htons((unsigned short)atoi(where));
-    in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return sizeof *in;
-}
-
-static int make_socket(const char *kind, const char *where, int listening, int flags) {
-    struct sockaddr_storage to;
-    socklen_t length = address(kind, where, &to);
-    int one = 1, type = is_udp(kind) ? SOCK_DGRAM : SOCK_STREAM;
-    int fd = socket(to.ss_family, type | flags, 0);
-    if (fd < 0) die("socket");
-    if (listening) {
-        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-        if (bind(fd, (struct sockaddr *)&to, length) < 0) die("bind");
-        if (type == SOCK_STREAM && listen(fd, 1024) < 0) die("listen");
-    } else {
-        if (connect(fd, (struct sockaddr *)&to, length) < 0) die("connect");
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-    }
-    return fd;
-}
-
-static void watch(int epoll, int fd) {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-    if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
-}
 
 /* Writes all of it; the peer reads as fast as we write, so waiting here costs nothing. */
 static int write_all(int fd, const char *data, size_t size) {
@@ -94,11 +39,10 @@ static void echo_datagrams(int fd) {
 }
 
 static _Noreturn void serve(const char *kind, const char *where) {
-    int epoll = epoll_create1(0), listener = make_socket(kind, where, 1, SOCK_NONBLOCK), one = 1;
+    int epoll = epoll_create1(0), listener = make_socket(kind, where, 1, SOCK_NONBLOCK);
     struct epoll_event events[EVENTS];
     watch(epoll, listener);
-    puts("ready");
-    fflush(stdout);
+    ready();
     for (;;) {
         int count = epoll_wait(epoll, events, EVENTS, -1);
         for (int i = 0; i < count; i++) {
@@ -106,10 +50,7 @@ static _Noreturn void serve(const char *kind, const char *where) {
             if (fd == listener && is_udp(kind)) {
                 echo_datagrams(fd);
             } else if (fd == listener) {
-                int peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-                if (peer < 0) continue;
-                setsockopt(peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-                watch(epoll, peer);
+                accept_peer(epoll, listener);
             } else {
                 ssize_t got = recv(fd, buffer, BUFFER, 0);
                 if (got < 0 && errno == EAGAIN) continue;
@@ -117,11 +58,6 @@ static _Noreturn void serve(const char *kind, const char *where) {
             }
         }
     }
-}
-
-static int report(long trips, double start) {
-    printf("%ld %f\n", trips, now() - start);
-    return 0;
 }
 
 static int run_client(const char *kind, const char *where, size_t size, int connections, double seconds) {
