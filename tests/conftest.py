@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import os
 import signal
 import ssl
@@ -12,6 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import pytest
@@ -118,6 +120,12 @@ def run(loop: asyncio.AbstractEventLoop) -> Run[Any]:
         return loop.run_until_complete(asyncio.wait_for(awaitable, TIMEOUT))
 
     return run
+
+
+@pytest.fixture(params=["asyncio", "aioxide"])
+def package(request: pytest.FixtureRequest) -> ModuleType:
+    """Where a test takes its locks and queues from, whichever loop it runs on."""
+    return importlib.import_module(request.param)
 
 
 @pytest.fixture(scope="session")
