@@ -8,6 +8,7 @@
 mod accept;
 mod connect;
 pub mod dns;
+mod face;
 mod pause;
 pub(crate) mod source;
 mod split;

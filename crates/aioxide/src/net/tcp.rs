@@ -1,18 +1,16 @@
 //! TCP: streams, their halves, and the listener.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use aioxide_core::sys::is_in_progress;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::accept::{self, Backoff};
+use super::face::{socket, stream};
 use super::source::Source;
-use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, stream_io};
 
 /// A connected TCP socket.
 ///
@@ -41,12 +39,6 @@ use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, stream_io
 /// ```
 pub struct TcpStream {
     source: Source<std::net::TcpStream>,
-}
-
-impl fmt::Debug for TcpStream {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(formatter)
-    }
 }
 
 impl TcpStream {
@@ -88,70 +80,6 @@ impl TcpStream {
         // What cannot be set (some containers refuse options) is not worth a connection.
         let _best_effort = source.get().set_nodelay(true);
         Ok(Self { source })
-    }
-
-    /// Takes over a connected stream of the standard library, and puts it into non-blocking mode.
-    ///
-    /// # Errors
-    /// Those of the mode; no loop runs on this thread.
-    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        Ok(Self { source: Source::connected(stream)? })
-    }
-
-    /// Gives the stream back to the standard library; it stays in non-blocking mode.
-    pub fn into_std(self) -> std::net::TcpStream {
-        self.source.into_inner()
-    }
-
-    /// Our own address.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.source.get().local_addr()
-    }
-
-    /// The other side's address.
-    ///
-    /// # Errors
-    /// ENOTCONN.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.source.get().peer_addr()
-    }
-
-    /// Waits until something (or the end) can be read.
-    ///
-    /// # Errors
-    /// None at present.
-    pub async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.source.poll_read_ready(cx)).await;
-        Ok(())
-    }
-
-    /// Waits until something can be written.
-    ///
-    /// # Errors
-    /// None at present.
-    pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.source.poll_write_ready(cx)).await;
-        Ok(())
-    }
-
-    /// Reads without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there is nothing to read; those of the connection.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.try_read_with(|| io::Read::read(&mut self.source.get(), buf))
-    }
-
-    /// Writes without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` when the system's buffer is full; those of the connection.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.source.try_write_with(|| io::Write::write(&mut self.source.get(), buf))
     }
 
     /// Waits for data and copies it without taking it; 0 is the end.
@@ -223,57 +151,18 @@ impl TcpStream {
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.source.get().take_error()
     }
-
-    /// Ends reading, writing or both. A connection that is gone already is no error.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn shutdown_std(&self, how: Shutdown) -> io::Result<()> {
-        match self.source.get().shutdown(how) {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Borrows the two directions. (`&TcpStream` reads and writes as well.)
-    pub fn split(&mut self) -> (ReadHalf<'_, Self>, WriteHalf<'_, Self>) {
-        super::split::split(self)
-    }
-
-    /// Parts the two directions, for two tasks. Dropping the writing half ends the writing.
-    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
-        super::split::into_split(self)
-    }
 }
 
 fn new_socket(addr: SocketAddr) -> io::Result<Socket> {
     Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))
 }
 
-impl AsFd for TcpStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
-    }
-}
-
-impl AsRawFd for TcpStream {
-    fn as_raw_fd(&self) -> RawFd {
-        self.source.as_raw_fd()
-    }
-}
-
-stream_io!(TcpStream, short_read_is_empty = true);
+stream!(TcpStream, std::net::TcpStream, SocketAddr, short_read_is_empty = true);
 
 /// A listening TCP socket.
 pub struct TcpListener {
     source: Source<std::net::TcpListener>,
     backoff: Backoff,
-}
-
-impl fmt::Debug for TcpListener {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(formatter)
-    }
 }
 
 impl TcpListener {
@@ -290,22 +179,8 @@ impl TcpListener {
         Self::watch(socket.into())
     }
 
-    /// Takes over a listener of the standard library, and puts it into non-blocking mode.
-    ///
-    /// # Errors
-    /// Those of the mode; no loop runs on this thread.
-    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Self::watch(listener)
-    }
-
     fn watch(listener: std::net::TcpListener) -> io::Result<Self> {
         Ok(Self { source: Source::new(listener)?, backoff: Backoff::default() })
-    }
-
-    /// Gives the listener back to the standard library; it stays in non-blocking mode.
-    pub fn into_std(self) -> std::net::TcpListener {
-        self.source.into_inner()
     }
 
     /// The address listened at.
@@ -329,20 +204,10 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, addr) = accept::accept(&self.source, &self.backoff).await?;
         let addr = addr.as_socket().ok_or_else(|| io::Error::other("the peer's address is none of TCP's"))?;
-        let stream = TcpStream { source: Source::connected(std::net::TcpStream::from(socket))? };
+        let stream = TcpStream::watch(socket.into())?;
         let _best_effort = stream.set_nodelay(true);
         Ok((stream, addr))
     }
 }
 
-impl AsFd for TcpListener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
-    }
-}
-
-impl AsRawFd for TcpListener {
-    fn as_raw_fd(&self) -> RawFd {
-        self.source.as_raw_fd()
-    }
-}
+socket!(TcpListener, listener: std::net::TcpListener, "a listener");

@@ -1,12 +1,11 @@
 //! UDP sockets.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::task::{Context, Poll};
 
+use super::face::socket;
 use super::source::Source;
 
 /// A UDP socket. Several tasks may send and receive through one reference.
@@ -15,12 +14,6 @@ use super::source::Source;
 /// A datagram is sent whole or not at all; dropping a `recv` that waits loses nothing.
 pub struct UdpSocket {
     source: Source<std::net::UdpSocket>,
-}
-
-impl fmt::Debug for UdpSocket {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(formatter)
-    }
 }
 
 impl UdpSocket {
@@ -32,18 +25,8 @@ impl UdpSocket {
         Self::from_std(std::net::UdpSocket::bind(addr.into())?)
     }
 
-    /// Takes over a socket of the standard library, and puts it into non-blocking mode.
-    ///
-    /// # Errors
-    /// Those of the mode; no loop runs on this thread.
-    pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
+    fn watch(socket: std::net::UdpSocket) -> io::Result<Self> {
         Ok(Self { source: Source::connected(socket)? })
-    }
-
-    /// Gives the socket back to the standard library; it stays in non-blocking mode.
-    pub fn into_std(self) -> std::net::UdpSocket {
-        self.source.into_inner()
     }
 
     /// Sends to, and receives from, `addr` only. Nothing goes over the network yet.
@@ -185,14 +168,4 @@ impl UdpSocket {
     }
 }
 
-impl AsFd for UdpSocket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.source.as_fd()
-    }
-}
-
-impl AsRawFd for UdpSocket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.source.as_raw_fd()
-    }
-}
+socket!(UdpSocket, socket: std::net::UdpSocket, "a socket");

@@ -1,10 +1,7 @@
 //! UNIX sockets: streams, their listener, and datagrams.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -13,19 +10,13 @@ use aioxide_core::sys::is_in_progress;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::accept::{self, Backoff};
+use super::face::{socket, stream};
 use super::pause::Pause;
 use super::source::Source;
-use super::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf, stream_io};
 
 /// A connected UNIX stream socket; see [`TcpStream`](super::TcpStream).
 pub struct UnixStream {
     source: Source<net::UnixStream>,
-}
-
-impl fmt::Debug for UnixStream {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(formatter)
-    }
 }
 
 impl UnixStream {
@@ -59,7 +50,7 @@ impl UnixStream {
         let mut rest = Duration::from_millis(1);
         loop {
             match socket.connect(addr) {
-                Ok(()) => return Ok(Self { source: Source::connected(socket.into())? }),
+                Ok(()) => return Self::watch(socket.into()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     Pause::new(rest)?.await;
                     rest = (rest * 2).min(LONGEST);
@@ -84,105 +75,14 @@ impl UnixStream {
         let (one, other) = net::UnixStream::pair()?;
         Ok((Self::from_std(one)?, Self::from_std(other)?))
     }
-
-    /// Takes over a connected stream of the standard library, and puts it into non-blocking mode.
-    ///
-    /// # Errors
-    /// Those of the mode; no loop runs on this thread.
-    pub fn from_std(stream: net::UnixStream) -> io::Result<Self> {
-        stream.set_nonblocking(true)?;
-        Ok(Self { source: Source::connected(stream)? })
-    }
-
-    /// Gives the stream back to the standard library; it stays in non-blocking mode.
-    pub fn into_std(self) -> net::UnixStream {
-        self.source.into_inner()
-    }
-
-    /// Our own address.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.source.get().local_addr()
-    }
-
-    /// The other side's address.
-    ///
-    /// # Errors
-    /// ENOTCONN.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.source.get().peer_addr()
-    }
-
-    /// Waits until something (or the end) can be read.
-    ///
-    /// # Errors
-    /// None at present.
-    pub async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.source.poll_read_ready(cx)).await;
-        Ok(())
-    }
-
-    /// Waits until something can be written.
-    ///
-    /// # Errors
-    /// None at present.
-    pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.source.poll_write_ready(cx)).await;
-        Ok(())
-    }
-
-    /// Reads without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` when there is nothing to read; those of the connection.
-    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.source.try_read_with(|| io::Read::read(&mut self.source.get(), buf))
-    }
-
-    /// Writes without waiting.
-    ///
-    /// # Errors
-    /// `WouldBlock` when the system's buffer is full; those of the connection.
-    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.source.try_write_with(|| io::Write::write(&mut self.source.get(), buf))
-    }
-
-    /// Ends reading, writing or both. A connection that is gone already is no error.
-    ///
-    /// # Errors
-    /// Those of the system.
-    pub fn shutdown_std(&self, how: Shutdown) -> io::Result<()> {
-        match self.source.get().shutdown(how) {
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Borrows the two directions. (`&UnixStream` reads and writes as well.)
-    pub fn split(&mut self) -> (ReadHalf<'_, Self>, WriteHalf<'_, Self>) {
-        super::split::split(self)
-    }
-
-    /// Parts the two directions, for two tasks. Dropping the writing half ends the writing.
-    pub fn into_split(self) -> (OwnedReadHalf<Self>, OwnedWriteHalf<Self>) {
-        super::split::into_split(self)
-    }
 }
 
-stream_io!(UnixStream, short_read_is_empty = false);
+stream!(UnixStream, net::UnixStream, SocketAddr, short_read_is_empty = false);
 
 /// A listening UNIX socket. The file at its path stays when it is dropped, as with the standard library.
 pub struct UnixListener {
     source: Source<net::UnixListener>,
     backoff: Backoff,
-}
-
-impl fmt::Debug for UnixListener {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(formatter)
-    }
 }
 
 impl UnixListener {
@@ -209,22 +109,8 @@ impl UnixListener {
         Self::watch(socket.into())
     }
 
-    /// Takes over a listener of the standard library, and puts it into non-blocking mode.
-    ///
-    /// # Errors
-    /// Those of the mode; no loop runs on this thread.
-    pub fn from_std(listener: net::UnixListener) -> io::Result<Self> {
-        listener.set_nonblocking(true)?;
-        Self::watch(listener)
-    }
-
     fn watch(listener: net::UnixListener) -> io::Result<Self> {
         Ok(Self { source: Source::new(listener)?, backoff: Backoff::default() })
-    }
-
-    /// Gives the listener back to the standard library; it stays in non-blocking mode.
-    pub fn into_std(self) -> net::UnixListener {
-        self.source.into_inner()
     }
 
     /// The address listened at.
@@ -246,9 +132,11 @@ impl UnixListener {
         let (socket, addr) = accept::accept(&self.source, &self.backoff).await?;
         // Clients seldom have a name; the empty path is how the standard library writes that.
         let addr = addr.as_unix().map_or_else(|| SocketAddr::from_pathname(""), Ok)?;
-        Ok((UnixStream { source: Source::connected(socket.into())? }, addr))
+        Ok((UnixStream::watch(socket.into())?, addr))
     }
 }
+
+socket!(UnixListener, listener: net::UnixListener, "a listener");
 
 fn sock_addr(addr: &SocketAddr) -> io::Result<SockAddr> {
     if let Some(path) = addr.as_pathname() {
@@ -272,12 +160,6 @@ fn sock_addr(addr: &SocketAddr) -> io::Result<SockAddr> {
 /// own readiness for writing covers only its own buffer. A full receiver is therefore asked again after a short rest.
 pub struct UnixDatagram {
     source: Source<net::UnixDatagram>,
-}
-
-impl fmt::Debug for UnixDatagram {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(formatter)
-    }
 }
 
 impl UnixDatagram {
@@ -306,18 +188,8 @@ impl UnixDatagram {
         Ok((Self::from_std(one)?, Self::from_std(other)?))
     }
 
-    /// Takes over a socket of the standard library, and puts it into non-blocking mode.
-    ///
-    /// # Errors
-    /// Those of the mode; no loop runs on this thread.
-    pub fn from_std(socket: net::UnixDatagram) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
+    fn watch(socket: net::UnixDatagram) -> io::Result<Self> {
         Ok(Self { source: Source::connected(socket)? })
-    }
-
-    /// Gives the socket back to the standard library; it stays in non-blocking mode.
-    pub fn into_std(self) -> net::UnixDatagram {
-        self.source.into_inner()
     }
 
     /// Sends to, and receives from, `path` only.
@@ -397,19 +269,4 @@ impl UnixDatagram {
     }
 }
 
-macro_rules! descriptor {
-    ($($socket:ty),*) => {$(
-        impl AsFd for $socket {
-            fn as_fd(&self) -> BorrowedFd<'_> {
-                self.source.as_fd()
-            }
-        }
-
-        impl AsRawFd for $socket {
-            fn as_raw_fd(&self) -> RawFd {
-                self.source.as_raw_fd()
-            }
-        }
-    )*};
-}
-descriptor!(UnixStream, UnixListener, UnixDatagram);
+socket!(UnixDatagram, socket: net::UnixDatagram, "a socket");
