@@ -188,8 +188,7 @@ def test_future_of_another_thread_is_refused_and_dropped_at_home(probe: Any, run
     run(main())
 
 
-@pytest.mark.parametrize("runner", [asyncio.run, lambda main: asyncio.new_event_loop().run_until_complete(main)])
-def test_other_loops_are_refused(probe: Any, runner: Any) -> None:
+def test_other_loops_are_refused(probe: Any) -> None:
     async def main() -> None:
         with pytest.raises(RuntimeError, match="not aioxide's"):
             await probe.ready(1)
