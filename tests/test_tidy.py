@@ -38,11 +38,8 @@ UNSAFE = {
     "crates/aioxide-py/src/future_iter.rs": "the future that its maker put into it, as one",
     "crates/aioxide-py/src/gather.rs": "our data behind the interpreter's part of an instance",
     "crates/aioxide-py/src/queue/": "methods that are added to classes of Python; the number that is a limit",
-    "crates/aioxide-py/src/debug.rs": "an argument borrowed from a vectorcall",
-    "crates/aioxide-py/src/event_loop/io.rs": "arguments borrowed from a vectorcall",
-    "crates/aioxide-py/src/event_loop/schedule.rs": "arguments borrowed from a vectorcall",
     "crates/aioxide-py/src/event_loop/state.rs": "the loop's own address, compared while it is traversed and freed",
-    "crates/aioxide-py/src/event_loop/tasks.rs": "methods that are added to the class past PyO3",
+    "crates/aioxide-py/src/event_loop/raw.rs": "methods that are added to the class past PyO3",
     "tests/probe/src/lib.rs": "a descriptor that a test gives away",
 }
 

@@ -1,32 +1,31 @@
 //! Debug mode: checks before a callback is scheduled, where it was scheduled, how long it ran.
 
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::event_loop::LoopState;
+use crate::ffi::{Object, Outcome, call, names};
 use crate::handle::Handle;
 
 /// Checks the calling thread and the callback, as asyncio does in debug mode. `any_thread` for `call_soon_threadsafe`.
 pub(crate) fn check_call(
-    event_loop: Borrowed<'_, '_, PyAny>,
-    callback: *mut ffi::PyObject,
+    event_loop: &Object,
+    callback: &Object,
     method: &str,
     any_thread: bool,
-) -> PyResult<()> {
+) -> Outcome<()> {
     if !any_thread {
-        event_loop.call_method0("_check_thread")?;
+        call::call_method(&*call::interned(c"_check_thread")?, &[event_loop], None)?;
     }
-    // SAFETY: an argument of the call that is under way.
-    let callback = unsafe { Borrowed::<PyAny>::from_ptr(event_loop.py(), callback) };
-    event_loop.call_method1("_check_callback", (callback, method))?;
+    let method = call::text(method)?;
+    call::call_method(&*call::interned(c"_check_callback")?, &[event_loop, callback, &method], None)?;
     Ok(())
 }
 
 /// Remembers the stack of the caller in `handle`.
-pub(crate) fn remember_source(py: Python<'_>, handle: &Handle) -> PyResult<()> {
+pub(crate) fn remember_source(handle: &Handle) -> Outcome<()> {
     // Called from a C function, `extract_stack` begins with that function's caller.
-    let stack = py.import("asyncio.format_helpers")?.call_method0("extract_stack")?;
-    handle.set_source_traceback(stack.unbind());
+    let extract = call::get_attribute(&names().format_helpers_module, &*call::interned(c"extract_stack")?)?;
+    handle.set_source_traceback(call::call(&extract, &[])?);
     Ok(())
 }
 

@@ -3,19 +3,11 @@
 use std::io;
 use std::sync::OnceLock;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 pub(crate) fn loop_closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
-}
-
-pub(crate) fn delay_is_none() -> PyErr {
-    PyTypeError::new_err("delay must not be None")
-}
-
-pub(crate) fn when_is_none() -> PyErr {
-    PyTypeError::new_err("when cannot be None")
 }
 
 pub(crate) fn invalid_file(file: &Bound<'_, PyAny>) -> PyErr {

@@ -78,6 +78,7 @@ mod _aioxide {
         crate::raw_classes(module)?;
         crate::bridge::add(module)?;
         crate::gc::install(module)?;
-        crate::event_loop::add_methods(module.py())
+        let py = module.py();
+        crate::event_loop::add_methods(py).map_err(|raised| crate::ffi::raised::to_pyerr(py, raised))
     }
 }

@@ -7,14 +7,16 @@ use std::io;
 use std::os::fd::RawFd;
 
 use aioxide_core::Token;
-use pyo3::ffi as raw;
+use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyType};
+use pyo3::types::PyInt;
 
-use super::schedule::core_of;
+use super::Loop;
 use super::state::{LoopState, Watcher};
 use crate::error;
-use crate::ffi::{Arguments, Owned, add_method, method};
+use crate::ffi::arguments::{Arguments, Split};
+use crate::ffi::method::method_fast;
+use crate::ffi::{Outcome, Owned, python, raised};
 use crate::handle::{Callback, Handle};
 
 /// Which of a descriptor's two watchers is meant.
@@ -68,90 +70,68 @@ pub(super) fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<To
 }
 
 #[inline]
-fn watch(
-    event_loop: Borrowed<'_, '_, PyAny>,
-    arguments: Arguments<'_>,
-    method: &'static str,
-    side: Side,
-    public: bool,
-) -> PyResult<Owned> {
-    let py = event_loop.py();
-    let state = &core_of(event_loop).get().state;
-    let split = arguments.split(py, method, ["fd", "callback"])?;
-    if state.core.is_closed() {
-        return Err(error::loop_closed());
-    }
-    // SAFETY: an argument of the call that is under way.
-    let file = unsafe { Borrowed::<PyAny>::from_ptr(py, split.leading[0]) };
-    let fd = descriptor(&file)?;
+fn watch(this: &Loop, arguments: &Arguments<'_>, method: &'static str, side: Side, public: bool) -> Outcome {
+    let Split { leading: [file, callback], rest, context } = arguments.split(method, ["fd", "callback"])?;
+    let (py, state) = (python(this.object()), this.state());
+    state.refuse_when_closed()?;
+    let failed = |error| raised::from_pyerr(error, py);
+    let file = &*file.bind(py);
+    let fd = descriptor(file).map_err(failed)?;
     if public {
-        state.transports.ensure_unused(py, fd, &file)?;
+        state.transports.ensure_unused(py, fd, file).map_err(failed)?;
     }
-    let call = Callback { callback: split.leading[1], arguments: split.rest, context: split.context };
-    let handle = Handle::new(event_loop, &call)?;
+    let handle = Handle::new(this.object(), &Callback { callback, arguments: rest, context })?;
     if state.debug.get() {
-        crate::debug::remember_source(py, &handle)?;
+        crate::debug::remember_source(&handle)?;
     }
     handle.track();
-    let token = state.add_watcher(Watcher::Callback(handle.clone_ref(py)));
+    let token = state.add_watcher(Watcher::Callback(handle.clone()));
     state.remember_file(fd, if file.is_instance_of::<PyInt>() { 0 } else { file.as_ptr() as usize });
     match side.set(state, fd, token) {
         Ok(before) => {
-            cancel_watcher(py, state, before)?;
-            Ok(if public { none(py) } else { handle.into_owned() })
+            cancel_watcher(py, state, before).map_err(failed)?;
+            Ok(if public { Owned::none() } else { handle.into_owned() })
         }
         Err(error) => {
             let watcher = state.remove_watcher(token);
             drop(watcher);
-            Err(error::os_error(&error))
+            Err(failed(error::os_error(&error)))
         }
     }
 }
 
 #[inline]
 fn unwatch(
-    event_loop: Borrowed<'_, '_, PyAny>,
-    arguments: Arguments<'_>,
+    this: &Loop,
+    arguments: &Arguments<'_>,
     method: &'static str,
     side: Side,
     public: bool,
-) -> PyResult<Owned> {
-    let py = event_loop.py();
-    let state = &core_of(event_loop).get().state;
-    let split = arguments.split(py, method, ["fd"])?;
-    // SAFETY: an argument of the call that is under way.
-    let file = unsafe { Borrowed::<PyAny>::from_ptr(py, split.leading[0]) };
+) -> Outcome {
+    let Split { leading: [file], .. } = arguments.split(method, ["fd"])?;
+    let (py, state) = (python(this.object()), this.state());
     if !public && state.core.is_closed() {
-        return Ok(truth(py, false));
+        return Ok(Owned::boolean(false));
     }
-    let fd = watched_descriptor(state, &file)?;
+    let failed = |error| raised::from_pyerr(error, py);
+    let file = &*file.bind(py);
+    let fd = watched_descriptor(state, file).map_err(failed)?;
     if public {
-        state.transports.ensure_unused(py, fd, &file)?;
+        state.transports.ensure_unused(py, fd, file).map_err(failed)?;
     }
     let before = side.remove(state, fd);
-    cancel_watcher(py, state, before).map(|removed| truth(py, removed))
-}
-
-fn none(py: Python<'_>) -> Owned {
-    py.None().into()
-}
-
-fn truth(py: Python<'_>, value: bool) -> Owned {
-    // SAFETY: one of the two singletons.
-    let object = unsafe { if value { raw::Py_True() } else { raw::Py_False() } };
-    // SAFETY: never NULL; the new reference is the result's.
-    unsafe { Borrowed::<PyAny>::from_ptr(py, object) }.to_owned().unbind().into()
+    cancel_watcher(py, state, before).map(Owned::boolean).map_err(failed)
 }
 
 /// Writes the bodies of the public and the private spelling of one method.
 macro_rules! pair {
     ($public:ident, $private:ident, $work:ident, $side:expr) => {
-        fn $public(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-            $work(event_loop, arguments, stringify!($public), $side, true)
+        fn $public(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+            $work(this, arguments, stringify!($public), $side, true)
         }
 
-        fn $private(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-            $work(event_loop, arguments, stringify!($public), $side, false)
+        fn $private(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+            $work(this, arguments, stringify!($public), $side, false)
         }
     };
 }
@@ -161,8 +141,7 @@ pair!(add_writer, add_writer_unchecked, watch, Side::Writer);
 pair!(remove_reader, remove_reader_unchecked, unwatch, Side::Reader);
 pair!(remove_writer, remove_writer_unchecked, unwatch, Side::Writer);
 
-/// Puts the methods above into the class.
-pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
+pub(super) fn methods() -> [PyMethodDef; 8] {
     const ADD_READER: &std::ffi::CStr =
         c"add_reader($self, fd, callback, /, *args)\n--\n\nCalls `callback(*args)` whenever the descriptor is readable.";
     const ADD_WRITER: &std::ffi::CStr =
@@ -171,12 +150,14 @@ pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
         c"remove_reader($self, fd, /)\n--\n\nStops watching for reading; whether it was watched.";
     const REMOVE_WRITER: &std::ffi::CStr =
         c"remove_writer($self, fd, /)\n--\n\nStops watching for writing; whether it was watched.";
-    add_method(class, c"add_reader", method!(add_reader), ADD_READER)?;
-    add_method(class, c"_add_reader", method!(add_reader_unchecked), ADD_READER)?;
-    add_method(class, c"add_writer", method!(add_writer), ADD_WRITER)?;
-    add_method(class, c"_add_writer", method!(add_writer_unchecked), ADD_WRITER)?;
-    add_method(class, c"remove_reader", method!(remove_reader), REMOVE_READER)?;
-    add_method(class, c"_remove_reader", method!(remove_reader_unchecked), REMOVE_READER)?;
-    add_method(class, c"remove_writer", method!(remove_writer), REMOVE_WRITER)?;
-    add_method(class, c"_remove_writer", method!(remove_writer_unchecked), REMOVE_WRITER)
+    [
+        method_fast!(c"add_reader", add_reader, ADD_READER),
+        method_fast!(c"_add_reader", add_reader_unchecked, ADD_READER),
+        method_fast!(c"add_writer", add_writer, ADD_WRITER),
+        method_fast!(c"_add_writer", add_writer_unchecked, ADD_WRITER),
+        method_fast!(c"remove_reader", remove_reader, REMOVE_READER),
+        method_fast!(c"_remove_reader", remove_reader_unchecked, REMOVE_READER),
+        method_fast!(c"remove_writer", remove_writer, REMOVE_WRITER),
+        method_fast!(c"_remove_writer", remove_writer_unchecked, REMOVE_WRITER),
+    ]
 }

@@ -2,6 +2,7 @@
 
 mod connect;
 mod io;
+mod raw;
 mod run;
 mod schedule;
 mod server;
@@ -10,15 +11,15 @@ mod state;
 mod tasks;
 mod views;
 
-use pyo3::PyTypeInfo;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi::Confined;
 
+pub(crate) use raw::{Loop, add_methods, state_of};
 pub(crate) use state::{LoopState, Watcher, running};
-pub(crate) use tasks::{_learn_layout, _pending_tasks, state_of};
+pub(crate) use tasks::{_learn_layout, _pending_tasks};
 
 /// The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop.
 #[pyclass(frozen, subclass, module = "aioxide._aioxide")]
@@ -41,12 +42,4 @@ impl LoopCore {
     fn __clear__(&self) {
         self.state.clear();
     }
-}
-
-/// Puts the methods that are not PyO3's into the class.
-pub(crate) fn add_methods(py: Python<'_>) -> PyResult<()> {
-    let class = LoopCore::type_object(py);
-    schedule::add_methods(&class)?;
-    tasks::add_methods(py).map_err(|raised| crate::ffi::raised::to_pyerr(py, raised))?;
-    io::add_methods(&class)
 }

@@ -1,162 +1,132 @@
 //! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`, `time`.
 
 use aioxide_core::timers::TimerKey;
-use pyo3::ffi as raw;
+use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
-#[cfg(Py_3_14)]
-use pyo3::types::PyTuple;
-use pyo3::types::PyType;
 
-use super::{LoopCore, LoopState};
+use super::{Loop, LoopCore, LoopState};
+use crate::debug;
 use crate::entry::Entry;
+use crate::ffi::arguments::{Arguments, Split};
+use crate::ffi::method::method_fast;
+use crate::ffi::{Object, Outcome, call, raised};
 #[cfg(Py_3_14)]
-use crate::ffi::names;
-use crate::ffi::{Arguments, Owned, add_method, method};
+use crate::ffi::{names, none};
 use crate::handle::{Callback, Handle};
-use crate::{debug, error};
 
 /// A delay so short that the next iteration has to look at the clock, not one of the next sixty.
 const AT_ONCE_SECONDS: f64 = 1e-4;
 
-/// The Rust half of the loop that a method was called on.
-pub(super) fn core_of<'a, 'py>(event_loop: Borrowed<'a, 'py, PyAny>) -> Borrowed<'a, 'py, LoopCore> {
-    // SAFETY: `add_method` made these functions methods of `LoopCore`: CPython has checked the receiver.
-    unsafe { event_loop.cast_unchecked() }
-}
-
 /// A handle in debug mode: checked first, and with the stack of whoever scheduled it.
 #[cold]
-fn debug_handle(
-    event_loop: Borrowed<'_, '_, PyAny>,
-    call: &Callback<'_>,
-    method: &str,
-    when: Option<f64>,
-) -> PyResult<Handle> {
-    debug::check_call(event_loop, call.callback, method, method == "call_soon_threadsafe")?;
+fn debug_handle(this: &Loop, call: &Callback<'_>, method: &str, when: Option<f64>) -> Outcome<Handle> {
+    debug::check_call(this.object(), call.callback, method, method == "call_soon_threadsafe")?;
     let handle = match when {
-        Some(when) => Handle::new_timer(event_loop, call, when)?,
-        None => Handle::new(event_loop, call)?,
+        Some(when) => Handle::new_timer(this.object(), call, when)?,
+        None => Handle::new(this.object(), call)?,
     };
-    debug::remember_source(event_loop.py(), &handle)?;
+    debug::remember_source(&handle)?;
     Ok(handle)
 }
 
 #[inline]
-fn queue(
-    event_loop: Borrowed<'_, '_, PyAny>,
-    arguments: Arguments<'_>,
-    method: &'static str,
-) -> PyResult<Owned> {
-    let py = event_loop.py();
-    let state = &core_of(event_loop).get().state;
-    let split = arguments.split(py, method, ["callback"])?;
-    if state.core.is_closed() {
-        return Err(error::loop_closed());
-    }
-    let call = Callback { callback: split.leading[0], arguments: split.rest, context: split.context };
+fn queue(this: &Loop, arguments: &Arguments<'_>, method: &'static str) -> Outcome {
+    let Split { leading: [callback], rest, context } = arguments.split(method, ["callback"])?;
+    let state = this.state();
+    state.refuse_when_closed()?;
+    let call = Callback { callback, arguments: rest, context };
     let handle = if state.debug.get() {
-        debug_handle(event_loop, &call, method, None)?
+        debug_handle(this, &call, method, None)?
     } else {
-        Handle::new(event_loop, &call)?
+        Handle::new(this.object(), &call)?
     };
-    state.core.call_soon(Entry::Handle(handle.clone_ref(py)));
+    state.core.call_soon(Entry::Handle(handle.clone()));
     Ok(handle.into_owned())
 }
 
-fn call_soon(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    queue(event_loop, arguments, "call_soon")
+fn call_soon(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    queue(this, arguments, "call_soon")
 }
 
 /// From 3.14 on a handle that another thread may cancel while it runs is one of asyncio's own, with a lock.
 #[cfg(Py_3_14)]
-fn queue_thread_safe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    let py = event_loop.py();
-    let state = &core_of(event_loop).get().state;
-    let split = arguments.split(py, "call_soon_threadsafe", ["callback"])?;
-    if state.core.is_closed() {
-        return Err(error::loop_closed());
-    }
+fn queue_thread_safe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    let Split { leading: [callback], rest, context } =
+        arguments.split("call_soon_threadsafe", ["callback"])?;
+    let state = this.state();
+    state.refuse_when_closed()?;
     if state.debug.get() {
-        debug::check_call(event_loop, split.leading[0], "call_soon_threadsafe", true)?;
+        debug::check_call(this.object(), callback, "call_soon_threadsafe", true)?;
     }
-    // SAFETY: arguments of the call that is under way; the context may be missing.
-    let (callback, rest, context) = unsafe {
-        let borrowed = |object: &*mut raw::PyObject| Borrowed::<PyAny>::from_ptr(py, *object).to_owned();
-        let rest = PyTuple::new(py, split.rest.iter().map(borrowed))?;
-        (borrowed(&split.leading[0]), rest, Borrowed::<PyAny>::from_ptr_or_opt(py, split.context))
-    };
-    let class = names().thread_safe_handle.bind(py);
-    let handle = class.call1((callback, rest, event_loop, context))?;
-    let stack = handle.getattr("_source_traceback")?;
-    if stack.is_truthy()? {
+    let context = context.unwrap_or(none());
+    let handle =
+        call::call(&names().thread_safe_handle, &[callback, &*call::tuple(rest)?, this.object(), context])?;
+    let stack = call::get_attribute(&handle, &*call::interned(c"_source_traceback")?)?;
+    if call::truth(&stack)? {
         // The frame of the handle's own `__init__`.
-        stack.del_item(-1)?;
+        call::call_method(&*call::interned(c"pop")?, &[&stack], None)?;
     }
-    if state.core.is_closed() {
-        // Another thread has had its turn while the handle was made in Python.
-        return Err(error::loop_closed());
-    }
-    let handle = Owned::from(handle);
-    state.core.call_soon(Entry::Foreign(handle.clone_ref(py)));
+    // Another thread may have had its turn while the handle was made in Python.
+    state.refuse_when_closed()?;
+    state.core.call_soon(Entry::Foreign(handle.clone()));
     Ok(handle)
 }
 
 #[cfg(not(Py_3_14))]
-fn queue_thread_safe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    queue(event_loop, arguments, "call_soon_threadsafe")
+fn queue_thread_safe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    queue(this, arguments, "call_soon_threadsafe")
 }
 
 /// The interpreter's lock is held, so the queue may be touched from any thread; the loop's wait has to be ended.
-fn call_soon_threadsafe(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    let handle = queue_thread_safe(event_loop, arguments)?;
-    core_of(event_loop).get().state.core.interrupt();
+fn call_soon_threadsafe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    let handle = queue_thread_safe(this, arguments)?;
+    this.state().core.interrupt();
     Ok(handle)
 }
 
-fn call_later(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    let split = arguments.split(event_loop.py(), "call_later", ["delay", "callback"])?;
-    let delay = number(event_loop.py(), split.leading[0], error::delay_is_none)?;
-    let when = core_of(event_loop).get().time() + delay;
-    let call = Callback { callback: split.leading[1], arguments: split.rest, context: split.context };
-    schedule(event_loop, &call, when, delay)
+fn call_later(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    let Split { leading: [delay, callback], rest, context } =
+        arguments.split("call_later", ["delay", "callback"])?;
+    let delay = number(delay, "delay must not be None")?;
+    let when = this.state().now() + delay;
+    schedule(this, &Callback { callback, arguments: rest, context }, when, delay)
 }
 
-fn call_at(event_loop: Borrowed<'_, '_, PyAny>, arguments: Arguments<'_>) -> PyResult<Owned> {
-    let split = arguments.split(event_loop.py(), "call_at", ["when", "callback"])?;
-    let when = number(event_loop.py(), split.leading[0], error::when_is_none)?;
-    let delay = when - core_of(event_loop).get().time();
-    let call = Callback { callback: split.leading[1], arguments: split.rest, context: split.context };
-    schedule(event_loop, &call, when, delay)
+fn call_at(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    let Split { leading: [when, callback], rest, context } =
+        arguments.split("call_at", ["when", "callback"])?;
+    let when = number(when, "when cannot be None")?;
+    let delay = when - this.state().now();
+    schedule(this, &Callback { callback, arguments: rest, context }, when, delay)
 }
 
-fn number(py: Python<'_>, value: *mut raw::PyObject, is_none: fn() -> PyErr) -> PyResult<f64> {
-    // SAFETY: an argument of the call that is under way.
-    let value = unsafe { Borrowed::<PyAny>::from_ptr(py, value) };
-    if value.is_none() { Err(is_none()) } else { value.extract() }
+fn number(value: &Object, is_none: &str) -> Outcome<f64> {
+    if value.is_none() { Err(raised::raise(raised::type_error(), is_none)) } else { call::as_float(value) }
 }
 
-fn schedule(
-    event_loop: Borrowed<'_, '_, PyAny>,
-    call: &Callback<'_>,
-    when: f64,
-    delay: f64,
-) -> PyResult<Owned> {
-    let state = &core_of(event_loop).get().state;
-    if state.core.is_closed() {
-        return Err(error::loop_closed());
-    }
+fn schedule(this: &Loop, call: &Callback<'_>, when: f64, delay: f64) -> Outcome {
+    let state = this.state();
+    state.refuse_when_closed()?;
     let handle = if state.debug.get() {
         // asyncio's `call_later` is a `call_at`, and says so.
-        debug_handle(event_loop, call, "call_at", Some(when))?
+        debug_handle(this, call, "call_at", Some(when))?
     } else {
-        Handle::new_timer(event_loop, call, when)?
+        Handle::new_timer(this.object(), call, when)?
     };
-    let entry = Entry::Handle(handle.clone_ref(event_loop.py()));
-    handle.set_timer(state.set_timer_in(when, delay, entry));
+    handle.set_timer(state.set_timer_in(when, delay, Entry::Handle(handle.clone())));
     Ok(handle.into_owned())
 }
 
 impl LoopState {
+    /// RuntimeError once the loop is closed.
+    #[inline]
+    pub(super) fn refuse_when_closed(&self) -> Outcome<()> {
+        if self.core.is_closed() {
+            return Err(raised::raise(raised::runtime_error(), "Event loop is closed"));
+        }
+        Ok(())
+    }
+
     /// The loop's clock, in seconds.
     #[inline]
     pub(crate) fn now(&self) -> f64 {
@@ -184,36 +154,33 @@ fn deadline_ns(when: f64) -> u64 {
     if (deadline_ns as f64) / 1e9 < when { deadline_ns.saturating_add(1) } else { deadline_ns }
 }
 
-/// Puts the methods above into the class.
-pub(super) fn add_methods(class: &Bound<'_, PyType>) -> PyResult<()> {
-    add_method(
-        class,
-        c"call_soon",
-        method!(call_soon),
-        c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
-          Calls `callback(*args)` in the next iteration, after what is queued already.",
-    )?;
-    add_method(
-        class,
-        c"call_soon_threadsafe",
-        method!(call_soon_threadsafe),
-        c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
-          `call_soon` from any thread: it ends the loop's wait.",
-    )?;
-    add_method(
-        class,
-        c"call_later",
-        method!(call_later),
-        c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
-          Calls `callback(*args)` once, at least `delay` seconds from now.",
-    )?;
-    add_method(
-        class,
-        c"call_at",
-        method!(call_at),
-        c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
-          Calls `callback(*args)` once, at the loop's time `when` (seconds) or later.",
-    )
+pub(super) fn methods() -> [PyMethodDef; 4] {
+    [
+        method_fast!(
+            c"call_soon",
+            call_soon,
+            c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
+              Calls `callback(*args)` in the next iteration, after what is queued already."
+        ),
+        method_fast!(
+            c"call_soon_threadsafe",
+            call_soon_threadsafe,
+            c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
+              `call_soon` from any thread: it ends the loop's wait."
+        ),
+        method_fast!(
+            c"call_later",
+            call_later,
+            c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
+              Calls `callback(*args)` once, at least `delay` seconds from now."
+        ),
+        method_fast!(
+            c"call_at",
+            call_at,
+            c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
+              Calls `callback(*args)` once, at the loop's time `when` (seconds) or later."
+        ),
+    ]
 }
 
 #[pymethods]

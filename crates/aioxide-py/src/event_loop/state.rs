@@ -288,7 +288,7 @@ impl LoopState {
                 .filter(|place| u64::from(place.generation) == token.0 >> 32)
                 .map(|place| &place.watcher)
             {
-                Some(Some(Watcher::Callback(handle))) => Watcher::Callback(handle.clone_ref(py)),
+                Some(Some(Watcher::Callback(handle))) => Watcher::Callback(handle.clone()),
                 Some(Some(Watcher::Transport(watcher))) => Watcher::Transport(watcher.clone_ref(py)),
                 Some(Some(Watcher::Listener(listener))) => Watcher::Listener(Rc::clone(listener)),
                 Some(Some(Watcher::Socket(waiting))) => Watcher::Socket(Rc::clone(waiting)),

@@ -1,52 +1,23 @@
 //! `create_task` and `create_future`: our classes, where nobody asked for others.
 
+use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{LoopCore, LoopState};
+use super::{Loop, LoopCore, LoopState};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{add_method, method_fast, method_none};
-use crate::ffi::{self, Class, Object, Outcome, Owned, call, cast, names, python, raised};
+use crate::ffi::method::{method_fast, method_none};
+use crate::ffi::{self, Object, Outcome, Owned, call, names, raised};
 use crate::future::{Future, KINDS};
 use crate::task::introspect;
 use crate::task::{Start, Task};
 
-/// An instance of `LoopCore`, seen from raw calls.
-#[repr(transparent)]
-pub(crate) struct Loop(Object);
-
-// SAFETY: transparent over `Object`.
-unsafe impl Class for Loop {}
-
-impl Loop {
-    fn state(&self) -> &LoopState {
-        let py = python(&self.0);
-        // SAFETY: an instance of the class, which lives as long as the reference.
-        unsafe {
-            let core = self.0.as_ptr();
-            let core = Borrowed::<'_, '_, PyAny>::from_ptr(py, core).cast_unchecked::<LoopCore>();
-            &*std::rc::Rc::as_ptr(&core.get().state)
-        }
-    }
-}
-
-/// The Rust half of a loop, if it is one of ours.
-#[inline]
-pub(crate) fn state_of(event_loop: &Object) -> Option<&LoopState> {
-    let kind = <LoopCore as pyo3::PyTypeInfo>::type_object_raw(python(event_loop));
-    if !event_loop.is_instance(kind) {
-        return None;
-    }
-    // SAFETY: an instance of the class.
-    Some(unsafe { cast::<Loop>(event_loop.as_ptr()) }.state())
-}
-
 fn create_future(this: &Loop) -> Outcome {
     let state = this.state();
     if state.own_classes.get() {
-        return Future::make(&this.0, state);
+        return Future::make(this.object(), state);
     }
-    inherited(&this.0, c"create_future", None)
+    inherited(this.object(), c"create_future", None)
 }
 
 fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
@@ -56,7 +27,7 @@ fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
         choose_classes(state)?;
     }
     if !state.own_classes.get() || !state.task_factory.is_empty() {
-        return inherited(&this.0, c"create_task", Some(arguments));
+        return inherited(this.object(), c"create_task", Some(arguments));
     }
     let parameters = [&*names.coro, &names.name, &names.context, &names.eager_start];
     let [coro, name, context, eager] = arguments.parse("create_task", &parameters, 1)?;
@@ -64,11 +35,9 @@ fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
         let message = "create_task() missing 1 required positional argument: 'coro'";
         return Err(raised::raise(raised::type_error(), message));
     };
-    if state.core.is_closed() {
-        return Err(raised::raise(raised::runtime_error(), "Event loop is closed"));
-    }
+    state.refuse_when_closed()?;
     let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
-    Task::make(&this.0, state, &Start { coro, name, context, eager })
+    Task::make(this.object(), state, &Start { coro, name, context, eager })
 }
 
 /// Obeys a program that has put a class of its own, or asyncio's Python one, in the place of `asyncio.Task`.
@@ -94,18 +63,12 @@ fn inherited(this: &Object, name: &'static std::ffi::CStr, arguments: Option<&Ar
     }
 }
 
-/// Adds the methods to the class; raw ones, because they run once per task and per wait.
-pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
-    let kind = <LoopCore as pyo3::PyTypeInfo>::type_object_raw(py);
-    let methods = [
+/// Raw ones, because they run once per task and per wait.
+pub(super) fn methods() -> [PyMethodDef; 2] {
+    [
         method_none!(c"create_future", create_future, c"Create a future attached to the loop."),
         method_fast!(c"create_task", create_task, c"Schedule a coroutine; return a task."),
-    ];
-    for method in methods {
-        // SAFETY: the class, and methods that take its instances.
-        unsafe { add_method(kind, method)? };
-    }
-    Ok(())
+    ]
 }
 
 #[pymethods]

@@ -2,21 +2,29 @@
 
 use pyo3::ffi;
 
-use super::call;
-use super::object::{Object, Outcome, Owned};
-use super::raised;
-use super::text::show;
+use super::object::{Object, Outcome, Owned, Raised, none};
+use super::text::{show, utf8};
+use super::{call, names, raised};
 
 /// The arguments of a fast call: positional ones, then those with names.
 pub(crate) struct Arguments<'a> {
-    values: &'a [*mut ffi::PyObject],
+    values: &'a [&'a Object],
     names: Option<&'a Object>,
     positional: usize,
 }
 
+/// The arguments of a method `f(leading..., *rest, context=None)`.
+pub(crate) struct Split<'a, const N: usize> {
+    pub(crate) leading: [&'a Object; N],
+    pub(crate) rest: &'a [&'a Object],
+    /// Nothing when it is absent or `None`.
+    pub(crate) context: Option<&'a Object>,
+}
+
 impl<'a> Arguments<'a> {
     /// # Safety
-    /// As the interpreter passes them to a function of the kind METH_FASTCALL | METH_KEYWORDS.
+    /// As the interpreter passes them to a function of the kind METH_FASTCALL | METH_KEYWORDS, which keeps them alive
+    /// during the call.
     #[inline]
     pub(crate) unsafe fn new(
         values: *const *mut ffi::PyObject,
@@ -28,8 +36,11 @@ impl<'a> Arguments<'a> {
         // SAFETY: a tuple.
         let named = names.map_or(0, |names| unsafe { ffi::PyTuple_GET_SIZE(names.as_ptr()) as usize });
         let count = positional as usize + named;
-        // SAFETY: as many values as positional ones and names together.
-        let values = if count == 0 { &[] } else { unsafe { std::slice::from_raw_parts(values, count) } };
+        let values = match count {
+            0 => &[],
+            // SAFETY: as many live values as positional ones and names together; a reference is such a pointer.
+            count => unsafe { std::slice::from_raw_parts(values.cast(), count) },
+        };
         Self { values, names, positional: positional as usize }
     }
 
@@ -38,15 +49,52 @@ impl<'a> Arguments<'a> {
         let names = self.names.map_or(std::ptr::null_mut(), Object::as_ptr);
         // SAFETY: the arguments of the call that is under way.
         unsafe {
-            let result =
-                ffi::PyObject_Vectorcall(function.as_ptr(), self.values.as_ptr(), self.positional, names);
-            Owned::from_new(result)
+            let values = self.values.as_ptr().cast();
+            Owned::from_new(ffi::PyObject_Vectorcall(function.as_ptr(), values, self.positional, names))
+        }
+    }
+
+    /// Calls `function(first, ...)` with all the arguments.
+    pub(crate) fn forward(&self, function: &Object, first: &Object) -> Outcome {
+        let mut values = vec![std::ptr::null_mut(), first.as_ptr()];
+        values.extend(self.values.iter().map(|value| value.as_ptr()));
+        let names = self.names.map_or(std::ptr::null_mut(), Object::as_ptr);
+        let flagged = (self.positional + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+        // SAFETY: live arguments with a spare place in front, the last ones named.
+        unsafe {
+            let values = values.as_ptr().add(1);
+            Owned::from_new(ffi::PyObject_Vectorcall(function.as_ptr(), values, flagged, names))
         }
     }
 
     /// Whether any argument is given by name.
     pub(crate) fn has_named(&self) -> bool {
         self.names.is_some()
+    }
+
+    /// The arguments given without a name.
+    #[inline]
+    pub(crate) fn positional(&self) -> impl ExactSizeIterator<Item = &'a Object> + 'a {
+        self.values[..self.positional].iter().copied()
+    }
+
+    /// The names, and what is given by each.
+    #[inline]
+    fn named(&self) -> impl Iterator<Item = (&'a Object, &'a Object)> + 'a {
+        let names = self.names.map_or(std::ptr::null_mut(), Object::as_ptr);
+        self.values[self.positional..].iter().enumerate().map(move |(index, value)| {
+            // SAFETY: where there are such values there is a tuple, with a name for each, that lives during the call.
+            (unsafe { Object::from_ptr(ffi::PyTuple_GET_ITEM(names, index as isize)) }, *value)
+        })
+    }
+
+    /// The argument of a call with nothing but one, given without a name.
+    #[inline]
+    pub(crate) fn single(&self) -> Option<&'a Object> {
+        match (self.values, self.names) {
+            ([value], None) => Some(value),
+            _ => None,
+        }
     }
 
     /// The values of `parameters` where there is one argument without a name and, beside it, only these; else nothing.
@@ -59,13 +107,8 @@ impl<'a> Arguments<'a> {
             return None;
         }
         let mut found = [None; N];
-        let Some(names) = self.names else { return Some(found) };
-        for (index, value) in self.values[1..].iter().enumerate() {
-            // SAFETY: within the tuple's length.
-            let name = unsafe { Object::from_ptr(ffi::PyTuple_GET_ITEM(names.as_ptr(), index as isize)) };
-            let place = parameters.iter().position(|parameter| parameter.is(name))?;
-            // SAFETY: the caller of the function keeps its arguments alive during the call.
-            found[place] = Some(unsafe { Object::from_ptr(*value) });
+        for (name, value) in self.named() {
+            found[parameters.iter().position(|parameter| parameter.is(name))?] = Some(value);
         }
         Some(found)
     }
@@ -76,55 +119,17 @@ impl<'a> Arguments<'a> {
         named.parse(function, &[name], 0).map(|[value]| value)
     }
 
-    /// Calls `function(first, ...)` with all the arguments.
-    pub(crate) fn forward(&self, function: &Object, first: &Object) -> Outcome {
-        let mut values = vec![std::ptr::null_mut(), first.as_ptr()];
-        values.extend(self.values);
-        let names = self.names.map_or(std::ptr::null_mut(), Object::as_ptr);
-        let flagged = (self.positional + 1) | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        // SAFETY: live arguments with a spare place in front, the last ones named.
-        unsafe {
-            Owned::from_new(ffi::PyObject_Vectorcall(
-                function.as_ptr(),
-                values.as_ptr().add(1),
-                flagged,
-                names,
-            ))
-        }
-    }
-
-    /// The arguments given without a name.
-    pub(crate) fn positional(&self) -> impl ExactSizeIterator<Item = &'a Object> + 'a {
-        let values = &self.values[..self.positional];
-        // SAFETY: the caller of the function keeps its arguments alive during the call.
-        values.iter().map(|value| unsafe { Object::from_ptr(*value) })
-    }
-
     /// The argument at a place or of a name; those that are not asked for are no error.
     pub(crate) fn find(&self, place: usize, name: &Object) -> Outcome<Option<&'a Object>> {
         if let Some(found) = self.positional().nth(place) {
             return Ok(Some(found));
         }
-        let Some(names) = self.names else { return Ok(None) };
-        for (index, value) in self.values[self.positional..].iter().enumerate() {
-            // SAFETY: within the tuple's length.
-            let given = unsafe { Object::from_ptr(ffi::PyTuple_GET_ITEM(names.as_ptr(), index as isize)) };
+        for (given, value) in self.named() {
             if given.is(name) || call::equal(given, name)? {
-                // SAFETY: the caller of the function keeps its arguments alive during the call.
-                return Ok(Some(unsafe { Object::from_ptr(*value) }));
+                return Ok(Some(value));
             }
         }
         Ok(None)
-    }
-
-    /// The argument of a call with nothing but one, given without a name.
-    #[inline]
-    pub(crate) fn single(&self) -> Option<&'a Object> {
-        match (self.values, self.names) {
-            // SAFETY: the caller of the function keeps its arguments alive during the call.
-            ([value], None) => Some(unsafe { Object::from_ptr(*value) }),
-            _ => None,
-        }
     }
 
     /// Sorts the arguments by `parameters`, of which the first `positional` may be given without a name.
@@ -138,52 +143,67 @@ impl<'a> Arguments<'a> {
         parameters: &[&Object; N],
         positional: usize,
     ) -> Outcome<[Option<&'a Object>; N]> {
-        let mut found = [None; N];
         if self.positional > positional {
-            let message = format!(
-                "{function}() takes at most {positional} positional arguments ({} given)",
-                self.positional
-            );
-            return Err(raised::raise(raised::type_error(), &message));
+            return Err(too_many(function, positional, self.positional));
         }
-        for (place, value) in found.iter_mut().zip(&self.values[..self.positional]) {
-            // SAFETY: the caller of the function keeps its arguments alive during the call.
-            *place = Some(unsafe { Object::from_ptr(*value) });
+        let mut found = [None; N];
+        for (place, value) in found.iter_mut().zip(self.positional()) {
+            *place = Some(value);
         }
-        let Some(names) = self.names else { return Ok(found) };
-        for (index, value) in self.values[self.positional..].iter().enumerate() {
-            // SAFETY: within the tuple's length.
-            let name = unsafe { Object::from_ptr(ffi::PyTuple_GET_ITEM(names.as_ptr(), index as isize)) };
-            let place = match parameters.iter().position(|parameter| parameter.is(name)) {
-                Some(place) => place,
-                None => self.find_by_text(function, parameters, name)?,
-            };
-            if found[place].is_some() {
-                let message = format!("{function}() got multiple values for an argument");
-                return Err(raised::raise(raised::type_error(), &message));
+        if self.names.is_none() {
+            return Ok(found);
+        }
+        for (name, value) in self.named() {
+            if found[place_of(function, parameters, name)?].replace(value).is_some() {
+                return Err(refused(format!("{function}() got multiple values for an argument")));
             }
-            // SAFETY: as above.
-            found[place] = Some(unsafe { Object::from_ptr(*value) });
         }
         Ok(found)
     }
 
-    /// Names are nearly always interned, and then found by their address.
-    #[cold]
-    fn find_by_text<const N: usize>(
-        &self,
-        function: &str,
-        parameters: &[&Object; N],
-        name: &Object,
-    ) -> Outcome<usize> {
-        for (index, parameter) in parameters.iter().enumerate() {
-            if call::equal(parameter, name)? {
-                return Ok(index);
+    /// Sorts the arguments of the loop's method `function(leading..., *rest, context=None)`.
+    ///
+    /// # Errors
+    /// TypeError for missing, unknown or doubled ones.
+    #[inline]
+    pub(crate) fn split<const N: usize>(&self, function: &str, leading: [&str; N]) -> Outcome<Split<'a, N>> {
+        if self.names.is_none()
+            && let Some((first, rest)) = self.values.split_first_chunk::<N>()
+        {
+            return Ok(Split { leading: *first, rest, context: None });
+        }
+        self.split_named(function, leading)
+    }
+
+    #[inline(never)]
+    fn split_named<const N: usize>(&self, function: &str, leading: [&str; N]) -> Outcome<Split<'a, N>> {
+        let mut found = [None; N];
+        for (place, value) in found.iter_mut().zip(self.positional()) {
+            *place = Some(value);
+        }
+        let mut context = None;
+        for (name, value) in self.named() {
+            if name.is(&names().context) || call::equal(name, &names().context)? {
+                context = Some(value).filter(|value| !value.is_none());
+                continue;
+            }
+            let text = utf8(name)?;
+            let Some(place) = leading.iter().position(|known| *known == text) else {
+                let message = format!("EventLoop.{function}() got an unexpected keyword argument '{text}'");
+                return Err(refused(message));
+            };
+            if found[place].replace(value).is_some() {
+                let message = format!("EventLoop.{function}() got multiple values for argument '{text}'");
+                return Err(refused(message));
             }
         }
-        let shown = show(name);
-        let message = format!("{function}() got an unexpected keyword argument {shown}");
-        Err(raised::raise(raised::type_error(), &message))
+        if let Some(place) = found.iter().position(Option::is_none) {
+            let name = leading[place];
+            let message = format!("EventLoop.{function}() missing 1 required positional argument: '{name}'");
+            return Err(refused(message));
+        }
+        let rest = &self.values[self.positional.min(N)..self.positional];
+        Ok(Split { leading: found.map(|value| value.unwrap_or(none())), rest, context })
     }
 }
 
@@ -201,8 +221,7 @@ pub(crate) unsafe fn parse_init<'a, const N: usize>(
     // SAFETY: a tuple.
     let given = unsafe { ffi::PyTuple_GET_SIZE(arguments) } as usize;
     if given > positional {
-        let message = format!("{function}() takes at most {positional} positional arguments ({given} given)");
-        return Err(raised::raise(raised::type_error(), &message));
+        return Err(too_many(function, positional, given));
     }
     let mut found = [None; N];
     for (index, place) in found.iter_mut().take(given).enumerate() {
@@ -217,23 +236,37 @@ pub(crate) unsafe fn parse_init<'a, const N: usize>(
     while unsafe { ffi::PyDict_Next(named, &mut position, &mut key, &mut value) } != 0 {
         // SAFETY: both are in the dict.
         let (key, value) = unsafe { (Object::from_ptr(key), Object::from_ptr(value)) };
-        let mut place = None;
-        for (index, parameter) in parameters.iter().enumerate() {
-            if call::equal(parameter, key)? {
-                place = Some(index);
-            }
-        }
-        match place {
-            Some(place) if found[place].is_none() => found[place] = Some(value),
-            Some(_) => {
-                let message = format!("{function}() got multiple values for argument {}", show(key));
-                return Err(raised::raise(raised::type_error(), &message));
-            }
-            None => {
-                let message = format!("{function}() got an unexpected keyword argument {}", show(key));
-                return Err(raised::raise(raised::type_error(), &message));
-            }
+        if found[place_of(function, parameters, key)?].replace(value).is_some() {
+            return Err(refused(format!("{function}() got multiple values for argument {}", show(key))));
         }
     }
     Ok(found)
+}
+
+/// Which of `parameters` has a name; names are nearly always interned, and then found by their address.
+#[inline]
+fn place_of<const N: usize>(function: &str, parameters: &[&Object; N], name: &Object) -> Outcome<usize> {
+    match parameters.iter().position(|parameter| parameter.is(name)) {
+        Some(place) => Ok(place),
+        None => place_of_text(function, parameters, name),
+    }
+}
+
+#[cold]
+fn place_of_text(function: &str, parameters: &[&Object], name: &Object) -> Outcome<usize> {
+    for (index, parameter) in parameters.iter().enumerate() {
+        if call::equal(parameter, name)? {
+            return Ok(index);
+        }
+    }
+    Err(refused(format!("{function}() got an unexpected keyword argument {}", show(name))))
+}
+
+#[cold]
+fn too_many(function: &str, most: usize, given: usize) -> Raised {
+    refused(format!("{function}() takes at most {most} positional arguments ({given} given)"))
+}
+
+fn refused(message: String) -> Raised {
+    raised::raise(raised::type_error(), &message)
 }

@@ -239,15 +239,17 @@ pub(crate) fn set_item(dict: &Object, key: &Object, value: &Object) -> Outcome<(
     check(unsafe { ffi::PyDict_SetItem(dict.as_ptr(), key.as_ptr(), value.as_ptr()) })
 }
 
-/// The number as a float; nothing when it is not a number, which raises nothing.
-pub(crate) fn to_float(number: &Object) -> Outcome<Option<f64>> {
+/// `float(number)` of a number; TypeError for all else.
+#[inline]
+pub(crate) fn as_float(number: &Object) -> Outcome<f64> {
     // SAFETY: attached; -1 with an exception, or -1.
     let value = unsafe { ffi::PyFloat_AsDouble(number.as_ptr()) };
-    if value == -1.0 && super::raised::occurred() {
-        super::raised::clear(Raised);
-        return Ok(None);
-    }
-    Ok(Some(value))
+    if value == -1.0 && super::raised::occurred() { Err(Raised) } else { Ok(value) }
+}
+
+/// The number as a float; nothing when it is not a number, which raises nothing.
+pub(crate) fn to_float(number: &Object) -> Outcome<Option<f64>> {
+    Ok(as_float(number).map_err(super::raised::clear).ok())
 }
 
 /// Whether it is a list, a tuple, a set or a frozenset, and of no derived type.

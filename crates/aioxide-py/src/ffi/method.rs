@@ -116,7 +116,7 @@ macro_rules! method_one {
 
 /// A method with any arguments: `fn(&Object, &Arguments) -> Outcome`.
 macro_rules! method_fast {
-    ($name:literal, $function:expr, $doc:literal) => {{
+    ($name:literal, $function:expr, $doc:expr) => {{
         unsafe extern "C" fn raw(
             this: *mut pyo3::ffi::PyObject,
             values: *const *mut pyo3::ffi::PyObject,

@@ -27,7 +27,6 @@ pub(crate) mod reused;
 pub(crate) mod slot;
 pub(crate) mod text;
 mod threads;
-pub(crate) mod vectorcall;
 
 pub(crate) use confined::Confined;
 pub(crate) use context::{copy_context, copy_of_context, enter_context, exit_context};
@@ -36,7 +35,6 @@ pub(crate) use memory::{Buffer, Chunk, bytes_content, receive_bytes, receive_int
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, boolean, none};
 pub(crate) use slot::{fast_method, slot_attribute, slot_method};
 pub(crate) use threads::detached;
-pub(crate) use vectorcall::{Arguments, add_method, method, tuple};
 
 pub(crate) use crate::names::names;
 

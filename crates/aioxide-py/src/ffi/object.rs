@@ -46,6 +46,13 @@ impl Object {
         self.0.get()
     }
 
+    /// The object as PyO3 knows it.
+    #[inline]
+    pub(crate) fn bind<'a, 'py>(&'a self, py: Python<'py>) -> Borrowed<'a, 'py, PyAny> {
+        // SAFETY: rule 2.
+        unsafe { Borrowed::from_ptr(py, self.as_ptr()) }
+    }
+
     /// A reference of one's own.
     #[inline]
     pub(crate) fn own(&self) -> Owned {
@@ -136,14 +143,6 @@ impl Owned {
         NonNull::new(pointer).map(Self).ok_or(Raised)
     }
 
-    /// `from_new` where errors are PyO3's.
-    ///
-    /// # Safety
-    /// As `from_new`.
-    pub(crate) unsafe fn from_call(py: Python<'_>, pointer: *mut ffi::PyObject) -> PyResult<Self> {
-        NonNull::new(pointer).map(Self).ok_or_else(|| PyErr::fetch(py))
-    }
-
     /// Takes over a reference.
     ///
     /// # Safety
@@ -156,13 +155,6 @@ impl Owned {
     #[inline]
     pub(crate) fn clone_ref(&self, _py: Python<'_>) -> Self {
         self.own()
-    }
-
-    /// The object as PyO3 knows it.
-    #[inline]
-    pub(crate) fn bind<'a, 'py>(&'a self, py: Python<'py>) -> Borrowed<'a, 'py, PyAny> {
-        // SAFETY: alive as long as `self` is.
-        unsafe { Borrowed::from_ptr(py, self.0.as_ptr()) }
     }
 
     /// The same reference for PyO3.
@@ -178,12 +170,6 @@ impl Owned {
         let object = unsafe { Bound::from_owned_ptr(Python::assume_attached(), self.0.as_ptr()).unbind() };
         let object = ManuallyDrop::new(object);
         visit.call(&*object)
-    }
-
-    /// The same as `into_ptr`.
-    #[inline]
-    pub(crate) fn into_raw(self) -> *mut ffi::PyObject {
-        self.into_ptr()
     }
 
     /// Gives the reference to the caller, as a pointer.

@@ -2,7 +2,7 @@
 
 use pyo3::ffi;
 
-use super::object::{Object, Raised};
+use super::object::{Object, Outcome, Raised};
 use super::{call, raised};
 
 /// `repr(object)` for messages; what cannot be shown is shown as its type.
@@ -18,16 +18,28 @@ pub(crate) fn show(object: &Object) -> String {
 
 /// The text of a string object.
 pub(crate) fn to_string(text: &Object) -> String {
+    match utf8(text) {
+        Ok(text) => text.to_owned(),
+        Err(raised) => {
+            raised::clear(raised);
+            String::from("?")
+        }
+    }
+}
+
+/// The text of a string object, lent by it.
+///
+/// # Errors
+/// It is not a string, or has lone surrogates.
+pub(crate) fn utf8(text: &Object) -> Outcome<&str> {
     let mut length = 0;
-    // SAFETY: attached; null with an exception when it is not a string or has lone surrogates.
+    // SAFETY: attached; null with an exception.
     let start = unsafe { ffi::PyUnicode_AsUTF8AndSize(text.as_ptr(), &mut length) };
     if start.is_null() {
-        raised::clear(Raised);
-        return String::from("?");
+        return Err(Raised);
     }
-    // SAFETY: UTF-8 of that length, kept by the string object.
-    let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length as usize) };
-    String::from_utf8_lossy(bytes).into_owned()
+    // SAFETY: UTF-8 of that length, kept by the string object as long as it lives.
+    Ok(unsafe { std::str::from_utf8_unchecked(std::slice::from_raw_parts(start.cast(), length as usize)) })
 }
 
 /// `type(object).__name__`.

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::{FREE, HANDLE, Handle, KEPT, Layout, TIMER_HANDLE, own};
-use crate::ffi::Owned;
+use crate::ffi::{Owned, raised};
 
 /// What `repr` and the comparisons are taken over from.
 static STOCK_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
@@ -156,7 +156,7 @@ fn handle_slots() -> Vec<ffi::PyType_Slot> {
         attribute(
             c"_args",
             getter!(layout, py => if layout.has_call() {
-                layout.arguments(py).map(Bound::into_ptr)
+                layout.arguments().map(Owned::into_ptr).map_err(|raised| raised::to_pyerr(py, raised))
             } else {
                 Ok(or_none(null_mut()))
             }),

@@ -25,11 +25,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use aioxide_core::timers::TimerKey;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::event_loop::{LoopCore, LoopState};
-use crate::ffi::{Confined, Owned, tuple};
+use crate::ffi::{Confined, Object, Outcome, Owned, Raised, call, context};
 use crate::{debug, report};
 
 pub(crate) use class::add_classes;
@@ -75,19 +74,19 @@ struct Free {
 static FREE: Confined<Free> = Confined::new(Free { head: Cell::new(null_mut()), count: Cell::new(0) });
 
 /// A reference to a `Handle` or `TimerHandle`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Handle(Owned);
 
 /// What a handle is made from.
 pub(crate) struct Callback<'a> {
-    pub(crate) callback: *mut ffi::PyObject,
-    pub(crate) arguments: &'a [*mut ffi::PyObject],
-    /// NULL for a copy of the current one.
-    pub(crate) context: *mut ffi::PyObject,
+    pub(crate) callback: &'a Object,
+    pub(crate) arguments: &'a [&'a Object],
+    /// Nothing for a copy of the current one.
+    pub(crate) context: Option<&'a Object>,
 }
 
 /// A new object of `class` with every field empty but those of the object itself; not yet tracked by the collector.
-fn allocate(py: Python<'_>, class: &AtomicPtr<ffi::PyTypeObject>) -> PyResult<NonNull<Layout>> {
+fn allocate(class: &AtomicPtr<ffi::PyTypeObject>) -> Outcome<NonNull<Layout>> {
     let class = class.load(Ordering::Relaxed);
     let kept = FREE.head.get();
     let raw = if kept.is_null() {
@@ -102,7 +101,7 @@ fn allocate(py: Python<'_>, class: &AtomicPtr<ffi::PyTypeObject>) -> PyResult<No
         FREE.count.set(FREE.count.get() - 1);
         kept
     };
-    let new = NonNull::new(raw).ok_or_else(|| PyErr::fetch(py))?;
+    let new = NonNull::new(raw).ok_or(Raised)?;
     // SAFETY: memory for a whole `Layout`, ours alone; the object's own header is left as it is.
     unsafe {
         let size = size_of::<Layout>() - size_of::<ffi::PyObject>();
@@ -155,15 +154,15 @@ impl Layout {
         !(self.callback.get().is_null() || self.cancelled.get() && self.running.get() > 0)
     }
 
-    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+    /// The arguments as a tuple.
+    fn arguments(&self) -> Outcome {
+        // SAFETY: "Owned fields" above.
+        let object = |place: &Cell<*mut ffi::PyObject>| unsafe { Object::from_ptr(place.get()) };
         if self.count.get() == TUPLE {
-            // SAFETY: TUPLE says that the first place holds a tuple.
-            let tuple = unsafe { Borrowed::<PyAny>::from_ptr(py, self.arguments[1].get()) };
-            return Ok(tuple.cast::<PyTuple>()?.to_owned());
+            return Ok(object(&self.arguments[1]).own());
         }
-        let inline: Vec<_> =
-            self.arguments[1..=usize::from(self.count.get())].iter().map(Cell::get).collect();
-        Ok(tuple(py, &inline)?.into_bound(py))
+        let inline = &self.arguments[1..=usize::from(self.count.get())];
+        call::tuple(&inline.iter().map(object).collect::<Vec<_>>())
     }
 
     /// The loop's Rust half; None once the collector has taken the loop away.
@@ -177,17 +176,13 @@ impl Layout {
 impl Handle {
     /// A handle for `call_soon` and the like. `event_loop` is the Python loop, whose Rust half is a `LoopCore`.
     #[inline]
-    pub(crate) fn new(event_loop: Borrowed<'_, '_, PyAny>, call: &Callback<'_>) -> PyResult<Self> {
+    pub(crate) fn new(event_loop: &Object, call: &Callback<'_>) -> Outcome<Self> {
         Self::of_class(&HANDLE, event_loop, call)
     }
 
     /// A handle for `call_at`; `when` is the loop's time in seconds.
     #[inline]
-    pub(crate) fn new_timer(
-        event_loop: Borrowed<'_, '_, PyAny>,
-        call: &Callback<'_>,
-        when: f64,
-    ) -> PyResult<Self> {
+    pub(crate) fn new_timer(event_loop: &Object, call: &Callback<'_>, when: f64) -> Outcome<Self> {
         let handle = Self::of_class(&TIMER_HANDLE, event_loop, call)?;
         handle.layout().when.set(when);
         Ok(handle)
@@ -196,34 +191,26 @@ impl Handle {
     #[inline]
     fn of_class(
         class: &AtomicPtr<ffi::PyTypeObject>,
-        event_loop: Borrowed<'_, '_, PyAny>,
+        event_loop: &Object,
         call: &Callback<'_>,
-    ) -> PyResult<Self> {
-        let py = event_loop.py();
-        let context = if call.context.is_null() {
-            // SAFETY: attached; a new reference or NULL with an exception.
-            unsafe { Owned::from_call(py, ffi::PyContext_CopyCurrent())? }.into_raw()
-        } else {
-            own(call.context)
+    ) -> Outcome<Self> {
+        let context = match call.context {
+            Some(context) => context.own(),
+            None => context::copy()?,
         };
-        let layout = allocate(py, class);
-        let Ok(raw) = layout else {
-            // SAFETY: the reference taken above.
-            unsafe { ffi::Py_DECREF(context) };
-            return Err(layout.err().unwrap_or_else(|| PyErr::fetch(py)));
-        };
+        let raw = allocate(class)?;
         // SAFETY: Layout, made just now; from here on its destructor releases what is set.
         let (handle, layout) = unsafe { (Self(Owned::from_raw(raw.cast())), raw.as_ref()) };
-        layout.context.set(context);
-        layout.event_loop.set(own(event_loop.as_ptr()));
-        layout.callback.set(own(call.callback));
+        layout.context.set(context.into_ptr());
+        layout.event_loop.set(event_loop.own().into_ptr());
+        layout.callback.set(call.callback.own().into_ptr());
         if call.arguments.len() <= INLINE {
             for (place, argument) in layout.arguments[1..].iter().zip(call.arguments) {
-                place.set(own(*argument));
+                place.set(argument.own().into_ptr());
             }
             layout.count.set(call.arguments.len() as u8);
         } else {
-            layout.arguments[1].set(tuple(py, call.arguments)?.into_ptr());
+            layout.arguments[1].set(call::tuple(call.arguments)?.into_ptr());
             layout.count.set(TUPLE);
         }
         Ok(handle)
@@ -233,11 +220,6 @@ impl Handle {
     fn layout(&self) -> &Layout {
         // SAFETY: Layout.
         unsafe { &*self.0.as_ptr().cast::<Layout>() }
-    }
-
-    #[inline]
-    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self(self.0.clone_ref(py))
     }
 
     /// The Python object.
@@ -298,7 +280,7 @@ impl Handle {
     }
 
     /// Where the callback was scheduled, in debug mode.
-    pub(crate) fn set_source_traceback(&self, traceback: Py<PyAny>) {
+    pub(crate) fn set_source_traceback(&self, traceback: Owned) {
         let layout = self.layout();
         release(&layout.source_traceback);
         layout.source_traceback.set(traceback.into_ptr());
