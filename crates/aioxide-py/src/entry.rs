@@ -9,7 +9,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::bridge::Event;
 use crate::debug;
 use crate::event_loop::LoopState;
-use crate::ffi::{self, Owned, raised};
+use crate::ffi::{self, Captured, Owned, raised};
 use crate::handle::Handle;
 use crate::report;
 use crate::task::queued as steps;
@@ -36,7 +36,7 @@ pub(crate) enum Entry {
     /// What a task waits for is done.
     Wake(Owned),
     /// A callback of a future that is done.
-    FutureCallback { callback: Owned, future: Owned, context: Owned },
+    FutureCallback { callback: Owned, future: Owned, context: Captured },
     /// A future that a parent (`task::parent`) waits for is done.
     Child { parent: Owned, child: Owned },
     /// The time of a timeout is up, unless it has another generation meanwhile.

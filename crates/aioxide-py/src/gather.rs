@@ -18,7 +18,8 @@ use crate::ffi::instance::{self, Base};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{Definition, guard, method_fast};
 use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names,
+    self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop,
+    names,
 };
 use crate::future::{self, Future, FutureData, KINDS, State, Waiter};
 use crate::task::{self, Start, Task, parent};
@@ -160,7 +161,7 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 
 fn watch(gather: &Gather, child: &Object) -> Outcome<()> {
     if let Some(future) = Future::exact(child) {
-        return future.add_waiter(Waiter { what: gather.0.own(), context: None });
+        return future.add_waiter(Waiter { what: gather.0.own(), context: Captured::new() });
     }
     parent::watch_foreign(&gather.0, child)
 }

@@ -27,6 +27,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let make = || {
         names::load()?;
+        ffi::context_layout::learn()?;
         let future = future::make_kind()?;
         future_iter::make_kind()?;
         let task = task::make_kind()?;

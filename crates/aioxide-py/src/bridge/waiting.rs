@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use pyo3::prelude::*;
 
 use crate::event_loop::{self, LoopState};
-use crate::ffi::{self, Confined, Object, Outcome, Owned, awaitable, call, current, names, raised};
+use crate::ffi::{self, Captured, Confined, Object, Outcome, Owned, awaitable, call, current, names, raised};
 use crate::future::{Future, Waiter};
 use crate::task::{self, Start, Task};
 
@@ -95,7 +95,7 @@ impl Waiting {
         let notifier = Py::new(py, Notifier { waker }).map_err(|error| raised::from_pyerr(error, py))?;
         let callback = Owned::from(notifier.clone_ref(py));
         match ours {
-            Some(future) => future.add_waiter(Waiter { what: callback, context: None })?,
+            Some(future) => future.add_waiter(Waiter { what: callback, context: Captured::new() })?,
             None => {
                 call::call_method(&names().add_done_callback, &[&self.awaited, &callback], None)?;
             }

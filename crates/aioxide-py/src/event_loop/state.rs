@@ -13,7 +13,7 @@ use super::server::Listener;
 use super::sock::Waiting;
 use crate::bridge::{Registry, this_thread};
 use crate::entry::Entry;
-use crate::ffi::{self, raised};
+use crate::ffi::{self, captured, raised};
 use crate::gc;
 use crate::handle::Handle;
 use crate::task::introspect;
@@ -75,15 +75,18 @@ pub(crate) fn running() -> Option<&'static LoopState> {
 /// Makes `state` the running one until the guard is dropped; the one before comes back then.
 pub(super) fn enter(state: &LoopState) -> Entered {
     state.thread.set(this_thread());
-    Entered(RUNNING.replace(state))
+    Entered { before: RUNNING.replace(state), _contexts: captured::run() }
 }
 
 /// Ends what `enter` began.
-pub(super) struct Entered(*const LoopState);
+pub(super) struct Entered {
+    before: *const LoopState,
+    _contexts: captured::Running,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        RUNNING.set(self.0);
+        RUNNING.set(self.before);
     }
 }
 

@@ -44,6 +44,18 @@ pub(crate) fn copy() -> Outcome {
     unsafe { Owned::from_new(ffi::PyContext_CopyCurrent()) }
 }
 
+/// An empty context.
+pub(crate) fn new() -> Outcome {
+    // SAFETY: attached; a new reference or NULL with an exception.
+    unsafe { Owned::from_new(ffi::PyContext_New()) }
+}
+
+/// A copy of `context`, which is one.
+pub(crate) fn copy_of(context: &Object) -> Outcome {
+    // SAFETY: attached; the call checks the type itself; a new reference or NULL with an exception.
+    unsafe { Owned::from_new(ffi::PyContext_Copy(context.as_ptr())) }
+}
+
 /// Makes `context` the current one; it fails when it is entered already.
 #[inline]
 pub(crate) fn enter(context: &Object) -> Outcome<()> {

@@ -6,8 +6,10 @@ pub(crate) mod bytes;
 #[cfg(Py_3_14)]
 pub(crate) mod c_part;
 pub(crate) mod call;
+pub(crate) mod captured;
 mod confined;
 pub(crate) mod context;
+pub(crate) mod context_layout;
 pub(crate) mod coroutine;
 pub(crate) mod current;
 pub(crate) mod free_list;
@@ -28,6 +30,7 @@ pub(crate) mod slot;
 pub(crate) mod text;
 mod threads;
 
+pub(crate) use captured::Captured;
 pub(crate) use confined::Confined;
 pub(crate) use context::{copy_context, copy_of_context, enter_context, exit_context};
 pub(crate) use line::Line;

@@ -101,9 +101,17 @@ impl Object {
     }
 
     /// Whether there is one reference to the object.
+    #[inline]
     pub(crate) fn is_held_once(&self) -> bool {
         // SAFETY: rule 2.
         unsafe { ffi::Py_REFCNT(self.as_ptr()) == 1 }
+    }
+
+    /// Whether there are two references to the object.
+    #[inline]
+    pub(crate) fn is_held_twice(&self) -> bool {
+        // SAFETY: rule 2.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) == 2 }
     }
 
     /// Whether the object is an instance of `kind` or of a type derived from it.
@@ -335,8 +343,9 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
+    /// Shows what a field holds that owns a reference, or is null.
     #[inline]
-    fn pointer(self, pointer: *mut ffi::PyObject) -> c_int {
+    pub(super) fn pointer(self, pointer: *mut ffi::PyObject) -> c_int {
         // SAFETY: called during a traversal, with an object that the holder owns.
         if pointer.is_null() { 0 } else { unsafe { (self.function)(pointer, self.argument) } }
     }

@@ -5,7 +5,7 @@ use pyo3::ffi as c;
 use super::{Future, State, Waiter};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{attribute, method_fast, method_none, method_one};
-use crate::ffi::{Object, Outcome, Owned, Raised, call, context, names, raised};
+use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, names, raised};
 use crate::task;
 
 fn result(this: &Future) -> Outcome {
@@ -60,10 +60,10 @@ fn add_done_callback(this: &Future, arguments: &Arguments<'_>) -> Outcome {
         ));
     };
     let context = match given {
-        Some(given) if !given.is_none() => given.own(),
-        _ => context::copy()?,
+        Some(given) if !given.is_none() => Captured::given(given.own()),
+        _ => Captured::current()?,
     };
-    this.add_waiter(Waiter { what: callback.own(), context: Some(context) })?;
+    this.add_waiter(Waiter { what: callback.own(), context })?;
     Ok(Owned::none())
 }
 
@@ -82,7 +82,7 @@ fn remove_done_callback(this: &Future, callback: &Object) -> Outcome {
                     false
                 }
             };
-        if same && waiter.context.is_some() {
+        if same && !waiter.context.is_empty() {
             removed += 1;
         } else {
             kept.push(waiter);
@@ -199,12 +199,9 @@ fn get_callbacks(this: &Future) -> Outcome {
     let all = this.take_waiters();
     let shown: Outcome<Vec<Owned>> = all
         .iter()
-        .map(|waiter| match &waiter.context {
-            Some(context) => call::tuple(&[&waiter.what, context]),
-            None => {
-                let (callback, context) = task::as_callback(&waiter.what)?;
-                call::tuple(&[&callback, &context])
-            }
+        .map(|waiter| {
+            let (callback, context) = waiter.as_callback()?;
+            call::tuple(&[&callback, &context])
         })
         .collect();
     this.put_waiters(all.into_iter());

@@ -26,7 +26,9 @@ use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::free_list::FreeList;
 use crate::ffi::text::show;
-use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
+use crate::ffi::{
+    self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised,
+};
 use crate::task::{self, Task, parent};
 
 /// How a future stands.
@@ -39,9 +41,19 @@ pub(crate) enum State {
 
 /// Who is told that a future is done.
 pub(crate) struct Waiter {
-    /// A task or a parent (`task::parent`) if `context` is nothing, else a callback.
+    /// A task or a parent (`task::parent`) if `context` is empty, else a callback.
     pub(crate) what: Owned,
-    pub(crate) context: Option<Owned>,
+    pub(crate) context: Captured,
+}
+
+impl Waiter {
+    /// The callback and its context, as a loop that is not ours knows them.
+    fn as_callback(&self) -> Outcome<(Owned, Owned)> {
+        match self.context.get()? {
+            Some(context) => Ok((self.what.own(), context)),
+            None => task::as_callback(&self.what),
+        }
+    }
 }
 
 /// What a future and a task have.
@@ -91,11 +103,9 @@ impl FutureData {
             if status != 0 {
                 return status;
             }
-            if let Some(context) = &waiter.context {
-                let status = visit.object(context);
-                if status != 0 {
-                    return status;
-                }
+            let status = waiter.context.visit(visit);
+            if status != 0 {
+                return status;
             }
         }
         for slot in self.slots() {
@@ -317,7 +327,7 @@ impl Future {
 
     /// Takes out a waiter of ours (a parent of `task::parent`); it may be gone already.
     pub(crate) fn remove_waiter(&self, what: &Object) {
-        let is_it = |waiter: &Waiter| waiter.context.is_none() && waiter.what.is(what);
+        let is_it = |waiter: &Waiter| waiter.context.is_empty() && waiter.what.is(what);
         let first = self.first.take();
         if first.as_ref().is_some_and(is_it) {
             return;
@@ -358,20 +368,21 @@ impl Future {
     #[inline]
     fn schedule(&self, waiter: Waiter) -> Outcome<()> {
         let Some(state) = self.direct() else { return self.schedule_by_protocol(&waiter) };
-        state.core.call_soon(match waiter.context {
-            Some(context) => Entry::FutureCallback { callback: waiter.what, future: self.own(), context },
-            None if Task::is(&waiter.what) => Entry::Wake(waiter.what),
-            None => match parent::of(&waiter.what) {
-                Some(parent) if parent.needs_entry(self) => {
-                    Entry::Child { parent: waiter.what, child: self.own() }
-                }
+        let Waiter { what, context } = waiter;
+        state.core.call_soon(if !context.is_empty() {
+            Entry::FutureCallback { callback: what, future: self.own(), context }
+        } else if Task::is(&what) {
+            Entry::Wake(what)
+        } else {
+            match parent::of(&what) {
+                Some(parent) if parent.needs_entry(self) => Entry::Child { parent: what, child: self.own() },
                 Some(_) => return Ok(()),
                 None => {
                     // It queues what waits for it itself.
-                    Notifier::wake(&waiter.what);
+                    Notifier::wake(&what);
                     return Ok(());
                 }
-            },
+            }
         });
         Ok(())
     }
@@ -380,13 +391,8 @@ impl Future {
     #[cold]
     fn schedule_by_protocol(&self, waiter: &Waiter) -> Outcome<()> {
         let event_loop = self.loop_or_raise()?;
-        match &waiter.context {
-            Some(context) => call_soon(&event_loop, &waiter.what, Some(self.object()), context),
-            None => {
-                let (callback, context) = task::as_callback(&waiter.what)?;
-                call_soon(&event_loop, &callback, Some(self.object()), &context)
-            }
-        }
+        let (callback, context) = waiter.as_callback()?;
+        call_soon(&event_loop, &callback, Some(self.object()), &context)
     }
 
     /// Leaves the pending state with a result.

@@ -49,13 +49,10 @@ unsafe extern "C" fn traverse(
     // SAFETY: Layout; the collector's own function, called with objects that are alive.
     unsafe {
         let layout = &*object.cast::<Layout>();
-        for field in layout.fields() {
-            let held = field.get();
-            if !held.is_null() {
-                let answer = visit(held, argument);
-                if answer != 0 {
-                    return answer;
-                }
+        for held in layout.held() {
+            let answer = visit(held.as_ptr(), argument);
+            if answer != 0 {
+                return answer;
             }
         }
         visit(ffi::Py_TYPE(object).cast(), argument)
@@ -118,6 +115,11 @@ fn truth(value: bool) -> *mut ffi::PyObject {
     own(unsafe { if value { ffi::Py_True() } else { ffi::Py_False() } })
 }
 
+fn context(layout: &Layout, py: Python<'_>) -> PyResult<*mut ffi::PyObject> {
+    let context = layout.context.get().map_err(|raised| raised::to_pyerr(py, raised))?;
+    Ok(context.unwrap_or_else(Owned::none).into_ptr())
+}
+
 fn attribute(name: &'static CStr, get: ffi::getter, doc: &'static CStr) -> ffi::PyGetSetDef {
     ffi::PyGetSetDef {
         name: name.as_ptr(),
@@ -162,7 +164,7 @@ fn handle_slots() -> Vec<ffi::PyType_Slot> {
             }),
             c"Its arguments; None after a cancel.",
         ),
-        attribute(c"_context", getter!(layout, _py => Ok(or_none(layout.context.get()))), c"Where it runs."),
+        attribute(c"_context", getter!(layout, py => context(layout, py)), c"Where it runs."),
         attribute(c"_loop", getter!(layout, _py => Ok(or_none(layout.event_loop.get()))), c"The loop."),
         attribute(
             c"_cancelled",
@@ -199,7 +201,7 @@ fn handle_slots() -> Vec<ffi::PyType_Slot> {
         ),
         method(
             c"get_context",
-            no_arguments!(handle, _py => Ok(or_none(handle.layout().context.get()))),
+            no_arguments!(handle, py => context(handle.layout(), py)),
             c"get_context($self, /)\n--\n\nThe context in which the callback runs.",
         ),
         method(

@@ -28,7 +28,7 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::event_loop::{LoopCore, LoopState};
-use crate::ffi::{Confined, Object, Outcome, Owned, Raised, call, context};
+use crate::ffi::{Captured, Confined, Object, Outcome, Owned, Raised, call};
 use crate::{debug, report};
 
 pub(crate) use class::add_classes;
@@ -47,7 +47,7 @@ struct Layout {
     /// The list of weak references; in a dead object that is kept, the next one.
     weakrefs: Cell<*mut ffi::PyObject>,
     event_loop: Cell<*mut ffi::PyObject>,
-    context: Cell<*mut ffi::PyObject>,
+    context: Captured,
     callback: Cell<*mut ffi::PyObject>,
     arguments: [Cell<*mut ffi::PyObject>; INLINE + 1],
     source_traceback: Cell<*mut ffi::PyObject>,
@@ -137,16 +137,17 @@ impl Layout {
 
     fn release_all(&self) {
         self.release_call();
-        release(&self.context);
+        self.context.clear();
         release(&self.source_traceback);
         release(&self.repr);
         release(&self.event_loop);
     }
 
-    /// Every field that holds an object, but for the class.
-    fn fields(&self) -> impl Iterator<Item = &Cell<*mut ffi::PyObject>> {
-        let single = [&self.event_loop, &self.context, &self.callback, &self.source_traceback, &self.repr];
-        single.into_iter().chain(&self.arguments[1..])
+    /// Every object that is held, but for the class.
+    fn held(&self) -> impl Iterator<Item = NonNull<ffi::PyObject>> {
+        let fields = [&self.event_loop, &self.callback, &self.source_traceback, &self.repr];
+        let fields = fields.into_iter().chain(&self.arguments[1..]).map(Cell::get);
+        fields.chain([self.context.pointer()]).filter_map(NonNull::new)
     }
 
     /// Whether the call can still be seen: it is neither cancelled away nor collected.
@@ -195,13 +196,13 @@ impl Handle {
         call: &Callback<'_>,
     ) -> Outcome<Self> {
         let context = match call.context {
-            Some(context) => context.own(),
-            None => context::copy()?,
+            Some(context) => Captured::given(context.own()),
+            None => Captured::current()?,
         };
         let raw = allocate(class)?;
         // SAFETY: Layout, made just now; from here on its destructor releases what is set.
         let (handle, layout) = unsafe { (Self(Owned::from_raw(raw.cast())), raw.as_ref()) };
-        layout.context.set(context.into_ptr());
+        layout.context.set(context);
         layout.event_loop.set(event_loop.own().into_ptr());
         layout.callback.set(call.callback.own().into_ptr());
         if call.arguments.len() <= INLINE {
@@ -260,12 +261,10 @@ impl Handle {
         if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } > 1 {
             return Ok(());
         }
-        for field in self.layout().fields() {
-            if let Some(held) = NonNull::new(field.get()) {
-                // SAFETY: Owned fields; the reference stays the handle's.
-                let held = ManuallyDrop::new(unsafe { Owned::from_raw(held) });
-                held.traverse(visit)?;
-            }
+        for held in self.layout().held() {
+            // SAFETY: Owned fields; the reference stays the handle's.
+            let held = ManuallyDrop::new(unsafe { Owned::from_raw(held) });
+            held.traverse(visit)?;
         }
         Ok(())
     }
@@ -332,14 +331,11 @@ impl Handle {
     #[inline]
     pub(crate) fn call(&self, py: Python<'_>) -> PyResult<()> {
         let layout = self.layout();
-        let (callback, context) = (layout.callback.get(), layout.context.get());
+        let callback = layout.callback.get();
         if callback.is_null() {
             return Ok(());
         }
-        // SAFETY: owned fields; the call checks the type itself.
-        if unsafe { ffi::PyContext_Enter(context) } != 0 {
-            return self.failed(py);
-        }
+        let Ok(entered) = layout.context.enter() else { return self.failed(py) };
         layout.running.set(layout.running.get() + 1);
         let first = layout.arguments[1..].as_ptr().cast::<*mut ffi::PyObject>().cast_mut();
         let result = if layout.count.get() == TUPLE {
@@ -350,8 +346,7 @@ impl Handle {
             // SAFETY: as above; the place before the first argument is spare, as the offset flag promises.
             unsafe { ffi::PyObject_Vectorcall(callback, first, count, null_mut()) }
         };
-        // SAFETY: entered above; it checks that it is the current one.
-        let exited = unsafe { ffi::PyContext_Exit(context) };
+        let exited = entered.exit(&layout.context);
         layout.running.set(layout.running.get() - 1);
         if layout.cancelled.get() && layout.running.get() == 0 {
             layout.release_call();
@@ -361,10 +356,7 @@ impl Handle {
         };
         // SAFETY: a new reference.
         unsafe { ffi::Py_DECREF(result.as_ptr()) };
-        if exited != 0 {
-            return self.failed(py);
-        }
-        Ok(())
+        if exited.is_err() { self.failed(py) } else { Ok(()) }
     }
 
     #[cold]

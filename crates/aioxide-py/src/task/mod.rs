@@ -37,8 +37,8 @@ use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{attribute, guard, method_fast, method_none, method_one};
 use crate::ffi::text::show;
 use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context, interop,
-    names, raised,
+    self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context,
+    interop, names, raised,
 };
 use crate::future::{self, Future, FutureData, KINDS};
 
@@ -52,7 +52,7 @@ pub(crate) struct TaskData {
     pub(crate) coro: Slot,
     /// The name, or nothing for `Task-<number>`, which is seldom asked for.
     pub(crate) name: Slot,
-    pub(crate) context: Slot,
+    pub(crate) context: Captured,
     pub(crate) number: Cell<u64>,
     pub(crate) previous: Cell<*mut c::PyObject>,
     pub(crate) next: Cell<*mut c::PyObject>,
@@ -71,7 +71,7 @@ impl TaskData {
             fut_waiter: Slot::new(),
             coro: Slot::new(),
             name: Slot::new(),
-            context: Slot::new(),
+            context: Captured::new(),
             number: Cell::new(0),
             previous: Cell::new(std::ptr::null_mut()),
             next: Cell::new(std::ptr::null_mut()),
@@ -83,8 +83,8 @@ impl TaskData {
         }
     }
 
-    fn slots(&self) -> [&Slot; 4] {
-        [&self.fut_waiter, &self.coro, &self.name, &self.context]
+    fn slots(&self) -> [&Slot; 3] {
+        [&self.fut_waiter, &self.coro, &self.name]
     }
 }
 
@@ -179,7 +179,7 @@ impl Task {
         if state.debug.get() {
             task.as_future().remember_source()?;
         }
-        task.prepare(&Start { coro, name: None, context: awaiter.context.get().as_deref(), eager: true })?;
+        task.prepare(&Start { coro, name: None, context: awaiter.context.get()?.as_deref(), eager: true })?;
         step::start_eagerly(task, true, step::Inside::Context)?;
         Ok(made)
     }
@@ -191,6 +191,7 @@ impl Task {
         for slot in self.slots() {
             slot.clear();
         }
+        self.context.clear();
         self.cancels.set(0);
         self.must_cancel.set(false);
         // Until it is complete, its end is nothing to report.
@@ -220,9 +221,9 @@ impl Task {
         self.context.set(match start.context {
             Some(context) if !context.is_none() => {
                 check_context(context)?;
-                context.own()
+                Captured::given(context.own())
             }
-            _ => context::copy()?,
+            _ => Captured::current()?,
         });
         match start.name {
             Some(name) if !name.is_none() => self.name.set(call::to_text(name)?),
@@ -297,7 +298,7 @@ pub(crate) fn cancel(awaited: &Object, message: Option<&Object>) -> Outcome<bool
 /// The callback, and its context, by which a loop that is not ours tells a waiter of ours.
 pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
     match Task::from_object(what) {
-        Some(task) => Ok((step::wakeup_callback(task)?, task.context.get_or_none())),
+        Some(task) => Ok((step::wakeup_callback(task)?, task.context.get_or_none()?)),
         // It is called as it is.
         None if Notifier::is(what) => Ok((what.own(), context::copy()?)),
         None => parent::as_callback(what),
@@ -350,7 +351,7 @@ fn get_coro(this: &Task) -> Outcome {
 }
 
 fn get_context(this: &Task) -> Outcome {
-    Ok(this.context.get_or_none())
+    this.context.get_or_none()
 }
 
 fn get_must_cancel(this: &Task) -> Outcome {
@@ -434,7 +435,7 @@ unsafe extern "C" fn traverse(
             status = slot.visit(visit);
         }
     }
-    status
+    if status == 0 { this.context.visit(visit) } else { status }
 }
 
 /// Lets go of everything. The list is left first: it finds a task by the loop that goes away here.
@@ -444,6 +445,7 @@ fn take_apart(this: &Task) {
     for slot in this.slots() {
         slot.clear();
     }
+    this.context.clear();
     BASE.clear(this.object());
 }
 

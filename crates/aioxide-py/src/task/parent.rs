@@ -14,7 +14,7 @@ use super::wait::Wait;
 use super::{shield, wait};
 use crate::ffi::awaitable::Awaitable;
 use crate::ffi::method::{Definition, method_one};
-use crate::ffi::{Object, Outcome, Owned, call, cast, context, names};
+use crate::ffi::{Captured, Object, Outcome, Owned, call, cast, context, names};
 use crate::future::{Future, KINDS, Waiter};
 use crate::gather;
 
@@ -88,7 +88,7 @@ pub(crate) fn child_done(waiting: &Object, child: &Object) -> Outcome<()> {
 #[inline]
 pub(crate) fn watch(waiting: &Object, child: &Object) -> Outcome<()> {
     match Future::exact(child) {
-        Some(future) => future.add_waiter(Waiter { what: waiting.own(), context: None }),
+        Some(future) => future.add_waiter(Waiter { what: waiting.own(), context: Captured::new() }),
         None => watch_foreign(waiting, child),
     }
 }

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::{Task, deadline, parent, step};
 use crate::event_loop::LoopState;
 use crate::ffi::text::to_string;
-use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, context, names, raised};
+use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, cast, names, raised};
 use crate::future::Future;
 
 /// A step of a task.
@@ -30,16 +30,16 @@ pub(crate) fn call_back(
     py: Python<'_>,
     callback: &Object,
     future: &Object,
-    entered: &Object,
+    context: &Captured,
 ) -> PyResult<()> {
-    let outcome = context::enter(entered).and_then(|()| {
+    let outcome = context.enter().and_then(|entered| {
         let outcome = call::call(callback, &[future]);
-        context::exit(entered)?;
+        entered.exit(context)?;
         outcome.map(drop)
     });
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(future.as_ptr()) };
-    outcome.or_else(|raised| report(py, raised, callback, future, Some(entered)))
+    outcome.or_else(|raised| report(py, raised, callback, future, Some(context)))
 }
 
 /// What a parent waits for is done.
@@ -71,7 +71,7 @@ fn report(
     raised: Raised,
     callback: &Object,
     future: &Future,
-    context: Option<&Object>,
+    context: Option<&Captured>,
 ) -> PyResult<()> {
     let exception = raised::take(raised);
     if raised::ends_the_loop(&exception) {
@@ -84,7 +84,7 @@ fn tell_handler(
     exception: &Object,
     callback: &Object,
     future: &Future,
-    context: Option<&Object>,
+    context: Option<&Captured>,
 ) -> Outcome<()> {
     let names = names();
     let event_loop = future.loop_or_raise()?;
@@ -99,7 +99,7 @@ fn tell_handler(
     if let Some(context) = context {
         // A handle, which a program may expect there, is made only now.
         let class = call::get_attribute(&*call::import(c"asyncio.events")?, &*call::interned(c"Handle")?)?;
-        let handle = call::call(&class, &[callback, &arguments, &event_loop, context])?;
+        let handle = call::call(&class, &[callback, &arguments, &event_loop, &*context.get_or_none()?])?;
         call::set_item(&details, &*call::interned(c"handle")?, &handle)?;
     }
     call::call_method(&names.call_exception_handler, &[&event_loop, &details], None).map(drop)

@@ -12,7 +12,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
 use crate::ffi::text::show;
-use crate::ffi::{Object, Outcome, Owned, Raised, call, context, current, interop, names, raised};
+use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, current, interop, names, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 
 /// Queues the next step.
@@ -23,7 +23,7 @@ pub(crate) fn schedule(task: &Task) -> Outcome<()> {
         return Ok(());
     }
     let event_loop = task.as_future().loop_or_raise()?;
-    call_soon(&event_loop, &*step_callback(task)?, None, &task.context.get_or_none())
+    call_soon(&event_loop, &*step_callback(task)?, None, &*task.context.get_or_none()?)
 }
 
 /// Queues a step that throws.
@@ -35,19 +35,19 @@ fn schedule_throw(task: &Task, message: &str) -> Outcome<()> {
         return Ok(());
     }
     let event_loop = task.as_future().loop_or_raise()?;
-    call_soon(&event_loop, &*step_callback(task)?, Some(&exception), &task.context.get_or_none())
+    call_soon(&event_loop, &*step_callback(task)?, Some(&exception), &*task.context.get_or_none()?)
 }
 
 /// Runs a step from the ready queue.
 #[inline]
 pub(crate) fn run(state: &LoopState, task: &Task, thrown: Option<Owned>) -> Outcome<()> {
-    let (Some(context), Some(event_loop)) = (task.context.get(), task.as_future().event_loop.get()) else {
+    let Some(event_loop) = task.as_future().event_loop.get().filter(|_| !task.context.is_empty()) else {
         return Ok(());
     };
-    context::enter(&context)?;
+    let entered = task.context.enter()?;
     state.has_current.set(true);
     let stepped = current::set(&event_loop, task.object()).and_then(|()| step(task, thrown));
-    context::exit(&context)?;
+    entered.exit(&task.context)?;
     stepped
 }
 
@@ -169,7 +169,7 @@ fn wait_for(task: &Task, awaited: Owned) -> Outcome<()> {
         if !future.blocking.replace(false) {
             return schedule_throw(task, &yield_instead(task, &awaited));
         }
-        future.add_waiter(Waiter { what: task.own(), context: None })?;
+        future.add_waiter(Waiter { what: task.own(), context: Captured::new() })?;
         return waiting(task, awaited);
     }
     if awaited.is_none() {
@@ -223,7 +223,7 @@ fn wait_for_foreign(task: &Task, awaited: Owned) -> Outcome<()> {
     }
     call::set_attribute(&awaited, &names.blocking, &Owned::boolean(false))?;
     let callback = wakeup_callback(task)?;
-    let context = task.context.get_or_none();
+    let context = task.context.get_or_none()?;
     call::call_method(
         &names.add_done_callback,
         &[&awaited, &callback, &context],
@@ -251,15 +251,14 @@ pub(crate) enum Inside {
 /// Runs the first step now, inside whatever runs; the rest as usual.
 pub(crate) fn start_eagerly(task: &Task, held: bool, inside: Inside) -> Outcome<()> {
     let event_loop = task.as_future().loop_or_raise()?;
-    let context = task.context.get_or_none();
     introspect::list(task, held)?;
     let before = current::swap(&event_loop, Some(task.object()))?;
-    let entered = if inside == Inside::Context { Ok(()) } else { context::enter(&context) };
-    let stepped = entered.and_then(|()| {
+    let entered = if inside == Inside::Context { Ok(None) } else { task.context.enter().map(Some) };
+    let stepped = entered.and_then(|entered| {
         let stepped = step(task, None);
         let pending = if stepped.is_err() { raised::pending() } else { None };
-        if inside == Inside::Nothing {
-            context::exit(&context)?;
+        if let Some(entered) = entered {
+            entered.exit(&task.context)?;
         }
         match pending {
             Some(exception) => Err(raised::put_back(exception)),
