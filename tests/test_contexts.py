@@ -248,6 +248,18 @@ def test_a_loop_given_up_with_callbacks_waiting_is_collected(
     assert reference() is None
 
 
+def test_what_waits_has_one_context_between_it() -> None:
+    """No behaviour, but what the loop's speed rests on: that this interpreter's contexts are understood."""
+    import aioxide
+
+    loop = aioxide.new_event_loop()
+    waiting = [loop.call_later(1000, print) for _ in range(100)]
+    held = [each for each in gc.get_referents(*waiting) if isinstance(each, contextvars.Context)]
+    assert len(held) == 100
+    assert len({id(each) for each in held}) == 1
+    loop.close()
+
+
 def program(loop: asyncio.AbstractEventLoop, seed: int) -> list[tuple[str, object, object]]:
     """Runs a random program of callbacks, timers, tasks, futures and contexts; returns what each step saw."""
     chance = random.Random(seed)
