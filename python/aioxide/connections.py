@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import sys
 from asyncio import base_events, events, exceptions, format_helpers, futures, selector_events, sslproto
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import transports
 
 __all__ = ["Connections"]
+
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 # Those whose addresses Rust knows how to show.
@@ -35,6 +38,17 @@ class Race:
             raise exceptions.CancelledError
         self.connected.append(sock)
         return sock
+
+
+def as_in(base: type) -> Callable[[_Method], _Method]:
+    """Gives a method the signature, the documentation and the full name of that which it overrides."""
+
+    def decorate(method: _Method) -> _Method:
+        original = getattr(base, method.__name__)
+        functools.update_wrapper(method, original, ("__qualname__", "__doc__"), ())
+        return method
+
+    return decorate
 
 
 class Connections(selector_events.BaseSelectorEventLoop):
@@ -62,6 +76,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
             arguments = (protocol_factory, sock, sslcontext, server, backlog, *args)
             super()._start_serving(*arguments, **kwargs)  # type: ignore[misc]
 
+    @as_in(base_events.BaseEventLoop)
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
     ) -> tuple[Any, Any]:
@@ -89,6 +104,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         race = _race.get()
         return connecting if race is None else race.run(connecting)
 
+    @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         if type(sock) is not socket.socket:
             return await super().sock_recv(sock, n)
@@ -101,6 +117,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
             self._give_up(sock, data)
             raise
 
+    @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         if type(sock) is not socket.socket:
             return await super().sock_recv_into(sock, buf)
@@ -113,6 +130,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
             self._give_up(sock, size)
             raise
 
+    @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         if type(sock) is not socket.socket:
             return await super().sock_sendall(sock, data)
@@ -125,6 +143,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
             self._give_up(sock, rest)
             raise
 
+    @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         if type(sock) is not socket.socket:
             return await super().sock_accept(sock)
@@ -213,13 +232,15 @@ class Connections(selector_events.BaseSelectorEventLoop):
         self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **context_)
         return transports.equipped_tls(ssl_protocol._app_transport)
 
+    @as_in(base_events.BaseEventLoop)
     async def start_tls(self, *args: Any, **kwargs: Any) -> Any:
         return transports.equipped_tls(await super().start_tls(*args, **kwargs))
 
     def _report_callback(self, callback: Any, argument: Any, exception: BaseException) -> None:
         """Reports what a callback raised for which Rust made no `Handle`, as `Handle` would have done."""
         handle: Any = events.Handle(callback, (argument,), self, None)
-        source = format_helpers._format_callback_source(callback, (argument,))
+        options = {"debug": self._debug} if sys.version_info >= (3, 13) else {}
+        source = format_helpers._format_callback_source(callback, (argument,), **options)
         context = {"message": f"Exception in callback {source}", "exception": exception, "handle": handle}
         if handle._source_traceback:
             context["source_traceback"] = handle._source_traceback

@@ -17,7 +17,7 @@ from . import (
     streams,  # noqa: F401 - makes our streams known to asyncio
     tasks,  # noqa: F401 - makes our tasks known to asyncio
 )
-from .connections import Connections
+from .connections import Connections, as_in
 from .selector_view import SelectorView
 from .subprocesses import Subprocesses
 
@@ -91,11 +91,13 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
             # The interpreter has taken apart the modules of asyncio that `close` is made of: what is queued is dropped.
             self._closed = True
 
+    @as_in(asyncio.BaseEventLoop)
     def set_debug(self, enabled: bool) -> None:
         self._debug = enabled
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
 
+    @as_in(asyncio.BaseEventLoop)
     def run_forever(self) -> None:
         self._check_closed()
         self._check_running()
@@ -112,6 +114,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
             self._set_coroutine_origin_tracking(False)
             sys.set_asyncgen_hooks(*hooks)
 
+    @as_in(asyncio.BaseEventLoop)
     async def getaddrinfo(
         self,
         host: Any,
@@ -144,6 +147,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         else:
             super()._close_self_pipe()  # type: ignore[misc]
 
+    @as_in(asyncio.SelectorEventLoop)
     def add_signal_handler(self, sig: int, callback: Any, *args: Any) -> None:  # type: ignore[override]
         if self._ssock is None and not self.is_closed():
             # asyncio's self-pipe: the interpreter writes the numbers of signals into it.

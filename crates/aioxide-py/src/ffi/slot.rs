@@ -5,7 +5,7 @@
 //! around functions of this crate. CPython checks that `self` is of the class before it calls one; the core is found at
 //! the slot's offset. The slot's own descriptor is taken out of the class, so nothing but `attach` ever fills it.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicIsize, Ordering};
 
@@ -141,7 +141,7 @@ pub(crate) fn equip(
             ml_name: method.name.as_ptr(),
             ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.call },
             ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-            ml_doc: method.doc.as_ptr(),
+            ml_doc: method.text()?.into_raw(),
         }));
         // SAFETY: the definition lives for ever.
         let descriptor = unsafe {
@@ -169,8 +169,25 @@ pub(crate) fn equip(
 /// A method; made by `slot_method!`.
 pub(crate) struct Method {
     pub(crate) name: &'static CStr,
-    pub(crate) doc: &'static CStr,
+    pub(crate) doc: &'static str,
+    pub(crate) signature: Signature,
     pub(crate) call: ffi::PyCFunctionFastWithKeywords,
+}
+
+impl Method {
+    /// The documentation, preceded by the signature as `inspect` reads it; kept for ever.
+    fn text(&self) -> PyResult<CString> {
+        let Signature { name, parameters, required } = self.signature;
+        let mut text = format!("{name}($self");
+        for (index, parameter) in parameters.iter().enumerate() {
+            text.push_str(", ");
+            text.push_str(parameter);
+            text.push_str(if index < required { "" } else { "=None" });
+        }
+        text.push_str(")\n--\n\n");
+        text.push_str(self.doc);
+        Ok(CString::new(text)?)
+    }
 }
 
 /// An attribute; made by `slot_attribute!`.
@@ -181,6 +198,7 @@ pub(crate) struct Attribute {
 }
 
 /// A method's parameters.
+#[derive(Clone, Copy)]
 pub(crate) struct Signature {
     pub(crate) name: &'static str,
     pub(crate) parameters: &'static [&'static str],
@@ -348,25 +366,25 @@ pub(crate) unsafe fn set_attribute(
 /// `slot_method!("name", [parameters], required, "doc", body)`: a method whose body takes `(&Bound<instance>, Arguments)`.
 macro_rules! slot_method {
     ($name:literal, [$($parameter:literal),*], $required:literal, $doc:literal, $body:expr) => {{
+        const SIGNATURE: $crate::ffi::slot::Signature = $crate::ffi::slot::Signature {
+            name: $name,
+            parameters: &[$($parameter),*],
+            required: $required,
+        };
         unsafe extern "C" fn call(
             instance: *mut pyo3::ffi::PyObject,
             arguments: *const *mut pyo3::ffi::PyObject,
             count: pyo3::ffi::Py_ssize_t,
             names: *mut pyo3::ffi::PyObject,
         ) -> *mut pyo3::ffi::PyObject {
-            const SIGNATURE: $crate::ffi::slot::Signature = $crate::ffi::slot::Signature {
-                name: $name,
-                parameters: &[$($parameter),*],
-                required: $required,
-            };
             // SAFETY: this function is reached through its method descriptor only.
             unsafe { $crate::ffi::slot::call_method(instance, arguments, count, names, &SIGNATURE, $body) }
         }
         $crate::ffi::slot::Method {
             // SAFETY: the literal ends with its only NUL.
             name: unsafe { std::ffi::CStr::from_bytes_with_nul_unchecked(concat!($name, "\0").as_bytes()) },
-            // SAFETY: as above.
-            doc: unsafe { std::ffi::CStr::from_bytes_with_nul_unchecked(concat!($doc, "\0").as_bytes()) },
+            doc: $doc,
+            signature: SIGNATURE,
             call,
         }
     }};
@@ -397,7 +415,7 @@ macro_rules! fast_method {
             // SAFETY: as above.
             unsafe { (GENERAL.call)(instance, arguments, count, names) }
         }
-        $crate::ffi::slot::Method { name: GENERAL.name, doc: GENERAL.doc, call }
+        $crate::ffi::slot::Method { call, ..GENERAL }
     }};
 }
 

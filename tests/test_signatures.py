@@ -1,0 +1,73 @@
+"""The signatures that `inspect` shows of transports, and the names in the loop's errors: those of stock asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+from typing import Any
+
+import pytest
+from conftest import factory
+
+
+def signatures(thing: Any) -> dict[str, list[tuple[str, Any]]]:
+    """Returns the names and the kinds of all parameters of the public methods."""
+    methods = {name: getattr(thing, name) for name in dir(thing) if not name.startswith("_")}
+    return {
+        name: [(parameter.name, parameter.kind) for parameter in inspect.signature(method).parameters.values()]
+        for name, method in methods.items()
+        if callable(method)
+    }
+
+
+async def of_transports(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """Returns the signatures of one transport of each kind."""
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    stream, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+    datagram, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
+    reader, writer = (os.fdopen(fd, mode, 0) for fd, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
+    read_pipe, _ = await loop.connect_read_pipe(asyncio.Protocol, reader)
+    write_pipe, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, writer)
+    transports = {"stream": stream, "datagram": datagram, "read pipe": read_pipe, "write pipe": write_pipe}
+    found = {name: signatures(transport) for name, transport in transports.items()}
+    for transport in transports.values():
+        transport.close()
+    server.close()
+    await asyncio.sleep(0)
+    await server.wait_closed()
+    return found
+
+
+@pytest.fixture
+def both() -> Any:
+    """Two loops: asyncio's and ours."""
+    loops = [factory(name)() for name in ("asyncio", "aioxide")]
+    yield loops
+    for loop in loops:
+        loop.close()
+
+
+def test_transports(both: Any) -> None:
+    theirs, ours = (loop.run_until_complete(of_transports(loop)) for loop in both)
+    assert ours == theirs
+
+
+def test_errors_name_asyncios_method(both: Any) -> None:
+    def texts(loop: Any) -> list[str]:
+        calls = [
+            loop.create_connection,
+            lambda: loop.sock_recv(1),
+            lambda: loop.getaddrinfo("127.0.0.1"),
+            lambda: loop.add_signal_handler(1),
+            loop.set_debug,
+        ]
+        found = []
+        for call in calls:
+            with pytest.raises(TypeError) as caught:
+                call()
+            found.append(str(caught.value))
+        return found
+
+    theirs, ours = map(texts, both)
+    assert ours == theirs
