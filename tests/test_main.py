@@ -111,6 +111,11 @@ def test_exception_gives_a_traceback_with_source(folder: Path) -> None:
     assert result.stderr.rstrip().endswith("LookupError: here")
 
 
+def test_missing_script_is_reported_as_python_does(folder: Path) -> None:
+    ours, python = run("missing.py", cwd=folder), run("missing.py", cwd=folder, module=False)
+    assert (ours.returncode, ours.stderr) == (python.returncode, python.stderr)
+
+
 def test_missing_script_and_module_are_reported(folder: Path) -> None:
     script = run("nothing.py", cwd=folder)
     assert (script.returncode, "can't open file" in script.stderr) == (2, True)

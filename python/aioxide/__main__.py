@@ -96,7 +96,8 @@ def read_code(path: str) -> Any:
             with io.open_code(os.path.abspath(path)) as file:
                 code = compile(file.read(), os.path.abspath(path), "exec", dont_inherit=True)
     except OSError as error:
-        sys.stderr.write(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: {error}\n")
+        reason = f"[Errno {error.errno}] {error.strerror}"
+        sys.stderr.write(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: {reason}\n")
         sys.exit(2)
     return code
 
