@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,13 @@ def test_debug_can_be_switched(loop: asyncio.AbstractEventLoop) -> None:
     assert loop.get_debug() is False
     loop.set_debug(True)
     assert loop.get_debug() is True
+
+
+def test_debug_takes_what_counts_as_true(loop: asyncio.AbstractEventLoop) -> None:
+    for value in (1, "yes", 0, "", None):
+        loop.set_debug(value)  # type: ignore[arg-type]
+        assert bool(loop.get_debug()) is bool(value)
+    loop.run_until_complete(asyncio.sleep(0))
 
 
 def test_slow_callback_duration_can_be_set(loop: asyncio.AbstractEventLoop) -> None:
@@ -40,6 +48,26 @@ def test_slow_task_is_reported_by_name(loop: asyncio.AbstractEventLoop, caplog: 
     assert "starves_the_rest" in slow[0]
     assert "the hungry one" in slow[0]
     assert slow[0].startswith("Executing ")
+
+
+def test_slow_reader_that_removes_itself_is_reported_by_name(
+    loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop.set_debug(True)
+    ours, theirs = socket.socketpair()
+
+    def slow_reader() -> None:
+        loop.remove_reader(ours)
+        loop.stop()
+
+    with ours, theirs, caplog.at_level(logging.WARNING, "asyncio"):
+        loop.slow_callback_duration = 0
+        loop.add_reader(ours, slow_reader)
+        theirs.send(b"x")
+        loop.run_forever()
+    slow = [record.getMessage() for record in caplog.records if "slow_reader" in record.getMessage()]
+    assert slow
+    assert slow[0].startswith("Executing <Handle cancelled ")
 
 
 def test_fast_callback_is_not_reported(loop: asyncio.AbstractEventLoop, caplog: pytest.LogCaptureFixture) -> None:

@@ -85,6 +85,71 @@ def test_factory_that_fails_drops_the_connection(run: Any, loop: asyncio.Abstrac
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("made", [None, 5])
+def test_factory_that_makes_no_protocol(run: Any, loop: asyncio.AbstractEventLoop, made: Any) -> None:
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            ours = socket.create_connection(address)
+            ours.setblocking(False)
+            peer = await peers.get()
+            with ours, pytest.raises(AttributeError, match="has no attribute 'connection_made'"):
+                await loop.create_connection(lambda: made, sock=ours)
+            await peer.lost
+
+    run(main())
+    gc.collect()
+
+
+def test_closing_a_transport_of_a_closed_loop(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    ours, theirs = socket.socketpair()
+
+    async def main() -> asyncio.Transport:
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        return transport
+
+    transport = run(main())
+    loop.close()
+    with pytest.raises(RuntimeError, match="Event loop is closed"):
+        transport.close()
+    assert transport.is_closing()
+    transport.close()
+    transport.abort()
+    theirs.close()
+    kept = [transport]
+    del transport
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        kept.clear()
+    ours.close()
+
+
+def test_memory_that_nothing_can_be_received_into(run: Any, loop: asyncio.AbstractEventLoop, reports: Any) -> None:
+    class ReadOnly(Recorder, asyncio.BufferedProtocol):
+        def get_buffer(self, sizehint: int) -> Any:
+            return b"read only"
+
+        def buffer_updated(self, nbytes: int) -> None:
+            raise AssertionError
+
+    text = "recv_into() argument 1 must be read-write bytes-like object, not bytes"
+
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            _, protocol = await loop.create_connection(ReadOnly, *address)
+            (await peers.get()).transport.write(b"x")
+            assert str(await protocol.lost) == text
+        [report] = reports.take("Fatal read error on socket transport")
+        assert type(report["exception"]) is TypeError
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            for memory in (b"read only", None, 5, memoryview(bytearray(4))[::2]):
+                with pytest.raises(TypeError, match="must be read-write bytes-like object, not"):
+                    await loop.sock_recv_into(ours, memory)  # type: ignore[arg-type]
+
+    run(main())
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_factory_may_close_its_server(run: Any, loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         made: list[Recorder] = []

@@ -3,11 +3,21 @@
 use std::io;
 use std::sync::OnceLock;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 pub(crate) fn loop_closed() -> PyErr {
     PyRuntimeError::new_err("Event loop is closed")
+}
+
+/// What `socket.recv_into` says of memory that nothing can be received into, whatever the reason.
+pub(crate) fn not_writable(buffer: &Bound<'_, PyAny>) -> PyErr {
+    let kind = if buffer.is_none() {
+        "None".to_owned()
+    } else {
+        buffer.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string())
+    };
+    PyTypeError::new_err(format!("recv_into() argument 1 must be read-write bytes-like object, not {kind}"))
 }
 
 pub(crate) fn invalid_file(file: &Bound<'_, PyAny>) -> PyErr {

@@ -114,8 +114,9 @@ impl LoopCore {
     }
 
     #[setter(_debug)]
-    fn set_debug_flag(&self, enabled: bool) {
-        self.state.debug.set(enabled);
+    fn set_debug_flag(&self, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.state.debug.set(enabled.is_truthy()?);
+        Ok(())
     }
 
     /// Whether the loop is in debug mode.

@@ -62,7 +62,8 @@ impl Work {
             }
             Self::Receive(size) => ffi::receive_bytes(py, fd, *size)?.map(Bound::into_any),
             Self::ReceiveInto(buffer) => {
-                let view = Buffer::writable(buffer.bind(py))?;
+                let buffer = buffer.bind(py);
+                let view = Buffer::writable(buffer).map_err(|_| error::not_writable(buffer))?;
                 match view.receive(fd) {
                     Ok(size) => Ok(size.into_bound_py_any(py)?),
                     Err(error) => Err(error),

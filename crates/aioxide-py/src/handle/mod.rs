@@ -59,6 +59,8 @@ struct Layout {
     count: Cell<u8>,
     cancelled: Cell<bool>,
     tracked: Cell<bool>,
+    /// The text that debug mode keeps of a cancelled handle is being made.
+    described: Cell<bool>,
 }
 
 /// The two classes; NULL until the module is made.
@@ -152,7 +154,8 @@ impl Layout {
 
     /// Whether the call can still be seen: it is neither cancelled away nor collected.
     fn has_call(&self) -> bool {
-        !(self.callback.get().is_null() || self.cancelled.get() && self.running.get() > 0)
+        let hidden = self.cancelled.get() && self.running.get() > 0 && !self.described.get();
+        !(self.callback.get().is_null() || hidden)
     }
 
     /// The arguments as a tuple.
@@ -298,7 +301,9 @@ impl Handle {
         let Some(event_loop) = layout.event_loop(py) else { return Ok(()) };
         let state = &event_loop.get().state;
         if state.debug.get() {
+            layout.described.set(true);
             let text = self.bind(py).repr();
+            layout.described.set(false);
             release(&layout.repr);
             layout.repr.set(text?.into_ptr());
         }

@@ -37,6 +37,8 @@ macro_rules! imported {
 imported! {
     /// asyncio's logger.
     logger = "asyncio.log"."logger";
+    /// The class of protocols.
+    base_protocol = "asyncio.protocols"."BaseProtocol";
     /// The class of the protocols that provide the memory to read into.
     buffered_protocol = "asyncio.protocols"."BufferedProtocol";
     /// What `get_extra_info("socket")` is wrapped in.

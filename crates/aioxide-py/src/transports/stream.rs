@@ -247,6 +247,10 @@ impl<'a, 'py> This<'a, 'py> {
         connection: Connection<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
+        if !connection.protocol.is_instance(common::base_protocol(py)?)? {
+            // A factory that gave no protocol is told so at once, as in asyncio.
+            connection.protocol.getattr(intern!(py, "connection_made"))?;
+        }
         let state = Rc::clone(&event_loop.get().state);
         let (socket, fd, peer_address) = match connection.socket {
             ConnectionSocket::Accepted(fd, address) => {
@@ -504,6 +508,9 @@ impl<'a, 'py> This<'a, 'py> {
 
     pub(super) fn lose(self, error: Option<PyErr>) -> PyResult<()> {
         self.core.conn_lost.set(self.core.conn_lost.get() + 1);
+        if self.core.state.core.is_closed() {
+            return Err(error::loop_closed());
+        }
         let context = self.callback_context()?;
         self.defer(Deferred::Lost { error, context });
         Ok(())

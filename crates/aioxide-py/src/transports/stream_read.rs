@@ -87,20 +87,21 @@ impl<'py> This<'_, 'py> {
                 }
                 Ok(buffer)
             });
-        let received = match buffer {
-            Ok(buffer) => ffi::receive_into(&buffer, self.core.fd),
+        let buffer = match buffer {
+            Ok(buffer) => buffer,
             Err(raised) => {
                 return self.method_failed(raised, "Fatal error: protocol.get_buffer() call failed.");
             }
         };
-        let size = match received {
+        let size = match ffi::receive_into(&buffer, self.core.fd) {
             Ok(Ok(size)) => size,
             Ok(Err(error)) if would_block(&error) => return Ok(()),
             Ok(Err(error)) => {
                 return self.fatal_error(error::os_error(&error), "Fatal read error on socket transport");
             }
             Err(raised) => {
-                let error = raised::to_pyerr(self.py(), raised);
+                drop(raised::to_pyerr(self.py(), raised));
+                let error = error::not_writable(&buffer.into_bound(self.py()));
                 return self.fatal_error(error, "Fatal read error on socket transport");
             }
         };
