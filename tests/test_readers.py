@@ -158,6 +158,13 @@ def test_plain_file_cannot_be_watched(loop: asyncio.AbstractEventLoop, tmp_path:
         loop.add_reader(file, print)
 
 
+def test_removing_takes_one_argument(loop: asyncio.AbstractEventLoop) -> None:
+    for remove in (loop.remove_reader, loop.remove_writer):
+        with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):
+            remove(1000, print)  # type: ignore[call-arg]
+        assert remove(fd=1000) is False
+
+
 def test_descriptor_of_a_transport_is_refused(run: Any, loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
     async def main() -> None:
         transport, _ = await loop.create_connection(asyncio.Protocol, sock=pair[0])

@@ -108,7 +108,12 @@ fn unwatch(
     side: Side,
     public: bool,
 ) -> Outcome {
-    let Split { leading: [file], .. } = arguments.split(method, ["fd"])?;
+    let Split { leading: [file], rest, .. } = arguments.split(method, ["fd"])?;
+    if !rest.is_empty() {
+        let given = rest.len() + 2;
+        let message = format!("EventLoop.{method}() takes 2 positional arguments but {given} were given");
+        return Err(raised::raise(raised::type_error(), &message));
+    }
     let (py, state) = (python(this.object()), this.state());
     if !public && state.core.is_closed() {
         return Ok(Owned::boolean(false));
@@ -143,13 +148,13 @@ pair!(remove_writer, remove_writer_unchecked, unwatch, Side::Writer);
 
 pub(super) fn methods() -> [PyMethodDef; 8] {
     const ADD_READER: &std::ffi::CStr =
-        c"add_reader($self, fd, callback, /, *args)\n--\n\nCalls `callback(*args)` whenever the descriptor is readable.";
+        c"add_reader($self, fd, callback, *args)\n--\n\nCalls `callback(*args)` whenever the descriptor is readable.";
     const ADD_WRITER: &std::ffi::CStr =
-        c"add_writer($self, fd, callback, /, *args)\n--\n\nCalls `callback(*args)` whenever the descriptor is writable.";
+        c"add_writer($self, fd, callback, *args)\n--\n\nCalls `callback(*args)` whenever the descriptor is writable.";
     const REMOVE_READER: &std::ffi::CStr =
-        c"remove_reader($self, fd, /)\n--\n\nStops watching for reading; whether it was watched.";
+        c"remove_reader($self, fd)\n--\n\nStops watching for reading; whether it was watched.";
     const REMOVE_WRITER: &std::ffi::CStr =
-        c"remove_writer($self, fd, /)\n--\n\nStops watching for writing; whether it was watched.";
+        c"remove_writer($self, fd)\n--\n\nStops watching for writing; whether it was watched.";
     [
         method_fast!(c"add_reader", add_reader, ADD_READER),
         method_fast!(c"_add_reader", add_reader_unchecked, ADD_READER),

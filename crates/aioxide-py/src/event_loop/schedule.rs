@@ -159,25 +159,25 @@ pub(super) fn methods() -> [PyMethodDef; 4] {
         method_fast!(
             c"call_soon",
             call_soon,
-            c"call_soon($self, callback, /, *args, context=None)\n--\n\n\
+            c"call_soon($self, callback, *args, context=None)\n--\n\n\
               Calls `callback(*args)` in the next iteration, after what is queued already."
         ),
         method_fast!(
             c"call_soon_threadsafe",
             call_soon_threadsafe,
-            c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n\
+            c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n\
               `call_soon` from any thread: it ends the loop's wait."
         ),
         method_fast!(
             c"call_later",
             call_later,
-            c"call_later($self, delay, callback, /, *args, context=None)\n--\n\n\
+            c"call_later($self, delay, callback, *args, context=None)\n--\n\n\
               Calls `callback(*args)` once, at least `delay` seconds from now."
         ),
         method_fast!(
             c"call_at",
             call_at,
-            c"call_at($self, when, callback, /, *args, context=None)\n--\n\n\
+            c"call_at($self, when, callback, *args, context=None)\n--\n\n\
               Calls `callback(*args)` once, at the loop's time `when` (seconds) or later."
         ),
     ]

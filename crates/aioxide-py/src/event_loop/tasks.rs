@@ -67,7 +67,12 @@ fn inherited(this: &Object, name: &'static std::ffi::CStr, arguments: Option<&Ar
 pub(super) fn methods() -> [PyMethodDef; 2] {
     [
         method_none!(c"create_future", create_future, c"Create a future attached to the loop."),
-        method_fast!(c"create_task", create_task, c"Schedule a coroutine; return a task."),
+        method_fast!(
+            c"create_task",
+            create_task,
+            c"create_task($self, coro, *, name=None, context=None, eager_start=None)\n--\n\n\
+              Schedule a coroutine; return a task."
+        ),
     ]
 }
 
