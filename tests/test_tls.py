@@ -213,6 +213,51 @@ def test_slow_reader_pauses_and_resumes_the_writer(
     run(main())
 
 
+class Keeper(Recorder):
+    """Keeps every message as it came, and pauses after some of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[bytes] = []
+        self.copies: list[bytes] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.kept.append(data)
+        self.copies.append(bytes(bytearray(data)))
+        if len(self.kept) % 3 == 0:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self.transport.resume_reading)
+        super().data_received(data)
+
+
+@pytest.mark.parametrize("size", [1, 1000, 16_384, 16_385, 100_000, 700_000])
+def test_messages_stay_what_they_were(
+    run: Any,
+    loop: asyncio.AbstractEventLoop,
+    server_context: ssl.SSLContext,
+    client_context: ssl.SSLContext,
+    size: int,
+) -> None:
+    """The memory of a message is used again only once nobody has the message any more."""
+    messages = [os.urandom(size) for _ in range(8)]
+
+    async def main() -> None:
+        async with serve(loop, ssl=server_context) as (server, peers):
+            transport, client = await loop.create_connection(Keeper, *server, **client_options(client_context))
+            peer = await peers.get()
+            for number, message in enumerate(messages, 1):
+                peer.transport.write(message)
+                if number % 2:
+                    await client.received(number * size)
+            assert await client.received(len(messages) * size) == b"".join(messages)
+            assert all(type(data) is bytes for data in client.kept)
+            assert client.kept == client.copies
+            transport.close()
+            await client.lost
+
+    run(main())
+
+
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls came with 3.11")
 def test_streams(run: Any, server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> None:
     async def main() -> None:

@@ -17,7 +17,7 @@ use crate::ffi::{self, captured, raised};
 use crate::gc;
 use crate::handle::Handle;
 use crate::task::introspect;
-use crate::transports::{TransportTable, TransportWatcher};
+use crate::transports::{self, TransportTable, TransportWatcher};
 
 /// asyncio reads as much at a time.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -99,6 +99,8 @@ pub(crate) struct LoopState {
     pub(crate) transports: TransportTable,
     /// Memory that transports read small pieces into.
     pub(crate) scratch: Scratch,
+    /// A `bytearray` that TLS records are decrypted into; nobody keeps anything in it.
+    tls_record: ffi::Slot,
     /// Objects that messages are received into.
     pub(crate) recycler: ffi::recycled::Recycler,
     /// Whether `call_soon` is not ours: a class or an instance has its own, which queue entries must not bypass.
@@ -159,6 +161,7 @@ impl LoopState {
             running: Cell::new(false),
             transports: TransportTable::default(),
             scratch: Scratch::default(),
+            tls_record: ffi::Slot::new(),
             recycler: ffi::recycled::Recycler::default(),
             own_call_soon: Cell::new(false),
             own_timers: Cell::new(false),
@@ -341,6 +344,18 @@ impl LoopState {
             });
         }
         result
+    }
+
+    /// A `bytearray` of one TLS record's size, for what is copied before any Python code runs.
+    pub(crate) fn record_memory(&self) -> ffi::Outcome<ffi::Owned> {
+        match self.tls_record.get() {
+            Some(memory) => Ok(memory),
+            None => {
+                let made = ffi::bytes::array_of(transports::RECORD_BYTES)?;
+                self.tls_record.set(made.clone());
+                Ok(made)
+            }
+        }
     }
 
     /// Drops what is queued.

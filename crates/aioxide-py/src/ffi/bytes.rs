@@ -64,6 +64,13 @@ pub(crate) fn new_array() -> Outcome {
     unsafe { Owned::from_new(c::PyByteArray_FromStringAndSize(std::ptr::null(), 0)) }
 }
 
+/// A `bytearray` of zeros.
+pub(crate) fn array_of(size: usize) -> Outcome {
+    let zeros = vec![0u8; size];
+    // SAFETY: attached; pointer and length of one vector, which are copied.
+    unsafe { Owned::from_new(c::PyByteArray_FromStringAndSize(zeros.as_ptr().cast(), size as isize)) }
+}
+
 /// What a `bytes` contains: it never changes nor moves.
 #[inline]
 pub(crate) fn content(bytes: &Object) -> &[u8] {

@@ -233,6 +233,18 @@ pub(crate) fn dict() -> Outcome {
     unsafe { Owned::from_new(ffi::PyDict_New()) }
 }
 
+/// `dict.get(key)`.
+#[inline]
+pub(crate) fn find_item(dict: &Object, key: &Object) -> Outcome<Option<Owned>> {
+    // SAFETY: attached; a dict; a borrowed reference, or null, with an exception or without.
+    let found = unsafe { ffi::PyDict_GetItemWithError(dict.as_ptr(), key.as_ptr()) };
+    if found.is_null() {
+        return if super::raised::occurred() { Err(Raised) } else { Ok(None) };
+    }
+    // SAFETY: the dict refers to it, and nothing has run since.
+    Ok(Some(unsafe { Object::from_ptr(found) }.own()))
+}
+
 /// `dict[key] = value`.
 pub(crate) fn set_item(dict: &Object, key: &Object, value: &Object) -> Outcome<()> {
     // SAFETY: attached; a dict.

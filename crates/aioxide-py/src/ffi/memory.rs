@@ -9,7 +9,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::object::{Object, Outcome};
+use super::object::{Object, Outcome, Owned};
 use super::{bytes, call};
 
 unsafe extern "C" {
@@ -75,6 +75,24 @@ pub(crate) fn receive_into(object: &Object, fd: RawFd) -> Outcome<io::Result<usi
     // SAFETY: a view that was filled, released once.
     unsafe { ffi::PyBuffer_Release(view) };
     Ok(received)
+}
+
+/// Calls `fill` with a writable view of `memory`, which belongs to `owner`.
+///
+/// Should anybody keep the view, `owner` stays alive for ever.
+pub(crate) fn lent<T>(
+    owner: &Object,
+    memory: RawBuffer,
+    fill: impl FnOnce(&Object) -> Outcome<T>,
+) -> Outcome<T> {
+    let (start, len) = (memory.start.cast(), memory.len as ffi::Py_ssize_t);
+    // SAFETY: attached; memory that lives as long as `owner`, which outlives the view.
+    let view = unsafe { Owned::from_new(ffi::PyMemoryView_FromMemory(start, len, ffi::PyBUF_WRITE))? };
+    let filled = fill(&view);
+    if !bytes::has_one_owner(&view, 1) {
+        std::mem::forget(owner.own());
+    }
+    filled
 }
 
 /// The memory behind a bytes-like object, held until dropped.

@@ -14,7 +14,7 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::object::{Object, Outcome, Owned};
-use super::{bytes, raised};
+use super::{bytes, memory, raised};
 use aioxide_core::sys::socket::{self, Address, RawBuffer};
 
 /// Room for messages of several sizes; the last is what asyncio reads at most.
@@ -26,6 +26,57 @@ const DATAGRAM: usize = 2;
 /// The objects of one loop, one of each size.
 #[derive(Default)]
 pub(crate) struct Recycler([Cell<Option<Owned>>; SIZES.len()]);
+
+/// A `bytes` that is being filled, piece by piece; nobody else sees it before [`Filling::into_bytes`].
+pub(crate) struct Filling {
+    bytes: Owned,
+    memory: usize,
+    filled: usize,
+}
+
+impl Filling {
+    pub(crate) fn filled(&self) -> usize {
+        self.filled
+    }
+
+    pub(crate) fn room(&self) -> usize {
+        self.memory - self.filled
+    }
+
+    pub(crate) fn content(&self) -> &[u8] {
+        // SAFETY: the object has more memory, and so much of it was written to.
+        unsafe { std::slice::from_raw_parts(bytes::start(&self.bytes), self.filled) }
+    }
+
+    pub(crate) fn append(&mut self, data: &[u8]) {
+        assert!(data.len() <= self.room(), "the room is asked for beforehand");
+        // SAFETY: rule 1; the memory is there.
+        unsafe {
+            let end = bytes::start(&self.bytes).add(self.filled);
+            end.copy_from_nonoverlapping(data.as_ptr(), data.len());
+        }
+        self.filled += data.len();
+    }
+
+    /// Appends what `fill` writes to the view that it gets, and says the size of.
+    pub(crate) fn append_by(
+        &mut self,
+        fill: impl FnOnce(&Object) -> Outcome<Option<usize>>,
+    ) -> Outcome<Option<usize>> {
+        let (start, room) = (bytes::start(&self.bytes), self.room());
+        // SAFETY: memory of the object behind what is filled.
+        let memory = RawBuffer { start: unsafe { start.add(self.filled) }, len: room };
+        let size = memory::lent(&self.bytes, memory, fill)?;
+        self.filled += size.map_or(0, |size| size.min(room));
+        Ok(size)
+    }
+
+    pub(crate) fn into_bytes(self) -> Owned {
+        // SAFETY: rule 1; the object has the memory.
+        unsafe { bytes::set_length(&self.bytes, self.filled) };
+        self.bytes
+    }
+}
 
 impl std::fmt::Debug for Recycler {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -67,6 +118,21 @@ impl Recycler {
         // SAFETY: as above.
         unsafe { bytes::set_length(&bytes, size) };
         Ok(Ok(bytes))
+    }
+
+    /// An object with more than `room` bytes of memory, to be filled.
+    ///
+    /// # Errors
+    /// MemoryError.
+    pub(crate) fn lend(&self, room: usize) -> Outcome<Filling> {
+        let class = SIZES.iter().position(|size| *size > room);
+        let memory = class.map_or(room + 1, |class| SIZES[class]);
+        let bytes = match class.and_then(|class| self.0[class].take()) {
+            Some(bytes) => bytes,
+            None => bytes::with_memory(memory)?,
+        };
+        debug_assert!(bytes::has_one_owner(&bytes, 1), "recycled while somebody looks");
+        Ok(Filling { bytes, memory, filled: 0 })
     }
 
     /// Receives a datagram of at most 64 KiB, and where it is `from`.

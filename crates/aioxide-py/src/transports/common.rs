@@ -61,6 +61,8 @@ imported! {
     ssl_again_errors = "asyncio.sslproto"."SSLAgainErrors";
     /// TLS over memory BIOs.
     ssl_object_class = "ssl"."SSLObject";
+    /// OpenSSL's session, behind an `SSLObject`.
+    ssl_socket_class = "_ssl"."_SSLSocket";
     /// For `ResourceWarning`s.
     warn = "warnings"."warn";
 }

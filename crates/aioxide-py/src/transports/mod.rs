@@ -33,7 +33,7 @@ use crate::ffi::Owned;
 pub(crate) use address::address_to_python;
 pub(crate) use datagram::{equip_datagram_transport, prepare_datagram_transport};
 pub(crate) use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
-pub(crate) use ssl::equip_tls_transport;
+pub(crate) use ssl::{RECORD_BYTES, equip_tls_transport};
 pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport, is_closing};
 pub(crate) use stream_face::equip_stream_transport;
 pub(crate) use table::{TransportTable, Transports};

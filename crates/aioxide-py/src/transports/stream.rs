@@ -96,7 +96,7 @@ pub(super) struct Stream {
     pub(super) protocol: Slot,
     pub(super) protocol_connected: Cell<bool>,
     pub(super) mode: Cell<Mode>,
-    pub(super) records: RefCell<Option<Records>>,
+    pub(super) records: RefCell<Option<Rc<Records>>>,
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(super) extra: RefCell<Option<Py<PyDict>>>,
     pub(super) transport_socket: RefCell<Option<Py<PyAny>>>,
