@@ -24,8 +24,8 @@ static LAYOUT: Confined<Layout> =
 
 const WORD: usize = size_of::<usize>();
 
-/// How many words of the thread's state are looked at: fewer than the smallest has, of Python 3.10.
-const THREAD_STATE_WORDS: usize = 28;
+/// How many words of the thread's state are looked at: as many as the smallest has, that of Python 3.10.
+const THREAD_STATE_WORDS: usize = 35;
 
 /// # Safety
 /// `offset` is that of a word inside of what lies at `start`.
