@@ -288,6 +288,32 @@ def test_pieces_of_every_kind_arrive_in_order(run: Any, loop: asyncio.AbstractEv
     run(main())
 
 
+@pytest.mark.parametrize("end", ["close", "abort"])
+def test_ended_while_writing_is_resumed(
+    run: Any, loop: asyncio.AbstractEventLoop, reports: Any, loop_name: str, end: str
+) -> None:
+    class Ending(Recorder):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            getattr(self.transport, end)()
+
+    async def main() -> None:
+        async with serve(loop) as (address, peers):
+            transport, protocol = await loop.create_connection(Ending, *address)
+            transport.set_write_buffer_limits(1)
+            transport.write(bytes(10_000_000))
+            assert protocol.paused
+            peer = await peers.get()
+            assert await protocol.lost is None
+            assert len(await peer.received(10_000_000)) == 10_000_000
+            await peer.lost
+            await asyncio.sleep(0)
+
+    run(main())
+    if loop_name == "asyncio":
+        reports.clear()  # it calls the protocol a second time
+
+
 def test_reset_while_much_is_kept(run: Any, loop: asyncio.AbstractEventLoop) -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:

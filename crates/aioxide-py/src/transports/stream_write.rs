@@ -194,7 +194,8 @@ impl<'py> This<'_, 'py> {
             }
         }
         self.maybe_resume_protocol()?;
-        if !self.core.buffer.borrow().is_empty() {
+        // The protocol may have written more in `resume_writing`, or closed: then the end is on its way.
+        if self.core.conn_lost.get() > 0 || !self.core.buffer.borrow().is_empty() {
             return Ok(());
         }
         self.stop_writing();
