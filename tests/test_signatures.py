@@ -1,10 +1,11 @@
-"""The signatures that `inspect` shows of transports, and the names in the loop's errors: those of stock asyncio."""
+"""The signatures that `inspect` shows of loop and transports, and what refused arguments are told: as in asyncio."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import os
+import socket
 from typing import Any
 
 import pytest
@@ -78,3 +79,21 @@ def test_errors_name_asyncios_method(both: Any) -> None:
 
     theirs, ours = map(texts, both)
     assert ours == theirs
+
+
+def test_data_of_a_wrong_type_is_refused_in_asyncios_words(both: Any) -> None:
+    async def texts(loop: asyncio.AbstractEventLoop) -> list[str]:
+        ours, theirs = socket.socketpair()
+        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        found = []
+        for data in ("text", None, 5, [b"x"]):
+            with pytest.raises(TypeError) as caught:
+                transport.write(data)  # type: ignore[arg-type]
+            found.append(str(caught.value))
+        transport.close()
+        theirs.close()
+        await asyncio.sleep(0)
+        return found
+
+    of_asyncio, of_aioxide = (loop.run_until_complete(texts(loop)) for loop in both)
+    assert of_aioxide == of_asyncio

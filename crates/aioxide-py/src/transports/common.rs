@@ -47,6 +47,8 @@ imported! {
     socket_class = "socket"."socket";
     /// asyncio's server.
     server_class = "asyncio.base_events"."Server";
+    /// asyncio's stream transport.
+    stream_class = "asyncio.selector_events"."_SelectorSocketTransport";
     /// asyncio's transport of a pipe's reading end.
     read_pipe_class = "asyncio.unix_events"."_UnixReadPipeTransport";
     /// asyncio's transport of a pipe's writing end.

@@ -220,10 +220,10 @@ fn write<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> P
         || data.is_instance_of::<PyByteArray>()
         || data.is_instance_of::<PyMemoryView>())
     {
-        return Err(PyTypeError::new_err(format!(
-            "data argument must be a bytes-like object, not {}",
-            data.get_type().name()?.repr()?
-        )));
+        // It refuses the data before it looks at the transport, in the words of this release.
+        return common::stream_class(transport.py())?
+            .call_method1("write", (transport, data))
+            .map(Bound::unbind);
     }
     check_open(this, "write", "write")?;
     done(transport, this.write(&data))
