@@ -288,6 +288,46 @@ def test_pieces_of_every_kind_arrive_in_order(run: Any, loop: asyncio.AbstractEv
     run(main())
 
 
+@pytest.mark.parametrize("aborts", [False, True])
+def test_writing_after_the_end_reaches_no_other_connection(
+    run: Any, loop: asyncio.AbstractEventLoop, reports: Any, loop_name: str, aborts: bool
+) -> None:
+    class Aborting(Recorder):
+        def connection_lost(self, exc: Exception | None) -> None:
+            super().connection_lost(exc)
+            if aborts:
+                self.transport.abort()
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        transport, protocol = await loop.create_connection(Aborting, sock=ours)
+        number = ours.fileno()
+        transport.write(bytes(3_000_000))
+        transport.close()
+        while not protocol.lost.done():
+            await loop.sock_recv(theirs, 1_000_000)
+        assert protocol.lost.result() is None
+        other, peer = socket.socketpair()
+        peer.setblocking(False)
+        with theirs, other, peer:
+            assert other.fileno() == number
+            if loop_name == "asyncio":
+                return  # its late writes fail on attributes that it has cleared
+            transport.write(b"late")
+            transport.write(bytearray(b"late"))
+            transport.writelines([b"late", b"late"])
+            transport.abort()
+            await asyncio.sleep(0)
+            with pytest.raises(BlockingIOError):
+                peer.recv(100)
+
+    run(main())
+    if loop_name == "asyncio":
+        run(asyncio.sleep(0))
+        reports.clear()  # it calls the protocol a second time
+
+
 @pytest.mark.parametrize("end", ["close", "abort"])
 def test_ended_while_writing_is_resumed(
     run: Any, loop: asyncio.AbstractEventLoop, reports: Any, loop_name: str, end: str

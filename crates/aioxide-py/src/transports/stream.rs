@@ -550,6 +550,9 @@ impl<'a, 'py> This<'a, 'py> {
 
     pub(super) fn call_connection_lost(self, error: Option<PyErr>) -> PyResult<()> {
         let py = self.py();
+        // Also when it comes straight from the last `write_ready`: nothing may be sent from here on, for the descriptor's number
+        // is soon another connection's; nor may the protocol be told twice.
+        self.core.conn_lost.set(self.core.conn_lost.get().max(1));
         let protocol = self.protocol().filter(|_| self.core.protocol_connected.get());
         let told = match protocol {
             Some(protocol) => {
