@@ -158,6 +158,36 @@ def test_plain_file_cannot_be_watched(loop: asyncio.AbstractEventLoop, tmp_path:
         loop.add_reader(file, print)
 
 
+@pytest.mark.parametrize("cancelled_first", [True, False])
+def test_socket_closed_under_a_wait_frees_its_number(
+    run: Any, loop: asyncio.AbstractEventLoop, cancelled_first: bool
+) -> None:
+    async def main() -> None:
+        first, peer = socket.socketpair()
+        first.setblocking(False)
+        number = first.fileno()
+        waiting = loop.create_task(loop.sock_recv(first, 10))
+        await asyncio.sleep(0)
+        if cancelled_first:
+            waiting.cancel()
+            first.close()
+        else:
+            first.close()
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        second, other = socket.socketpair()
+        with peer, second, other:
+            assert second.fileno() == number
+            second.setblocking(False)
+            waiting = loop.create_task(loop.sock_recv(second, 10))
+            await asyncio.sleep(0)
+            other.send(b"x")
+            assert await waiting == b"x"
+
+    run(main())
+
+
 def test_removing_takes_one_argument(loop: asyncio.AbstractEventLoop) -> None:
     for remove in (loop.remove_reader, loop.remove_writer):
         with pytest.raises(TypeError, match="takes 2 positional arguments but 3 were given"):

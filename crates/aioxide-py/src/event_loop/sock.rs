@@ -214,13 +214,16 @@ impl LoopCore {
 
     /// Ends the wait of the future, if it is still the one that the descriptor is watched for.
     fn _give_up(&self, py: Python<'_>, sock: &Bound<'_, PyAny>, future: &Bound<'_, PyAny>) -> PyResult<()> {
+        let state = &self.state;
         let fd = sock.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
-        let (reader, writer) = self.state.core.reactor().tokens(fd);
-        for token in [reader, writer].into_iter().flatten() {
-            let waiting = self.state.socket_watcher(token);
-            if let Some(waiting) = waiting.filter(|waiting| waiting.future.bind(py).is(future)) {
-                waiting.forget(&self.state);
-            }
+        let (reader, writer) = state.core.reactor().tokens(fd);
+        let is_meant = |waiting: &Rc<Waiting>| waiting.future.bind(py).is(future);
+        let known = [reader, writer].into_iter().flatten().filter_map(|token| state.socket_watcher(token));
+        let waiting = known.filter(is_meant).last();
+        // A socket that was closed meanwhile has no number: it is the watcher who knows it, and another socket may have it soon.
+        let waiting = if fd < 0 { state.find_socket_watcher(is_meant) } else { waiting };
+        if let Some(waiting) = waiting {
+            waiting.forget(state);
         }
         Ok(())
     }

@@ -285,6 +285,16 @@ impl LoopState {
         }
     }
 
+    /// The watcher of a `sock_*` method that `is_meant`, if there is one; looks at all of them.
+    #[cold]
+    pub(crate) fn find_socket_watcher(&self, is_meant: impl Fn(&Rc<Waiting>) -> bool) -> Option<Rc<Waiting>> {
+        let watchers = self.watchers.borrow();
+        watchers.iter().find_map(|place| match &place.watcher {
+            Some(Watcher::Socket(waiting)) if is_meant(waiting) => Some(Rc::clone(waiting)),
+            _ => None,
+        })
+    }
+
     /// Runs the watcher behind `token`, if it still is the one that the event was for.
     pub(crate) fn run_io(&self, py: Python<'_>, token: Token) -> PyResult<()> {
         let fired = {
