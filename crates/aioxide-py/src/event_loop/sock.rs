@@ -218,10 +218,10 @@ impl LoopCore {
         let fd = sock.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
         let (reader, writer) = state.core.reactor().tokens(fd);
         let is_meant = |waiting: &Rc<Waiting>| waiting.future.bind(py).is(future);
-        let known = [reader, writer].into_iter().flatten().filter_map(|token| state.socket_watcher(token));
-        let waiting = known.filter(is_meant).last();
+        let mut known =
+            [reader, writer].into_iter().flatten().filter_map(|token| state.socket_watcher(token));
         // A socket that was closed meanwhile has no number: it is the watcher who knows it, and another socket may have it soon.
-        let waiting = if fd < 0 { state.find_socket_watcher(is_meant) } else { waiting };
+        let waiting = if fd < 0 { state.find_socket_watcher(is_meant) } else { known.find(is_meant) };
         if let Some(waiting) = waiting {
             waiting.forget(state);
         }
