@@ -9,6 +9,7 @@
 //! without a context is one of ours (a task, a gather): it is queued as it is. With one it is a Python callback.
 
 mod class;
+pub(crate) mod family;
 mod methods;
 mod report;
 
@@ -19,12 +20,11 @@ use pyo3::ffi as c;
 
 pub(crate) use class::{await_slots, make_kind};
 pub(crate) use methods::{cancel_message, common_attributes, common_methods};
-pub(crate) use report::{report, report_from_finalizer, report_never_retrieved};
+pub(crate) use report::{report, report_never_retrieved};
 
 use crate::bridge::Notifier;
 use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
-use crate::ffi::free_list::FreeList;
 use crate::ffi::text::show;
 use crate::ffi::{
     self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised,
@@ -161,14 +161,12 @@ pub(crate) static KINDS: Confined<Kinds> = Confined::new(Kinds {
     gathering: Cell::new(std::ptr::null_mut()),
 });
 
-static FREE: FreeList = FreeList::new();
-
 impl std::ops::Deref for Future {
     type Target = FutureData;
 
     #[inline]
     fn deref(&self) -> &FutureData {
-        // SAFETY: written by `make`, before anybody could see the instance.
+        // SAFETY: written by `family`, before anybody could see the instance.
         unsafe { &*self.0.as_ptr().byte_add(KINDS.offset.get()).cast::<FutureData>() }
     }
 }
@@ -195,17 +193,7 @@ impl Future {
 
     /// A pending future of one of our loops.
     pub(crate) fn make(event_loop: &Object, state: &LoopState) -> Outcome {
-        let kind = KINDS.future.get();
-        // SAFETY: the type that the list is for.
-        let made = unsafe { FREE.make(kind, true, class::fill)? };
-        // SAFETY: just made.
-        let future: &Self = unsafe { cast(made.as_ptr()) };
-        future.event_loop.set(event_loop.own());
-        future.loop_state.set(state);
-        if state.debug.get() {
-            future.remember_source()?;
-        }
-        Ok(made)
+        family::make::<Self>(event_loop, state)
     }
 
     /// From Python 3.15 on, `__init__` may be called once.

@@ -1,7 +1,7 @@
 //! What a future that goes away tells the loop's exception handler.
 
 use super::Future;
-use crate::ffi::{self, Object, Outcome, Raised, call, names, raised};
+use crate::ffi::{self, Object, Outcome, call, names};
 
 /// Reports an exception that nobody asked for.
 pub(crate) fn report_never_retrieved(this: &Future) -> Outcome<()> {
@@ -28,15 +28,4 @@ pub(crate) fn report(this: &Future, message: &str, exception: Option<&Object>, k
         call::set_item(&details, &names.source_traceback, &source)?;
     }
     call::call_method(&names.call_exception_handler, &[&event_loop, &details], None).map(drop)
-}
-
-/// Runs a report from a finalizer: whatever is raised already stays, and what the handler raises is written out.
-pub(crate) fn report_from_finalizer(this: &Object, report: impl FnOnce() -> Outcome<()>) {
-    let pending = raised::pending();
-    if let Err(raised) = report() {
-        raised::unraisable(raised, this);
-    }
-    if let Some(pending) = pending {
-        let Raised = raised::put_back(pending);
-    }
 }

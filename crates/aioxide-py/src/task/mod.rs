@@ -31,15 +31,13 @@ use pyo3::ffi as c;
 use crate::bridge::Notifier;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::free_list::FreeList;
-use crate::ffi::instance::{self, Base};
-use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{attribute, guard, method_fast, method_none, method_one};
 use crate::ffi::text::show;
 use crate::ffi::{
     self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context,
     interop, names, raised,
 };
+use crate::future::family::{self, Home, Member};
 use crate::future::{self, Future, FutureData, KINDS};
 
 pub(crate) use introspect::{repr, repr_info};
@@ -95,8 +93,7 @@ pub(crate) struct Task(Object);
 // SAFETY: transparent over `Object`.
 unsafe impl Class for Task {}
 
-static BASE: Confined<Base> = Confined::new(Base::new());
-static FREE: FreeList = FreeList::new();
+static HOME: Home = Home::new();
 static NUMBERS: Confined<Cell<u64>> = Confined::new(Cell::new(0));
 
 impl std::ops::Deref for Task {
@@ -104,7 +101,7 @@ impl std::ops::Deref for Task {
 
     #[inline]
     fn deref(&self) -> &TaskData {
-        // SAFETY: written by `FREE.make` through `fill`, before anybody could see the instance.
+        // SAFETY: written by `family`, before anybody could see the instance.
         unsafe { &*self.0.as_ptr().byte_add(KINDS.offset.get()).cast::<TaskData>() }
     }
 }
@@ -151,14 +148,9 @@ impl Task {
     /// A task of one of our loops, held by it until it is done.
     pub(crate) fn make(event_loop: &Object, state: &LoopState, start: &Start<'_>) -> Outcome {
         check_coroutine(start.coro)?;
-        // SAFETY: the type that the list is for.
-        let made = unsafe { FREE.make(KINDS.task.get(), true, fill)? };
+        let made = family::make::<Self>(event_loop, state)?;
         // SAFETY: just made.
         let task: &Self = unsafe { cast(made.as_ptr()) };
-        task.as_future().adopt(event_loop, Some(state));
-        if state.debug.get() {
-            task.as_future().remember_source()?;
-        }
         task.begin(start, true, start.eager && state.running.get())?;
         Ok(made)
     }
@@ -171,14 +163,9 @@ impl Task {
         awaiter: &Self,
     ) -> Outcome {
         check_coroutine(coro)?;
-        // SAFETY: the type that the list is for.
-        let made = unsafe { FREE.make(KINDS.task.get(), true, fill)? };
+        let made = family::make::<Self>(event_loop, state)?;
         // SAFETY: just made.
         let task: &Self = unsafe { cast(made.as_ptr()) };
-        task.as_future().adopt(event_loop, Some(state));
-        if state.debug.get() {
-            task.as_future().remember_source()?;
-        }
         task.prepare(&Start { coro, name: None, context: awaiter.context.get()?.as_deref(), eager: true })?;
         step::start_eagerly(task, true, step::Inside::Context)?;
         Ok(made)
@@ -188,10 +175,7 @@ impl Task {
     fn initialize(&self, event_loop: Option<&Object>, start: &Start<'_>) -> Outcome<()> {
         self.as_future().refuse_second_init()?;
         introspect::unlist(self);
-        for slot in self.slots() {
-            slot.clear();
-        }
-        self.context.clear();
+        self.let_go();
         self.cancels.set(0);
         self.must_cancel.set(false);
         // Until it is complete, its end is nothing to report.
@@ -374,24 +358,66 @@ fn set_log_destroy_pending(this: &Task, value: Option<&Object>) -> Outcome<()> {
     Ok(())
 }
 
-fn fill(instance: *mut c::PyObject) {
-    // SAFETY: memory of an instance of ours; nothing is there that would have to be dropped.
-    unsafe { instance.byte_add(KINDS.offset.get()).cast::<TaskData>().write(TaskData::new()) };
-}
+// SAFETY: its data begins with a future's, and the type is made below.
+unsafe impl Member for Task {
+    fn home() -> &'static Home {
+        &HOME
+    }
 
-unsafe extern "C" fn new(
-    kind: *mut c::PyTypeObject,
-    _: *mut c::PyObject,
-    _: *mut c::PyObject,
-) -> *mut c::PyObject {
-    ffi::method::guard_object(|| {
-        // SAFETY: the interpreter passes our type or one derived from it.
-        let made = unsafe { FREE.make(kind, kind == KINDS.task.get(), fill)? };
-        // SAFETY: just made.
-        let task: &Task = unsafe { cast(made.as_ptr()) };
-        task.log_destroy_pending.set(false);
-        Ok(made)
-    })
+    #[inline]
+    fn kind() -> *mut c::PyTypeObject {
+        KINDS.task.get()
+    }
+
+    #[inline]
+    fn data() -> TaskData {
+        TaskData::new()
+    }
+
+    fn begin(&self) {
+        self.log_destroy_pending.set(false);
+    }
+
+    fn visit(&self, visit: Visit) -> c_int {
+        for slot in self.slots() {
+            let status = slot.visit(visit);
+            if status != 0 {
+                return status;
+            }
+        }
+        self.context.visit(visit)
+    }
+
+    #[inline(always)]
+    fn let_go(&self) {
+        for slot in self.slots() {
+            slot.clear();
+        }
+        self.context.clear();
+    }
+
+    /// The list finds a task by the loop that it holds.
+    #[inline]
+    fn leave(&self) {
+        introspect::unlist(self);
+    }
+
+    #[inline]
+    fn needs_finalizer(&self) -> bool {
+        let future = self.as_future();
+        future.log_traceback.get()
+            || (!future.is_done() && self.log_destroy_pending.get())
+            // Where leaving the list is a call of C, it needs a live object, which it is again during the finalizer.
+            || (self.listed.get() && interop::unregister_is_a_call())
+    }
+
+    fn report(&self) -> Outcome<()> {
+        let future = self.as_future();
+        if !future.is_done() && self.log_destroy_pending.get() {
+            future::report(future, "Task was destroyed but it is pending!", None, &names().task)?;
+        }
+        future::report_never_retrieved(future)
+    }
 }
 
 unsafe extern "C" fn init(
@@ -418,88 +444,9 @@ unsafe extern "C" fn init(
     })
 }
 
-unsafe extern "C" fn traverse(
-    this: *mut c::PyObject,
-    function: c::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: an instance of ours.
-    let this: &Task = unsafe { cast(this) };
-    let visit = Visit { function, argument };
-    let mut status = BASE.traverse(this.object(), visit);
-    if status == 0 {
-        status = this.future.traverse(visit);
-    }
-    for slot in this.slots() {
-        if status == 0 {
-            status = slot.visit(visit);
-        }
-    }
-    if status == 0 { this.context.visit(visit) } else { status }
-}
-
-/// Lets go of everything. The list is left first: it finds a task by the loop that goes away here.
-fn take_apart(this: &Task) {
-    introspect::unlist(this);
-    this.future.clear();
-    for slot in this.slots() {
-        slot.clear();
-    }
-    this.context.clear();
-    BASE.clear(this.object());
-}
-
-unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
-        // SAFETY: an instance of ours.
-        take_apart(unsafe { cast(this) });
-        Ok(0)
-    })
-}
-
-unsafe extern "C" fn finalize(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: an instance of ours.
-        let this: &Task = unsafe { cast(this) };
-        // The report may bring it back to life, but nobody will run it any more.
-        introspect::unlist(this);
-        let future = this.as_future();
-        future::report_from_finalizer(this.object(), || {
-            if !future.is_done() && this.log_destroy_pending.get() {
-                future::report(future, "Task was destroyed but it is pending!", None, &names().task)?;
-            }
-            future::report_never_retrieved(future)
-        });
-        Ok(())
-    });
-}
-
-unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: the last reference to an instance of ours is gone.
-        unsafe {
-            let task: &Task = cast(this);
-            let reports = task.future.log_traceback.get()
-                || (!task.as_future().is_done() && task.log_destroy_pending.get());
-            // Where leaving the list is a call of C, it needs a live object, which it is again during the finalizer.
-            let reports = reports || (task.listed.get() && interop::unregister_is_a_call());
-            if reports && !instance::finalize(this) {
-                return Ok(());
-            }
-            // First, so that no weak reference's callback finds it there.
-            introspect::unlist(cast(this));
-            instance::untrack(this);
-            instance::clear_weak_references(this);
-            take_apart(cast(this));
-            FREE.release(this, c::Py_TYPE(this) == KINDS.task.get());
-        }
-        Ok(())
-    });
-}
-
 /// Reads the base type; gives the size of its instances.
 pub(crate) fn read_base(base: &Object) -> usize {
-    BASE.read(base)
+    HOME.read_base(base)
 }
 
 /// Makes the type `aioxide.Task`; after that of futures, which knows the offset.
@@ -530,13 +477,8 @@ pub(crate) fn make_kind() -> Outcome {
         attribute!(c"_num_cancels_requested", cancelling),
         attribute!(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending),
     ]);
-    let builder = KindBuilder::new()
-        .slot(c::Py_tp_new, new as *mut c_void)
+    let builder = family::slots::<Task>()
         .slot(c::Py_tp_init, init as *mut c_void)
-        .slot(c::Py_tp_traverse, traverse as *mut c_void)
-        .slot(c::Py_tp_clear, clear as *mut c_void)
-        .slot(c::Py_tp_finalize, finalize as *mut c_void)
-        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
         .methods(methods)
         .attributes(attributes);
     let size = KINDS.offset.get() + size_of::<TaskData>();
