@@ -242,8 +242,8 @@ def test_a_loop_given_up_with_callbacks_waiting_is_collected(
     for _ in range(3):
         context.run(given_up.call_soon, VARIABLE.get)
     reference = weakref.ref(value)
+    del given_up, value, context
     with pytest.warns(ResourceWarning):
-        del given_up, value, context
         gc.collect()
     assert reference() is None
 
