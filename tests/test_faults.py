@@ -117,8 +117,13 @@ def test_closing_a_transport_of_a_closed_loop(run: Any, loop: asyncio.AbstractEv
     theirs.close()
     kept = [transport]
     del transport
-    with pytest.warns(ResourceWarning, match="unclosed transport"):
+
+    def forget() -> None:
         kept.clear()
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        forget()
     ours.close()
 
 

@@ -24,8 +24,8 @@ def signatures(thing: Any) -> dict[str, list[tuple[str, Any]]]:
 
 async def of_transports(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     """Returns the signatures of one transport of each kind."""
-    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-    stream, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+    ours, theirs = socket.socketpair()
+    stream, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
     datagram, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0))
     reader, writer = (os.fdopen(fd, mode, 0) for fd, mode in zip(os.pipe(), ("rb", "wb"), strict=True))
     read_pipe, _ = await loop.connect_read_pipe(asyncio.Protocol, reader)
@@ -34,9 +34,9 @@ async def of_transports(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
     found = {name: signatures(transport) for name, transport in transports.items()}
     for transport in transports.values():
         transport.close()
-    server.close()
-    await asyncio.sleep(0)
-    await server.wait_closed()
+    theirs.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
     return found
 
 

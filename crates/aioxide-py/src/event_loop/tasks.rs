@@ -66,7 +66,11 @@ fn inherited(this: &Object, name: &'static std::ffi::CStr, arguments: Option<&Ar
 /// Raw ones, because they run once per task and per wait.
 pub(super) fn methods() -> [PyMethodDef; 2] {
     [
-        method_none!(c"create_future", create_future, c"Create a future attached to the loop."),
+        method_none!(
+            c"create_future",
+            create_future,
+            c"create_future($self)\n--\n\nCreate a future attached to the loop."
+        ),
         method_fast!(
             c"create_task",
             create_task,
