@@ -7,25 +7,20 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::os::raw::{c_int, c_void};
+use std::os::raw::c_int;
 use std::sync::OnceLock;
 
-use pyo3::ffi as c;
-
 use crate::event_loop;
+use crate::ffi::ancestor::Ancestor;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::instance::{self, Base};
-use crate::ffi::kind::KindBuilder;
-use crate::ffi::method::{Definition, guard, method_fast};
-use crate::ffi::{
-    self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop,
-    names,
-};
-use crate::future::{self, Future, FutureData, KINDS, State, Waiter};
+use crate::ffi::holder::{Contents, Holder, Kind};
+use crate::ffi::method::{Definition, method_fast};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names};
+use crate::future::{self, Future, KINDS, State};
 use crate::task::{self, Start, Task, parent};
 
-struct GatherData {
-    future: FutureData,
+/// What it has beside a future's.
+pub(crate) struct GatherData {
     children: Cell<Vec<Owned>>,
     unfinished: Cell<usize>,
     /// Children whose entries are in the ready queue.
@@ -37,29 +32,109 @@ struct GatherData {
 }
 
 /// An instance of the gathering future.
-#[repr(transparent)]
-struct Gather(Object);
+pub(crate) type Gather = Holder<GatherData>;
 
-// SAFETY: transparent over `Object`.
-unsafe impl Class for Gather {}
+static KIND: Kind = Kind::new();
+static FUTURE: Ancestor = Ancestor::new();
 
-impl std::ops::Deref for Gather {
-    type Target = GatherData;
+impl Contents for GatherData {
+    fn home() -> &'static Kind {
+        &KIND
+    }
 
-    fn deref(&self) -> &GatherData {
-        // SAFETY: written by `make`.
-        unsafe { &*self.0.as_ptr().byte_add(KINDS.offset.get()).cast::<GatherData>() }
+    fn ancestor() -> Option<&'static Ancestor> {
+        Some(&FUTURE)
+    }
+
+    fn wants_finalizer(this: &Gather) -> bool {
+        this.as_future().log_traceback.get()
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        // SAFETY: the collector only looks; nothing else runs while the cell is read in place.
+        for child in unsafe { &*self.children.as_ptr() } {
+            let status = visit.object(child);
+            if status != 0 {
+                return status;
+            }
+        }
+        self.awaiter.visit(visit)
+    }
+
+    fn clear(&self) {
+        drop(self.children.take());
+        self.awaiter.clear();
     }
 }
 
 impl Gather {
     fn as_future(&self) -> &Future {
-        // SAFETY: the data begins with a future's, at the same offset.
-        unsafe { cast(self.0.as_ptr()) }
+        // SAFETY: its class derives from that of futures.
+        unsafe { cast(self.object().as_ptr()) }
+    }
+
+    /// A child is done and has its turn.
+    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
+        let future = self.as_future();
+        if let Some(awaiter) = self.awaiter.get() {
+            interop::discard_awaited_by(child, &awaiter)?;
+        }
+        self.queued.set(self.queued.get().saturating_sub(1));
+        let unfinished = self.unfinished.get().saturating_sub(1);
+        self.unfinished.set(unfinished);
+        if future.is_done() {
+            // Looked at, so that it is not reported as never retrieved.
+            return end_of(child).map(drop);
+        }
+        if !self.return_exceptions.get() {
+            match end_of(child)? {
+                End::Cancelled => return self.fail(cancelled_error_of(child)?),
+                End::Exception(exception) => return self.fail(exception),
+                End::Result(_) => {}
+            }
+        }
+        if unfinished > 0 {
+            return Ok(());
+        }
+        let children = self.children.take();
+        let results = children.iter().map(|child| result_of(child)).collect::<Outcome<Vec<_>>>();
+        let last = children.last().cloned();
+        self.children.set(children);
+        let results = call::list(results?.into_iter())?;
+        if self.cancel_requested.get() {
+            // Every child has ended, but asyncio tells a cancellation by it; the error is that of the last argument.
+            return future.finish_with_exception(cancelled_error_of(last.as_deref().unwrap_or(child))?);
+        }
+        future.finish_with_result(results)
+    }
+
+    /// Whether the gather has anything to do when `child`, which is done now, has its turn in the ready queue.
+    ///
+    /// The last child has, and one whose failure ends the gather. The others are only counted, which is done here and now,
+    /// unless one that came before is still to have its turn.
+    pub(crate) fn needs_entry(&self, child: &Future) -> bool {
+        let left = self.unfinished.get();
+        let waits = left > 1 && self.queued.get() == 0 && !self.as_future().is_done();
+        if waits && self.awaiter.is_empty() && (self.return_exceptions.get() || child.has_result()) {
+            self.unfinished.set(left - 1);
+            return false;
+        }
+        self.queued.set(self.queued.get() + 1);
+        true
+    }
+
+    /// Ends the gather while children of it may go on, which nobody awaits any more.
+    fn fail(&self, exception: Owned) -> Outcome<()> {
+        if let Some(awaiter) = self.awaiter.take() {
+            let children = self.children.take();
+            let discarded =
+                children.iter().try_for_each(|child| interop::discard_awaited_by(child, &awaiter));
+            self.children.set(children);
+            discarded?;
+        }
+        self.as_future().finish_with_exception(exception)
     }
 }
-
-static BASE: Confined<Base> = Confined::new(Base::new());
 
 /// Addresses are hashed by mixing them: they are no user's input.
 #[derive(Default)]
@@ -130,9 +205,14 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         }
         children.push(child);
     }
-    let made = make(return_exceptions, unique.len())?;
-    // SAFETY: just made.
-    let gather: &Gather = unsafe { cast(made.as_ptr()) };
+    let gather = Gather::make(|| GatherData {
+        children: Cell::new(Vec::new()),
+        unfinished: Cell::new(unique.len()),
+        queued: Cell::new(0),
+        return_exceptions: Cell::new(return_exceptions),
+        cancel_requested: Cell::new(false),
+        awaiter: Slot::new(),
+    })?;
     let watched: Vec<Owned> = unique.into_iter().map(|place| children[place].clone()).collect();
     gather.children.set(children);
     gather.as_future().adopt(&running, Some(state));
@@ -144,33 +224,19 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     }
     let mut done = Vec::new();
     for child in watched {
-        if interop::GATHERS_AT_ONCE && is_done(&child)? {
+        if interop::GATHERS_AT_ONCE && awaitable::is_done(&child)? {
             done.push(child);
             continue;
         }
         if let Some(awaiter) = gather.awaiter.get() {
             interop::add_awaited_by(&child, &awaiter)?;
         }
-        watch(gather, &child)?;
+        parent::watch(gather.object(), &child)?;
     }
     for child in done {
-        child_done(&made, &child)?;
+        gather.child_done(&child)?;
     }
-    Ok(made)
-}
-
-fn watch(gather: &Gather, child: &Object) -> Outcome<()> {
-    if let Some(future) = Future::exact(child) {
-        return future.add_waiter(Waiter { what: gather.0.own(), context: Captured::new() });
-    }
-    parent::watch_foreign(&gather.0, child)
-}
-
-fn is_done(child: &Object) -> Outcome<bool> {
-    match Future::exact(child) {
-        Some(future) => Ok(future.is_done()),
-        None => call::truth(&*call::call_method(&names().done, &[child], None)?),
-    }
+    Ok(gather.into_object())
 }
 
 /// How a child ended.
@@ -211,71 +277,6 @@ fn cancelled_error_of(child: &Object) -> Outcome {
     }
 }
 
-/// A child is done and has its turn.
-pub(crate) fn child_done(parent: &Object, child: &Object) -> Outcome<()> {
-    // SAFETY: only gathers are waiters of this kind.
-    let gather: &Gather = unsafe { cast(parent.as_ptr()) };
-    let future = gather.as_future();
-    if let Some(awaiter) = gather.awaiter.get() {
-        interop::discard_awaited_by(child, &awaiter)?;
-    }
-    gather.queued.set(gather.queued.get().saturating_sub(1));
-    let unfinished = gather.unfinished.get().saturating_sub(1);
-    gather.unfinished.set(unfinished);
-    if future.is_done() {
-        // Looked at, so that it is not reported as never retrieved.
-        return end_of(child).map(drop);
-    }
-    if !gather.return_exceptions.get() {
-        match end_of(child)? {
-            End::Cancelled => return fail(gather, cancelled_error_of(child)?),
-            End::Exception(exception) => return fail(gather, exception),
-            End::Result(_) => {}
-        }
-    }
-    if unfinished > 0 {
-        return Ok(());
-    }
-    let children = gather.children.take();
-    let results = children.iter().map(|child| result_of(child)).collect::<Outcome<Vec<_>>>();
-    let last = children.last().cloned();
-    gather.children.set(children);
-    let results = call::list(results?.into_iter())?;
-    if gather.cancel_requested.get() {
-        // Every child has ended, but asyncio tells a cancellation by it; the error is that of the last argument.
-        return future.finish_with_exception(cancelled_error_of(last.as_deref().unwrap_or(child))?);
-    }
-    future.finish_with_result(results)
-}
-
-/// Whether the gather has anything to do when `child`, which is done now, has its turn in the ready queue.
-///
-/// The last child has, and one whose failure ends the gather. The others are only counted, which is done here and now,
-/// unless one that came before is still to have its turn.
-pub(crate) fn needs_entry(parent: &Object, child: &Future) -> bool {
-    // SAFETY: the caller's promise.
-    let gather: &Gather = unsafe { cast(parent.as_ptr()) };
-    let left = gather.unfinished.get();
-    let waits = left > 1 && gather.queued.get() == 0 && !gather.as_future().is_done();
-    if waits && gather.awaiter.is_empty() && (gather.return_exceptions.get() || child.has_result()) {
-        gather.unfinished.set(left - 1);
-        return false;
-    }
-    gather.queued.set(gather.queued.get() + 1);
-    true
-}
-
-/// Ends the gather while children of it may go on, which nobody awaits any more.
-fn fail(gather: &Gather, exception: Owned) -> Outcome<()> {
-    if let Some(awaiter) = gather.awaiter.take() {
-        let children = gather.children.take();
-        let discarded = children.iter().try_for_each(|child| interop::discard_awaited_by(child, &awaiter));
-        gather.children.set(children);
-        discarded?;
-    }
-    gather.as_future().finish_with_exception(exception)
-}
-
 /// What stands for a child in the list of results.
 fn result_of(child: &Object) -> Outcome {
     match end_of(child)? {
@@ -308,97 +309,12 @@ fn cancel(this: &Gather, arguments: &Arguments<'_>) -> Outcome {
     Ok(Owned::boolean(accepted))
 }
 
-static KIND: Confined<Cell<*mut c::PyTypeObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
-
-fn make(return_exceptions: bool, unfinished: usize) -> Outcome {
-    let data = GatherData {
-        future: FutureData::new(),
-        children: Cell::new(Vec::new()),
-        unfinished: Cell::new(unfinished),
-        queued: Cell::new(0),
-        return_exceptions: Cell::new(return_exceptions),
-        cancel_requested: Cell::new(false),
-        awaiter: Slot::new(),
-    };
-    // SAFETY: the type is ready, and the data lies where its functions look for it.
-    unsafe {
-        instance::make_plain(KIND.get(), |instance| {
-            instance.byte_add(KINDS.offset.get()).cast::<GatherData>().write(data);
-        })
-    }
-}
-
-unsafe extern "C" fn traverse(
-    this: *mut c::PyObject,
-    function: c::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    // SAFETY: an instance of ours.
-    let this: &Gather = unsafe { cast(this) };
-    let visit = Visit { function, argument };
-    let mut status = BASE.traverse(&this.0, visit);
-    if status == 0 {
-        status = this.future.traverse(visit);
-    }
-    if status == 0 {
-        status = this.awaiter.visit(visit);
-    }
-    // SAFETY: the collector only looks; nothing else runs while the cell is read in place.
-    for child in unsafe { &*this.children.as_ptr() } {
-        if status == 0 {
-            status = visit.object(child);
-        }
-    }
-    status
-}
-
-fn take_apart(this: &Gather) {
-    this.future.clear();
-    drop(this.children.take());
-    this.awaiter.clear();
-    BASE.clear(&this.0);
-}
-
-unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
-        // SAFETY: an instance of ours.
-        take_apart(unsafe { cast(this) });
-        Ok(0)
-    })
-}
-
-unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: the last reference to an instance of ours is gone.
-        unsafe {
-            if cast::<Future>(this).log_traceback.get() && !instance::finalize(this) {
-                return Ok(());
-            }
-            instance::untrack(this);
-            instance::clear_weak_references(this);
-            take_apart(cast(this));
-            instance::release_plain(this);
-        }
-        Ok(())
-    });
-}
-
 /// Makes the type, after that of futures, and gives the function `gather`.
 pub(crate) fn make_function(future_kind: &Object) -> Outcome {
-    let base = call::get_attribute(&*call::import(c"_asyncio")?, &*call::interned(c"Future")?)?;
-    BASE.read(&base);
-    let builder = KindBuilder::new()
-        .final_type()
-        .slot(c::Py_tp_traverse, traverse as *mut c_void)
-        .slot(c::Py_tp_clear, clear as *mut c_void)
-        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
-        .methods([method_fast!(c"cancel", cancel, c"Cancel every child.")]);
-    let size = KINDS.offset.get() + size_of::<GatherData>();
-    // SAFETY: every slot is of its type, and the data begins as the base's does.
-    let kind = unsafe { builder.build(c"aioxide._GatheringFuture", size, Some(future_kind))? };
-    KIND.set(kind.as_ptr().cast());
+    let builder =
+        Gather::builder().final_type().methods([method_fast!(c"cancel", cancel, c"Cancel every child.")]);
+    let kind = Gather::make_kind_over(builder, c"aioxide._GatheringFuture", future_kind)?;
     KINDS.gathering.set(kind.as_ptr().cast());
-    let _ = kind.into_ptr();
     static GATHER: OnceLock<Definition> = OnceLock::new();
     let definition = GATHER.get_or_init(|| {
         Definition(method_fast!(

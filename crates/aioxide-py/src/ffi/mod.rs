@@ -1,5 +1,6 @@
 //! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
 
+pub(crate) mod ancestor;
 pub(crate) mod arguments;
 pub(crate) mod awaitable;
 pub(crate) mod bytes;
@@ -12,6 +13,7 @@ pub(crate) mod context;
 pub(crate) mod context_layout;
 pub(crate) mod coroutine;
 pub(crate) mod current;
+pub(crate) mod entering;
 pub(crate) mod free_list;
 pub(crate) mod holder;
 pub(crate) mod inner;

@@ -355,4 +355,16 @@ impl Visit {
     pub(crate) fn object(self, object: &Object) -> c_int {
         self.pointer(object.as_ptr())
     }
+
+    /// Shows what each of the slots holds.
+    #[inline]
+    pub(crate) fn slots<'a>(self, slots: impl IntoIterator<Item = &'a Slot>) -> c_int {
+        for slot in slots {
+            let status = slot.visit(self);
+            if status != 0 {
+                return status;
+            }
+        }
+        0
+    }
 }

@@ -144,7 +144,7 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 pub(crate) fn make_base() -> Outcome<[(&'static str, Owned); 2]> {
     static EQUIP: OnceLock<Definition> = OnceLock::new();
     wait::make_kinds()?;
-    let builder = Queue::builder()
+    let builder = Queue::shown()
         .methods([
             method_fast!(
                 c"shutdown",

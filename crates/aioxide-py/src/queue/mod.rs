@@ -20,7 +20,7 @@ mod wait;
 use std::cell::Cell;
 use std::os::raw::c_int;
 
-use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
+use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind, Shown};
 use crate::ffi::{Object, Outcome, Slot, Visit, call, names};
 use crate::sync::bound::{Bound, refuse_loop};
 use limit::Limit;
@@ -71,6 +71,27 @@ impl Contents for QueueData {
         &KIND
     }
 
+    fn traverse(&self, visit: Visit) -> c_int {
+        let mut status = 0;
+        for line in self.lines() {
+            if status == 0 {
+                status = line.traverse(visit);
+            }
+        }
+        if status != 0 { status } else { visit.slots(self.slots()) }
+    }
+
+    fn clear(&self) {
+        for line in self.lines() {
+            line.replace(None);
+        }
+        for slot in self.slots() {
+            slot.clear();
+        }
+    }
+}
+
+impl Constructed for QueueData {
     fn new() -> Self {
         Self {
             items: Line::new(),
@@ -100,33 +121,11 @@ impl Contents for QueueData {
         this.maxsize.set(maxsize.clone());
         call::call_method(&names.init_store, &[this.object(), &maxsize], None).map(drop)
     }
+}
 
+impl Shown for QueueData {
     fn repr(this: &Queue) -> Outcome {
         face::repr(this)
-    }
-
-    fn traverse(&self, visit: Visit) -> c_int {
-        let mut status = 0;
-        for line in self.lines() {
-            if status == 0 {
-                status = line.traverse(visit);
-            }
-        }
-        for slot in self.slots() {
-            if status == 0 {
-                status = slot.visit(visit);
-            }
-        }
-        status
-    }
-
-    fn clear(&self) {
-        for line in self.lines() {
-            line.replace(None);
-        }
-        for slot in self.slots() {
-            slot.clear();
-        }
     }
 
     fn assigned(&self, name: &Object) -> Outcome<()> {

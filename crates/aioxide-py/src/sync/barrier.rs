@@ -15,7 +15,7 @@ use super::condition::Condition;
 use super::overrides::{Overrides, Watched};
 use super::{ours, repr};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::holder::{Contents, Held, Holder, InitArguments, Kind};
+use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind, Shown};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::text::show;
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
@@ -54,6 +54,16 @@ impl Contents for Barrier {
         &KIND
     }
 
+    fn traverse(&self, visit: Visit) -> c_int {
+        self.condition.visit(visit)
+    }
+
+    fn clear(&self) {
+        self.condition.clear();
+    }
+}
+
+impl Constructed for Barrier {
     fn new() -> Self {
         Self {
             state: Cell::new(State::Filling),
@@ -81,7 +91,9 @@ impl Contents for Barrier {
         this.count.set(0);
         Ok(())
     }
+}
 
+impl Shown for Barrier {
     fn repr(this: &Holder<Self>) -> Outcome {
         let state = show_state(this.state.get());
         if this.state.get() == State::Broken {
@@ -89,14 +101,6 @@ impl Contents for Barrier {
         }
         let text = format!("{state}, waiters:{}/{}", this.waiting(), this.parties.get());
         repr(this.object(), &text, 0)
-    }
-
-    fn traverse(&self, visit: Visit) -> c_int {
-        self.condition.visit(visit)
-    }
-
-    fn clear(&self) {
-        self.condition.clear();
     }
 
     fn assigned(&self, name: &Object) -> Outcome<()> {
@@ -251,7 +255,7 @@ fn set_condition(this: &Holder<Barrier>, value: Option<&Object>) -> Outcome<()> 
 /// Makes the type `_BarrierCore` and that of its awaitable.
 pub(super) fn make_kind() -> Outcome {
     barrier_wait::make_kind()?;
-    let builder = Holder::<Barrier>::builder()
+    let builder = Holder::<Barrier>::shown()
         .methods([
             method_none!(
                 c"wait",

@@ -10,7 +10,7 @@ use super::overrides::Watched;
 use super::primitive::{Own, Primitive, common_attributes, common_methods};
 use super::{condition_wait, repr, wait};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::holder::{Contents, Held, Holder, InitArguments, Kind};
+use crate::ffi::holder::{Held, Holder, InitArguments, Kind, Shown};
 use crate::ffi::method::{attribute, method_fast, method_none, method_one};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 
@@ -250,7 +250,7 @@ fn notify_all(this: &Holder<Condition>) -> Outcome {
 /// Makes the type `_ConditionCore` and that of its awaitable.
 pub(super) fn make_kind() -> Outcome {
     condition_wait::make_kind()?;
-    let builder = Holder::<Condition>::builder()
+    let builder = Holder::<Condition>::shown()
         .methods([
             method_none!(
                 c"wait",

@@ -102,7 +102,7 @@ fn set_value(this: &Holder<Event>, value: Option<&Object>) -> Outcome<()> {
 /// Makes the type `_EventCore` and that of its awaitable.
 pub(super) fn make_kind() -> Outcome {
     Awaitable::<Wait<EventData>>::make_kind(c"aioxide.EventWait")?;
-    let builder = Holder::<Event>::builder()
+    let builder = Holder::<Event>::shown()
         .methods([
             method_none!(
                 c"wait",

@@ -155,7 +155,7 @@ fn wake_up_first(this: &Holder<Lock>) -> Outcome {
 /// Makes the type `_LockCore` and that of its awaitable.
 pub(super) fn make_kind() -> Outcome {
     Awaitable::<Wait<LockData>>::make_kind(c"aioxide.Acquire")?;
-    let builder = Holder::<Lock>::builder()
+    let builder = Holder::<Lock>::shown()
         .methods([
             method_none!(
                 c"acquire",

@@ -8,7 +8,7 @@ use std::os::raw::c_int;
 use super::bound::Bound;
 use super::overrides::{Overrides, Watched};
 use super::waiters::Waiters;
-use crate::ffi::holder::{Contents, Holder, InitArguments, Kind};
+use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind, Shown};
 use crate::ffi::{Object, Outcome, Slot, Visit};
 
 /// What an instance holds: `S` is what the class has of its own.
@@ -53,6 +53,18 @@ impl<S: Own> Contents for Primitive<S> {
         S::home()
     }
 
+    fn traverse(&self, visit: Visit) -> c_int {
+        let status = visit.slots(self.own.slots().chain([self.bound.slot()]));
+        if status != 0 { status } else { self.waiters.traverse(visit) }
+    }
+
+    fn clear(&self) {
+        self.waiters.clear();
+        self.own.slots().chain([self.bound.slot()]).for_each(Slot::clear);
+    }
+}
+
+impl<S: Own> Constructed for Primitive<S> {
     fn new() -> Self {
         let waiters = Waiters::new(S::BEGUN);
         Self { own: S::new(), waiters, bound: Bound::new(), overrides: Overrides::new() }
@@ -63,24 +75,11 @@ impl<S: Own> Contents for Primitive<S> {
         this.waiters.reset(S::BEGUN);
         Ok(())
     }
+}
 
+impl<S: Own> Shown for Primitive<S> {
     fn repr(this: &Holder<Self>) -> Outcome {
         S::repr(this)
-    }
-
-    fn traverse(&self, visit: Visit) -> c_int {
-        for slot in self.own.slots().chain([self.bound.slot()]) {
-            let status = slot.visit(visit);
-            if status != 0 {
-                return status;
-            }
-        }
-        self.waiters.traverse(visit)
-    }
-
-    fn clear(&self) {
-        self.waiters.clear();
-        self.own.slots().chain([self.bound.slot()]).for_each(Slot::clear);
     }
 
     fn assigned(&self, name: &Object) -> Outcome<()> {

@@ -258,7 +258,7 @@ fn set_bound_value(this: &Holder<Semaphore>, value: Option<&Object>) -> Outcome<
 /// Makes the types `_SemaphoreCore` and `_BoundedSemaphoreCore` and that of their awaitable.
 pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
     Awaitable::<Wait<SemaphoreData>>::make_kind(c"aioxide.SemaphoreAcquire")?;
-    let builder = Holder::<Semaphore>::builder()
+    let builder = Holder::<Semaphore>::shown()
         .methods([
             method_none!(
                 c"acquire",
@@ -287,7 +287,7 @@ pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
         .attributes([attribute!(c"_value", get_value, set_value)])
         .attributes(common_attributes!(SemaphoreData));
     let kind = Holder::<Semaphore>::make_kind(builder, c"aioxide._SemaphoreCore")?;
-    let builder = Holder::<Semaphore>::builder()
+    let builder = Holder::<Semaphore>::shown()
         .methods([
             method_none!(
                 c"release",

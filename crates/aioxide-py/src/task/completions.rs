@@ -17,13 +17,10 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
-use crate::ffi::instance;
-use crate::ffi::kind::KindBuilder;
+use crate::ffi::holder::{Contents, Holder, Kind, Link};
 use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
 use crate::ffi::text::type_name;
-use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised,
-};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised};
 use crate::future::{Future, State};
 
 /// What an iterator has.
@@ -44,32 +41,42 @@ pub(crate) struct CompletionsData {
 }
 
 /// An instance of the iterator.
-#[repr(transparent)]
-pub(crate) struct Completions(Object);
+pub(crate) type Completions = Holder<CompletionsData>;
 
-// SAFETY: transparent over `Object`.
-unsafe impl Class for Completions {}
+static KIND: Kind = Kind::new();
 
-impl std::ops::Deref for Completions {
-    type Target = CompletionsData;
-
-    fn deref(&self) -> &CompletionsData {
-        // SAFETY: written by `as_completed`.
-        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<CompletionsData>() }
-    }
-}
-
-static KIND: Confined<Cell<*mut c::PyTypeObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
-
-impl Completions {
-    pub(super) fn is(object: &Object) -> bool {
-        object.kind() == KIND.get()
-    }
-
+impl CompletionsData {
     fn slots(&self) -> [&Slot; 6] {
         [&self.source, &self.timeout, &self.event_loop, &self.todo, &self.timer, &self.awaiter]
     }
+}
 
+impl Contents for CompletionsData {
+    fn home() -> &'static Kind {
+        &KIND
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        let mut status = visit.slots(self.slots());
+        // Neither is borrowed while anything runs that could start a collection.
+        if let (Ok(done), Ok(askers)) = (self.done.try_borrow(), self.askers.try_borrow()) {
+            for held in done.iter().flatten().chain(askers.iter()) {
+                if status == 0 {
+                    status = visit.object(held);
+                }
+            }
+        }
+        status
+    }
+
+    fn clear(&self) {
+        self.slots().into_iter().for_each(Slot::clear);
+        drop(self.done.take());
+        drop(self.askers.take());
+    }
+}
+
+impl Completions {
     /// Makes futures of what was given, each of which will tell of its end.
     fn start(&self) -> Outcome<()> {
         if self.started.replace(true) {
@@ -97,7 +104,7 @@ impl Completions {
         self.todo.set(todo);
         let awaiter = interop::awaiter(&event_loop);
         for future in &futures {
-            parent::watch(&self.0, future)?;
+            parent::watch(self.object(), future)?;
             if let Some(awaiter) = &awaiter {
                 interop::add_awaited_by(future, awaiter)?;
             }
@@ -107,7 +114,7 @@ impl Completions {
             static TIME_IS_UP: OnceLock<Definition> = OnceLock::new();
             let definition = TIME_IS_UP
                 .get_or_init(|| Definition(method_none!(c"_handle_timeout", time_is_up, c"The time is up.")));
-            let callback = definition.bind(&self.0)?;
+            let callback = definition.bind(self.object())?;
             let timer = call::call_method(&names.call_later, &[&event_loop, &timeout, &callback], None)?;
             self.timer.set(timer);
         }
@@ -181,7 +188,7 @@ fn time_is_up(this: &Completions) -> Outcome {
         Ok(false)
     })?;
     for future in futures {
-        parent::unwatch(&this.0, &future)?;
+        parent::unwatch(this.object(), &future)?;
         if let Some(awaiter) = this.awaiter.get() {
             interop::discard_awaited_by(&future, &awaiter)?;
         }
@@ -193,7 +200,7 @@ fn time_is_up(this: &Completions) -> Outcome {
 
 /// What an iteration gives: the next future that is done, or its result.
 struct Completion {
-    source: Slot,
+    source: Link<CompletionsData>,
     asker: Slot,
     /// Whether it gives the result: for `for`; `async for` gives the future.
     resolves: bool,
@@ -210,20 +217,18 @@ impl Steps for Completion {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [&self.source, &self.asker].into_iter()
+        [self.source.slot(), &self.asker].into_iter()
     }
 
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
-        let Some(object) = this.source.get() else { return Err(reused()) };
-        // SAFETY: `ask` put an iterator there.
-        let source: &Completions = unsafe { cast(object.as_ptr()) };
+        let Some(source) = this.source.get() else { return Err(reused()) };
         if !this.counted.replace(true) {
             if let Err(raised) = source.start() {
-                this.source.clear();
+                this.source.slot().clear();
                 return Err(raised);
             }
             if !source.count() {
-                this.source.clear();
+                this.source.slot().clear();
                 return Err(raised::raise_value(raised::stop_async_iteration(), ffi::none()));
             }
         }
@@ -246,7 +251,7 @@ impl Steps for Completion {
             this.asker.set(asker.clone());
             return Ok(Next::Yield(asker));
         };
-        this.source.clear();
+        this.source.slot().clear();
         match done {
             None => Err(raised::put_back(call::call(&names().timeout_error, &[])?)),
             Some(future) if this.resolves => match Future::exact(&future) {
@@ -259,9 +264,7 @@ impl Steps for Completion {
 
     /// Passes on what was granted meanwhile.
     fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
-        let (Some(object), Some(asker)) = (this.source.take(), this.asker.take()) else { return Ok(()) };
-        // SAFETY: `ask` put an iterator there.
-        let source: &Completions = unsafe { cast(object.as_ptr()) };
+        let (Some(source), Some(asker)) = (this.source.take(), this.asker.take()) else { return Ok(()) };
         // Whoever asks next gets what this one would have got.
         source.left.set(source.left.get() + 1);
         let granted = !super::cancel(&asker, None)? && !is_cancelled(&asker)?;
@@ -281,10 +284,8 @@ fn is_cancelled(future: &Object) -> Outcome<bool> {
 }
 
 fn ask(this: &Completions, resolves: bool) -> Outcome {
-    let completion =
-        Completion { source: Slot::new(), asker: Slot::new(), resolves, counted: Cell::new(resolves) };
-    completion.source.set(this.0.own());
-    Awaitable::make(completion)
+    let (source, counted) = (Link::new(this), Cell::new(resolves));
+    Awaitable::make(Completion { source, asker: Slot::new(), resolves, counted })
 }
 
 unsafe extern "C" fn next(this: *mut c::PyObject) -> *mut c::PyObject {
@@ -317,7 +318,7 @@ fn as_completed(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         let message = "as_completed() missing 1 required positional argument: 'fs'";
         return Err(raised::raise(raised::type_error(), message));
     };
-    let data = CompletionsData {
+    let made = Completions::make(|| CompletionsData {
         started: Cell::new(false),
         source: Slot::new(),
         timeout: Slot::new(),
@@ -328,20 +329,13 @@ fn as_completed(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         left: Cell::new(0),
         done: RefCell::default(),
         askers: RefCell::default(),
-    };
-    data.source.set(source.own());
-    data.timeout.put(timeout.filter(|timeout| !timeout.is_none()).map(Object::own));
-    // SAFETY: the type is ready, and the data lies where its functions look for it.
-    let made = unsafe {
-        instance::make_plain(KIND.get(), |instance| {
-            instance.byte_add(size_of::<c::PyObject>()).cast::<CompletionsData>().write(data);
-        })?
-    };
+    })?;
+    made.source.set(source.own());
+    made.timeout.put(timeout.filter(|timeout| !timeout.is_none()).map(Object::own));
     if cfg!(Py_3_13) {
-        // SAFETY: just made.
-        unsafe { cast::<Completions>(made.as_ptr()) }.start()?;
+        made.start()?;
     }
-    Ok(made)
+    Ok(made.into_object())
 }
 
 /// Raises TypeError for one awaitable where an iterable of them is wanted.
@@ -364,77 +358,16 @@ fn refuse_single(source: &Object) -> Outcome<()> {
     Ok(())
 }
 
-unsafe extern "C" fn traverse(
-    this: *mut c::PyObject,
-    function: c::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    let visit = Visit { function, argument };
-    // SAFETY: an instance of ours; it owns a reference to its type, which lives on the heap.
-    let this: &Completions = unsafe { cast(this) };
-    let mut status = visit.object(this.0.class());
-    for slot in this.slots() {
-        if status == 0 {
-            status = slot.visit(visit);
-        }
-    }
-    // Neither is borrowed while anything runs that could start a collection.
-    if let (Ok(done), Ok(askers)) = (this.done.try_borrow(), this.askers.try_borrow()) {
-        for held in done.iter().flatten().chain(askers.iter()) {
-            if status == 0 {
-                status = visit.object(held);
-            }
-        }
-    }
-    status
-}
-
-fn take_apart(this: &Completions) {
-    for slot in this.slots() {
-        slot.clear();
-    }
-    drop(this.done.take());
-    drop(this.askers.take());
-}
-
-unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
-        // SAFETY: an instance of ours.
-        take_apart(unsafe { cast(this) });
-        Ok(0)
-    })
-}
-
-unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: the last reference to an instance of ours is gone.
-        unsafe {
-            instance::untrack(this);
-            take_apart(cast(this));
-            this.byte_add(size_of::<c::PyObject>()).cast::<CompletionsData>().drop_in_place();
-            instance::release_plain(this);
-        }
-        Ok(())
-    });
-}
-
 /// Makes the types and gives the function `as_completed`.
 pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
     Awaitable::<Completion>::make_kind(c"aioxide._Completion")?;
-    let builder = KindBuilder::new()
+    let builder = Completions::builder()
         .final_type()
         .slot(c::Py_tp_iter, iterate as *mut c_void)
         .slot(c::Py_tp_iternext, next as *mut c_void)
         .slot(c::Py_am_aiter, iterate as *mut c_void)
-        .slot(c::Py_am_anext, next_later as *mut c_void)
-        .slot(c::Py_tp_traverse, traverse as *mut c_void)
-        .slot(c::Py_tp_clear, clear as *mut c_void)
-        .slot(c::Py_tp_dealloc, dealloc as *mut c_void);
-    let size = size_of::<c::PyObject>() + size_of::<CompletionsData>();
-    // SAFETY: every slot is of its type, and the data lies behind the header.
-    let kind = unsafe { builder.build(c"aioxide._AsCompletedIterator", size, None)? };
-    // The type lives as long as the process: its pointer is kept.
-    KIND.set(kind.into_ptr().cast());
+        .slot(c::Py_am_anext, next_later as *mut c_void);
+    Completions::make_kind(builder, c"aioxide._AsCompletedIterator")?;
     static AS_COMPLETED: OnceLock<Definition> = OnceLock::new();
     let definition = AS_COMPLETED.get_or_init(|| {
         Definition(method_fast!(

@@ -7,22 +7,17 @@
 //! interpreter's version makes of it.
 
 use std::cell::Cell;
-use std::os::raw::{c_int, c_void};
+use std::os::raw::c_int;
 use std::sync::OnceLock;
-
-use pyo3::ffi as c;
 
 use super::{Start, Task, group_exit, parent, start};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
-use crate::ffi::inner::Inner;
-use crate::ffi::instance;
-use crate::ffi::kind::KindBuilder;
-use crate::ffi::method::{Definition, attribute, guard, guard_object, method_fast, method_none};
-use crate::ffi::{
-    self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised,
-};
+use crate::ffi::awaitable::{Awaitable, Home};
+use crate::ffi::entering::{Entered, Entering, aenter};
+use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind};
+use crate::ffi::method::{Definition, attribute, method_fast, method_none};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, interop, names, raised};
 use crate::future::Future;
 
 /// What a group has.
@@ -48,25 +43,90 @@ pub(crate) struct GroupData {
 }
 
 /// An instance of `aioxide.TaskGroup` or of a class derived from its base.
-#[repr(transparent)]
-pub(crate) struct Group(Object);
+pub(crate) type Group = Holder<GroupData>;
 
-// SAFETY: transparent over `Object`.
-unsafe impl Class for Group {}
+static KIND: Kind = Kind::new();
+static ENTERING: Home = Home::new();
 
-impl std::ops::Deref for Group {
-    type Target = GroupData;
-
-    #[inline]
-    fn deref(&self) -> &GroupData {
-        // SAFETY: written by `fill`, before anybody could see the instance.
-        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<GroupData>() }
+impl GroupData {
+    fn slots(&self) -> [&Slot; 6] {
+        [&self.event_loop, &self.parent_task, &self.tasks, &self.errors, &self.base_error, &self.on_completed]
     }
 }
 
-/// The base, and what the inherited class has.
+impl Contents for GroupData {
+    fn home() -> &'static Kind {
+        &KIND
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        visit.slots(self.slots())
+    }
+
+    fn clear(&self) {
+        self.slots().into_iter().for_each(Slot::clear);
+    }
+}
+
+impl Constructed for GroupData {
+    fn new() -> Self {
+        Self {
+            ours: Cell::new(false),
+            entered: Cell::new(false),
+            exiting: Cell::new(false),
+            aborting: Cell::new(false),
+            cancel_on_enter: Cell::new(false),
+            parent_cancel_requested: Cell::new(false),
+            queued: Cell::new(0),
+            event_loop: Slot::new(),
+            parent_task: Slot::new(),
+            tasks: Slot::new(),
+            errors: Slot::new(),
+            base_error: Slot::new(),
+            on_completed: Slot::new(),
+        }
+    }
+
+    fn init(this: &Group, arguments: &InitArguments) -> Outcome<()> {
+        arguments.parse::<0>("TaskGroup", &[], 0)?;
+        this.start_anew()
+    }
+}
+
+impl Entered for GroupData {
+    fn entering() -> &'static Home {
+        &ENTERING
+    }
+
+    fn enter(this: &Group) -> Outcome<bool> {
+        if this.entered.get() || !this.event_loop.is_empty() {
+            return Ok(false);
+        }
+        let running = start::running_loop()?;
+        if running.is_none() || event_loop::state_of(&running).is_none() {
+            return Ok(false);
+        }
+        let Some(task) = Task::current(&running) else { return Ok(false) };
+        if this.overrides_internals()? {
+            return Ok(false);
+        }
+        this.event_loop.set(running);
+        this.parent_task.set(task);
+        this.ours.set(true);
+        this.entered.set(true);
+        if this.cancel_on_enter.get() {
+            call::call_method(&names().cancel, &[this.object()], None)?;
+        }
+        Ok(true)
+    }
+
+    fn stock_enter() -> Owned {
+        CLASSES.enter.get_or_none()
+    }
+}
+
+/// The class, and what the inherited one has.
 struct Classes {
-    core: Cell<*mut c::PyTypeObject>,
     /// `aioxide.TaskGroup`.
     group: Slot,
     /// The one that asyncio has.
@@ -80,7 +140,6 @@ struct Classes {
 }
 
 static CLASSES: Confined<Classes> = Confined::new(Classes {
-    core: Cell::new(std::ptr::null_mut()),
     group: Slot::new(),
     stock: Slot::new(),
     enter: Slot::new(),
@@ -91,21 +150,6 @@ static CLASSES: Confined<Classes> = Confined::new(Classes {
 });
 
 impl Group {
-    /// The object as a group.
-    #[inline]
-    pub(crate) fn from_object(object: &Object) -> Option<&Self> {
-        // SAFETY: an instance of the type.
-        object.is_instance(CLASSES.core.get()).then(|| unsafe { cast(object.as_ptr()) })
-    }
-
-    pub(super) fn object(&self) -> &Object {
-        &self.0
-    }
-
-    fn slots(&self) -> [&Slot; 6] {
-        [&self.event_loop, &self.parent_task, &self.tasks, &self.errors, &self.base_error, &self.on_completed]
-    }
-
     fn start_anew(&self) -> Outcome<()> {
         for flag in [
             &self.ours,
@@ -150,7 +194,7 @@ impl Group {
     /// asyncio's own `__aexit__`, as a coroutine.
     pub(super) fn stock_exit(&self) -> Outcome {
         let none = ffi::none();
-        call::call(&CLASSES.exit.get_or_none(), &[&self.0, none, none, none])
+        call::call(&CLASSES.exit.get_or_none(), &[self.object(), none, none, none])
     }
 
     /// Whether a task that is done now has anything to do when its turn comes.
@@ -176,7 +220,7 @@ impl Group {
     pub(crate) fn child_done(&self, task: &Object) -> Outcome<()> {
         self.queued.set(self.queued.get().saturating_sub(1));
         if Future::exact(task).is_none_or(Future::has_exception) {
-            return call::call(&CLASSES.on_task_done.get_or_none(), &[&self.0, task]).map(drop);
+            return call::call(&CLASSES.on_task_done.get_or_none(), &[self.object(), task]).map(drop);
         }
         if let Some(tasks) = self.tasks.get() {
             call::set_discard(&tasks, task)?;
@@ -194,38 +238,15 @@ impl Group {
         Ok(())
     }
 
-    /// Enters it as one of ours; `false` where asyncio's own method is to do it.
-    fn enter(&self) -> Outcome<bool> {
-        if self.entered.get() || !self.event_loop.is_empty() {
-            return Ok(false);
-        }
-        let running = start::running_loop()?;
-        if running.is_none() || event_loop::state_of(&running).is_none() {
-            return Ok(false);
-        }
-        let Some(task) = Task::current(&running) else { return Ok(false) };
-        if self.overrides_internals()? {
-            return Ok(false);
-        }
-        self.event_loop.set(running);
-        self.parent_task.set(task);
-        self.ours.set(true);
-        self.entered.set(true);
-        if self.cancel_on_enter.get() {
-            call::call_method(&names().cancel, &[&self.0], None)?;
-        }
-        Ok(true)
-    }
-
     /// Whether it is of a class that has one of the private methods of its own, which are then to be called.
     fn overrides_internals(&self) -> Outcome<bool> {
-        if CLASSES.group.holds(self.0.class()) {
+        if CLASSES.group.holds(self.object().class()) {
             return Ok(false);
         }
         let stock = CLASSES.stock.get_or_none();
         for name in [c"_abort", c"_is_base_error", c"_on_task_done"] {
             let name = call::interned(name)?;
-            let own = call::find_attribute(self.0.class(), &name)?;
+            let own = call::find_attribute(self.object().class(), &name)?;
             let inherited = call::find_attribute(&stock, &name)?;
             if own.as_ref().map(|own| own.as_ptr()) != inherited.as_ref().map(|inherited| inherited.as_ptr())
             {
@@ -259,58 +280,15 @@ impl Group {
         if let Some(tasks) = self.tasks.get() {
             call::set_add(&tasks, &task)?;
         }
-        parent::watch(&self.0, &task)?;
+        parent::watch(self.object(), &task)?;
         Ok(Some(task))
     }
-}
-
-/// `__aenter__`: entered when it is awaited, by whoever awaits it.
-struct Enter {
-    group: Slot,
-    inner: Inner,
-}
-
-static ENTER: Home = Home::new();
-
-impl Steps for Enter {
-    const NAME: Option<&'static str> = Some("__aenter__");
-
-    fn home() -> &'static Home {
-        &ENTER
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [&self.group, self.inner.slot()].into_iter()
-    }
-
-    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
-        if !this.inner.is_empty() {
-            return this.inner.advance();
-        }
-        let Some(group) = this.group.take() else { return Err(reused()) };
-        // SAFETY: `aenter` put a group there.
-        if unsafe { cast::<Group>(group.as_ptr()) }.enter()? {
-            return Ok(Next::Return(group));
-        }
-        this.inner.begin(call::call(&CLASSES.enter.get_or_none(), &[&group])?)
-    }
-
-    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
-        this.group.clear();
-        this.inner.close()
-    }
-}
-
-fn aenter(this: &Group) -> Outcome {
-    let enter = Enter { group: Slot::new(), inner: Inner::new() };
-    enter.group.set(this.0.own());
-    Awaitable::make(enter)
 }
 
 fn aexit(this: &Group, arguments: &Arguments<'_>) -> Outcome {
     let failed = arguments.positional().next().is_some_and(|kind| !kind.is_none());
     if failed || !this.ours.get() {
-        return arguments.forward(&CLASSES.exit.get_or_none(), &this.0);
+        return arguments.forward(&CLASSES.exit.get_or_none(), this.object());
     }
     group_exit::make(this)
 }
@@ -318,7 +296,7 @@ fn aexit(this: &Group, arguments: &Arguments<'_>) -> Outcome {
 fn create_task(this: &Group, arguments: &Arguments<'_>) -> Outcome {
     match this.make_task(arguments)? {
         Some(task) => Ok(task),
-        None => arguments.forward(&CLASSES.create_task.get_or_none(), &this.0),
+        None => arguments.forward(&CLASSES.create_task.get_or_none(), this.object()),
     }
 }
 
@@ -366,90 +344,6 @@ fields! {
     ]
 }
 
-fn fill(instance: *mut c::PyObject) {
-    let data = GroupData {
-        ours: Cell::new(false),
-        entered: Cell::new(false),
-        exiting: Cell::new(false),
-        aborting: Cell::new(false),
-        cancel_on_enter: Cell::new(false),
-        parent_cancel_requested: Cell::new(false),
-        queued: Cell::new(0),
-        event_loop: Slot::new(),
-        parent_task: Slot::new(),
-        tasks: Slot::new(),
-        errors: Slot::new(),
-        base_error: Slot::new(),
-        on_completed: Slot::new(),
-    };
-    // SAFETY: memory of an instance of ours; nothing is there that would have to be dropped.
-    unsafe { instance.byte_add(size_of::<c::PyObject>()).cast::<GroupData>().write(data) };
-}
-
-unsafe extern "C" fn new(
-    kind: *mut c::PyTypeObject,
-    _: *mut c::PyObject,
-    _: *mut c::PyObject,
-) -> *mut c::PyObject {
-    // SAFETY: the interpreter passes our type or one derived from it.
-    guard_object(|| unsafe { instance::make_plain(kind, fill) })
-}
-
-unsafe extern "C" fn init(
-    this: *mut c::PyObject,
-    arguments: *mut c::PyObject,
-    named: *mut c::PyObject,
-) -> c_int {
-    guard(-1, || {
-        // SAFETY: an instance of ours, and the arguments of a call.
-        unsafe {
-            ffi::arguments::parse_init::<0>("TaskGroup", arguments, named, &[], 0)?;
-            cast::<Group>(this).start_anew().map(|()| 0)
-        }
-    })
-}
-
-unsafe extern "C" fn traverse(
-    this: *mut c::PyObject,
-    function: c::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    let visit = Visit { function, argument };
-    // SAFETY: an instance of ours; showing its class is left to the base, as that lives on the heap too.
-    let this: &Group = unsafe { cast(this) };
-    let mut status = visit.object(this.0.class());
-    for slot in this.slots() {
-        if status == 0 {
-            status = slot.visit(visit);
-        }
-    }
-    status
-}
-
-unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
-        // SAFETY: an instance of ours.
-        for slot in unsafe { cast::<Group>(this) }.slots() {
-            slot.clear();
-        }
-        Ok(0)
-    })
-}
-
-unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: the last reference to an instance of ours is gone; the derived class has taken its part apart.
-        unsafe {
-            instance::untrack(this);
-            for slot in cast::<Group>(this).slots() {
-                slot.clear();
-            }
-            instance::release_plain(this);
-        }
-        Ok(())
-    });
-}
-
 /// `_equip_groups(TaskGroup, stock)`: tells the class, and asyncio's own.
 fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let mut given = arguments.positional();
@@ -472,16 +366,11 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 
 /// Makes the base of `aioxide.TaskGroup`, and gives it and its function by their names.
 pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
-    Awaitable::<Enter>::make_kind(c"aioxide._EnterGroup")?;
+    Awaitable::<Entering<GroupData>>::make_kind(c"aioxide._EnterGroup")?;
     group_exit::make_kind()?;
-    let builder = KindBuilder::new()
-        .slot(c::Py_tp_new, new as *mut c_void)
-        .slot(c::Py_tp_init, init as *mut c_void)
-        .slot(c::Py_tp_traverse, traverse as *mut c_void)
-        .slot(c::Py_tp_clear, clear as *mut c_void)
-        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
+    let builder = Group::constructed()
         .methods([
-            method_none!(c"__aenter__", aenter, c"Enter it."),
+            method_none!(c"__aenter__", aenter::<GroupData>, c"Enter it."),
             method_fast!(c"__aexit__", aexit, c"Wait for every task."),
             method_fast!(c"create_task", create_task, c"Create a task in this group and return it."),
         ])
@@ -498,11 +387,7 @@ pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
             attribute!(c"_cancel_on_enter", get_cancel_on_enter, set_cancel_on_enter),
             attribute!(c"_parent_cancel_requested", get_parent_cancel, set_parent_cancel),
         ]);
-    // SAFETY: every slot is of its type, and the data lies behind the header.
-    let core = unsafe {
-        builder.build(c"aioxide._TaskGroupCore", size_of::<c::PyObject>() + size_of::<GroupData>(), None)?
-    };
-    CLASSES.core.set(core.as_ptr().cast());
+    let core = Group::make_kind(builder, c"aioxide._TaskGroupCore")?;
     static EQUIP: OnceLock<Definition> = OnceLock::new();
     let equip = EQUIP
         .get_or_init(|| Definition(method_fast!(c"_equip_groups", equip, c"Tell the class of task groups.")));

@@ -6,22 +6,19 @@
 //! of ours too: whatever a timeout that expired makes of an exception, and every error, are those of the interpreter's version.
 
 use std::cell::Cell;
-use std::os::raw::{c_int, c_void};
+use std::os::raw::c_int;
 use std::sync::OnceLock;
-
-use pyo3::ffi as c;
 
 use super::deadline::{Deadline, Phase};
 use super::{Task, start};
 use crate::event_loop;
-use crate::ffi::arguments::{Arguments, parse_init};
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::awaitable::{Awaitable, Home, Next, Steps};
 use crate::ffi::coroutine::{self, Resumed};
-use crate::ffi::inner::Inner;
-use crate::ffi::instance;
-use crate::ffi::kind::KindBuilder;
-use crate::ffi::method::{Definition, attribute, guard, guard_object, method_fast, method_none, method_one};
-use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
+use crate::ffi::entering::{Entered, Entering, aenter};
+use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind};
+use crate::ffi::method::{Definition, attribute, method_fast, method_none, method_one};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
 
 /// What a timeout has.
 pub(crate) struct TimeoutData {
@@ -36,26 +33,93 @@ pub(crate) struct TimeoutData {
 }
 
 /// An instance of `aioxide.Timeout` or of a class derived from its base.
-#[repr(transparent)]
-pub(crate) struct Timeout(Object);
+pub(crate) type Timeout = Holder<TimeoutData>;
 
-// SAFETY: transparent over `Object`.
-unsafe impl Class for Timeout {}
+static KIND: Kind = Kind::new();
+static ENTERING: Home = Home::new();
 
-impl std::ops::Deref for Timeout {
-    type Target = TimeoutData;
+impl TimeoutData {
+    /// One whose time is in `seconds`, or `when`.
+    fn at(seconds: f64, when: Option<Owned>) -> Self {
+        let data = Self {
+            deadline: Deadline::new(),
+            ours: Cell::new(false),
+            when: Slot::new(),
+            seconds: Cell::new(seconds),
+            handler: Slot::new(),
+        };
+        data.when.put(when);
+        data
+    }
 
-    #[inline]
-    fn deref(&self) -> &TimeoutData {
-        // SAFETY: written by `fill`, before anybody could see the instance.
-        unsafe { &*self.0.as_ptr().byte_add(size_of::<c::PyObject>()).cast::<TimeoutData>() }
+    /// One without a time.
+    fn unlimited() -> Self {
+        Self::at(f64::INFINITY, Some(Owned::none()))
+    }
+
+    fn slots(&self) -> [&Slot; 3] {
+        [&self.deadline.task, &self.when, &self.handler]
+    }
+}
+
+impl Contents for TimeoutData {
+    fn home() -> &'static Kind {
+        &KIND
+    }
+
+    fn traverse(&self, visit: Visit) -> c_int {
+        visit.slots(self.slots())
+    }
+
+    fn clear(&self) {
+        self.slots().into_iter().for_each(Slot::clear);
+    }
+}
+
+impl Constructed for TimeoutData {
+    fn new() -> Self {
+        Self::unlimited()
+    }
+
+    fn init(this: &Timeout, arguments: &InitArguments) -> Outcome<()> {
+        let [when] = arguments.parse("Timeout", &[&names().when], 1)?;
+        let Some(when) = when else {
+            let message = "Timeout.__init__() missing 1 required positional argument: 'when'";
+            return Err(raised::raise(raised::type_error(), message));
+        };
+        this.set_when(when)
+    }
+}
+
+impl Entered for TimeoutData {
+    fn entering() -> &'static Home {
+        &ENTERING
+    }
+
+    fn enter(this: &Timeout) -> Outcome<bool> {
+        if this.deadline.phase.get() != Phase::Created || this.seconds.get().is_nan() {
+            return Ok(false);
+        }
+        let running = start::running_loop()?;
+        let state = if running.is_none() { None } else { event_loop::state_of(&running) };
+        let Some(state) = state.filter(|state| state.takes_timers()) else { return Ok(false) };
+        let Some(task) = Task::current(&running) else { return Ok(false) };
+        this.ours.set(true);
+        // SAFETY: `current` gives tasks of ours.
+        this.deadline.enter(unsafe { cast(task.as_ptr()) });
+        if this.is_timed() {
+            this.deadline.arm(this.object(), state, this.seconds.get(), state.now());
+        }
+        Ok(true)
+    }
+
+    fn stock_enter() -> Owned {
+        CLASSES.enter.get_or_none()
     }
 }
 
 /// The classes, and what the inherited one has.
 struct Classes {
-    /// The base that is made here.
-    core: Cell<*mut c::PyTypeObject>,
     /// `aioxide.Timeout`.
     timeout: Slot,
     enter: Slot,
@@ -66,7 +130,6 @@ struct Classes {
 }
 
 static CLASSES: Confined<Classes> = Confined::new(Classes {
-    core: Cell::new(std::ptr::null_mut()),
     timeout: Slot::new(),
     enter: Slot::new(),
     exit: Slot::new(),
@@ -77,17 +140,6 @@ static CLASSES: Confined<Classes> = Confined::new(Classes {
 const PHASES: [Phase; 5] = [Phase::Created, Phase::Entered, Phase::Expiring, Phase::Expired, Phase::Exited];
 
 impl Timeout {
-    /// The object as a timeout.
-    #[inline]
-    pub(crate) fn from_object(object: &Object) -> Option<&Self> {
-        // SAFETY: an instance of the type.
-        object.is_instance(CLASSES.core.get()).then(|| unsafe { cast(object.as_ptr()) })
-    }
-
-    fn slots(&self) -> [&Slot; 3] {
-        [&self.deadline.task, &self.when, &self.handler]
-    }
-
     fn set_when(&self, when: &Object) -> Outcome<()> {
         self.seconds.set(match when.is_none() {
             true => f64::INFINITY,
@@ -101,39 +153,19 @@ impl Timeout {
     fn is_timed(&self) -> bool {
         self.when.get().is_none_or(|when| !when.is_none())
     }
-
-    /// Enters it as one of ours; `false` where asyncio's own method is to do it.
-    fn enter(&self) -> Outcome<bool> {
-        if self.deadline.phase.get() != Phase::Created || self.seconds.get().is_nan() {
-            return Ok(false);
-        }
-        let running = start::running_loop()?;
-        let state = if running.is_none() { None } else { event_loop::state_of(&running) };
-        let Some(state) = state.filter(|state| state.takes_timers()) else { return Ok(false) };
-        let Some(task) = Task::current(&running) else { return Ok(false) };
-        self.ours.set(true);
-        // SAFETY: `current` gives tasks of ours.
-        self.deadline.enter(unsafe { cast(task.as_ptr()) });
-        if self.is_timed() {
-            self.deadline.arm(&self.0, state, self.seconds.get(), state.now());
-        }
-        Ok(true)
-    }
 }
 
 /// Runs what asyncio's own `Timeout.__aexit__` does with an exception that comes out of an expired deadline.
 ///
 /// It may change the exception's contexts, and raises what is to be raised in its place.
 pub(crate) fn leave_expired(deadline: &Deadline, exception: &Object) -> Outcome<()> {
-    let timeout = make(Seconds::None)?;
-    // SAFETY: just made.
-    let data: &Timeout = unsafe { cast(timeout.as_ptr()) };
-    data.deadline.phase.set(Phase::Expiring);
-    data.deadline.cancelling.set(deadline.cancelling.get());
-    data.deadline.task.put(deadline.task.get());
+    let timeout = make(TimeoutData::unlimited)?;
+    timeout.deadline.phase.set(Phase::Expiring);
+    timeout.deadline.cancelling.set(deadline.cancelling.get());
+    timeout.deadline.task.put(deadline.task.get());
     let traceback = raised::traceback(exception).unwrap_or_else(Owned::none);
     let exit = CLASSES.exit.get_or_none();
-    let coroutine = call::call(&exit, &[&timeout, exception.class(), exception, &traceback])?;
+    let coroutine = call::call(&exit, &[timeout.object(), exception.class(), exception, &traceback])?;
     match coroutine::send(&coroutine) {
         Ok(Resumed::Returned(_)) => Ok(()),
         Ok(Resumed::Yielded(_)) => Err(ffi::awaitable::resumed_too_early()),
@@ -142,45 +174,6 @@ pub(crate) fn leave_expired(deadline: &Deadline, exception: &Object) -> Outcome<
             raised::set_context_if_none(&replacement, exception);
             Err(raised::put_back(replacement))
         }
-    }
-}
-
-/// `__aenter__`: entered when it is awaited, by whoever awaits it.
-struct Enter {
-    timeout: Slot,
-    inner: Inner,
-}
-
-static ENTER: Home = Home::new();
-
-impl Steps for Enter {
-    const NAME: Option<&'static str> = Some("__aenter__");
-
-    fn home() -> &'static Home {
-        &ENTER
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [&self.timeout, self.inner.slot()].into_iter()
-    }
-
-    #[inline]
-    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
-        if !this.inner.is_empty() {
-            return this.inner.advance();
-        }
-        let Some(timeout) = this.timeout.take() else { return Err(reused()) };
-        // SAFETY: `aenter` put a timeout there.
-        if unsafe { cast::<Timeout>(timeout.as_ptr()) }.enter()? {
-            return Ok(Next::Return(timeout));
-        }
-        let enter = CLASSES.enter.get_or_none();
-        this.inner.begin(call::call(&enter, &[&timeout])?)
-    }
-
-    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
-        this.timeout.clear();
-        this.inner.close()
     }
 }
 
@@ -218,23 +211,17 @@ pub(crate) fn nothing() -> Outcome {
     Ok(made)
 }
 
-fn aenter(this: &Timeout) -> Outcome {
-    let enter = Enter { timeout: Slot::new(), inner: Inner::new() };
-    enter.timeout.set(this.0.own());
-    Awaitable::make(enter)
-}
-
 /// `__aexit__`. Without an exception it is done by the call: nobody can tell, and most timeouts end like this.
 fn aexit(this: &Timeout, arguments: &Arguments<'_>) -> Outcome {
     let failed = arguments.positional().next().is_some_and(|kind| !kind.is_none());
     let phase = this.deadline.phase.get();
     if !this.ours.get() || !matches!(phase, Phase::Entered | Phase::Expiring) {
-        return arguments.forward(&CLASSES.exit.get_or_none(), &this.0);
+        return arguments.forward(&CLASSES.exit.get_or_none(), this.object());
     }
     this.deadline.leave();
     match phase {
         Phase::Entered => this.deadline.phase.set(Phase::Exited),
-        _ if failed => return arguments.forward(&CLASSES.exit.get_or_none(), &this.0),
+        _ if failed => return arguments.forward(&CLASSES.exit.get_or_none(), this.object()),
         _ => {
             this.deadline.phase.set(Phase::Expired);
             if let Some(task) = this.deadline.task.get().as_deref().and_then(Task::from_object) {
@@ -249,7 +236,7 @@ fn reschedule(this: &Timeout, when: &Object) -> Outcome {
     let task = this.deadline.task.get();
     let state = task.as_deref().and_then(Task::from_object).and_then(|task| task.as_future().loop_state());
     let (Some(state), true, Phase::Entered) = (state, this.ours.get(), this.deadline.phase.get()) else {
-        return call::call(&CLASSES.reschedule.get_or_none(), &[&this.0, when]);
+        return call::call(&CLASSES.reschedule.get_or_none(), &[this.object(), when]);
     };
     this.set_when(when)?;
     this.deadline.disarm(Some(state));
@@ -258,7 +245,7 @@ fn reschedule(this: &Timeout, when: &Object) -> Outcome {
         return Err(raised::raise(raised::type_error(), &message));
     }
     if !when.is_none() {
-        this.deadline.arm(&this.0, state, this.seconds.get(), state.now());
+        this.deadline.arm(this.object(), state, this.seconds.get(), state.now());
     }
     Ok(Owned::none())
 }
@@ -320,29 +307,13 @@ fn set_handler(this: &Timeout, value: Option<&Object>) -> Outcome<()> {
     Ok(())
 }
 
-/// When a new timeout is to end.
-enum Seconds {
-    At(f64),
-    None,
-}
-
 /// A new `aioxide.Timeout`, without its `__init__`.
-fn make(seconds: Seconds) -> Outcome {
+fn make(data: impl FnOnce() -> TimeoutData) -> Outcome<Held<TimeoutData>> {
     let Some(class) = CLASSES.timeout.get() else {
         return Err(raised::raise(raised::runtime_error(), "import aioxide first"));
     };
     // SAFETY: a class derived from the base.
-    let made = unsafe { instance::make_plain(class.as_ptr().cast(), fill)? };
-    // SAFETY: just made.
-    let timeout: &Timeout = unsafe { cast(made.as_ptr()) };
-    match seconds {
-        Seconds::At(seconds) => {
-            timeout.seconds.set(seconds);
-            timeout.when.clear();
-        }
-        Seconds::None => {}
-    }
-    Ok(made)
+    unsafe { Timeout::make_derived(&class, data) }
 }
 
 /// `timeout(delay)`.
@@ -355,23 +326,23 @@ fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     };
     let running = call::call(&names.get_running_loop, &[])?;
     if delay.is_none() {
-        return make(Seconds::None);
+        return make(TimeoutData::unlimited).map(Held::into_object);
     }
     if let Some(state) = event_loop::state_of(&running)
         && !state.own_timers.get()
         && let Some(seconds) = call::to_float(delay)?
     {
-        return make(Seconds::At(state.now() + seconds));
+        let when = state.now() + seconds;
+        return make(|| TimeoutData::at(when, None)).map(Held::into_object);
     }
     let now = call::call_method(&names.time, &[&running], None)?;
     timeout_at_time(&*call::add(&now, delay)?)
 }
 
 fn timeout_at_time(when: &Object) -> Outcome {
-    let made = make(Seconds::None)?;
-    // SAFETY: just made.
-    unsafe { cast::<Timeout>(made.as_ptr()) }.set_when(when)?;
-    Ok(made)
+    let made = make(TimeoutData::unlimited)?;
+    made.set_when(when)?;
+    Ok(made.into_object())
 }
 
 /// `timeout_at(when)`.
@@ -382,88 +353,6 @@ fn timeout_at(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         return Err(raised::raise(raised::type_error(), message));
     };
     timeout_at_time(when)
-}
-
-fn fill(instance: *mut c::PyObject) {
-    let data = TimeoutData {
-        deadline: Deadline::new(),
-        ours: Cell::new(false),
-        when: Slot::new(),
-        seconds: Cell::new(f64::INFINITY),
-        handler: Slot::new(),
-    };
-    data.when.set(Owned::none());
-    // SAFETY: memory of an instance of ours; nothing is there that would have to be dropped.
-    unsafe { instance.byte_add(size_of::<c::PyObject>()).cast::<TimeoutData>().write(data) };
-}
-
-unsafe extern "C" fn new(
-    kind: *mut c::PyTypeObject,
-    _: *mut c::PyObject,
-    _: *mut c::PyObject,
-) -> *mut c::PyObject {
-    // SAFETY: the interpreter passes our type or one derived from it.
-    guard_object(|| unsafe { instance::make_plain(kind, fill) })
-}
-
-unsafe extern "C" fn init(
-    this: *mut c::PyObject,
-    arguments: *mut c::PyObject,
-    named: *mut c::PyObject,
-) -> c_int {
-    guard(-1, || {
-        // SAFETY: an instance of ours, and the arguments of a call.
-        let (this, [when]) = unsafe {
-            let parameters = [&*names().when];
-            (cast::<Timeout>(this), parse_init("Timeout", arguments, named, &parameters, 1)?)
-        };
-        let Some(when) = when else {
-            let message = "Timeout.__init__() missing 1 required positional argument: 'when'";
-            return Err(raised::raise(raised::type_error(), message));
-        };
-        this.set_when(when).map(|()| 0)
-    })
-}
-
-unsafe extern "C" fn traverse(
-    this: *mut c::PyObject,
-    function: c::visitproc,
-    argument: *mut c_void,
-) -> c_int {
-    let visit = Visit { function, argument };
-    // SAFETY: an instance of ours; showing its class is left to the base, as that lives on the heap too.
-    let this: &Timeout = unsafe { cast(this) };
-    let mut status = visit.object(this.0.class());
-    for slot in this.slots() {
-        if status == 0 {
-            status = slot.visit(visit);
-        }
-    }
-    status
-}
-
-unsafe extern "C" fn clear(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
-        // SAFETY: an instance of ours.
-        for slot in unsafe { cast::<Timeout>(this) }.slots() {
-            slot.clear();
-        }
-        Ok(0)
-    })
-}
-
-unsafe extern "C" fn dealloc(this: *mut c::PyObject) {
-    guard((), || {
-        // SAFETY: the last reference to an instance of ours is gone; the derived class has taken its part apart.
-        unsafe {
-            instance::untrack(this);
-            for slot in cast::<Timeout>(this).slots() {
-                slot.clear();
-            }
-            instance::release_plain(this);
-        }
-        Ok(())
-    });
 }
 
 /// `_equip_timeouts(Timeout, stock, states)`: tells the class, asyncio's own, and its states in order.
@@ -488,16 +377,11 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 
 /// Makes the base of `aioxide.Timeout`, and gives it and the functions by their names.
 pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 4]> {
-    Awaitable::<Enter>::make_kind(c"aioxide._EnterTimeout")?;
+    Awaitable::<Entering<TimeoutData>>::make_kind(c"aioxide._EnterTimeout")?;
     Awaitable::<Nothing>::make_kind(c"aioxide._Nothing")?;
-    let builder = KindBuilder::new()
-        .slot(c::Py_tp_new, new as *mut c_void)
-        .slot(c::Py_tp_init, init as *mut c_void)
-        .slot(c::Py_tp_traverse, traverse as *mut c_void)
-        .slot(c::Py_tp_clear, clear as *mut c_void)
-        .slot(c::Py_tp_dealloc, dealloc as *mut c_void)
+    let builder = Timeout::constructed()
         .methods([
-            method_none!(c"__aenter__", aenter, c"Enter it."),
+            method_none!(c"__aenter__", aenter::<TimeoutData>, c"Enter it."),
             method_fast!(c"__aexit__", aexit, c"Leave it."),
             method_one!(c"reschedule", reschedule, c"Set another time, or none."),
             method_none!(c"when", when, c"Return the time."),
@@ -510,11 +394,7 @@ pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 4]> {
             attribute!(c"_cancelling", get_cancelling, set_cancelling),
             attribute!(c"_timeout_handler", get_handler, set_handler),
         ]);
-    // SAFETY: every slot is of its type, and the data lies behind the header.
-    let core = unsafe {
-        builder.build(c"aioxide._TimeoutCore", size_of::<c::PyObject>() + size_of::<TimeoutData>(), None)?
-    };
-    CLASSES.core.set(core.as_ptr().cast());
+    let core = Timeout::make_kind(builder, c"aioxide._TimeoutCore")?;
     static TIMEOUT: OnceLock<Definition> = OnceLock::new();
     static TIMEOUT_AT: OnceLock<Definition> = OnceLock::new();
     static EQUIP: OnceLock<Definition> = OnceLock::new();
