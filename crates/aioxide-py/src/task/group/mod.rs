@@ -4,20 +4,22 @@
 //! task of ours on a loop of ours is *ours*: its tasks have it as their parent (`parent`), so that their end costs no callback.
 //! Any other is asyncio's: the inherited methods do all, on the same attributes, which read and write the fields here.
 //! They do the rest for one of ours too: what becomes of a failure, of a cancellation and of wrong calls is what the
-//! interpreter's version makes of it.
+//! interpreter's version makes of it. Read `class` for what Python sees of it.
+
+mod class;
 
 use std::cell::Cell;
 use std::os::raw::c_int;
-use std::sync::OnceLock;
+
+pub(crate) use class::make_parts;
 
 use super::{Start, Task, group_exit, parent, start};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home};
-use crate::ffi::entering::{Entered, Entering, aenter};
+use crate::ffi::awaitable::Home;
+use crate::ffi::entering::Entered;
 use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind};
-use crate::ffi::method::{Definition, attribute, method_fast, method_none};
-use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, interop, names, raised};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, interop, names};
 use crate::future::Future;
 
 /// What a group has.
@@ -298,98 +300,4 @@ fn create_task(this: &Group, arguments: &Arguments<'_>) -> Outcome {
         Some(task) => Ok(task),
         None => arguments.forward(&CLASSES.create_task.get_or_none(), this.object()),
     }
-}
-
-/// Attributes by asyncio's names, for its own methods and for those who look inside.
-macro_rules! fields {
-    ([$($get:ident, $set:ident: $slot:ident;)*] [$($get_flag:ident, $set_flag:ident: $flag:ident;)*]) => {
-        $(
-            fn $get(this: &Group) -> Outcome {
-                Ok(this.$slot.get_or_none())
-            }
-
-            fn $set(this: &Group, value: Option<&Object>) -> Outcome<()> {
-                this.$slot.put(value.filter(|value| !value.is_none()).map(Object::own));
-                Ok(())
-            }
-        )*
-        $(
-            fn $get_flag(this: &Group) -> Outcome {
-                Ok(Owned::boolean(this.$flag.get()))
-            }
-
-            fn $set_flag(this: &Group, value: Option<&Object>) -> Outcome<()> {
-                this.$flag.set(value.map_or(Ok(false), call::truth)?);
-                Ok(())
-            }
-        )*
-    };
-}
-
-fields! {
-    [
-        get_loop, set_loop: event_loop;
-        get_parent_task, set_parent_task: parent_task;
-        get_tasks, set_tasks: tasks;
-        get_errors, set_errors: errors;
-        get_base_error, set_base_error: base_error;
-        get_on_completed, set_on_completed: on_completed;
-    ]
-    [
-        get_entered, set_entered: entered;
-        get_exiting, set_exiting: exiting;
-        get_aborting, set_aborting: aborting;
-        get_cancel_on_enter, set_cancel_on_enter: cancel_on_enter;
-        get_parent_cancel, set_parent_cancel: parent_cancel_requested;
-    ]
-}
-
-/// `_equip_groups(TaskGroup, stock)`: tells the class, and asyncio's own.
-fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
-    let mut given = arguments.positional();
-    let (Some(class), Some(stock)) = (given.next(), given.next()) else {
-        return Err(raised::raise(raised::type_error(), "two arguments are needed"));
-    };
-    CLASSES.group.set(class.own());
-    CLASSES.stock.set(stock.own());
-    for (place, name) in [
-        (&CLASSES.enter, c"__aenter__"),
-        (&CLASSES.exit, c"__aexit__"),
-        (&CLASSES.create_task, c"create_task"),
-        (&CLASSES.on_task_done, c"_on_task_done"),
-    ] {
-        place.set(call::get_attribute(stock, &*call::interned(name)?)?);
-    }
-    CLASSES.lets_go.set(call::find_attribute(stock, &*call::interned(c"_aexit")?)?.is_some());
-    Ok(Owned::none())
-}
-
-/// Makes the base of `aioxide.TaskGroup`, and gives it and its function by their names.
-pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
-    Awaitable::<Entering<GroupData>>::make_kind(c"aioxide._EnterGroup")?;
-    group_exit::make_kind()?;
-    let builder = Group::constructed()
-        .methods([
-            method_none!(c"__aenter__", aenter::<GroupData>, c"Enter it."),
-            method_fast!(c"__aexit__", aexit, c"Wait for every task."),
-            method_fast!(c"create_task", create_task, c"Create a task in this group and return it."),
-        ])
-        .attributes([
-            attribute!(c"_loop", get_loop, set_loop),
-            attribute!(c"_parent_task", get_parent_task, set_parent_task),
-            attribute!(c"_tasks", get_tasks, set_tasks),
-            attribute!(c"_errors", get_errors, set_errors),
-            attribute!(c"_base_error", get_base_error, set_base_error),
-            attribute!(c"_on_completed_fut", get_on_completed, set_on_completed),
-            attribute!(c"_entered", get_entered, set_entered),
-            attribute!(c"_exiting", get_exiting, set_exiting),
-            attribute!(c"_aborting", get_aborting, set_aborting),
-            attribute!(c"_cancel_on_enter", get_cancel_on_enter, set_cancel_on_enter),
-            attribute!(c"_parent_cancel_requested", get_parent_cancel, set_parent_cancel),
-        ]);
-    let core = Group::make_kind(builder, c"aioxide._TaskGroupCore")?;
-    static EQUIP: OnceLock<Definition> = OnceLock::new();
-    let equip = EQUIP
-        .get_or_init(|| Definition(method_fast!(c"_equip_groups", equip, c"Tell the class of task groups.")));
-    Ok([("_TaskGroupCore", core), ("_equip_groups", equip.bind(ffi::none())?)])
 }

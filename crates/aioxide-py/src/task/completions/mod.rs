@@ -4,6 +4,8 @@
 //! first come, first served. When the time is up, `None` stands in `done` for each that is not done. From 3.13 on the
 //! futures are started by the call, before by the first `next`, as in asyncio.
 
+mod completion;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::os::raw::{c_int, c_void};
@@ -14,14 +16,13 @@ use pyo3::ffi as c;
 use super::{parent, start};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{
-    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
-};
-use crate::ffi::holder::{Contents, Holder, Kind, Link};
+use crate::ffi::awaitable::{Awaitable, is_done, mark_blocking};
+use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
 use crate::ffi::text::type_name;
 use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised};
-use crate::future::{Future, State};
+use crate::future::Future;
+use completion::{Completion, ask};
 
 /// What an iterator has.
 pub(crate) struct CompletionsData {
@@ -196,96 +197,6 @@ fn time_is_up(this: &Completions) -> Outcome {
     }
     this.todo.set(call::set(None)?);
     Ok(Owned::none())
-}
-
-/// What an iteration gives: the next future that is done, or its result.
-struct Completion {
-    source: Link<CompletionsData>,
-    asker: Slot,
-    /// Whether it gives the result: for `for`; `async for` gives the future.
-    resolves: bool,
-    counted: Cell<bool>,
-}
-
-static HOME: Home = Home::new();
-
-impl Steps for Completion {
-    const NAME: Option<&'static str> = Some("_wait_for_one");
-
-    fn home() -> &'static Home {
-        &HOME
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [self.source.slot(), &self.asker].into_iter()
-    }
-
-    fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
-        let Some(source) = this.source.get() else { return Err(reused()) };
-        if !this.counted.replace(true) {
-            if let Err(raised) = source.start() {
-                this.source.slot().clear();
-                return Err(raised);
-            }
-            if !source.count() {
-                this.source.slot().clear();
-                return Err(raised::raise_value(raised::stop_async_iteration(), ffi::none()));
-            }
-        }
-        if let Some(asker) = this.asker.get() {
-            if !is_done(&asker)? {
-                return Err(resumed_too_early());
-            }
-            if Future::exact(&asker).is_none_or(|asker| asker.state.get() == State::Cancelled)
-                && let Err(raised) = call::call_method(&names().result, &[&asker], None)
-            {
-                let exception = raised::take(raised);
-                Self::give_up(this)?;
-                return Err(raised::put_back(exception));
-            }
-            this.asker.clear();
-        }
-        let next = source.done.borrow_mut().pop_front();
-        let Some(done) = next else {
-            let asker = source.make_asker()?;
-            this.asker.set(asker.clone());
-            return Ok(Next::Yield(asker));
-        };
-        this.source.slot().clear();
-        match done {
-            None => Err(raised::put_back(call::call(&names().timeout_error, &[])?)),
-            Some(future) if this.resolves => match Future::exact(&future) {
-                Some(future) => future.result_or_raise().map(Next::Return),
-                None => call::call_method(&names().result, &[&future], None).map(Next::Return),
-            },
-            Some(future) => Ok(Next::Return(future)),
-        }
-    }
-
-    /// Passes on what was granted meanwhile.
-    fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
-        let (Some(source), Some(asker)) = (this.source.take(), this.asker.take()) else { return Ok(()) };
-        // Whoever asks next gets what this one would have got.
-        source.left.set(source.left.get() + 1);
-        let granted = !super::cancel(&asker, None)? && !is_cancelled(&asker)?;
-        source.askers.borrow_mut().retain(|other| !other.is(&asker));
-        if granted && !source.done.borrow().is_empty() {
-            return source.wake_next();
-        }
-        Ok(())
-    }
-}
-
-fn is_cancelled(future: &Object) -> Outcome<bool> {
-    match Future::exact(future) {
-        Some(future) => Ok(future.state.get() == State::Cancelled),
-        None => call::truth(&*call::call_method(&names().cancelled, &[future], None)?),
-    }
-}
-
-fn ask(this: &Completions, resolves: bool) -> Outcome {
-    let (source, counted) = (Link::new(this), Cell::new(resolves));
-    Awaitable::make(Completion { source, asker: Slot::new(), resolves, counted })
 }
 
 unsafe extern "C" fn next(this: *mut c::PyObject) -> *mut c::PyObject {

@@ -4,20 +4,26 @@
 //! task of ours on a loop of ours is *ours*: a deadline (`deadline`) does its work, and nothing is called. Any other is
 //! asyncio's: the inherited methods do all, on the same attributes, which read and write the fields here. They do the rest for one
 //! of ours too: whatever a timeout that expired makes of an exception, and every error, are those of the interpreter's version.
+//! Read `class` for what Python sees of it, `functions` for what makes one.
+
+mod class;
+mod functions;
+mod nothing;
 
 use std::cell::Cell;
 use std::os::raw::c_int;
-use std::sync::OnceLock;
+
+pub(crate) use class::make_parts;
+use nothing::nothing;
 
 use super::deadline::{Deadline, Phase};
 use super::{Task, start};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps};
+use crate::ffi::awaitable::Home;
 use crate::ffi::coroutine::{self, Resumed};
-use crate::ffi::entering::{Entered, Entering, aenter};
+use crate::ffi::entering::Entered;
 use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind};
-use crate::ffi::method::{Definition, attribute, method_fast, method_none, method_one};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
 
 /// What a timeout has.
@@ -137,8 +143,6 @@ static CLASSES: Confined<Classes> = Confined::new(Classes {
     states: [const { Slot::new() }; 5],
 });
 
-const PHASES: [Phase; 5] = [Phase::Created, Phase::Entered, Phase::Expiring, Phase::Expired, Phase::Exited];
-
 impl Timeout {
     fn set_when(&self, when: &Object) -> Outcome<()> {
         self.seconds.set(match when.is_none() {
@@ -175,40 +179,6 @@ pub(crate) fn leave_expired(deadline: &Deadline, exception: &Object) -> Outcome<
             Err(raised::put_back(replacement))
         }
     }
-}
-
-/// What ends at once, with `None`: one instance does for all.
-struct Nothing;
-
-static NOTHING: Home = Home::new();
-
-impl Steps for Nothing {
-    fn home() -> &'static Home {
-        &NOTHING
-    }
-
-    fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [].into_iter()
-    }
-
-    fn advance(_: &Awaitable<Self>) -> Outcome<Next> {
-        Ok(Next::Return(Owned::none()))
-    }
-
-    fn give_up(_: &Awaitable<Self>) -> Outcome<()> {
-        Ok(())
-    }
-}
-
-/// An awaitable that gives `None`.
-pub(crate) fn nothing() -> Outcome {
-    static SHARED: Confined<Slot> = Confined::new(Slot::new());
-    if let Some(shared) = SHARED.get() {
-        return Ok(shared);
-    }
-    let made = Awaitable::make(Nothing)?;
-    SHARED.set(made.clone());
-    Ok(made)
 }
 
 /// `__aexit__`. Without an exception it is done by the call: nobody can tell, and most timeouts end like this.
@@ -250,63 +220,6 @@ fn reschedule(this: &Timeout, when: &Object) -> Outcome {
     Ok(Owned::none())
 }
 
-fn when(this: &Timeout) -> Outcome {
-    match this.when.get() {
-        Some(when) => Ok(when),
-        None => call::float(this.seconds.get()),
-    }
-}
-
-fn expired(this: &Timeout) -> Outcome {
-    Ok(Owned::boolean(matches!(this.deadline.phase.get(), Phase::Expiring | Phase::Expired)))
-}
-
-fn set_when_attribute(this: &Timeout, value: Option<&Object>) -> Outcome<()> {
-    this.set_when(value.unwrap_or_else(|| ffi::none()))
-}
-
-fn get_state(this: &Timeout) -> Outcome {
-    Ok(CLASSES.states[this.deadline.phase.get() as usize].get_or_none())
-}
-
-fn set_state(this: &Timeout, value: Option<&Object>) -> Outcome<()> {
-    for (state, phase) in CLASSES.states.iter().zip(PHASES) {
-        if value.is_some_and(|value| state.holds(value)) {
-            this.deadline.phase.set(phase);
-            return Ok(());
-        }
-    }
-    Err(raised::raise(raised::value_error(), "no state of a timeout"))
-}
-
-fn get_task(this: &Timeout) -> Outcome {
-    Ok(this.deadline.task.get_or_none())
-}
-
-fn set_task(this: &Timeout, value: Option<&Object>) -> Outcome<()> {
-    this.deadline.task.put(value.filter(|task| !task.is_none()).map(Object::own));
-    Ok(())
-}
-
-fn get_cancelling(this: &Timeout) -> Outcome {
-    call::integer(i64::from(this.deadline.cancelling.get()))
-}
-
-fn set_cancelling(this: &Timeout, value: Option<&Object>) -> Outcome<()> {
-    let count = call::to_integer(value.unwrap_or_else(|| ffi::none()))?;
-    this.deadline.cancelling.set(u32::try_from(count).unwrap_or(0));
-    Ok(())
-}
-
-fn get_handler(this: &Timeout) -> Outcome {
-    Ok(this.handler.get_or_none())
-}
-
-fn set_handler(this: &Timeout, value: Option<&Object>) -> Outcome<()> {
-    this.handler.put(value.filter(|handler| !handler.is_none()).map(Object::own));
-    Ok(())
-}
-
 /// A new `aioxide.Timeout`, without its `__init__`.
 fn make(data: impl FnOnce() -> TimeoutData) -> Outcome<Held<TimeoutData>> {
     let Some(class) = CLASSES.timeout.get() else {
@@ -314,111 +227,4 @@ fn make(data: impl FnOnce() -> TimeoutData) -> Outcome<Held<TimeoutData>> {
     };
     // SAFETY: a class derived from the base.
     unsafe { Timeout::make_derived(&class, data) }
-}
-
-/// `timeout(delay)`.
-fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {
-    let names = names();
-    let [delay] = arguments.parse("timeout", &[&names.delay], 1)?;
-    let Some(delay) = delay else {
-        let message = "timeout() missing 1 required positional argument: 'delay'";
-        return Err(raised::raise(raised::type_error(), message));
-    };
-    let running = call::call(&names.get_running_loop, &[])?;
-    if delay.is_none() {
-        return make(TimeoutData::unlimited).map(Held::into_object);
-    }
-    if let Some(state) = event_loop::state_of(&running)
-        && !state.own_timers.get()
-        && let Some(seconds) = call::to_float(delay)?
-    {
-        let when = state.now() + seconds;
-        return make(|| TimeoutData::at(when, None)).map(Held::into_object);
-    }
-    let now = call::call_method(&names.time, &[&running], None)?;
-    timeout_at_time(&*call::add(&now, delay)?)
-}
-
-fn timeout_at_time(when: &Object) -> Outcome {
-    let made = make(TimeoutData::unlimited)?;
-    made.set_when(when)?;
-    Ok(made.into_object())
-}
-
-/// `timeout_at(when)`.
-fn timeout_at(_: &Object, arguments: &Arguments<'_>) -> Outcome {
-    let [when] = arguments.parse("timeout_at", &[&names().when], 1)?;
-    let Some(when) = when else {
-        let message = "timeout_at() missing 1 required positional argument: 'when'";
-        return Err(raised::raise(raised::type_error(), message));
-    };
-    timeout_at_time(when)
-}
-
-/// `_equip_timeouts(Timeout, stock, states)`: tells the class, asyncio's own, and its states in order.
-fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
-    let mut given = arguments.positional();
-    let (Some(class), Some(stock), Some(states)) = (given.next(), given.next(), given.next()) else {
-        return Err(raised::raise(raised::type_error(), "three arguments are needed"));
-    };
-    CLASSES.timeout.set(class.own());
-    CLASSES.enter.set(call::get_attribute(stock, &*call::interned(c"__aenter__")?)?);
-    CLASSES.exit.set(call::get_attribute(stock, &*call::interned(c"__aexit__")?)?);
-    CLASSES.reschedule.set(call::get_attribute(stock, &*call::interned(c"reschedule")?)?);
-    let mut places = CLASSES.states.iter();
-    call::any_item(states, |state| {
-        if let Some(place) = places.next() {
-            place.set(state.own());
-        }
-        Ok(false)
-    })?;
-    Ok(Owned::none())
-}
-
-/// Makes the base of `aioxide.Timeout`, and gives it and the functions by their names.
-pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 4]> {
-    Awaitable::<Entering<TimeoutData>>::make_kind(c"aioxide._EnterTimeout")?;
-    Awaitable::<Nothing>::make_kind(c"aioxide._Nothing")?;
-    let builder = Timeout::constructed()
-        .methods([
-            method_none!(c"__aenter__", aenter::<TimeoutData>, c"Enter it."),
-            method_fast!(c"__aexit__", aexit, c"Leave it."),
-            method_one!(c"reschedule", reschedule, c"Set another time, or none."),
-            method_none!(c"when", when, c"Return the time."),
-            method_none!(c"expired", expired, c"Whether the time was up."),
-        ])
-        .attributes([
-            attribute!(c"_state", get_state, set_state),
-            attribute!(c"_when", when, set_when_attribute),
-            attribute!(c"_task", get_task, set_task),
-            attribute!(c"_cancelling", get_cancelling, set_cancelling),
-            attribute!(c"_timeout_handler", get_handler, set_handler),
-        ]);
-    let core = Timeout::make_kind(builder, c"aioxide._TimeoutCore")?;
-    static TIMEOUT: OnceLock<Definition> = OnceLock::new();
-    static TIMEOUT_AT: OnceLock<Definition> = OnceLock::new();
-    static EQUIP: OnceLock<Definition> = OnceLock::new();
-    let timeout = TIMEOUT.get_or_init(|| {
-        Definition(method_fast!(
-            c"timeout",
-            timeout,
-            c"timeout(delay)\n--\n\nA context that is cancelled after `delay` seconds."
-        ))
-    });
-    let timeout_at = TIMEOUT_AT.get_or_init(|| {
-        Definition(method_fast!(
-            c"timeout_at",
-            timeout_at,
-            c"timeout_at(when)\n--\n\nA context that is cancelled at the loop's time `when`."
-        ))
-    });
-    let equip = EQUIP.get_or_init(|| {
-        Definition(method_fast!(c"_equip_timeouts", equip, c"Tell the classes of timeouts."))
-    });
-    Ok([
-        ("_TimeoutCore", core),
-        ("timeout", timeout.bind(ffi::none())?),
-        ("timeout_at", timeout_at.bind(ffi::none())?),
-        ("_equip_timeouts", equip.bind(ffi::none())?),
-    ])
 }
