@@ -179,7 +179,8 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let count = arguments.positional().len();
     let mut children: Vec<Owned> = Vec::with_capacity(count);
     let mut places = Places::with_capacity_and_hasher(count, BuildHasherDefault::default());
-    let mut unique = Vec::with_capacity(count);
+    // Each child once, though it may be given again.
+    let mut watched: Vec<Owned> = Vec::with_capacity(count);
     for argument in arguments.positional() {
         let place = places.entry(argument.as_ptr() as usize).or_insert(usize::MAX);
         if *place != usize::MAX {
@@ -188,7 +189,6 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
             continue;
         }
         *place = children.len();
-        unique.push(children.len());
         let child = if makes_tasks && awaitable::is_coroutine(argument) {
             Task::make(&running, state, &Start { coro: argument, name: None, context: None, eager: false })?
         } else if Future::exact(argument).is_some_and(|future| future.event_loop.holds(&running)) {
@@ -203,17 +203,17 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
                 None => call::set_attribute(&child, &names.log_destroy_pending, &Owned::boolean(false))?,
             }
         }
+        watched.push(child.clone());
         children.push(child);
     }
     let gather = Gather::make(|| GatherData {
         children: Cell::new(Vec::new()),
-        unfinished: Cell::new(unique.len()),
+        unfinished: Cell::new(watched.len()),
         queued: Cell::new(0),
         return_exceptions: Cell::new(return_exceptions),
         cancel_requested: Cell::new(false),
         awaiter: Slot::new(),
     })?;
-    let watched: Vec<Owned> = unique.into_iter().map(|place| children[place].clone()).collect();
     gather.children.set(children);
     gather.as_future().adopt(&running, Some(state));
     if state.debug.get() {
