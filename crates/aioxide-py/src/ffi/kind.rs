@@ -25,8 +25,26 @@ impl KindBuilder {
     /// Nobody may derive from the type, nor make an instance by calling it.
     pub(crate) fn final_type(mut self) -> Self {
         self.flags &= !ffi::Py_TPFLAGS_BASETYPE;
+        self.uncallable()
+    }
+
+    /// Nobody may make an instance by calling the type.
+    pub(crate) fn uncallable(mut self) -> Self {
         self.flags |= ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
         self
+    }
+
+    /// Instances have the list of their weak references at `offset`.
+    pub(crate) fn weak_references(self, offset: usize) -> Self {
+        let place = ffi::PyMemberDef {
+            name: c"__weaklistoffset__".as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: offset as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: std::ptr::null(),
+        };
+        let end = ffi::PyMemberDef { name: std::ptr::null(), type_code: 0, offset: 0, flags: 0, ..place };
+        self.slot(ffi::Py_tp_members, Box::leak(Box::new([place, end])).as_mut_ptr().cast())
     }
 
     /// Adds a slot; `function` must be of the type that the slot asks for.

@@ -139,10 +139,13 @@ macro_rules! method_fast {
     }};
 }
 
-/// An attribute: `fn(&Object) -> Outcome`, and for writing `fn(&Object, Option<&Object>) -> Outcome<()>`.
+/// An attribute: `fn(&Object) -> Outcome`, and after a semicolon its text, or for writing `fn(&Object, Option<&Object>) -> Outcome<()>`.
 macro_rules! attribute {
     ($name:literal, $get:expr) => {
-        $crate::ffi::method::attribute!(@ $name, $get, None)
+        $crate::ffi::method::attribute!(@ $name, $get, None, std::ptr::null())
+    };
+    ($name:literal, $get:expr; $doc:literal) => {
+        $crate::ffi::method::attribute!(@ $name, $get, None, $doc.as_ptr())
     };
     ($name:literal, $get:expr, $set:expr) => {{
         unsafe extern "C" fn raw_set(
@@ -157,9 +160,9 @@ macro_rules! attribute {
                 $set(unsafe { $crate::ffi::cast(this) }, value).map(|()| 0)
             })
         }
-        $crate::ffi::method::attribute!(@ $name, $get, Some(raw_set))
+        $crate::ffi::method::attribute!(@ $name, $get, Some(raw_set), std::ptr::null())
     }};
-    (@ $name:literal, $get:expr, $set:expr) => {{
+    (@ $name:literal, $get:expr, $set:expr, $doc:expr) => {{
         unsafe extern "C" fn raw_get(
             this: *mut pyo3::ffi::PyObject,
             _: *mut std::os::raw::c_void,
@@ -171,7 +174,7 @@ macro_rules! attribute {
             name: $name.as_ptr(),
             get: Some(raw_get),
             set: $set,
-            doc: std::ptr::null(),
+            doc: $doc,
             closure: std::ptr::null_mut(),
         }
     }};

@@ -113,14 +113,6 @@ fn allocate(class: &AtomicPtr<ffi::PyTypeObject>) -> Outcome<NonNull<Layout>> {
     Ok(new)
 }
 
-/// Takes a reference of its own to `object`.
-#[inline]
-fn own(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    // SAFETY: called with valid objects only, attached.
-    unsafe { ffi::Py_INCREF(object) };
-    object
-}
-
 /// Empties a field, giving its reference up.
 #[inline]
 fn release(field: &Cell<*mut ffi::PyObject>) {
@@ -286,10 +278,6 @@ impl Handle {
         let layout = self.layout();
         release(&layout.source_traceback);
         layout.source_traceback.set(traceback.into_ptr());
-    }
-
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.layout().cancelled.get()
     }
 
     /// Cancels the callback; cancelling it again, or after it ran, changes nothing.
