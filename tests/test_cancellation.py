@@ -20,6 +20,7 @@ import pytest
 from support import Recorder, serve
 
 Attempt = Callable[[], Awaitable[Any]]
+Test = Callable[..., None]
 
 # How many iterations a cancellation comes after the await that it is for: what completes in between must not be lost.
 DELAYS = 6
@@ -351,6 +352,14 @@ async def secure_server(loop: asyncio.AbstractEventLoop, context: ssl.SSLContext
         await server.wait_closed()
 
 
+def ends_unnoticed(test: Test) -> Test:
+    """asyncio's TLS of Python 3.10 does not note a connection's end after its handshake, and complains when it is freed."""
+    if sys.version_info >= (3, 11):
+        return test
+    return pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(test)
+
+
+@ends_unnoticed
 @pytest.mark.slow
 @pytest.mark.parametrize("streams", [False, True], ids=["protocols", "streams"])
 def test_connection_with_tls(
@@ -376,6 +385,7 @@ def test_connection_with_tls(
     run(main())
 
 
+@ends_unnoticed
 @pytest.mark.slow
 def test_start_tls(
     run: Any, loop: asyncio.AbstractEventLoop, server_context: ssl.SSLContext, client_context: ssl.SSLContext
