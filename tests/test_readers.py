@@ -153,6 +153,49 @@ def test_bad_descriptor_is_refused(loop: asyncio.AbstractEventLoop, bad: Any) ->
         loop.add_reader(bad, print)
 
 
+class File:
+    """Has a number, whatever is given as one."""
+
+    def __init__(self, number: Any) -> None:
+        self.number = number
+
+    def fileno(self) -> Any:
+        if isinstance(self.number, Exception):
+            raise self.number
+        return self.number
+
+
+@pytest.mark.parametrize("number", [2**31, 2**40, 2**70], ids=["2**31", "2**40", "2**70"])
+@pytest.mark.parametrize("kind", [int, File])
+def test_number_too_large_for_a_descriptor(loop: Any, kind: Any, number: int) -> None:
+    for add, remove in ((loop.add_reader, loop.remove_reader), (loop.add_writer, loop.remove_writer)):
+        with pytest.raises(OverflowError, match="Python int too large to convert to C int"):
+            add(kind(number), print)
+        assert remove(kind(number)) is False
+
+
+@pytest.mark.parametrize("kind", [int, File])
+def test_negative_number_is_no_descriptor_however_large(loop: Any, kind: Any) -> None:
+    for number in (-1, -(2**40), -(2**70)):
+        for call in (lambda file: loop.add_reader(file, print), loop.remove_reader):
+            with pytest.raises(ValueError, match=f"Invalid file descriptor: {number}"):
+                call(kind(number))
+
+
+def test_what_fileno_raises(loop: Any) -> None:
+    for call in (lambda file: loop.add_reader(file, print), loop.remove_reader):
+        for number in (ValueError("closed"), TypeError("closed"), AttributeError("closed"), "text", None):
+            with pytest.raises(ValueError, match="Invalid file object: <"):
+                call(File(number))
+        with pytest.raises(OSError, match="closed"):
+            call(File(OSError("closed")))
+
+
+def test_number_of_a_file_is_made_an_int(loop: Any, pair: Pair) -> None:
+    loop.add_reader(File(float(pair[0].fileno())), print)
+    assert loop.remove_reader(pair[0].fileno()) is True
+
+
 def test_plain_file_cannot_be_watched(loop: asyncio.AbstractEventLoop, tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file, pytest.raises(PermissionError):
         loop.add_reader(file, print)

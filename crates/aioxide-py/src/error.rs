@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::OnceLock;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 pub(crate) fn loop_closed() -> PyErr {
@@ -24,8 +24,13 @@ pub(crate) fn invalid_file(file: &Bound<'_, PyAny>) -> PyErr {
     PyValueError::new_err(format!("Invalid file object: {file:?}"))
 }
 
-pub(crate) fn invalid_descriptor(fd: i64) -> PyErr {
+pub(crate) fn invalid_descriptor(fd: &Bound<'_, PyAny>) -> PyErr {
     PyValueError::new_err(format!("Invalid file descriptor: {fd}"))
+}
+
+/// What epoll's own method says of such a number.
+pub(crate) fn descriptor_too_large() -> PyErr {
+    PyOverflowError::new_err("Python int too large to convert to C int")
 }
 
 /// The subclass of `OSError` that belongs to the errno, with the system's text.

@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::RawFd;
 
 use aioxide_core::Token;
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::ffi::PyMethodDef;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
@@ -43,19 +45,41 @@ impl Side {
 }
 
 /// The number behind an int or an object with `fileno()`. asyncio: `selectors._fileobj_to_fd`.
-fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
+///
+/// Nothing for a number that is more than any descriptor's.
+fn descriptor(file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
+    let of_file;
     let number = if file.is_instance_of::<PyInt>() {
-        file.extract::<i64>()?
+        file
     } else {
-        file.call_method0("fileno").and_then(|fd| fd.extract()).map_err(|_| error::invalid_file(file))?
+        of_file = number_of(file)?;
+        &of_file
     };
-    RawFd::try_from(number).ok().filter(|fd| *fd >= 0).ok_or_else(|| error::invalid_descriptor(number))
+    match number.extract::<RawFd>() {
+        Ok(fd) if fd >= 0 => Ok(Some(fd)),
+        _ if number.lt(0)? => Err(error::invalid_descriptor(number)),
+        _ => Ok(None),
+    }
+}
+
+/// `int(file.fileno())`.
+fn number_of<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = file.py();
+    let number = file.call_method0(intern!(py, "fileno")).and_then(|number| {
+        if number.is_instance_of::<PyInt>() { Ok(number) } else { py.get_type::<PyInt>().call1((number,)) }
+    });
+    number.map_err(|error| {
+        let is_no_file = error.is_instance_of::<PyAttributeError>(py)
+            || error.is_instance_of::<PyTypeError>(py)
+            || error.is_instance_of::<PyValueError>(py);
+        if is_no_file { error::invalid_file(file) } else { error }
+    })
 }
 
 /// The number under which a file object was watched, even when it has been closed since: asyncio's selector knows it by identity, and
 /// AnyIO relies on that.
-fn watched_descriptor(state: &LoopState, file: &Bound<'_, PyAny>) -> PyResult<RawFd> {
-    descriptor(file).or_else(|error| state.descriptor_of_file(file.as_ptr() as usize).ok_or(error))
+fn watched_descriptor(state: &LoopState, file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
+    descriptor(file).or_else(|error| state.descriptor_of_file(file.as_ptr() as usize).map(Some).ok_or(error))
 }
 
 pub(super) fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> PyResult<bool> {
@@ -76,7 +100,9 @@ fn watch(this: &Loop, arguments: &Arguments<'_>, method: &'static str, side: Sid
     state.refuse_when_closed()?;
     let failed = |error| raised::from_pyerr(error, py);
     let file = &*file.bind(py);
-    let fd = descriptor(file).map_err(failed)?;
+    let Some(fd) = descriptor(file).map_err(failed)? else {
+        return Err(failed(error::descriptor_too_large()));
+    };
     if public {
         state.transports.ensure_unused(py, fd, file).map_err(failed)?;
     }
@@ -120,7 +146,9 @@ fn unwatch(
     }
     let failed = |error| raised::from_pyerr(error, py);
     let file = &*file.bind(py);
-    let fd = watched_descriptor(state, file).map_err(failed)?;
+    let Some(fd) = watched_descriptor(state, file).map_err(failed)? else {
+        return Ok(Owned::boolean(false));
+    };
     if public {
         state.transports.ensure_unused(py, fd, file).map_err(failed)?;
     }
