@@ -323,6 +323,44 @@ def test_server_object(run: Any, loop: asyncio.AbstractEventLoop) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("backlog", [-(2**40), -1, 0, 2**31 - 1, 2**40])
+def test_backlogs_that_listen_takes(run: Any, loop: asyncio.AbstractEventLoop, backlog: int) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as sock:
+            try:
+                sock.listen(backlog)
+            except OverflowError as error:
+                expected = str(error)
+            else:
+                server = await loop.create_server(asyncio.Protocol, sock=sock, backlog=backlog)
+                assert server.is_serving()
+                server.close()
+                return
+            with pytest.raises(OverflowError, match=expected):
+                await loop.create_server(asyncio.Protocol, sock=sock, backlog=backlog)
+
+    run(main())
+
+
+@pytest.mark.parametrize("backlog", [-1, 0])
+def test_server_without_a_backlog_accepts(
+    run: Any, loop: asyncio.AbstractEventLoop, loop_name: str, backlog: int
+) -> None:
+    if loop_name == "asyncio" and (sys.version_info < (3, 14) or backlog < 0):
+        pytest.skip("asyncio accepts none, and does not wait any more")
+
+    async def main() -> None:
+        server = await loop.create_server(Recorder, "127.0.0.1", 0, backlog=backlog)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.send(b"data")
+            client.shutdown(socket.SHUT_WR)
+            client.setblocking(False)
+            assert await loop.sock_recv(client, 1) == b""
+        server.close()
+
+    run(main())
+
+
 @pytest.mark.skipif(sys.version_info < (3, 13), reason="came with 3.13")
 @pytest.mark.parametrize("method", ["close_clients", "abort_clients"])
 def test_server_ends_its_clients(run: Any, loop: asyncio.AbstractEventLoop, method: str) -> None:

@@ -27,7 +27,7 @@ pub(crate) struct Listener {
     context: Py<PyAny>,
     /// The server's context, of which each connection has a copy: from Python 3.15 on.
     server_context: Option<Py<PyAny>>,
-    backlog: u32,
+    backlog: i32,
     fd: RawFd,
 }
 
@@ -40,7 +40,8 @@ impl Listener {
         visit.call(&self.context)
     }
 
-    /// Accepts what waits, `backlog` connections at most; `Err` only for what must leave the loop.
+    /// Accepts what waits, one connection more than `backlog` at most, as asyncio does from Python 3.14 on: with `backlog=0`
+    /// one that waits must not wake the loop for ever. `Err` only for what must leave the loop.
     pub(crate) fn on_event(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
         let py = event_loop.py();
         let result = common::in_context(py, &self.context, || self.accept(event_loop, token));
@@ -52,7 +53,7 @@ impl Listener {
 
     fn accept(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
         let reactor = event_loop.get().state.core.reactor();
-        for _ in 0..self.backlog {
+        for _ in 0..=self.backlog.max(0) {
             // The factory that was called for the last connection may have closed the server.
             if reactor.tokens(self.fd).0 != Some(token) {
                 return Ok(());
@@ -131,7 +132,7 @@ impl LoopCore {
         protocol_factory: Py<PyAny>,
         sock: &Bound<'py, PyAny>,
         server: Option<Py<PyAny>>,
-        backlog: u32,
+        backlog: i32,
         context: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let py = slf.py();
