@@ -153,12 +153,15 @@ def test_reschedule(package: Any, loop: Any) -> None:
             await asyncio.sleep(0.002)
         with pytest.raises(TimeoutError):
             async with package.timeout_at(None) as scope:
-                scope.reschedule(loop.time() - 1)
+                scope.reschedule(when=loop.time() - 1)
                 await forever()
         with pytest.raises(RuntimeError, match="Cannot change state of expired Timeout"):
             scope.reschedule(None)
         with pytest.raises(RuntimeError, match="has not been entered"):
             package.timeout(1).reschedule(None)
+        for wrong in ((), (1, 2)):
+            with pytest.raises(TypeError, match="argument"):
+                scope.reschedule(*wrong)
         return first
 
     assert loop.run_until_complete(main()) is None

@@ -8,6 +8,8 @@ import os
 import socket
 from typing import Any
 
+import aioxide
+import aioxide.streams
 import pytest
 from conftest import factory
 
@@ -59,6 +61,36 @@ def test_loops(both: Any) -> None:
 def test_transports(both: Any) -> None:
     theirs, ours = (loop.run_until_complete(of_transports(loop)) for loop in both)
     assert ours == theirs
+
+
+def parameters(function: Any) -> list[tuple[str, Any]] | None:
+    """Returns names and kinds, but for the kind of `self`; None for what `inspect` knows nothing of."""
+    try:
+        first, *others = inspect.signature(function).parameters.values()
+    except ValueError:
+        return None
+    return [(first.name, None), *((parameter.name, parameter.kind) for parameter in others)]
+
+
+CLASSES = (
+    *("Future", "Task", "Handle", "TimerHandle", "StreamReader", "StreamWriter"),
+    *("Queue", "LifoQueue", "PriorityQueue", "Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore"),
+    *("Barrier", "TaskGroup", "Timeout"),
+)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_methods_of_classes(name: str) -> None:
+    homes = (aioxide, aioxide.streams, aioxide._aioxide)
+    ours = next(getattr(home, name) for home in homes if hasattr(home, name))
+    methods = {name for name in dir(ours) if not name.startswith("_") and callable(getattr(ours, name))}
+    assert methods
+    for method in methods:
+        shown = parameters(getattr(ours, method))
+        assert shown is not None, method
+        theirs = getattr(getattr(asyncio, name, None), method, None)
+        if theirs is not None and (expected := parameters(theirs)) is not None:
+            assert shown == expected, method
 
 
 def test_errors_name_asyncios_method(both: Any) -> None:

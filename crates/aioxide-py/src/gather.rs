@@ -311,8 +311,11 @@ fn cancel(this: &Gather, arguments: &Arguments<'_>) -> Outcome {
 
 /// Makes the type, after that of futures, and gives the function `gather`.
 pub(crate) fn make_function(future_kind: &Object) -> Outcome {
-    let builder =
-        Gather::builder().final_type().methods([method_fast!(c"cancel", cancel, c"Cancel every child.")]);
+    let builder = Gather::builder().final_type().methods([method_fast!(
+        c"cancel",
+        cancel,
+        c"cancel($self, /, msg=None)\n--\n\nCancel every child."
+    )]);
     let kind = Gather::make_kind_over(builder, c"aioxide._GatheringFuture", future_kind)?;
     KINDS.gathering.set(kind.as_ptr().cast());
     static GATHER: OnceLock<Definition> = OnceLock::new();

@@ -134,36 +134,48 @@ fn make_cancelled_error(this: &Future) -> Outcome {
 /// The methods that a task refuses or has in its own way.
 pub(super) fn own_methods() -> [c::PyMethodDef; 3] {
     [
-        method_one!(c"set_result", set_result, c"Mark the future done and set its result."),
-        method_one!(c"set_exception", set_exception, c"Mark the future done and set an exception."),
-        method_fast!(c"cancel", cancel, c"Cancel the future and schedule callbacks."),
+        method_one!(
+            c"set_result",
+            set_result,
+            c"set_result($self, result, /)\n--\n\nMark the future done and set its result."
+        ),
+        method_one!(
+            c"set_exception",
+            set_exception,
+            c"set_exception($self, exception, /)\n--\n\nMark the future done and set an exception."
+        ),
+        method_fast!(
+            c"cancel",
+            cancel,
+            c"cancel($self, /, msg=None)\n--\n\nCancel the future and schedule callbacks."
+        ),
     ]
 }
 
 /// The methods of the future that tasks have as they are.
 pub(crate) fn common_methods() -> Vec<c::PyMethodDef> {
     vec![
-        method_none!(c"result", result, c"Return the result this future represents."),
-        method_none!(c"exception", exception, c"Return the exception that was set on this future."),
+        method_none!(c"result", result, c"result($self, /)\n--\n\nReturn the result this future represents."),
+        method_none!(c"exception", exception, c"exception($self, /)\n--\n\nReturn the exception that was set on this future."),
         method_fast!(
             c"add_done_callback",
             add_done_callback,
-            c"Add a callback to be run when the future becomes done."
+            c"add_done_callback($self, fn, /, *, context=None)\n--\n\nAdd a callback to be run when the future becomes done."
         ),
         method_one!(
             c"remove_done_callback",
             remove_done_callback,
-            c"Remove all instances of a callback; return how many."
+            c"remove_done_callback($self, fn, /)\n--\n\nRemove all instances of a callback; return how many."
         ),
-        method_none!(c"cancelled", cancelled, c"Return True if the future was cancelled."),
-        method_none!(c"done", done, c"Return True if the future is done."),
-        method_none!(c"get_loop", get_loop, c"Return the event loop the future is bound to."),
+        method_none!(c"cancelled", cancelled, c"cancelled($self, /)\n--\n\nReturn True if the future was cancelled."),
+        method_none!(c"done", done, c"done($self, /)\n--\n\nReturn True if the future is done."),
+        method_none!(c"get_loop", get_loop, c"get_loop($self, /)\n--\n\nReturn the event loop the future is bound to."),
         method_none!(
             c"_make_cancelled_error",
             make_cancelled_error,
-            c"Create the CancelledError to raise if cancelled."
+            c"_make_cancelled_error($self, /)\n--\n\nCreate the CancelledError to raise if cancelled."
         ),
-        method_none!(c"_repr_info", task::repr_info, c"Return the parts of the repr."),
+        method_none!(c"_repr_info", task::repr_info, c"_repr_info($self, /)\n--\n\nReturn the parts of the repr."),
     ]
 }
 

@@ -89,38 +89,70 @@ fn add_sorted(this: &Queue, item: &Object) -> Outcome {
 /// a method only where the method is of the very class of the instance.
 fn hot_methods() -> [c::PyMethodDef; 8] {
     [
-        method_none!(c"get", get, c"Remove and return an item; wait until there is one."),
-        method_fast!(c"put", put, c"Put an item into the queue; wait until there is room."),
-        method_none!(c"get_nowait", get_nowait, c"Remove and return an item; raise QueueEmpty without one."),
-        method_fast!(c"put_nowait", put_nowait, c"Put an item into the queue; raise QueueFull without room."),
-        method_none!(c"qsize", qsize, c"Return the number of items."),
-        method_none!(c"empty", empty, c"Return True if there is no item."),
-        method_none!(c"full", full, c"Return True if there are maxsize items."),
-        method_none!(c"task_done", task_done, c"Tell that an item that was taken out has been dealt with."),
+        method_none!(c"get", get, c"get($self)\n--\n\nRemove and return an item; wait until there is one."),
+        method_fast!(
+            c"put",
+            put,
+            c"put($self, item)\n--\n\nPut an item into the queue; wait until there is room."
+        ),
+        method_none!(
+            c"get_nowait",
+            get_nowait,
+            c"get_nowait($self)\n--\n\nRemove and return an item; raise QueueEmpty without one."
+        ),
+        method_fast!(
+            c"put_nowait",
+            put_nowait,
+            c"put_nowait($self, item)\n--\n\nPut an item into the queue; raise QueueFull without room."
+        ),
+        method_none!(c"qsize", qsize, c"qsize($self)\n--\n\nReturn the number of items."),
+        method_none!(c"empty", empty, c"empty($self)\n--\n\nReturn True if there is no item."),
+        method_none!(c"full", full, c"full($self)\n--\n\nReturn True if there are maxsize items."),
+        method_none!(
+            c"task_done",
+            task_done,
+            c"task_done($self)\n--\n\nTell that an item that was taken out has been dealt with."
+        ),
     ]
 }
 
 fn fifo_methods() -> [c::PyMethodDef; 3] {
     [
-        method_one!(c"_init", start_deque, c"Make the store of a queue of maxsize items."),
-        method_one!(c"_put", add_last, c"Put an item into the store."),
-        method_none!(c"_get", store::take_first, c"Take the oldest item out of the store."),
+        method_one!(
+            c"_init",
+            start_deque,
+            c"_init($self, maxsize, /)\n--\n\nMake the store of a queue of maxsize items."
+        ),
+        method_one!(c"_put", add_last, c"_put($self, item, /)\n--\n\nPut an item into the store."),
+        method_none!(
+            c"_get",
+            store::take_first,
+            c"_get($self)\n--\n\nTake the oldest item out of the store."
+        ),
     ]
 }
 
 fn lifo_methods() -> [c::PyMethodDef; 3] {
     [
-        method_one!(c"_init", start_list, c"Make the store of a queue of maxsize items."),
-        method_one!(c"_put", add_last, c"Put an item into the store."),
-        method_none!(c"_get", store::take_last, c"Take the newest item out of the store."),
+        method_one!(
+            c"_init",
+            start_list,
+            c"_init($self, maxsize, /)\n--\n\nMake the store of a queue of maxsize items."
+        ),
+        method_one!(c"_put", add_last, c"_put($self, item, /)\n--\n\nPut an item into the store."),
+        method_none!(c"_get", store::take_last, c"_get($self)\n--\n\nTake the newest item out of the store."),
     ]
 }
 
 fn sorted_methods() -> [c::PyMethodDef; 3] {
     [
-        method_one!(c"_init", start_list, c"Make the store of a queue of maxsize items."),
-        method_one!(c"_put", add_sorted, c"Put an item into the store."),
-        method_none!(c"_get", store::take_least, c"Take the least item out of the store."),
+        method_one!(
+            c"_init",
+            start_list,
+            c"_init($self, maxsize, /)\n--\n\nMake the store of a queue of maxsize items."
+        ),
+        method_one!(c"_put", add_sorted, c"_put($self, item, /)\n--\n\nPut an item into the store."),
+        method_none!(c"_get", store::take_least, c"_get($self)\n--\n\nTake the least item out of the store."),
     ]
 }
 
@@ -149,9 +181,9 @@ pub(crate) fn make_base() -> Outcome<[(&'static str, Owned); 2]> {
             method_fast!(
                 c"shutdown",
                 shutdown,
-                c"Make put raise QueueShutDown, and get once there is no item."
+                c"shutdown($self, immediate=False)\n--\n\nMake put raise QueueShutDown, and get once there is no item."
             ),
-            method_none!(c"_format", face::format, c"Return what the repr shows."),
+            method_none!(c"_format", face::format, c"_format($self)\n--\n\nReturn what the repr shows."),
         ])
         .attributes([
             attribute!(c"maxsize", face::get_maxsize),

@@ -77,7 +77,11 @@ fn set_attribute(this: &Protocol, arguments: &Arguments<'_>) -> Outcome {
 /// Gives the class its methods.
 pub(super) fn equip(class: &Object) -> Outcome<()> {
     let methods = [
-        method_one!(c"data_received", data_received, c"Feed the reader."),
+        method_one!(
+            c"data_received",
+            data_received,
+            c"data_received($self, data, /)\n--\n\nFeed the reader."
+        ),
         method_fast!(c"__setattr__", set_attribute, c"Implement setattr(self, name, value)."),
     ];
     Protocol::equip(class, &[c"_odd"], methods, [])

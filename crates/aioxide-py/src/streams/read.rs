@@ -380,11 +380,15 @@ fn next(this: &Reader) -> Outcome {
 /// The methods that read.
 pub(super) fn methods() -> impl Iterator<Item = pyo3::ffi::PyMethodDef> {
     [
-        method_fast!(c"read", read, c"Read up to n bytes, or all until the end."),
-        method_fast!(c"readexactly", readexactly, c"Read exactly n bytes."),
-        method_fast!(c"readuntil", readuntil, c"Read until the separator is found."),
-        method_none!(c"readline", readline, c"Read until a newline is found."),
-        method_none!(c"__anext__", next, c"Read the next line."),
+        method_fast!(c"read", read, c"read($self, n=-1)\n--\n\nRead up to n bytes, or all until the end."),
+        method_fast!(c"readexactly", readexactly, c"readexactly($self, n)\n--\n\nRead exactly n bytes."),
+        method_fast!(
+            c"readuntil",
+            readuntil,
+            c"readuntil($self, separator=b'\\n')\n--\n\nRead until the separator is found."
+        ),
+        method_none!(c"readline", readline, c"readline($self)\n--\n\nRead until a newline is found."),
+        method_none!(c"__anext__", next, c"__anext__($self)\n--\n\nRead the next line."),
     ]
     .into_iter()
 }

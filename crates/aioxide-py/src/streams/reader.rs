@@ -318,9 +318,17 @@ pub(super) fn equip(class: &Object) -> Outcome<()> {
     let methods = [
         method_fast!(c"__init__", init, c"Initialize self."),
         method_fast!(c"__setattr__", set_attribute, c"Implement setattr(self, name, value)."),
-        method_fast!(c"feed_data", feed_data, c"Add what was received."),
-        method_none!(c"at_eof", at_eof, c"Return True if the buffer is empty and feed_eof was called."),
-        method_none!(c"exception", exception, c"Return the exception that ended the stream, or None."),
+        method_fast!(c"feed_data", feed_data, c"feed_data($self, data)\n--\n\nAdd what was received."),
+        method_none!(
+            c"at_eof",
+            at_eof,
+            c"at_eof($self)\n--\n\nReturn True if the buffer is empty and feed_eof was called."
+        ),
+        method_none!(
+            c"exception",
+            exception,
+            c"exception($self)\n--\n\nReturn the exception that ended the stream, or None."
+        ),
     ];
     let hidden = [c"_odd", c"_pending", c"_buffer"];
     let attributes = [attribute!(c"_buffer", get_buffer, set_buffer)];

@@ -73,8 +73,12 @@ fn drain(this: &Writer) -> Outcome {
 pub(super) fn equip(class: &Object) -> Outcome<()> {
     let methods = [
         method_fast!(c"__init__", init, c"Initialize self."),
-        method_fast!(c"write", write, c"Send data, or keep what cannot be sent now."),
-        method_none!(c"drain", drain, c"Wait until there is room to write."),
+        method_fast!(
+            c"write",
+            write,
+            c"write($self, data)\n--\n\nSend data, or keep what cannot be sent now."
+        ),
+        method_none!(c"drain", drain, c"drain($self)\n--\n\nWait until there is room to write."),
     ];
     Writer::equip(class, &[], methods, [])
 }

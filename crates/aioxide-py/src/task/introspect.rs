@@ -138,10 +138,10 @@ fn print_stack(this: &Task, arguments: &Arguments<'_>) -> Outcome {
 
 pub(super) fn methods() -> [c::PyMethodDef; 4] {
     [
-        method_none!(c"get_name", get_name, c"Return the task's name."),
-        method_one!(c"set_name", set_name, c"Set the task's name."),
-        method_fast!(c"get_stack", get_stack, c"Return the list of stack frames for this task's coroutine."),
-        method_fast!(c"print_stack", print_stack, c"Print the stack or traceback for this task's coroutine."),
+        method_none!(c"get_name", get_name, c"get_name($self, /)\n--\n\nReturn the task's name."),
+        method_one!(c"set_name", set_name, c"set_name($self, value, /)\n--\n\nSet the task's name."),
+        method_fast!(c"get_stack", get_stack, c"get_stack($self, /, *, limit=None)\n--\n\nReturn the list of stack frames for this task's coroutine."),
+        method_fast!(c"print_stack", print_stack, c"print_stack($self, /, *, limit=None, file=None)\n--\n\nPrint the stack or traceback for this task's coroutine."),
     ]
 }
 

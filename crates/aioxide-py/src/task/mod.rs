@@ -455,17 +455,33 @@ pub(crate) fn make_kind() -> Outcome {
     let base = call::get_attribute(&asyncio, &*call::interned(c"Task")?)?;
     let mut methods = future::common_methods();
     methods.extend([
-        method_fast!(c"cancel", cancel_method, c"Request that this task cancel itself."),
-        method_none!(c"cancelling", cancelling, c"Return the count of the task's cancellation requests."),
+        method_fast!(
+            c"cancel",
+            cancel_method,
+            c"cancel($self, /, msg=None)\n--\n\nRequest that this task cancel itself."
+        ),
+        method_none!(
+            c"cancelling",
+            cancelling,
+            c"cancelling($self, /)\n--\n\nReturn the count of the task's cancellation requests."
+        ),
         method_none!(
             c"uncancel",
             uncancel,
-            c"Decrement the count of cancellation requests; return what is left."
+            c"uncancel($self, /)\n--\n\nDecrement the count of cancellation requests; return what is left."
         ),
-        method_one!(c"set_result", refuse_set_result, c"Not for tasks."),
-        method_one!(c"set_exception", refuse_set_exception, c"Not for tasks."),
-        method_none!(c"get_coro", get_coro, c"Return the coroutine."),
-        method_none!(c"get_context", get_context, c"Return the context in which the coroutine runs."),
+        method_one!(c"set_result", refuse_set_result, c"set_result($self, result, /)\n--\n\nNot for tasks."),
+        method_one!(
+            c"set_exception",
+            refuse_set_exception,
+            c"set_exception($self, exception, /)\n--\n\nNot for tasks."
+        ),
+        method_none!(c"get_coro", get_coro, c"get_coro($self, /)\n--\n\nReturn the coroutine."),
+        method_none!(
+            c"get_context",
+            get_context,
+            c"get_context($self, /)\n--\n\nReturn the context in which the coroutine runs."
+        ),
     ]);
     methods.extend(introspect::methods());
     let mut attributes = future::common_attributes();

@@ -74,15 +74,22 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     Ok(Owned::none())
 }
 
+/// With the parameters that asyncio's method has.
+const CREATE_TASK: &std::ffi::CStr = if cfg!(Py_3_14) {
+    c"create_task($self, coro, **kwargs)\n--\n\nCreate a task in this group and return it."
+} else {
+    c"create_task($self, coro, *, name=None, context=None)\n--\n\nCreate a task in this group and return it."
+};
+
 /// Makes the base of `aioxide.TaskGroup`, and gives it and its function by their names.
 pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
     Awaitable::<Entering<GroupData>>::make_kind(c"aioxide._EnterGroup")?;
     group_exit::make_kind()?;
     let builder = Group::constructed()
         .methods([
-            method_none!(c"__aenter__", aenter::<GroupData>, c"Enter it."),
-            method_fast!(c"__aexit__", aexit, c"Wait for every task."),
-            method_fast!(c"create_task", create_task, c"Create a task in this group and return it."),
+            method_none!(c"__aenter__", aenter::<GroupData>, c"__aenter__($self)\n--\n\nEnter it."),
+            method_fast!(c"__aexit__", aexit, c"__aexit__($self, et, exc, tb)\n--\n\nWait for every task."),
+            method_fast!(c"create_task", create_task, CREATE_TASK),
         ])
         .attributes([
             attribute!(c"_loop", get_loop, set_loop),

@@ -7,7 +7,7 @@ use super::{CLASSES, Timeout, TimeoutData, aexit, functions, reschedule};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::Awaitable;
 use crate::ffi::entering::{Entering, aenter};
-use crate::ffi::method::{Definition, attribute, method_fast, method_none, method_one};
+use crate::ffi::method::{Definition, attribute, method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::task::deadline::Phase;
 
@@ -97,11 +97,19 @@ pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 4]> {
     Awaitable::<Nothing>::make_kind(c"aioxide._Nothing")?;
     let builder = Timeout::constructed()
         .methods([
-            method_none!(c"__aenter__", aenter::<TimeoutData>, c"Enter it."),
-            method_fast!(c"__aexit__", aexit, c"Leave it."),
-            method_one!(c"reschedule", reschedule, c"Set another time, or none."),
-            method_none!(c"when", when, c"Return the time."),
-            method_none!(c"expired", expired, c"Whether the time was up."),
+            method_none!(c"__aenter__", aenter::<TimeoutData>, c"__aenter__($self)\n--\n\nEnter it."),
+            method_fast!(
+                c"__aexit__",
+                aexit,
+                c"__aexit__($self, exc_type, exc_val, exc_tb)\n--\n\nLeave it."
+            ),
+            method_fast!(
+                c"reschedule",
+                reschedule,
+                c"reschedule($self, when)\n--\n\nSet another time, or none."
+            ),
+            method_none!(c"when", when, c"when($self)\n--\n\nReturn the time."),
+            method_none!(c"expired", expired, c"expired($self)\n--\n\nWhether the time was up."),
         ])
         .attributes([
             attribute!(c"_state", get_state, set_state),

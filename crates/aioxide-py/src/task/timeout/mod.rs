@@ -202,7 +202,18 @@ fn aexit(this: &Timeout, arguments: &Arguments<'_>) -> Outcome {
     nothing()
 }
 
-fn reschedule(this: &Timeout, when: &Object) -> Outcome {
+/// `reschedule(when)`.
+fn reschedule(this: &Timeout, arguments: &Arguments<'_>) -> Outcome {
+    let when = match arguments.single() {
+        Some(when) => when,
+        None => match arguments.parse("reschedule", &[&names().when], 1) {
+            Ok([Some(when)]) => when,
+            _ => {
+                raised::clear_pending();
+                return arguments.forward(&CLASSES.reschedule.get_or_none(), this.object());
+            }
+        },
+    };
     let task = this.deadline.task.get();
     let state = task.as_deref().and_then(Task::from_object).and_then(|task| task.as_future().loop_state());
     let (Some(state), true, Phase::Entered) = (state, this.ours.get(), this.deadline.phase.get()) else {
