@@ -46,7 +46,7 @@ class DatagramTransport(selector_events._SelectorDatagramTransport, asyncio.Data
     __slots__ = ("_core",)
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
-        _aioxide.prepare_datagram_transport(self, loop, sock.fileno(), sock.family)
+        _aioxide.prepare_datagram_transport(self, loop, sock.family)
         super().__init__(loop, sock, *args)  # type: ignore[call-arg]
 
 

@@ -28,6 +28,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let make = || {
         names::load()?;
         ffi::context_layout::learn()?;
+        ffi::descriptor::learn()?;
         let future = future::make_kind()?;
         future_iter::make_kind()?;
         let task = task::make_kind()?;

@@ -146,6 +146,7 @@ names! {
         append = c"append",
         buffer_updated = c"buffer_updated",
         data_received = c"data_received",
+        fileno = c"fileno",
         datagram_received = c"datagram_received",
         get_buffer = c"get_buffer",
         bound_loop = c"_get_loop",

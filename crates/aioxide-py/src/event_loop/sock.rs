@@ -19,7 +19,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::LoopCore;
 use super::state::{LoopState, Watcher};
 use crate::error;
-use crate::ffi::{self, Buffer};
+use crate::ffi::{self, Buffer, Owned};
 use crate::transports::{address_to_python, common};
 
 /// Up to this size bytes are received into the loop's memory and copied, which is cheaper than shrinking a new object.
@@ -115,12 +115,16 @@ impl Waiting {
     }
 
     /// Does the work and tells the future; `Err` only for what must leave the loop.
+    #[inline(never)]
     pub(crate) fn on_event(&self, py: Python<'_>, state: &LoopState) -> PyResult<()> {
         let future = self.future.bind(py);
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(());
         }
-        let (method, value) = match self.work.attempt(state, self.socket.bind(py), self.fd) {
+        let socket = self.socket.bind(py);
+        // The program may have closed it meanwhile, and the number may be another's.
+        let fd = ffi::descriptor_of(&Owned::from(socket.clone()));
+        let (method, value) = match self.work.attempt(state, socket, fd) {
             Ok(None) => return Ok(()),
             Ok(Some(value)) => (intern!(py, "set_result"), value),
             Err(error) if common::leaves_loop(py, &error) => return Err(error),

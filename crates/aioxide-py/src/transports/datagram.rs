@@ -10,7 +10,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use aioxide_core::sys::socket::{self, Address, AddressParts};
@@ -24,7 +23,7 @@ use super::inherited::inherited;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState};
 use crate::ffi::slot::{Arguments, Attribute, Method, Place};
-use crate::ffi::{self, Confined, Object, Owned, Slot, names, raised};
+use crate::ffi::{self, Confined, Descriptor, Object, Owned, Slot, names, raised};
 use crate::ffi::{fast_method, slot_attribute, slot_method};
 
 /// Where a `DatagramTransport` keeps its core.
@@ -45,7 +44,8 @@ pub(crate) struct DatagramCore(Confined<Datagrams>);
 
 struct Datagrams {
     state: Rc<LoopState>,
-    fd: RawFd,
+    /// The socket, and what to send to and to receive from.
+    descriptor: Descriptor,
     is_ipv4: bool,
     protocol: Slot,
     buffer: Slot,
@@ -85,7 +85,7 @@ impl DatagramCore {
         for slot in [&self.0.protocol, &self.0.buffer, &self.0.address] {
             slot.traverse(&visit)?;
         }
-        Ok(())
+        self.0.descriptor.traverse(&visit)
     }
 
     fn __clear__(&self) {
@@ -104,13 +104,12 @@ pub(crate) fn equip_datagram_transport(class: &Bound<'_, PyType>) -> PyResult<()
 pub(crate) fn prepare_datagram_transport(
     transport: &Bound<'_, PyAny>,
     event_loop: &Bound<'_, LoopCore>,
-    fd: RawFd,
     family: i32,
 ) -> PyResult<()> {
     let is_ip = family == libc::AF_INET || family == libc::AF_INET6;
     let core = Datagrams {
         state: Rc::clone(&event_loop.get().state),
-        fd,
+        descriptor: Descriptor::closed(),
         is_ipv4: family == libc::AF_INET,
         protocol: Slot::new(),
         buffer: Slot::new(),
@@ -143,6 +142,19 @@ static METHODS: &[Method] = &[
 ];
 
 static ATTRIBUTES: &[Attribute] = &[
+    slot_attribute!(
+        "_sock",
+        // asyncio's destructor looks at it, also if the constructor was never called.
+        |transport| Ok(of(transport)
+            .ok()
+            .and_then(|core| core.descriptor.socket())
+            .unwrap_or_else(Owned::none)
+            .into_py()),
+        |transport, value| {
+            of(transport)?.descriptor.hand_to((!value.is_none()).then(|| value.into()));
+            Ok(())
+        }
+    ),
     slot_attribute!(
         "_protocol",
         |transport| Ok(of(transport)?.protocol.get_or_none().into_py()),
@@ -228,12 +240,13 @@ impl Datagrams {
     fn receive_one(&self, py: Python<'_>) -> PyResult<bool> {
         let memory = self.memory.get();
         let mut address = Address::default();
+        let fd = self.descriptor.get();
         let received = if memory == Memory::Recycled {
-            let received = self.state.recycler.receive_from(self.fd, &mut address);
+            let received = self.state.recycler.receive_from(fd, &mut address);
             received.map_err(|raised| raised::to_pyerr(py, raised))?
         } else {
             let mut scratch = self.state.scratch.borrow_mut();
-            socket::recv_from(self.fd, &mut scratch, &mut address)
+            socket::recv_from(fd, &mut scratch, &mut address)
                 .map(|size| PyBytes::new(py, &scratch[..size]).into())
         };
         let Some(protocol) = self.protocol.get() else { return Ok(false) };
@@ -318,14 +331,15 @@ impl Datagrams {
 
     /// Sends to an address that a datagram came from just now, or that was sent to before; `None` for any other.
     fn send_to_known(&self, content: &[u8], address: &Object) -> Option<std::io::Result<usize>> {
+        let fd = self.descriptor.get();
         if self.last_shown.holds(address) {
             let (ip, port) = self.last.get();
             let raw = Address::from_ip(SocketAddr::V4(SocketAddrV4::new(ip, port)));
-            return Some(socket::send_to(self.fd, content, &raw));
+            return Some(socket::send_to(fd, content, &raw));
         }
         let known = self.sent.try_borrow().ok()?;
         match known.get(Self::place_of(address)) {
-            Some(Some((shown, raw))) if shown.is(address) => Some(socket::send_to(self.fd, content, raw)),
+            Some(Some((shown, raw))) if shown.is(address) => Some(socket::send_to(fd, content, raw)),
             _ => None,
         }
     }
@@ -359,7 +373,7 @@ fn send_at_once(core: &DatagramCore, arguments: &[&Object]) -> Option<Owned> {
         // Connected, as the first `sendto` has found out.
         (Some(remote), address) if address.is_none_or(|address| address.is(&remote)) => {
             core.connected.get().filter(|connected| *connected)?;
-            socket::send(core.fd, content)
+            socket::send(core.descriptor.get(), content)
         }
         (None, Some(address)) => core.send_to_known(content, address)?,
         _ => return None,
@@ -412,11 +426,11 @@ fn send<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> Py
         if !connected || !(address.is_none() || address.eq(remote.bind(py))?) {
             return leave();
         }
-        socket::send(core.fd, bytes.as_bytes())
+        socket::send(core.descriptor.get(), bytes.as_bytes())
     } else {
         let Some(raw) = numeric_address(&address).filter(|_| core.is_ipv4) else { return leave() };
         core.remember(&address, raw);
-        socket::send_to(core.fd, bytes.as_bytes(), &raw)
+        socket::send_to(core.descriptor.get(), bytes.as_bytes(), &raw)
     };
     match sent {
         Ok(_) => Ok(py.None()),

@@ -21,12 +21,13 @@ impl<'py> This<'_, 'py> {
             0 => (0, Ok(())),
             _ => (size, reader.refuse_after_end().and_then(|()| put())),
         };
+        let fd = self.core.descriptor.get();
         let received = if self.core.last_read_bytes.get() < DIRECT_READ_BYTES {
             let mut scratch = self.core.state.scratch.borrow_mut();
-            socket::recv(self.core.fd, &mut scratch).map(|size| put(size, &|| reader.put(&scratch[..size])))
+            socket::recv(fd, &mut scratch).map(|size| put(size, &|| reader.put(&scratch[..size])))
         } else {
-            let capacity = socket::available(self.core.fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
-            ffi::receive_bytes(py, self.core.fd, capacity)?
+            let capacity = socket::available(fd).clamp(MIN_DIRECT_BYTES, common::MAX_READ_BYTES);
+            ffi::receive_bytes(py, fd, capacity)?
                 .map(|data| put(data.as_bytes().len(), &|| reader.put_bytes(Owned::from(data.clone()))))
         };
         let (size, put) = match received {

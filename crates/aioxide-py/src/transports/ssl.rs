@@ -201,7 +201,7 @@ impl This<'_, '_> {
             return Ok(false);
         }
         let (recycler, expected) = (&self.core.state.recycler, self.core.last_read_bytes.get());
-        let data = match recycler.receive(self.core.fd, expected).map_err(to_pyerr)? {
+        let data = match recycler.receive(self.core.descriptor.get(), expected).map_err(to_pyerr)? {
             Ok(data) => data,
             Err(error) if would_block(&error) => return Ok(true),
             Err(error) => {

@@ -29,7 +29,7 @@ use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState, Watcher};
-use crate::ffi::{self, Chunk, Confined, Object, Slot, slot::Place};
+use crate::ffi::{self, Chunk, Confined, Descriptor, Object, Slot, slot::Place};
 use crate::streams;
 
 /// Where a `StreamTransport` keeps its core.
@@ -92,7 +92,10 @@ pub(super) struct Stream {
     pub(super) state: Rc<LoopState>,
     pub(super) event_loop: RefCell<Option<Py<PyAny>>>,
     pub(super) socket: RefCell<Socket>,
+    /// The number that the connection was made with, which names it in the loop's tables.
     pub(super) fd: RawFd,
+    /// What to send to and to receive from.
+    pub(super) descriptor: Descriptor,
     pub(super) protocol: Slot,
     pub(super) protocol_connected: Cell<bool>,
     pub(super) mode: Cell<Mode>,
@@ -120,6 +123,13 @@ pub(super) struct Stream {
     pub(super) keeps: Cell<bool>,
     /// What a `write` that is under way got from the socket before it was left to the general way.
     pub(super) sent_ahead: Cell<Option<std::io::Result<usize>>>,
+}
+
+impl Stream {
+    /// The number that the connection was made with, as long as it is the connection's; else -1.
+    fn own_fd(&self) -> RawFd {
+        if self.descriptor.get() == self.fd { self.fd } else { -1 }
+    }
 }
 
 impl Drop for Stream {
@@ -163,6 +173,7 @@ impl StreamCore {
         {
             visit.call(socket)?;
         }
+        stream.descriptor.traverse(&visit)?;
         if let Ok(deferred) = stream.deferred.try_borrow() {
             for deferred in deferred.iter().flatten() {
                 match deferred {
@@ -267,10 +278,15 @@ impl<'a, 'py> This<'a, 'py> {
                 (Socket::Python(socket.unbind()), fd, peer)
             }
         };
+        let descriptor = match &socket {
+            Socket::Python(socket) => Descriptor::of_socket(socket.clone_ref(py).into()),
+            Socket::Raw(_) | Socket::Closed => Descriptor::of_number(fd),
+        };
         let core = Stream {
             event_loop: RefCell::new(Some(event_loop.clone().into_any().unbind())),
             socket: RefCell::new(socket),
             fd,
+            descriptor,
             protocol: Slot::new(),
             protocol_connected: Cell::new(false),
             mode: Cell::new(Mode::Data),
@@ -403,7 +419,7 @@ impl<'a, 'py> This<'a, 'py> {
     pub(super) fn add_reader(self, context: Py<PyAny>) -> PyResult<()> {
         self.core.reader_context.set(context.into());
         let token = self.watcher(Direction::Read);
-        let set = self.core.state.core.reactor().set_reader(self.core.fd, token);
+        let set = self.core.state.core.reactor().set_reader(self.core.own_fd(), token);
         self.watched(&self.core.reader, token, set)
     }
 
@@ -414,7 +430,7 @@ impl<'a, 'py> This<'a, 'py> {
     pub(super) fn start_writing(self) -> PyResult<()> {
         self.core.writer_context.set(self.callback_context()?.into());
         let token = self.watcher(Direction::Write);
-        let set = self.core.state.core.reactor().set_writer(self.core.fd, token);
+        let set = self.core.state.core.reactor().set_writer(self.core.own_fd(), token);
         self.watched(&self.core.writer, token, set)
     }
 
@@ -444,14 +460,21 @@ impl<'a, 'py> This<'a, 'py> {
 
     pub(super) fn stop_reading(self) {
         if let Some(token) = self.core.reader.take() {
-            self.core.state.core.reactor().remove_reader(self.core.fd);
+            let reactor = self.core.state.core.reactor();
+            // Unless the number is another's by now.
+            if reactor.tokens(self.core.fd).0 == Some(token) {
+                reactor.remove_reader(self.core.fd);
+            }
             drop(self.core.state.remove_watcher(token));
         }
     }
 
     pub(super) fn stop_writing(self) {
         if let Some(token) = self.core.writer.take() {
-            self.core.state.core.reactor().remove_writer(self.core.fd);
+            let reactor = self.core.state.core.reactor();
+            if reactor.tokens(self.core.fd).1 == Some(token) {
+                reactor.remove_writer(self.core.fd);
+            }
             drop(self.core.state.remove_watcher(token));
         }
     }
@@ -578,10 +601,15 @@ impl<'a, 'py> This<'a, 'py> {
     /// Closes the descriptor, by way of the Python socket if there is one.
     pub(super) fn close_socket(self) -> PyResult<()> {
         let py = self.py();
+        let is_ours = self.core.own_fd() == self.core.fd;
         let socket = self.core.socket.replace(Socket::Closed);
+        self.core.descriptor.hand_to(None);
         if !matches!(socket, Socket::Closed) {
             self.core.state.transports.remove(self.core.fd, self.transport);
-            self.core.state.core.reactor().forget(self.core.fd);
+            // If the program has closed the socket, the number may be another connection's.
+            if is_ours {
+                self.core.state.core.reactor().forget(self.core.fd);
+            }
         }
         match socket {
             Socket::Python(socket) => socket.bind(py).call_method0(intern!(py, "close")).map(drop),

@@ -242,7 +242,7 @@ fn write_lines<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>
 fn write_eof<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
     let core = This::of(transport)?.core;
     if !core.closing.get() && !core.eof.replace(true) && core.buffer.borrow().is_empty() {
-        socket::shutdown_write(core.fd).map_err(|error| error::os_error(&error))?;
+        socket::shutdown_write(core.descriptor.get()).map_err(|error| error::os_error(&error))?;
     }
     Ok(transport.py().None())
 }
@@ -338,6 +338,7 @@ fn socket_object(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let made = common::socket_class(py)?.call((), Some(&keywords))?;
     // From here on it owns the descriptor.
     *this.core.socket.borrow_mut() = Socket::Python(made.clone().unbind());
+    this.core.descriptor.hand_to(Some(made.clone().into()));
     made.call_method1("setblocking", (false,))?;
     Ok(made.unbind())
 }

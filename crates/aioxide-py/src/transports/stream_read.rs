@@ -37,7 +37,8 @@ impl<'py> This<'_, 'py> {
     /// system call.
     pub(super) fn read_data(self) -> PyResult<()> {
         let py = self.py();
-        let (fd, state, expected) = (self.core.fd, &self.core.state, self.core.last_read_bytes.get());
+        let (fd, state, expected) =
+            (self.core.descriptor.get(), &self.core.state, self.core.last_read_bytes.get());
         let recycled = !self.core.keeps.get();
         let received = if recycled {
             state.recycler.receive(fd, expected).map_err(|raised| raised::to_pyerr(py, raised))?
@@ -93,7 +94,7 @@ impl<'py> This<'_, 'py> {
                 return self.method_failed(raised, "Fatal error: protocol.get_buffer() call failed.");
             }
         };
-        let size = match ffi::receive_into(&buffer, self.core.fd) {
+        let size = match ffi::receive_into(&buffer, self.core.descriptor.get()) {
             Ok(Ok(size)) => size,
             Ok(Err(error)) if would_block(&error) => return Ok(()),
             Ok(Err(error)) => {

@@ -30,7 +30,7 @@ pub(super) fn write_at_once(core: &StreamCore, arguments: &[&Object]) -> Option<
     if !is_plain {
         return None;
     }
-    let sent = socket::send(core.fd, content);
+    let sent = socket::send(core.descriptor.get(), content);
     if matches!(sent, Ok(sent) if sent == content.len()) {
         return Some(Owned::none());
     }
@@ -88,7 +88,8 @@ impl<'py> This<'_, 'py> {
         if !self.core.buffer.borrow().is_empty() {
             return Ok(Some(0));
         }
-        let sent = self.core.sent_ahead.take().unwrap_or_else(|| socket::send(self.core.fd, content));
+        let sent =
+            self.core.sent_ahead.take().unwrap_or_else(|| socket::send(self.core.descriptor.get(), content));
         match sent {
             Ok(sent) => Ok(Some(sent)),
             Err(error) if would_block(&error) => Ok(Some(0)),
@@ -133,7 +134,7 @@ impl<'py> This<'_, 'py> {
                     filled += 1;
                     skip = 0;
                 }
-                match socket::send_vectored(self.core.fd, &slices[..filled]) {
+                match socket::send_vectored(self.core.descriptor.get(), &slices[..filled]) {
                     Ok(size) => {
                         sent += size;
                         if size < asked {
@@ -173,12 +174,13 @@ impl<'py> This<'_, 'py> {
         if self.core.conn_lost.get() > 0 {
             return Ok(());
         }
+        let fd = self.core.descriptor.get();
         let sent = {
             let buffer = self.core.buffer.borrow();
             let mut slices = [IoSlice::new(&[]); SLICES];
             match buffer.fill(&mut slices) {
-                1 => socket::send(self.core.fd, &slices[0]),
-                filled => socket::send_vectored(self.core.fd, &slices[..filled]),
+                1 => socket::send(fd, &slices[0]),
+                filled => socket::send_vectored(fd, &slices[..filled]),
             }
         };
         match sent {
@@ -207,7 +209,7 @@ impl<'py> This<'_, 'py> {
         if self.core.closing.get() {
             self.call_connection_lost(None)
         } else if self.core.eof.get() {
-            socket::shutdown_write(self.core.fd).map_err(|error| error::os_error(&error))
+            socket::shutdown_write(self.core.descriptor.get()).map_err(|error| error::os_error(&error))
         } else {
             Ok(())
         }
