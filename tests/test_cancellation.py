@@ -353,7 +353,7 @@ async def secure_server(loop: asyncio.AbstractEventLoop, context: ssl.SSLContext
 
 
 def ends_unnoticed(test: Test) -> Test:
-    """asyncio's TLS of Python 3.10 does not note a connection's end after its handshake, and complains when it is freed."""
+    """asyncio's TLS of Python 3.10 does not note an end after the handshake, and complains when freed."""
     if sys.version_info >= (3, 11):
         return test
     return pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")(test)

@@ -205,6 +205,7 @@ def test_task_that_was_never_initialised(loop: asyncio.AbstractEventLoop, task_c
         del scheduler
         gc.collect()
         assert reference() is None
+        assert asyncio.all_tasks() == {current}, "it is in no list any more"
 
     loop.run_until_complete(main())
 

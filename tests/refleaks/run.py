@@ -39,7 +39,7 @@ def run(function: Behaviour) -> None:
 def settle() -> None:
     """Empties what caches fill at will."""
     linecache.clearcache()
-    sys._clear_type_cache()  # type: ignore[attr-defined]
+    (getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache)()
     for module in list(sys.modules.values()):
         registry = getattr(module, "__warningregistry__", None)
         if registry:

@@ -28,6 +28,11 @@ pub(crate) fn register(_task: &Object) -> Outcome<()> {
 #[inline]
 pub(crate) fn unregister(_task: &Object) {}
 
+/// Sees to it that a task which is taken apart is not in the interpreter's list.
+#[cfg(not(Py_3_14))]
+#[inline]
+pub(crate) fn forget(_task: &Object) {}
+
 /// Tells the interpreter that `task` waits for `awaited`.
 #[cfg(not(Py_3_14))]
 #[inline]
@@ -96,6 +101,12 @@ pub(crate) fn register(task: &Object) -> Outcome<()> {
         return Ok(());
     }
     super::call::call(&super::names().register_task, &[task]).map(drop)
+}
+
+#[cfg(Py_3_14)]
+#[inline]
+pub(crate) fn forget(task: &Object) {
+    super::c_part::unlink(task);
 }
 
 #[cfg(Py_3_14)]

@@ -400,6 +400,8 @@ unsafe impl Member for Task {
     #[inline]
     fn leave(&self) {
         introspect::unlist(self);
+        // A program may have registered it, with asyncio's own function, before it was a task at all.
+        interop::forget(&self.0);
     }
 
     #[inline]
@@ -408,10 +410,13 @@ unsafe impl Member for Task {
         future.log_traceback.get()
             || (!future.is_done() && self.log_destroy_pending.get())
             // Where leaving the list is a call of C, it needs a live object, which it is again during the finalizer.
-            || (self.listed.get() && interop::unregister_is_a_call())
+            || interop::unregister_is_a_call()
     }
 
     fn report(&self) -> Outcome<()> {
+        if interop::unregister_is_a_call() {
+            interop::unregister(&self.0);
+        }
         let future = self.as_future();
         if !future.is_done() && self.log_destroy_pending.get() {
             future::report(future, "Task was destroyed but it is pending!", None, &names().task)?;
