@@ -153,7 +153,7 @@ def test_resuming_watches_nobody_else(run: Any, loop: asyncio.AbstractEventLoop)
         transport.pause_reading()
         with peer:
             ours.close()
-            with pytest.raises(OSError, match="Bad file descriptor|file descriptor"):
+            with pytest.raises(OSError, match="file descriptor"):
                 transport.resume_reading()
             transport.abort()
             assert await protocol.lost is None
@@ -262,7 +262,8 @@ def test_datagrams(run: Any, loop: asyncio.AbstractEventLoop, connected: bool) -
                 transport._read_ready()
                 assert [is_bad_descriptor(error) for error in protocol.errors] == [True] * 3
                 assert number.recv(100) == b"private"
-                assert got_nothing(other) and got_nothing(target)
+                assert got_nothing(other)
+                assert got_nothing(target)
                 assert not protocol.arrived
                 transport.close()
                 assert await protocol.lost is None
