@@ -152,9 +152,7 @@ impl Captured {
 
     /// `visit` for a class of PyO3's.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(held) = NonNull::new(self.pointer()) else { return Ok(()) };
-        // SAFETY: the reference stays the field's.
-        ManuallyDrop::new(unsafe { Owned::from_raw(held) }).traverse(visit)
+        self.object().map_or(Ok(()), |held| held.traverse(visit))
     }
 
     #[inline]

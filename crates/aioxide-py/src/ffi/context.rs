@@ -5,29 +5,27 @@ use pyo3::prelude::*;
 
 use super::call::check;
 use super::object::{Object, Outcome, Owned};
+use super::raised;
 
 /// A copy of the current context.
 pub(crate) fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    // SAFETY: attached; a new reference or NULL with an exception.
-    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_CopyCurrent()).map(Bound::unbind) }
+    copy().map(Owned::into_py).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 /// A copy of `context`; it fails when that is none.
 pub(crate) fn copy_of_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<Py<PyAny>> {
-    // SAFETY: attached; the call checks the type itself; a new reference or NULL with an exception.
-    unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyContext_Copy(context.as_ptr())).map(Bound::unbind) }
+    let context = Owned::from(context.clone_ref(py));
+    copy_of(&context).map(Owned::into_py).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 /// Makes `context` the current one; it fails when it is entered already.
 pub(crate) fn enter_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
-    // SAFETY: attached; the call checks the type itself.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+    enter(&Owned::from(context.clone_ref(py))).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 /// Ends what `enter_context` began.
 pub(crate) fn exit_context(py: Python<'_>, context: &Py<PyAny>) -> PyResult<()> {
-    // SAFETY: attached; the call checks that it is the current one.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } == 0 { Ok(()) } else { Err(PyErr::fetch(py)) }
+    exit(&Owned::from(context.clone_ref(py))).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 /// Whether it is a context.
@@ -50,7 +48,7 @@ pub(crate) fn new() -> Outcome {
     unsafe { Owned::from_new(ffi::PyContext_New()) }
 }
 
-/// A copy of `context`, which is one.
+/// A copy of `context`; it fails when that is none.
 pub(crate) fn copy_of(context: &Object) -> Outcome {
     // SAFETY: attached; the call checks the type itself; a new reference or NULL with an exception.
     unsafe { Owned::from_new(ffi::PyContext_Copy(context.as_ptr())) }

@@ -62,6 +62,14 @@ impl Object {
         Owned(unsafe { NonNull::new_unchecked(self.as_ptr()) })
     }
 
+    /// Shows the object to the collector, for a class of PyO3's.
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // SAFETY: the collector runs attached; the reference stays the holder's, `ManuallyDrop` gives nothing up.
+        let object = unsafe { Bound::from_owned_ptr(Python::assume_attached(), self.as_ptr()).unbind() };
+        let object = ManuallyDrop::new(object);
+        visit.call(&*object)
+    }
+
     #[inline]
     pub(crate) fn is(&self, other: &Self) -> bool {
         std::ptr::eq(self, other)
@@ -170,14 +178,6 @@ impl Owned {
     pub(crate) fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
         // SAFETY: the reference is handed over.
         unsafe { Bound::from_owned_ptr(py, self.into_ptr()) }
-    }
-
-    /// Shows the object to the collector.
-    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // SAFETY: the collector runs attached; the reference stays ours, `ManuallyDrop` gives nothing up.
-        let object = unsafe { Bound::from_owned_ptr(Python::assume_attached(), self.0.as_ptr()).unbind() };
-        let object = ManuallyDrop::new(object);
-        visit.call(&*object)
     }
 
     /// Gives the reference to the caller, as a pointer.
@@ -322,10 +322,8 @@ impl Slot {
 
     /// Shows the object to the collector, for a class of PyO3's.
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        let Some(held) = NonNull::new(self.pointer()).map(|held| ManuallyDrop::new(Owned(held))) else {
-            return Ok(());
-        };
-        held.traverse(visit)
+        // SAFETY: the collector only looks.
+        unsafe { self.peek() }.map_or(Ok(()), |held| held.traverse(visit))
     }
 
     /// Shows the object to the collector.

@@ -18,7 +18,6 @@
 mod class;
 
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -257,9 +256,8 @@ impl Handle {
             return Ok(());
         }
         for held in self.layout().held() {
-            // SAFETY: Owned fields; the reference stays the handle's.
-            let held = ManuallyDrop::new(unsafe { Owned::from_raw(held) });
-            held.traverse(visit)?;
+            // SAFETY: Owned fields.
+            unsafe { Object::from_ptr(held.as_ptr()) }.traverse(visit)?;
         }
         Ok(())
     }
