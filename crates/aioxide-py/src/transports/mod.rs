@@ -11,8 +11,8 @@
 //! * `ssl`: the records of TLS connections.
 //! * `reader`: the buffer of asyncio's streams.
 //! * `table`: which descriptor is used by which transport.
-//! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves,
-//!   `stream_face` what Python sees of it.
+//! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves, `stream_watch` its
+//!   events, `stream_face` what Python sees of it.
 
 mod address;
 pub(crate) mod common;
@@ -23,6 +23,7 @@ mod ssl;
 mod stream;
 mod stream_face;
 mod stream_read;
+mod stream_watch;
 mod stream_write;
 mod table;
 

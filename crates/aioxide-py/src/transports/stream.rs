@@ -23,12 +23,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::common::{self, leaves_loop};
+use super::common;
 use super::ssl::{self, Records};
-use super::{Direction, TransportWatcher};
 use crate::entry::Entry;
 use crate::error;
-use crate::event_loop::{LoopCore, LoopState, Watcher};
+use crate::event_loop::{LoopCore, LoopState};
 use crate::ffi::{self, Chunk, Confined, Descriptor, Object, Slot, slot::Place};
 use crate::streams;
 
@@ -114,8 +113,8 @@ pub(super) struct Stream {
     pub(super) reader: Cell<Option<Token>>,
     pub(super) writer: Cell<Option<Token>>,
     context: RefCell<Option<Py<PyAny>>>,
-    reader_context: Slot,
-    writer_context: Slot,
+    pub(super) reader_context: Slot,
+    pub(super) writer_context: Slot,
     pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
     deferred: RefCell<[Option<Deferred>; 2]>,
     pub(super) last_read_bytes: Cell<usize>,
@@ -127,7 +126,7 @@ pub(super) struct Stream {
 
 impl Stream {
     /// The number that the connection was made with, as long as it is the connection's; else -1.
-    fn own_fd(&self) -> RawFd {
+    pub(super) fn own_fd(&self) -> RawFd {
         if self.descriptor.get() == self.fd { self.fd } else { -1 }
     }
 }
@@ -335,7 +334,7 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     /// The context for a call of the protocol that is arranged now.
-    fn callback_context(self) -> PyResult<Py<PyAny>> {
+    pub(super) fn callback_context(self) -> PyResult<Py<PyAny>> {
         match &*self.core.context.borrow() {
             Some(context) => Ok(context.clone_ref(self.py())),
             None => ffi::copy_context(self.py()),
@@ -412,107 +411,6 @@ impl<'a, 'py> This<'a, 'py> {
             result = result.and(common::set_result_unless_cancelled(waiter.bind(py)));
         }
         result
-    }
-
-    // Watching.
-
-    pub(super) fn add_reader(self, context: Py<PyAny>) -> PyResult<()> {
-        self.core.reader_context.set(context.into());
-        let token = self.watcher(Direction::Read);
-        let set = self.core.state.core.reactor().set_reader(self.core.own_fd(), token);
-        self.watched(&self.core.reader, token, set)
-    }
-
-    pub(super) fn start_reading(self) -> PyResult<()> {
-        self.add_reader(self.callback_context()?)
-    }
-
-    pub(super) fn start_writing(self) -> PyResult<()> {
-        self.core.writer_context.set(self.callback_context()?.into());
-        let token = self.watcher(Direction::Write);
-        let set = self.core.state.core.reactor().set_writer(self.core.own_fd(), token);
-        self.watched(&self.core.writer, token, set)
-    }
-
-    fn watcher(self, direction: Direction) -> Token {
-        let transport = self.transport.clone().into();
-        self.core.state.add_watcher(Watcher::Transport(TransportWatcher { transport, direction }))
-    }
-
-    fn watched(
-        self,
-        place: &Cell<Option<Token>>,
-        token: Token,
-        set: std::io::Result<Option<Token>>,
-    ) -> PyResult<()> {
-        match set {
-            Ok(before) => {
-                place.set(Some(token));
-                drop(before.and_then(|before| self.core.state.remove_watcher(before)));
-                Ok(())
-            }
-            Err(error) => {
-                drop(self.core.state.remove_watcher(token));
-                Err(error::os_error(&error))
-            }
-        }
-    }
-
-    pub(super) fn stop_reading(self) {
-        if let Some(token) = self.core.reader.take() {
-            let reactor = self.core.state.core.reactor();
-            // Unless the number is another's by now.
-            if reactor.tokens(self.core.fd).0 == Some(token) {
-                reactor.remove_reader(self.core.fd);
-            }
-            drop(self.core.state.remove_watcher(token));
-        }
-    }
-
-    pub(super) fn stop_writing(self) {
-        if let Some(token) = self.core.writer.take() {
-            let reactor = self.core.state.core.reactor();
-            if reactor.tokens(self.core.fd).1 == Some(token) {
-                reactor.remove_writer(self.core.fd);
-            }
-            drop(self.core.state.remove_watcher(token));
-        }
-    }
-
-    pub(super) fn on_event(self, direction: Direction) -> PyResult<()> {
-        let py = self.py();
-        let context = match direction {
-            Direction::Read => &self.core.reader_context,
-            Direction::Write => &self.core.writer_context,
-        };
-        let Some(context) = context.get() else { return Ok(()) };
-        let entered = ffi::context::enter(&context);
-        let result = match (&entered, direction) {
-            (Err(_), _) => Err(PyErr::fetch(py)),
-            (Ok(()), Direction::Read) => self.read_ready(),
-            (Ok(()), Direction::Write) => self.write_ready(),
-        };
-        let left = if entered.is_ok() { ffi::context::exit(&context) } else { Ok(()) };
-        let result = match (result, left) {
-            (Ok(()), Err(raised)) => Err(ffi::raised::to_pyerr(py, raised)),
-            (result, _) => result,
-        };
-        if let Err(error) = result { self.event_failed(direction, error) } else { Ok(()) }
-    }
-
-    #[cold]
-    fn event_failed(self, direction: Direction, error: PyErr) -> PyResult<()> {
-        let py = self.py();
-        if leaves_loop(py, &error) {
-            return Err(error);
-        }
-        let name = if direction == Direction::Read {
-            intern!(py, "_read_ready")
-        } else {
-            intern!(py, "_write_ready")
-        };
-        let event_loop = self.core.state.python_loop(py)?;
-        common::report_callback(&event_loop, &self.transport.getattr(name)?, &py.None().into_bound(py), error)
     }
 
     // The end.
