@@ -295,12 +295,19 @@ fn close_does_not_wait_for_threads() {
     static POOL: Pool = Pool::new("test-close", 1);
     let event_loop = new_loop();
     let (gate, open) = channel::<()>();
+    let (began, begun) = channel::<()>();
+    let work = move || {
+        began.send(()).unwrap();
+        open.recv().unwrap();
+    };
     let mut running: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
-        POOL.run(move || open.recv().unwrap()).await.unwrap();
+        POOL.run(work).await.unwrap();
     });
     let task = aioxide_core::spawn(&*event_loop, poll_fn(move |cx| running.as_mut().poll(cx)), ());
     event_loop.call_soon(call(|| ()));
     iterate(&event_loop);
+    // Work that no thread has begun is dropped with its future.
+    begun.recv().unwrap();
     event_loop.close();
     assert!(task.task().is_complete());
     gate.send(()).unwrap();
