@@ -124,3 +124,16 @@ def test_public_names_can_be_listed_and_read() -> None:
     assert set(aioxide.__all__) <= set(dir(aioxide))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         aioxide.nothing  # noqa: B018
+
+
+@pytest.mark.skipif(sys.version_info < (3, 13), reason="Python 3.13 knows the module by this name")
+@pytest.mark.parametrize("use", ["aioxide.run(main())", "aioxide.install()", "aioxide.Task", "aioxide.Queue"])
+def test_another_interpreter_is_refused_in_words(use: str) -> None:
+    import _interpreters
+
+    other = _interpreters.create()
+    try:
+        failed = _interpreters.exec(other, f"import aioxide\nasync def main(): pass\n{use}")
+    finally:
+        _interpreters.destroy(other)
+    assert "aioxide works in the main interpreter of a process only" in failed.msg

@@ -129,10 +129,19 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("aioxide")
-    home = _HOMES.get(name)
+    # The extension is asked for by the modules that need it.
+    home = name if name == "_aioxide" else _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    try:
+        module = importlib.import_module(f".{home}", __name__)
+    except ImportError as error:
+        if "does not support loading in subinterpreters" not in str(error) and "PyO3" not in str(error):
+            raise
+        raise ImportError(
+            "aioxide works in the main interpreter of a process only; other interpreters can run asyncio's own loop"
+        ) from error
+    value = module if name == home else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -32,6 +32,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let future = future::make_kind()?;
         future_iter::make_kind()?;
         let task = task::make_kind()?;
+        future::lead_to_ours(&future, &task)?;
         let gather = gather::make_function(&future)?;
         module
             .add("sleep", sleep::make_function()?.into_py())

@@ -1,16 +1,19 @@
 //! Reports to the loop's exception handler, with asyncio's keys and texts.
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
+use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PySystemExit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::LoopState;
+use crate::ffi::{Owned, raised};
 
 /// Reports what a callback raised. asyncio: the end of `Handle._run`.
 pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyResult<()> {
     let py = handle.py();
     let event_loop = handle.getattr("_loop")?;
     let call = (handle.getattr("_callback")?, handle.getattr("_args")?);
+    let exception = error.into_value(py);
     let options = PyDict::new(py);
     if py.version_info() >= (3, 13) {
         options.set_item("debug", event_loop.call_method0("get_debug")?)?;
@@ -19,14 +22,33 @@ pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> 
         py.import("asyncio.format_helpers")?.call_method("_format_callback_source", call, Some(&options))?;
     let context = PyDict::new(py);
     context.set_item("message", format!("Exception in callback {source}"))?;
-    context.set_item("exception", error.into_value(py))?;
+    context.set_item("exception", &exception)?;
     context.set_item("handle", handle)?;
     let traceback = handle.getattr("_source_traceback")?;
     if traceback.is_truthy()? {
         context.set_item("source_traceback", traceback)?;
     }
-    event_loop.call_method1("call_exception_handler", (context,))?;
-    Ok(())
+    call_handler(&event_loop, &exception, &context)
+}
+
+/// Calls the loop's exception handler inside of `except`, as asyncio does: it may log or raise what `sys.exc_info()` gives.
+pub(crate) fn call_handler(
+    event_loop: &Bound<'_, PyAny>,
+    exception: &Py<PyBaseException>,
+    context: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let call = || event_loop.call_method1(intern!(event_loop.py(), "call_exception_handler"), (context,));
+    handling(event_loop.py(), exception, call).map(drop)
+}
+
+/// Runs `body` as if inside of `except`, with the exception as the one that is being handled.
+pub(crate) fn handling<T>(
+    py: Python<'_>,
+    exception: &Py<PyBaseException>,
+    body: impl FnOnce() -> PyResult<T>,
+) -> PyResult<T> {
+    let exception = Owned::from(exception.bind(py).clone());
+    raised::handling(&exception, body)
 }
 
 /// Whether an exception leaves the loop, whoever raised it.
@@ -42,7 +64,7 @@ pub(crate) fn entry_failed(py: Python<'_>, state: &LoopState, error: PyErr) -> P
     }
     let context = PyDict::new(py);
     context.set_item("message", "Exception in a callback of the event loop's own")?;
-    context.set_item("exception", error.into_value(py))?;
-    state.python_loop(py)?.call_method1("call_exception_handler", (context,))?;
-    Ok(())
+    let exception = error.into_value(py);
+    context.set_item("exception", &exception)?;
+    call_handler(&state.python_loop(py)?, &exception, &context)
 }

@@ -17,6 +17,7 @@ use super::LoopCore;
 use super::state::Watcher;
 use crate::error;
 use crate::ffi;
+use crate::report::call_handler;
 use crate::transports::{Connection, ConnectionSocket, StreamTransport, common};
 
 /// A listening socket.
@@ -102,9 +103,10 @@ impl Listener {
         let py = event_loop.py();
         let context = PyDict::new(py);
         context.set_item("message", "socket.accept() out of system resource")?;
-        context.set_item("exception", error::os_error(error).into_value(py))?;
+        let exception = error::os_error(error).into_value(py);
+        context.set_item("exception", &exception)?;
         context.set_item("socket", common::transport_socket(py)?.call1((&self.socket,))?)?;
-        event_loop.call_method1("call_exception_handler", (context,))?;
+        call_handler(event_loop.as_any(), &exception, &context)?;
         event_loop.call_method1("_remove_reader", (self.fd,))?;
         let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
         let mut again = event_loop.getattr("_start_serving")?;

@@ -32,6 +32,7 @@ pub(crate) mod reused;
 pub(crate) mod slot;
 pub(crate) mod text;
 mod threads;
+pub(crate) mod unbound;
 
 pub(crate) use captured::Captured;
 pub(crate) use confined::Confined;

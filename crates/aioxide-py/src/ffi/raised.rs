@@ -113,6 +113,29 @@ pub(crate) fn put_back(exception: Owned) -> Raised {
     Raised
 }
 
+/// Raises an exception that was kept as an object: `raise exception`. Unlike `put_back` it is a raise of its own, so what is
+/// being handled becomes its context.
+pub(crate) fn raise_object(exception: Owned) -> Raised {
+    raise_value(exception.class(), &exception)
+}
+
+/// Runs `body` as if inside of `except`, with the exception as the one that is being handled.
+pub(crate) fn handling<T>(exception: &Object, body: impl FnOnce() -> T) -> T {
+    let none = std::ptr::null_mut;
+    let (mut kind, mut value, mut traceback) = (none(), none(), none());
+    // SAFETY: attached; three references or nulls are got, and those that are set are taken over. From 3.11 on only the instance
+    // counts.
+    unsafe {
+        ffi::PyErr_GetExcInfo(&mut kind, &mut value, &mut traceback);
+        let carried = ffi::PyException_GetTraceback(exception.as_ptr());
+        ffi::PyErr_SetExcInfo(exception.class().own().into_ptr(), exception.own().into_ptr(), carried);
+    }
+    let result = body();
+    // SAFETY: what was got is handed back.
+    unsafe { ffi::PyErr_SetExcInfo(kind, value, traceback) };
+    result
+}
+
 /// The traceback that an exception carries.
 pub(crate) fn traceback(exception: &Object) -> Option<Owned> {
     // SAFETY: an exception instance; a new reference or null without an exception.
@@ -133,6 +156,12 @@ pub(crate) fn set_cause(exception: &Object, cause: &Object) {
         ffi::PyException_SetCause(exception.as_ptr(), cause.own().into_ptr());
         ffi::PyException_SetContext(exception.as_ptr(), cause.own().into_ptr());
     }
+}
+
+/// Whether an exception has a context.
+pub(crate) fn has_context(exception: &Object) -> bool {
+    // SAFETY: an exception instance; a new reference or null without an exception.
+    unsafe { Owned::from_new(ffi::PyException_GetContext(exception.as_ptr())) }.is_ok()
 }
 
 /// `exception.__context__ = context`.

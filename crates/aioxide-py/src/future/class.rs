@@ -7,10 +7,12 @@ use pyo3::ffi as c;
 use super::family::{self, Home, Member};
 use super::methods::{common_attributes, common_methods, own_methods};
 use super::report::report_never_retrieved;
+use super::show::{self, Shown};
 use super::{Future, FutureData, KINDS};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::guard;
-use crate::ffi::{self, Outcome, call, cast, names};
+use crate::ffi::unbound::{self, Pair};
+use crate::ffi::{self, Object, Outcome, Owned, call, cast, names};
 use crate::future_iter;
 use crate::task;
 
@@ -67,28 +69,38 @@ unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
 
 /// `__iter__` and `__await__`.
 pub(crate) fn await_slots(builder: KindBuilder) -> KindBuilder {
-    builder
-        .slot(c::Py_tp_iter, iterate as *mut c_void)
-        .slot(c::Py_am_await, iterate as *mut c_void)
-        .slot(c::Py_tp_repr, repr as *mut c_void)
+    builder.slot(c::Py_tp_iter, iterate as *mut c_void).slot(c::Py_am_await, iterate as *mut c_void)
 }
 
 unsafe extern "C" fn repr(this: *mut c::PyObject) -> *mut c::PyObject {
     // SAFETY: an instance of ours.
-    ffi::method::guard_object(|| task::repr(unsafe { cast(this) }))
+    ffi::method::guard_object(|| show::repr(unsafe { cast(this) }, Shown::Future))
+}
+
+/// asyncio's own classes, of futures and of tasks.
+fn bases() -> Outcome<[Owned; 2]> {
+    let asyncio = call::import(c"_asyncio")?;
+    let class = |name| call::get_attribute(&asyncio, &*call::interned(name)?);
+    Ok([class(c"Future")?, class(c"Task")?])
+}
+
+/// Leads the methods of asyncio's own classes to ours, for our objects.
+pub(crate) fn lead_to_ours(future: &Object, task: &Object) -> Outcome<()> {
+    let [future_base, task_base] = bases()?;
+    unbound::lead([Pair { stock: &future_base, ours: future }, Pair { stock: &task_base, ours: task }])
 }
 
 /// Makes the type `aioxide.Future`.
 pub(crate) fn make_kind() -> Outcome {
-    let asyncio = call::import(c"_asyncio")?;
-    let base = call::get_attribute(&asyncio, &*call::interned(c"Future")?)?;
-    let task_base = call::get_attribute(&asyncio, &*call::interned(c"Task")?)?;
+    let [base, task_base] = bases()?;
     let offset = HOME.read_base(&base).max(task::read_base(&task_base));
     KINDS.offset.set(offset);
     let mut methods = common_methods();
     methods.extend(own_methods());
+    methods.extend(show::methods(Shown::Future, &base)?);
     let builder = family::slots::<Future>()
         .slot(c::Py_tp_init, init as *mut c_void)
+        .slot(c::Py_tp_repr, repr as *mut c_void)
         .methods(methods)
         .attributes(common_attributes());
     // SAFETY: every slot is of its type, and our data fits behind the larger of the two bases.

@@ -6,7 +6,6 @@ use super::{Future, State, Waiter};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{attribute, method_fast, method_none, method_one};
 use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, names, raised};
-use crate::task;
 
 fn result(this: &Future) -> Outcome {
     this.result_or_raise()
@@ -15,7 +14,7 @@ fn result(this: &Future) -> Outcome {
 fn exception(this: &Future) -> Outcome {
     match this.state.get() {
         State::Pending => Err(raised::raise(&names().invalid_state_error, "Exception is not set.")),
-        State::Cancelled => Err(raised::put_back(this.make_cancelled_error()?)),
+        State::Cancelled => Err(this.raise(this.make_cancelled_error()?)),
         State::Finished => {
             this.log_traceback.set(false);
             Ok(this.exception.get_or_none())
@@ -51,7 +50,6 @@ fn set_exception(this: &Future, exception: &Object) -> Outcome {
 
 fn add_done_callback(this: &Future, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
-    this.loop_or_raise()?;
     let [callback, given] = arguments.parse("add_done_callback", &[&names.value, &names.context], 1)?;
     let Some(callback) = callback else {
         return Err(raised::raise(
@@ -59,6 +57,7 @@ fn add_done_callback(this: &Future, arguments: &Arguments<'_>) -> Outcome {
             "add_done_callback() takes exactly 1 positional argument (0 given)",
         ));
     };
+    this.loop_or_raise()?;
     let context = match given {
         Some(given) if !given.is_none() => Captured::given(given.own()),
         _ => Captured::current()?,
@@ -110,8 +109,8 @@ pub(crate) fn cancel_message(arguments: &Arguments<'_>) -> Outcome<Option<Owned>
 }
 
 fn cancel(this: &Future, arguments: &Arguments<'_>) -> Outcome {
-    this.loop_or_raise()?;
     let message = cancel_message(arguments)?;
+    this.loop_or_raise()?;
     this.finish_cancelled(message).map(Owned::boolean)
 }
 
@@ -175,11 +174,11 @@ pub(crate) fn common_methods() -> Vec<c::PyMethodDef> {
             make_cancelled_error,
             c"_make_cancelled_error($self, /)\n--\n\nCreate the CancelledError to raise if cancelled."
         ),
-        method_none!(c"_repr_info", task::repr_info, c"_repr_info($self, /)\n--\n\nReturn the parts of the repr."),
     ]
 }
 
 fn get_state(this: &Future) -> Outcome {
+    this.loop_or_raise()?;
     call::interned(match this.state.get() {
         State::Pending => c"PENDING",
         State::Cancelled => c"CANCELLED",
@@ -196,8 +195,8 @@ fn cannot_delete() -> Raised {
 }
 
 fn set_blocking(this: &Future, value: Option<&Object>) -> Outcome<()> {
-    let Some(value) = value else { return Err(cannot_delete()) };
     this.loop_or_raise()?;
+    let Some(value) = value else { return Err(cannot_delete()) };
     this.blocking.set(call::truth(value)?);
     Ok(())
 }
@@ -222,14 +221,17 @@ fn get_callbacks(this: &Future) -> Outcome {
 }
 
 fn get_result_attribute(this: &Future) -> Outcome {
+    this.loop_or_raise()?;
     Ok(this.result.get_or_none())
 }
 
 fn get_exception_attribute(this: &Future) -> Outcome {
+    this.loop_or_raise()?;
     Ok(this.exception.get_or_none())
 }
 
 fn get_log_traceback(this: &Future) -> Outcome {
+    this.loop_or_raise()?;
     Ok(Owned::boolean(this.log_traceback.get()))
 }
 

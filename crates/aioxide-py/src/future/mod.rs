@@ -1,7 +1,7 @@
 //! `aioxide.Future`: asyncio's future, with a first waiter that may be a task instead of a callback.
 //!
 //! The type derives from CPython's own `_asyncio.Future` and overrides everything, so that `isinstance` and the
-//! interpreter's tools keep working; the base's fields stay zero. What is ours lies behind them, at an offset read from
+//! interpreter's tools keep working; the base's fields stay zero, and its methods lead here (`ffi/unbound.rs`). What is ours lies behind them, at an offset read from
 //! the base type at start-up, the same for futures and tasks: [`FutureData`] is the beginning of a task's data.
 //!
 //! States: PENDING, then once either FINISHED (`result` or `exception` is set) or CANCELLED. Only `finish` changes them.
@@ -12,13 +12,14 @@ mod class;
 pub(crate) mod family;
 mod methods;
 mod report;
+pub(crate) mod show;
 
 use std::cell::Cell;
 use std::os::raw::c_int;
 
 use pyo3::ffi as c;
 
-pub(crate) use class::{await_slots, make_kind};
+pub(crate) use class::{await_slots, lead_to_ours, make_kind};
 pub(crate) use methods::{cancel_message, common_attributes, common_methods};
 pub(crate) use report::{report, report_never_retrieved};
 
@@ -27,7 +28,7 @@ use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::text::show;
 use crate::ffi::{
-    self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised,
+    self, Captured, Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, names, raised,
 };
 use crate::task::{self, Task, parent};
 
@@ -447,8 +448,17 @@ impl Future {
     pub(crate) fn result_or_raise(&self) -> Outcome {
         match self.outcome()? {
             Ok(result) => Ok(result),
-            Err(exception) => Err(raised::put_back(exception)),
+            Err(exception) => Err(self.raise(exception)),
         }
+    }
+
+    /// Raises the exception that the future ended with.
+    pub(crate) fn raise(&self, exception: Owned) -> Raised {
+        if cfg!(not(Py_3_11)) && self.state.get() == State::Cancelled && raised::has_context(&exception) {
+            // It has the one that ended the task, and keeps it.
+            return raised::put_back(exception);
+        }
+        raised::raise_object(exception)
     }
 
     fn refuse_when_done(&self) -> Outcome<()> {

@@ -33,6 +33,8 @@ pub(super) struct ConditionWait {
     future: Slot,
     /// What is to be raised once the lock is held.
     pending: Slot,
+    /// What ended the wait for a notification: it is being handled while the lock is waited for.
+    handled: Slot,
 }
 
 static HOME: Home = Home::new();
@@ -45,6 +47,7 @@ pub(super) fn make(condition: &Holder<Condition>, predicate: Option<&Object>) ->
         predicate: Slot::new(),
         future: Slot::new(),
         pending: Slot::new(),
+        handled: Slot::new(),
     };
     wait.predicate.put(predicate.map(Object::own));
     Awaitable::make(wait)
@@ -97,7 +100,13 @@ impl ConditionWait {
     fn finish(&self, condition: &Holder<Condition>) -> Outcome<Next> {
         self.state.set(State::Done);
         if let Some(exception) = self.pending.take() {
-            return Err(self.fail(condition, raised::put_back(exception)));
+            let raised = match self.handled.take() {
+                Some(handled) if !handled.is(&exception) => {
+                    raised::handling(&handled, || raised::raise_object(exception))
+                }
+                _ => raised::put_back(exception),
+            };
+            return Err(self.fail(condition, raised));
         }
         match self.test(true)? {
             Some(result) => Ok(Next::Return(result)),
@@ -110,10 +119,17 @@ impl ConditionWait {
         let exception = raised::take(raised);
         self.state.set(State::Done);
         self.pending.clear();
+        self.handled.clear();
         match condition.notify_some(1) {
             Ok(()) => raised::put_back(exception),
             Err(raised) => raised,
         }
+    }
+
+    /// The wait for a notification ended by an exception.
+    fn interrupted(&self, exception: Owned) {
+        self.handled.set(exception.clone());
+        self.pending.set(exception);
     }
 
     /// The wait for the lock ended by an exception; its future is out of the row.
@@ -132,7 +148,7 @@ impl Steps for ConditionWait {
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [self.condition.slot(), &self.predicate, &self.future, &self.pending].into_iter()
+        [self.condition.slot(), &self.predicate, &self.future, &self.pending, &self.handled].into_iter()
     }
 
     fn advance(this: &Awaitable<Self>) -> Outcome<Next> {
@@ -145,7 +161,7 @@ impl Steps for ConditionWait {
             State::Notifiable => {
                 let Some(future) = this.future.take() else { return Err(reused()) };
                 if let Err(raised) = wait::settled(&future) {
-                    this.pending.set(raised::take(raised));
+                    this.interrupted(raised::take(raised));
                 }
                 condition.waiters.remove(&future)?;
                 this.acquire(&condition)
@@ -168,7 +184,7 @@ impl Steps for ConditionWait {
         };
         if state == State::Notifiable {
             condition.waiters.remove(&future)?;
-            this.pending.set(exception);
+            this.interrupted(exception);
             return this.acquire(&condition);
         }
         wait::go_away(&*condition.lock_or_raise()?, &future)?;

@@ -1,4 +1,4 @@
-//! Looking at tasks: the list of all that are not done, names, stacks, the repr.
+//! Looking at tasks: the list of all that are not done, names, stacks.
 
 use std::cell::Cell;
 
@@ -7,9 +7,7 @@ use pyo3::ffi as c;
 use super::Task;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{method_fast, method_none, method_one};
-use crate::ffi::text::{to_string, type_name};
-use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, names, none, raised};
-use crate::future::Future;
+use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, names, none};
 
 /// The newest task of the list of all tasks of all loops that are not done.
 static HEAD: Confined<Cell<*mut c::PyObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
@@ -143,33 +141,4 @@ pub(super) fn methods() -> [c::PyMethodDef; 4] {
         method_fast!(c"get_stack", get_stack, c"get_stack($self, /, *, limit=None)\n--\n\nReturn the list of stack frames for this task's coroutine."),
         method_fast!(c"print_stack", print_stack, c"print_stack($self, /, *, limit=None, file=None)\n--\n\nPrint the stack or traceback for this task's coroutine."),
     ]
-}
-
-/// `repr()` of futures and tasks, as asyncio's own helpers make it.
-pub(crate) fn repr(this: &Object) -> Outcome {
-    let (module, function) = if Task::is(this) {
-        (&names().base_tasks_module, c"_task_repr")
-    } else {
-        (&names().base_futures_module, c"_future_repr")
-    };
-    if let Some(function) = call::find_attribute(module, &*call::interned(function)?)? {
-        return call::call(&function, &[this]);
-    }
-    // Python 3.10 puts it together itself.
-    let parts = call::call_method(&*call::interned(c"_repr_info")?, &[this], None)?;
-    let joined = call::call_method(&*call::interned(c"join")?, &[&*call::text(" ")?, &parts], None)?;
-    call::text(&format!("<{} {}>", type_name(this), to_string(&joined)))
-}
-
-/// The parts of the repr, which Python 3.10 lets derived classes change.
-pub(crate) fn repr_info(this: &Future) -> Outcome {
-    let (module, function) = if Task::is(this.object()) {
-        (&names().base_tasks_module, c"_task_repr_info")
-    } else {
-        (&names().base_futures_module, c"_future_repr_info")
-    };
-    match call::find_attribute(module, &*call::interned(function)?)? {
-        Some(function) => call::call(&function, &[this.object()]),
-        None => Err(raised::raise(raised::attribute_error(), "_repr_info")),
-    }
 }

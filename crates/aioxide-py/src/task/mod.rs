@@ -31,16 +31,15 @@ use pyo3::ffi as c;
 use crate::bridge::Notifier;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{attribute, guard, method_fast, method_none, method_one};
+use crate::ffi::method::{attribute, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::text::show;
 use crate::ffi::{
     self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context,
     interop, names, raised,
 };
 use crate::future::family::{self, Home, Member};
+use crate::future::show::{self, Shown};
 use crate::future::{self, Future, FutureData, KINDS};
-
-pub(crate) use introspect::{repr, repr_info};
 
 /// What a task has; the future's part first, where a future has it.
 #[repr(C)]
@@ -174,14 +173,14 @@ impl Task {
     /// `Task.__init__`.
     fn initialize(&self, event_loop: Option<&Object>, start: &Start<'_>) -> Outcome<()> {
         self.as_future().refuse_second_init()?;
-        introspect::unlist(self);
-        self.let_go();
-        self.cancels.set(0);
-        self.must_cancel.set(false);
         // Until it is complete, its end is nothing to report.
         self.log_destroy_pending.set(false);
         self.as_future().initialize(event_loop)?;
         check_coroutine(start.coro)?;
+        introspect::unlist(self);
+        self.let_go();
+        self.cancels.set(0);
+        self.must_cancel.set(false);
         let event_loop = self.as_future().loop_or_raise()?;
         let eager = start.eager
             && match event_loop::state_of(&event_loop) {
@@ -308,8 +307,8 @@ fn check_context(context: &Object) -> Outcome<()> {
 // The methods that Python sees.
 
 fn cancel_method(this: &Task, arguments: &Arguments<'_>) -> Outcome {
-    this.as_future().loop_or_raise()?;
     let message = future::cancel_message(arguments)?;
+    this.as_future().loop_or_raise()?;
     this.cancel(message).map(Owned::boolean)
 }
 
@@ -449,6 +448,11 @@ unsafe extern "C" fn init(
     })
 }
 
+unsafe extern "C" fn repr(this: *mut c::PyObject) -> *mut c::PyObject {
+    // SAFETY: an instance of ours.
+    guard_object(|| show::repr(unsafe { cast(this) }, Shown::Task))
+}
+
 /// Reads the base type; gives the size of its instances.
 pub(crate) fn read_base(base: &Object) -> usize {
     HOME.read_base(base)
@@ -489,6 +493,7 @@ pub(crate) fn make_kind() -> Outcome {
         ),
     ]);
     methods.extend(introspect::methods());
+    methods.extend(show::methods(Shown::Task, &base)?);
     let mut attributes = future::common_attributes();
     attributes.extend([
         attribute!(c"_must_cancel", get_must_cancel),
@@ -500,6 +505,7 @@ pub(crate) fn make_kind() -> Outcome {
     ]);
     let builder = family::slots::<Task>()
         .slot(c::Py_tp_init, init as *mut c_void)
+        .slot(c::Py_tp_repr, repr as *mut c_void)
         .methods(methods)
         .attributes(attributes);
     let size = KINDS.offset.get() + size_of::<TaskData>();

@@ -77,7 +77,8 @@ fn report(
     if raised::ends_the_loop(&exception) {
         return Err(raised::to_pyerr(py, raised::put_back(exception)));
     }
-    tell_handler(&exception, callback, future, context).map_err(|raised| raised::to_pyerr(py, raised))
+    raised::handling(&exception, || tell_handler(&exception, callback, future, context))
+        .map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 fn tell_handler(

@@ -303,7 +303,7 @@ fn step_callback(task: &Task) -> Outcome {
 /// The function that a future calls when it is done.
 pub(crate) fn wakeup_callback(task: &Task) -> Outcome {
     static WAKEUP: OnceLock<Definition> = OnceLock::new();
-    let definition =
-        WAKEUP.get_or_init(|| Definition(method_one!(c"__wakeup", wakeup_method, c"Go on after a future.")));
+    let definition = WAKEUP
+        .get_or_init(|| Definition(method_one!(c"task_wakeup", wakeup_method, c"Go on after a future.")));
     definition.bind(task.object())
 }

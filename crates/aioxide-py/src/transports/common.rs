@@ -7,6 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::ffi;
+use crate::report::{call_handler, handling};
 
 /// asyncio logs the writes after the connection was lost from this one on.
 pub(crate) const LOG_THRESHOLD_FOR_CONN_LOST_WRITES: u32 = 5;
@@ -111,12 +112,13 @@ pub(crate) fn report(
     protocol: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let py = transport.py();
+    let exception = error.into_value(py);
     let context = PyDict::new(py);
     context.set_item(intern!(py, "message"), message)?;
-    context.set_item(intern!(py, "exception"), error.into_value(py))?;
+    context.set_item(intern!(py, "exception"), &exception)?;
     context.set_item(intern!(py, "transport"), transport)?;
     context.set_item(intern!(py, "protocol"), protocol)?;
-    event_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
+    call_handler(event_loop, &exception, &context)
 }
 
 /// Reports what a callback that asyncio would have queued with `call_soon` has raised, as its `Handle` does.
@@ -130,9 +132,9 @@ pub(crate) fn report_callback(
     if leaves_loop(py, &error) {
         return Err(error);
     }
-    event_loop
-        .call_method1(intern!(py, "_report_callback"), (callback, argument, error.into_value(py)))
-        .map(drop)
+    let exception = error.into_value(py);
+    let arguments = (callback, argument, &exception);
+    handling(py, &exception, || event_loop.call_method1(intern!(py, "_report_callback"), arguments)).map(drop)
 }
 
 /// `futures._set_result_unless_cancelled`.

@@ -63,7 +63,7 @@ impl Steps for Completion {
         };
         this.source.slot().clear();
         match done {
-            None => Err(raised::put_back(call::call(&names().timeout_error, &[])?)),
+            None => Err(raised::raise_value(&names().timeout_error, ffi::none())),
             Some(future) if this.resolves => match Future::exact(&future) {
                 Some(future) => future.result_or_raise().map(Next::Return),
                 None => call::call_method(&names().result, &[&future], None).map(Next::Return),
