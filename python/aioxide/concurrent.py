@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Any, TypeVar
 
 from . import _aioxide
@@ -25,7 +25,7 @@ def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None)
     the only argument: it is consumed only as places become free, and no further after a failure that is raised.
 
     # Cancel safety
-    Cancelling it cancels those that run.
+    Cancelling it cancels those that run, with its message; coroutines that were given and not begun are closed.
 
     asyncio: `asyncio.gather`; `limit` is new.
     """
@@ -33,7 +33,13 @@ def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None)
         return _aioxide.gather(*aws, return_exceptions=return_exceptions)
     _check(limit)
     source = aws[0] if len(aws) == 1 and _is_source(aws[0]) else aws
-    return asyncio.ensure_future(_gather_limited(source, limit, return_exceptions))
+    if not isinstance(source, Collection):
+        return asyncio.ensure_future(_gather_limited(source, limit, return_exceptions))
+    # What was handed over is the gather's, also what it does not come to: no other will await it.
+    rest = iter(source)
+    gathering = asyncio.ensure_future(_gather_limited(rest, limit, return_exceptions))
+    gathering.add_done_callback(functools.partial(_give_up, rest))
+    return gathering
 
 
 async def map(
@@ -61,6 +67,13 @@ async def map(
             future.cancel()
         if under_way:
             await _aioxide.gather(*under_way, return_exceptions=True)
+
+
+def _give_up(rest: Iterator[Any], gathering: object) -> None:
+    """Closes the coroutines that were not begun when the gather ended."""
+    for awaitable in rest:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()
 
 
 def _check(limit: int) -> None:
@@ -126,9 +139,10 @@ async def _gather_limited(source: Any, limit: int, return_exceptions: bool) -> l
             if window.failure is not None:
                 break
         await window.shrink_to(0)
-    except asyncio.CancelledError:
-        for future in window.running:
-            future.cancel()
+    except asyncio.CancelledError as error:
+        message = error.args[0] if error.args else None
+        for future in list(window.running):
+            future.cancel(msg=message)
         await _aioxide.gather(*window.running, return_exceptions=True)
         raise
     if window.failure is not None:

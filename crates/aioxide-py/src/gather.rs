@@ -6,18 +6,22 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::BuildHasherDefault;
 use std::os::raw::c_int;
 use std::sync::OnceLock;
 
 use crate::event_loop;
+use crate::ffi::address_hasher::AddressHasher;
 use crate::ffi::ancestor::Ancestor;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names};
+use crate::ffi::{
+    self, Captured, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names, raised,
+};
 use crate::future::{self, Future, KINDS, State};
-use crate::task::{self, Start, Task, parent};
+use crate::task::parent::{self, Watched};
+use crate::task::{self, Start, Task};
 
 /// What it has beside a future's.
 pub(crate) struct GatherData {
@@ -25,6 +29,10 @@ pub(crate) struct GatherData {
     unfinished: Cell<usize>,
     /// Children whose entries are in the ready queue.
     queued: Cell<usize>,
+    /// Whether there are children that are not exactly of our classes: nobody knows when their callbacks are queued.
+    has_foreign: Cell<bool>,
+    /// Where their methods are called, if there are such children.
+    context: Captured,
     return_exceptions: Cell<bool>,
     cancel_requested: Cell<bool>,
     /// From 3.14 on, the task that made it: the interpreter is told that it awaits the children.
@@ -58,11 +66,13 @@ impl Contents for GatherData {
                 return status;
             }
         }
-        self.awaiter.visit(visit)
+        let status = self.awaiter.visit(visit);
+        if status != 0 { status } else { self.context.visit(visit) }
     }
 
     fn clear(&self) {
         drop(self.children.take());
+        self.context.clear();
         self.awaiter.clear();
     }
 }
@@ -73,8 +83,20 @@ impl Gather {
         unsafe { cast(self.object().as_ptr()) }
     }
 
-    /// A child is done and has its turn.
-    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
+    /// A child is done and has its turn in the ready queue.
+    pub(crate) fn child_has_turn(&self, child: &Object) -> Outcome<()> {
+        if !self.has_foreign.get() {
+            return self.child_done(child);
+        }
+        let entered = self.context.enter()?;
+        let told = self.child_done(child);
+        let pending = if told.is_err() { raised::pending() } else { None };
+        entered.exit(&self.context)?;
+        pending.map_or(told, |exception| Err(raised::put_back(exception)))
+    }
+
+    /// A child is done.
+    fn child_done(&self, child: &Object) -> Outcome<()> {
         let future = self.as_future();
         if let Some(awaiter) = self.awaiter.get() {
             interop::discard_awaited_by(child, &awaiter)?;
@@ -111,10 +133,11 @@ impl Gather {
     /// Whether the gather has anything to do when `child`, which is done now, has its turn in the ready queue.
     ///
     /// The last child has, and one whose failure ends the gather. The others are only counted, which is done here and now,
-    /// unless one that came before is still to have its turn.
+    /// unless one that came before is, or may be, still to have its turn.
     pub(crate) fn needs_entry(&self, child: &Future) -> bool {
         let left = self.unfinished.get();
-        let waits = left > 1 && self.queued.get() == 0 && !self.as_future().is_done();
+        let waits =
+            left > 1 && self.queued.get() == 0 && !self.has_foreign.get() && !self.as_future().is_done();
         if waits && self.awaiter.is_empty() && (self.return_exceptions.get() || child.has_result()) {
             self.unfinished.set(left - 1);
             return false;
@@ -133,30 +156,6 @@ impl Gather {
             discarded?;
         }
         self.as_future().finish_with_exception(exception)
-    }
-}
-
-/// Addresses are hashed by mixing them: they are no user's input.
-#[derive(Default)]
-struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-
-    fn write_usize(&mut self, value: usize) {
-        self.write_u64((value >> 4) as u64);
     }
 }
 
@@ -210,6 +209,8 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         children: Cell::new(Vec::new()),
         unfinished: Cell::new(watched.len()),
         queued: Cell::new(0),
+        has_foreign: Cell::new(false),
+        context: Captured::new(),
         return_exceptions: Cell::new(return_exceptions),
         cancel_requested: Cell::new(false),
         awaiter: Slot::new(),
@@ -231,7 +232,9 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         if let Some(awaiter) = gather.awaiter.get() {
             interop::add_awaited_by(&child, &awaiter)?;
         }
-        parent::watch(gather.object(), &child)?;
+        if parent::watch(gather.object(), &child)? == Watched::Foreign && !gather.has_foreign.replace(true) {
+            gather.context.set(Captured::current()?);
+        }
     }
     for child in done {
         gather.child_done(&child)?;

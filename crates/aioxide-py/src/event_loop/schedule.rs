@@ -89,22 +89,28 @@ fn call_later(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
         arguments.split("call_later", ["delay", "callback"])?;
     let delay = number(delay, "delay must not be None")?;
     let when = this.state().now() + delay;
-    schedule(this, &Callback { callback, arguments: rest, context }, when, delay)
+    let handle = schedule(this, &Callback { callback, arguments: rest, context }, when, delay)?;
+    Ok(handle.into_owned())
 }
 
 fn call_at(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     let Split { leading: [when, callback], rest, context } =
         arguments.split("call_at", ["when", "callback"])?;
-    let when = number(when, "when cannot be None")?;
+    let given = when;
+    let when = number(given, "when cannot be None")?;
     let delay = when - this.state().now();
-    schedule(this, &Callback { callback, arguments: rest, context }, when, delay)
+    let handle = schedule(this, &Callback { callback, arguments: rest, context }, when, delay)?;
+    if !call::is_float(given) {
+        handle.set_when(given.own());
+    }
+    Ok(handle.into_owned())
 }
 
 fn number(value: &Object, is_none: &str) -> Outcome<f64> {
     if value.is_none() { Err(raised::raise(raised::type_error(), is_none)) } else { call::as_float(value) }
 }
 
-fn schedule(this: &Loop, call: &Callback<'_>, when: f64, delay: f64) -> Outcome {
+fn schedule(this: &Loop, call: &Callback<'_>, when: f64, delay: f64) -> Outcome<Handle> {
     let state = this.state();
     state.refuse_when_closed()?;
     let handle = if state.debug.get() {
@@ -114,7 +120,7 @@ fn schedule(this: &Loop, call: &Callback<'_>, when: f64, delay: f64) -> Outcome 
         Handle::new_timer(this.object(), call, when)?
     };
     handle.set_timer(state.set_timer_in(when, delay, Entry::Handle(handle.clone())));
-    Ok(handle.into_owned())
+    Ok(handle)
 }
 
 impl LoopState {

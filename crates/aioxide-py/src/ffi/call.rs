@@ -259,6 +259,13 @@ pub(crate) fn as_float(number: &Object) -> Outcome<f64> {
     if value == -1.0 && super::raised::occurred() { Err(Raised) } else { Ok(value) }
 }
 
+/// Whether it is a float and of no derived class.
+#[inline]
+pub(crate) fn is_float(object: &Object) -> bool {
+    // SAFETY: the type lives for ever.
+    std::ptr::eq(object.kind(), &raw mut ffi::PyFloat_Type)
+}
+
 /// The number as a float; nothing when it is not a number, which raises nothing.
 pub(crate) fn to_float(number: &Object) -> Outcome<Option<f64>> {
     Ok(as_float(number).map_err(super::raised::clear).ok())

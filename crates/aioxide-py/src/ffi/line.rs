@@ -1,65 +1,65 @@
 //! A field that holds any number of objects in a row.
 
-use std::cell::Cell;
+use std::cell::UnsafeCell;
 use std::collections::VecDeque;
 use std::os::raw::c_int;
 
 use super::object::{Object, Owned, Visit};
+use super::row::Row;
 
 /// Objects in a row. As with a `Slot`, what it holds is never lent: it may change while anything runs.
-pub(crate) struct Line(Cell<VecDeque<Owned>>);
+pub(crate) struct Line(UnsafeCell<Row>);
 
 impl Line {
     pub(crate) const fn new() -> Self {
-        Self(Cell::new(VecDeque::new()))
+        Self(UnsafeCell::new(Row::new()))
     }
 
-    /// Changes it in place: moving it out and in would cost more than the change.
+    /// Changes it in place, and then releases what has left.
     #[inline]
-    fn with<T>(&self, change: impl FnOnce(&mut VecDeque<Owned>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Row, &mut Vec<Owned>) -> T) -> T {
+        let mut left = Vec::new();
         // SAFETY: what is given here, all of it in this file, runs nobody else's code and drops no object, so that there
         // is never a second one at work.
-        change(unsafe { &mut *self.0.as_ptr() })
+        change(unsafe { &mut *self.0.get() }, &mut left)
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.with(|items| items.len())
+        self.with(Row::len)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.with(|row, _| row.is_empty())
     }
 
     #[inline]
     pub(crate) fn push(&self, object: Owned) {
-        self.with(|items| items.push_back(object));
+        self.with(|row, _| row.push(object));
     }
 
+    /// The first at `index` or behind it, which is then its place.
     #[inline]
-    pub(crate) fn get(&self, index: usize) -> Option<Owned> {
-        self.with(|items| items.get(index).cloned())
+    pub(crate) fn get(&self, index: &mut usize) -> Option<Owned> {
+        self.with(|row, _| row.get(index).cloned())
     }
 
-    /// Takes out the first one that is this very object.
+    /// Takes out an object, if it is still there.
     #[inline]
-    pub(crate) fn remove(&self, object: &Object) -> Option<Owned> {
-        self.with(|items| {
-            let place = items.iter().position(|item| item.is(object))?;
-            items.remove(place)
-        })
+    pub(crate) fn remove(&self, object: &Object) {
+        self.with(|row, left| row.remove(object, left));
     }
 
     /// Takes out all of them.
     pub(crate) fn take(&self) -> VecDeque<Owned> {
-        self.0.take()
+        self.with(Row::take)
     }
 
     /// Shows the objects to the collector.
     pub(crate) fn visit(&self, visit: Visit) -> c_int {
         // SAFETY: the collector only looks; nothing else runs while the field is read in place.
-        for item in unsafe { &*self.0.as_ptr() } {
+        for item in unsafe { &*self.0.get() }.held() {
             let status = visit.object(item);
             if status != 0 {
                 return status;

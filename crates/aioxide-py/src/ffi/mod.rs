@@ -1,5 +1,6 @@
 //! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
 
+pub(crate) mod address_hasher;
 pub(crate) mod ancestor;
 pub(crate) mod arguments;
 pub(crate) mod awaitable;
@@ -29,6 +30,7 @@ mod object;
 pub(crate) mod raised;
 pub(crate) mod recycled;
 pub(crate) mod reused;
+pub(crate) mod row;
 pub(crate) mod slot;
 pub(crate) mod text;
 mod threads;

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{FREE, HANDLE, Handle, KEPT, Layout, TIMER_HANDLE};
+use super::{FREE, HANDLE, Handle, KEPT, Layout, Rare, TIMER_HANDLE};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{attribute, method_none};
 use crate::ffi::{Class, Object, Outcome, Owned, call, python, raised};
@@ -118,8 +118,16 @@ fn cancelled(this: &Instance) -> Outcome {
     Ok(Owned::boolean(this.cancelled.get()))
 }
 
+/// One of the things that few handles have, or None.
+fn rare(this: &Instance, which: impl FnOnce(&Rare) -> &Option<Owned>) -> Owned {
+    this.rare().and_then(|rare| which(rare).clone()).unwrap_or_else(Owned::none)
+}
+
 fn when(this: &Instance) -> Outcome {
-    call::float(this.when.get())
+    match this.rare().and_then(|rare| rare.when.clone()) {
+        Some(given) => Ok(given),
+        None => call::float(this.when.get()),
+    }
 }
 
 /// What the two classes are made of alike.
@@ -161,12 +169,12 @@ fn make_handle() -> Outcome {
             attribute!(c"_cancelled", cancelled; c"Whether it was cancelled."),
             attribute!(
                 c"_source_traceback",
-                |this: &Instance| or_none(this.source_traceback.get());
+                |this: &Instance| Ok(rare(this, |rare| &rare.source_traceback));
                 c"Where it was scheduled, in debug mode."
             ),
             attribute!(
                 c"_repr",
-                |this: &Instance| or_none(this.repr.get());
+                |this: &Instance| Ok(rare(this, |rare| &rare.repr));
                 c"What repr said before the cancel."
             ),
             attribute!(

@@ -49,9 +49,8 @@ struct Layout {
     context: Captured,
     callback: Cell<*mut ffi::PyObject>,
     arguments: [Cell<*mut ffi::PyObject>; INLINE + 1],
-    source_traceback: Cell<*mut ffi::PyObject>,
-    /// What `repr` said before the cancel, in debug mode.
-    repr: Cell<*mut ffi::PyObject>,
+    /// What few handles have.
+    rare: Cell<Option<Box<Rare>>>,
     when: Cell<f64>,
     timer: Cell<Option<TimerKey>>,
     running: Cell<u32>,
@@ -60,6 +59,17 @@ struct Layout {
     tracked: Cell<bool>,
     /// The text that debug mode keeps of a cancelled handle is being made.
     described: Cell<bool>,
+}
+
+/// What most handles do without.
+#[derive(Default)]
+struct Rare {
+    /// Where it was scheduled, in debug mode.
+    source_traceback: Option<Owned>,
+    /// What `repr` said before the cancel, in debug mode.
+    repr: Option<Owned>,
+    /// The time of a timer, as it was given, where that was no float.
+    when: Option<Owned>,
 }
 
 /// The two classes; NULL until the module is made.
@@ -108,6 +118,7 @@ fn allocate(class: &AtomicPtr<ffi::PyTypeObject>) -> Outcome<NonNull<Layout>> {
         let size = size_of::<Layout>() - size_of::<ffi::PyObject>();
         raw.cast::<u8>().add(size_of::<ffi::PyObject>()).write_bytes(0, size);
         (*raw).timer = Cell::new(None);
+        (&raw mut (*raw).rare).write(Cell::new(None));
     }
     Ok(new)
 }
@@ -131,16 +142,31 @@ impl Layout {
     fn release_all(&self) {
         self.release_call();
         self.context.clear();
-        release(&self.source_traceback);
-        release(&self.repr);
+        drop(self.rare.take());
         release(&self.event_loop);
+    }
+
+    /// What few handles have, of this one.
+    fn rare(&self) -> Option<&Rare> {
+        // SAFETY: `set_rare` and `release_all` replace it, and run nothing while a reader is at work.
+        unsafe { (*self.rare.as_ptr()).as_deref() }
+    }
+
+    /// Changes what few handles have; `change` gives back what was there, to be released once it is in place.
+    fn set_rare(&self, change: impl FnOnce(&mut Rare) -> Option<Owned>) {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let before = change(&mut rare);
+        self.rare.set(Some(rare));
+        drop(before);
     }
 
     /// Every object that is held, but for the class.
     fn held(&self) -> impl Iterator<Item = NonNull<ffi::PyObject>> {
-        let fields = [&self.event_loop, &self.callback, &self.source_traceback, &self.repr];
-        let fields = fields.into_iter().chain(&self.arguments[1..]).map(Cell::get);
-        fields.chain([self.context.pointer()]).filter_map(NonNull::new)
+        let rare = self.rare().map(|rare| [&rare.source_traceback, &rare.repr, &rare.when]);
+        let rare = rare.into_iter().flatten().flatten().map(|held| held.as_ptr());
+        let fields =
+            [&self.event_loop, &self.callback].into_iter().chain(&self.arguments[1..]).map(Cell::get);
+        fields.chain([self.context.pointer()]).chain(rare).filter_map(NonNull::new)
     }
 
     /// Whether the call can still be seen: it is neither cancelled away nor collected.
@@ -181,6 +207,11 @@ impl Handle {
         let handle = Self::of_class(&TIMER_HANDLE, event_loop, call)?;
         handle.layout().when.set(when);
         Ok(handle)
+    }
+
+    /// The time of a timer as it was given, which is no float.
+    pub(crate) fn set_when(&self, when: Owned) {
+        self.layout().set_rare(|rare| rare.when.replace(when));
     }
 
     #[inline]
@@ -273,9 +304,7 @@ impl Handle {
 
     /// Where the callback was scheduled, in debug mode.
     pub(crate) fn set_source_traceback(&self, traceback: Owned) {
-        let layout = self.layout();
-        release(&layout.source_traceback);
-        layout.source_traceback.set(traceback.into_ptr());
+        self.layout().set_rare(|rare| rare.source_traceback.replace(traceback));
     }
 
     /// Cancels the callback; cancelling it again, or after it ran, changes nothing.
@@ -290,8 +319,8 @@ impl Handle {
             layout.described.set(true);
             let text = self.bind(py).repr();
             layout.described.set(false);
-            release(&layout.repr);
-            layout.repr.set(text?.into_ptr());
+            let text = Owned::from(text?);
+            layout.set_rare(|rare| rare.repr.replace(text));
         }
         let entry = layout.timer.take().and_then(|key| state.core.cancel_call(key));
         if layout.running.get() == 0 {

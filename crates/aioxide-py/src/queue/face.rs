@@ -5,6 +5,7 @@ use super::limit::Limit;
 use super::line::Line;
 use crate::ffi::text::{to_string, type_name};
 use crate::ffi::{Object, Outcome, Owned, Raised, call, names, raised};
+use crate::sync;
 
 fn given(value: Option<&Object>) -> Outcome<&Object> {
     value.ok_or_else(cannot_delete)
@@ -69,8 +70,7 @@ pub(super) fn get_finished(this: &Queue) -> Outcome {
     if let Some(event) = this.finished.get() {
         return Ok(event);
     }
-    let locks = call::import(c"asyncio.locks")?;
-    let event = call::call(&*call::get_attribute(&locks, &*call::interned(c"Event")?)?, &[])?;
+    let event = call::call(&*sync::ours(c"Event")?, &[])?;
     if this.is_finished.get() {
         call::call_method(&names().set, &[&event], None)?;
     }

@@ -8,35 +8,42 @@
 //! `show` leads from 1 to 2. Back leads `settle`, once the deque is empty and nobody else holds it.
 
 use std::cell::UnsafeCell;
-use std::collections::VecDeque;
 use std::os::raw::c_int;
 
+use crate::ffi::row::Row;
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
 
 pub(super) struct Line {
     /// Reached through `with` only.
-    own: UnsafeCell<VecDeque<Owned>>,
+    own: UnsafeCell<Row>,
     shown: Slot,
 }
 
 impl Line {
     pub(super) const fn new() -> Self {
-        Self { own: UnsafeCell::new(VecDeque::new()), shown: Slot::new() }
+        Self { own: UnsafeCell::new(Row::new()), shown: Slot::new() }
     }
 
     /// Reads or changes Rust's own row.
     ///
     /// `change` runs no Python code, which the release of an object is too: so nobody comes back here meanwhile.
     #[inline(always)]
-    fn with<T>(&self, change: impl FnOnce(&mut VecDeque<Owned>) -> T) -> T {
+    fn with<T>(&self, change: impl FnOnce(&mut Row) -> T) -> T {
         // SAFETY: see above; and a queue belongs to whoever holds the interpreter's lock.
         change(unsafe { &mut *self.own.get() })
+    }
+
+    /// `with`, and then releases what has left the row.
+    #[inline]
+    fn leave<T>(&self, change: impl FnOnce(&mut Row, &mut Vec<Owned>) -> T) -> T {
+        let mut left = Vec::new();
+        self.with(|own| change(own, &mut left))
     }
 
     /// How many objects there are, if Rust has them.
     #[inline(always)]
     pub(super) fn own_len(&self) -> Option<usize> {
-        self.is_own().then(|| self.with(|own| own.len()))
+        self.is_own().then(|| self.with(|own| own.items().len()))
     }
 
     /// Whether Rust has the objects.
@@ -54,14 +61,14 @@ impl Line {
     /// Takes the first object out of Rust's own row.
     #[inline(always)]
     pub(super) fn pop_own(&self) -> Option<Owned> {
-        self.with(VecDeque::pop_front)
+        self.with(|own| own.items().pop_front())
     }
 
     /// Appends to Rust's own row.
     #[inline(always)]
     pub(super) fn push_own(&self, object: Owned) {
         debug_assert!(self.is_own(), "what was shown has the objects");
-        self.with(|own| own.push_back(object));
+        self.with(|own| own.push(object));
     }
 
     /// `not row`.
@@ -78,7 +85,7 @@ impl Line {
     /// `len(row)`.
     #[inline(always)]
     pub(super) fn len(&self) -> Outcome<usize> {
-        if self.is_own() { Ok(self.with(|own| own.len())) } else { call::length(&self.shown.get_or_none()) }
+        if self.is_own() { Ok(self.leave(Row::len)) } else { call::length(&self.shown.get_or_none()) }
     }
 
     /// `row.append(object)`.
@@ -87,7 +94,7 @@ impl Line {
         if !self.is_own() {
             return self.push_when_shown(&object);
         }
-        self.with(|own| own.push_back(object));
+        self.with(|own| own.push(object));
         Ok(())
     }
 
@@ -96,13 +103,18 @@ impl Line {
         call::call_method(&names().append, &[&*self.shown.get_or_none(), object], None).map(drop)
     }
 
-    /// `row.popleft()`, nothing from an empty one.
+    /// `row.popleft()`, nothing from an empty one; of a row that `remove` is never called on.
     #[inline(always)]
     pub(super) fn pop(&self) -> Outcome<Option<Owned>> {
         if self.is_own() {
-            return Ok(self.with(VecDeque::pop_front));
+            return Ok(self.pop_own());
         }
         self.pop_shown()
+    }
+
+    /// `pop` of a row of waiters.
+    pub(super) fn pop_waiter(&self) -> Outcome<Option<Owned>> {
+        if self.is_own() { Ok(self.leave(Row::pop)) } else { self.pop_shown() }
     }
 
     #[cold]
@@ -118,11 +130,7 @@ impl Line {
     /// `row.remove(object)` of what is compared by identity; not being there is no error.
     pub(super) fn remove(&self, object: &Object) -> Outcome<()> {
         let Some(shown) = self.shown.get() else {
-            // The newest are given up more often: a timeout ends the wait that just began.
-            drop(self.with(|own| {
-                let place = own.iter().rposition(|each| each.is(object))?;
-                own.remove(place)
-            }));
+            self.leave(|own, left| own.remove(object, left));
             return Ok(());
         };
         match call::call_method(&names().remove, &[&*shown, object], None) {
@@ -142,11 +150,10 @@ impl Line {
         }
         let deque = call::call(&names().deque, &[])?;
         self.shown.set(deque.clone());
-        loop {
-            let next = self.with(VecDeque::pop_front);
-            let Some(next) = next else { return Ok(deque) };
-            call::call_method(&names().append, &[&*deque, &next], None)?;
+        for object in self.leave(Row::take) {
+            call::call_method(&names().append, &[&*deque, &object], None)?;
         }
+        Ok(deque)
     }
 
     /// Goes back to a row in Rust, if what was shown is an empty deque that nobody else holds.
@@ -161,17 +168,17 @@ impl Line {
 
     /// Puts a Python object in the row's place.
     pub(super) fn replace(&self, object: Option<Owned>) {
-        let own = self.with(std::mem::take);
+        let own = self.leave(Row::take);
         self.shown.put(object);
         drop(own);
     }
 
-    /// A list of the objects, without showing the row.
+    /// A list of the objects, without showing the row; of one that `remove` is never called on.
     pub(super) fn to_list(&self) -> Outcome {
         match self.shown.get() {
             Some(shown) => call::list_of(&shown),
             None => {
-                let items: Vec<Owned> = self.with(|own| own.iter().cloned().collect());
+                let items: Vec<Owned> = self.with(|own| own.items().iter().cloned().collect());
                 call::list(items.into_iter())
             }
         }
@@ -179,7 +186,7 @@ impl Line {
 
     pub(super) fn traverse(&self, visit: Visit) -> c_int {
         let status = self.with(|own| {
-            own.iter().map(|object| visit.object(object)).find(|status| *status != 0).unwrap_or(0)
+            own.held().map(|object| visit.object(object)).find(|status| *status != 0).unwrap_or(0)
         });
         if status != 0 {
             return status;

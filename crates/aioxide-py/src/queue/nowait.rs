@@ -87,7 +87,7 @@ fn wake_who_waits(queue: &Queue, traits: Traits, side: Side) -> Outcome<()> {
     if traits.has(Traits::WAKE) {
         return call::call_method(&names().wakeup_next, &[queue.object(), &*line.show()?], None).map(drop);
     }
-    while let Some(waiter) = line.pop()? {
+    while let Some(waiter) = line.pop_waiter()? {
         if wake(&waiter)? {
             break;
         }

@@ -38,7 +38,7 @@ pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
 }
 
 /// A class of the Python module `aioxide.locks`.
-fn ours(name: &CStr) -> Outcome {
+pub(crate) fn ours(name: &CStr) -> Outcome {
     call::get_attribute(&*call::import(c"aioxide.locks")?, &*call::interned(name)?)
 }
 

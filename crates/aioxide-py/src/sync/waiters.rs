@@ -42,7 +42,7 @@ impl Waiters {
     /// Takes a future out, if it is still there.
     pub(super) fn remove(&self, future: &Object) -> Outcome<()> {
         let Some(shown) = self.shown.get() else {
-            drop(self.line.remove(future));
+            self.line.remove(future);
             return Ok(());
         };
         match call::call_method(&names().remove, &[&shown, future], None) {
@@ -72,13 +72,25 @@ impl Waiters {
             return call::any_item(&shown, test);
         }
         let mut index = 0;
-        while let Some(future) = self.line.get(index) {
+        while let Some(future) = self.line.get(&mut index) {
             if test(&future)? {
                 return Ok(true);
             }
             index += 1;
         }
         Ok(false)
+    }
+
+    /// Takes out those at the front that were cancelled: nobody wakes them, and they leave without being there.
+    ///
+    /// Else each of many that are cancelled at once would look at all the others.
+    fn pass_over_cancelled(&self) {
+        let is_cancelled = |future: &Object| {
+            Future::exact(future).is_some_and(|future| future.state.get() == State::Cancelled)
+        };
+        while let Some(first) = self.line.get(&mut 0).filter(|first| is_cancelled(first)) {
+            self.line.remove(&first);
+        }
     }
 
     /// Whether somebody waits who was not cancelled.
@@ -112,6 +124,7 @@ impl Waiters {
         if at_most <= 0 || self.is_surely_empty() {
             return Ok(woken);
         }
+        self.pass_over_cancelled();
         self.any(|future| {
             if !is_done(future)? {
                 wake(future, value)?;

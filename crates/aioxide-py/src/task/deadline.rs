@@ -88,7 +88,7 @@ impl Deadline {
         }
         self.timer.set(None);
         if let Some(task) = self.task.get() {
-            cancel(&task, None)?;
+            super::in_copy_of_context(&task, || cancel(&task, None))?;
         }
         self.phase.set(Phase::Expiring);
         Ok(())

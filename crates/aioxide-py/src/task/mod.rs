@@ -278,6 +278,24 @@ pub(crate) fn cancel(awaited: &Object, message: Option<&Object>) -> Outcome<bool
     call::truth(&accepted)
 }
 
+/// Runs `body` in a copy of a task's context, as asyncio's callbacks do that the task has left behind.
+pub(crate) fn in_copy_of_context<T>(task: &Object, body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    let context = match Task::from_object(task) {
+        Some(task) => task.context.get()?,
+        None => None,
+    };
+    let Some(context) = context else { return body() };
+    let copy = Captured::given(context::copy_of(&context)?);
+    let entered = copy.enter()?;
+    let result = body();
+    let pending = if result.is_err() { raised::pending() } else { None };
+    entered.exit(&copy)?;
+    if let Some(exception) = pending {
+        return Err(raised::put_back(exception));
+    }
+    result
+}
+
 /// The callback, and its context, by which a loop that is not ours tells a waiter of ours.
 pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
     match Task::from_object(what) {

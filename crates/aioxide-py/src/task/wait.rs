@@ -120,7 +120,7 @@ impl Awaitable<Wait> {
         self.futures.set(futures.clone());
         self.future.set(future.clone());
         self.state.set(State::Waiting);
-        call::any_item(&futures, |child| parent::watch(self.object(), child).map(|()| false))?;
+        call::any_item(&futures, |child| parent::watch(self.object(), child).map(|_| false))?;
         if let Some(awaiter) = interop::awaiter(&running) {
             call::any_item(&futures, |child| interop::add_awaited_by(child, &awaiter).map(|()| false))?;
             self.awaiter.set(awaiter);

@@ -13,7 +13,7 @@ use std::os::raw::c_int;
 
 pub(crate) use class::make_parts;
 
-use super::{Start, Task, group_exit, parent, start};
+use super::{Start, Task, group_exit, in_copy_of_context, parent, start};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::Home;
@@ -34,6 +34,8 @@ pub(crate) struct GroupData {
     pub(super) parent_cancel_requested: Cell<bool>,
     /// Tasks whose entries are in the ready queue.
     queued: Cell<usize>,
+    /// Whether there are tasks that asyncio's own method made, which tell of their ends by callbacks.
+    has_foreign: Cell<bool>,
     pub(super) event_loop: Slot,
     pub(super) parent_task: Slot,
     /// A set: asyncio's own methods work on it.
@@ -80,6 +82,7 @@ impl Constructed for GroupData {
             cancel_on_enter: Cell::new(false),
             parent_cancel_requested: Cell::new(false),
             queued: Cell::new(0),
+            has_foreign: Cell::new(false),
             event_loop: Slot::new(),
             parent_task: Slot::new(),
             tasks: Slot::new(),
@@ -160,6 +163,7 @@ impl Group {
             &self.aborting,
             &self.cancel_on_enter,
             &self.parent_cancel_requested,
+            &self.has_foreign,
         ] {
             flag.set(false);
         }
@@ -206,6 +210,7 @@ impl Group {
     #[inline]
     pub(crate) fn needs_entry(&self, task: &Future) -> bool {
         if self.queued.get() == 0
+            && !self.has_foreign.get()
             && !task.has_exception()
             && !interop::KNOWS_AWAITERS
             && let Some(tasks) = self.tasks.get()
@@ -222,7 +227,12 @@ impl Group {
     pub(crate) fn child_done(&self, task: &Object) -> Outcome<()> {
         self.queued.set(self.queued.get().saturating_sub(1));
         if Future::exact(task).is_none_or(Future::has_exception) {
-            return call::call(&CLASSES.on_task_done.get_or_none(), &[self.object(), task]).map(drop);
+            // It may cancel the others, in whose class `cancel` may be a method of Python's.
+            let tell = || call::call(&CLASSES.on_task_done.get_or_none(), &[self.object(), task]).map(drop);
+            return match self.parent_task.get().filter(|_| self.has_foreign.get()) {
+                Some(parent) => in_copy_of_context(&parent, tell),
+                None => tell(),
+            };
         }
         if let Some(tasks) = self.tasks.get() {
             call::set_discard(&tasks, task)?;
@@ -298,6 +308,9 @@ fn aexit(this: &Group, arguments: &Arguments<'_>) -> Outcome {
 fn create_task(this: &Group, arguments: &Arguments<'_>) -> Outcome {
     match this.make_task(arguments)? {
         Some(task) => Ok(task),
-        None => arguments.forward(&CLASSES.create_task.get_or_none(), this.object()),
+        None => {
+            this.has_foreign.set(true);
+            arguments.forward(&CLASSES.create_task.get_or_none(), this.object())
+        }
     }
 }

@@ -1,0 +1,143 @@
+"""Children of `gather` that are of derived classes, and those of `gather(limit=...)`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import warnings
+from typing import Any
+
+import aioxide
+import pytest
+
+VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+
+
+@pytest.fixture
+def functions(loop_name: str) -> Any:
+    """The module whose `gather` and the like belong to the loop under test."""
+    return aioxide if loop_name == "aioxide" else asyncio
+
+
+def task_class() -> Any:
+    return type(asyncio.current_task())
+
+
+async def give(value: Any, turns: int = 0) -> Any:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    return value
+
+
+@pytest.mark.parametrize("derived_first", [True, False])
+@pytest.mark.parametrize(("turns", "derived_turns"), [(0, 0), (1, 0), (0, 1), (2, 1), (1, 2)])
+def test_gather_of_derived_and_plain_tasks_ends_when_asyncios_does(
+    loop_name: str, derived_first: bool, turns: int, derived_turns: int
+) -> None:
+    def iterations(functions: Any, loop: asyncio.AbstractEventLoop) -> int:
+        async def main() -> int:
+            derived = type("Derived", (task_class(),), {})
+            children = [asyncio.ensure_future(give(1, turns))]
+            children.insert(0 if derived_first else 1, derived(give(2, derived_turns), loop=loop))
+            gathering = functions.gather(*children)
+            count = 0
+            while not gathering.done():
+                count += 1
+                await asyncio.sleep(0)
+            await gathering
+            return count
+
+        try:
+            return loop.run_until_complete(main())
+        finally:
+            loop.close()
+
+    if loop_name != "aioxide":
+        pytest.skip("compares the two")
+    assert iterations(aioxide, aioxide.new_event_loop()) == iterations(asyncio, asyncio.SelectorEventLoop())
+
+
+@pytest.mark.parametrize("way", ["timeout", "wait_for"])
+def test_overridden_cancel_runs_in_the_context_of_who_set_the_timeout(
+    run: Any, loop: asyncio.AbstractEventLoop, functions: Any, way: str
+) -> None:
+    async def main() -> list[str]:
+        seen: list[str] = []
+
+        class Derived(task_class()):  # type: ignore[misc]
+            def cancel(self, msg: Any = None) -> Any:
+                seen.append(VARIABLE.get())
+                return super().cancel(msg=msg)
+
+        VARIABLE.set("mine")
+        gathering = functions.gather(Derived(give(1, 10**9), loop=loop), Derived(give(1, 10**9), loop=loop))
+
+        async def under_timeout() -> None:
+            async with functions.timeout(0.001):
+                await gathering
+
+        with pytest.raises(asyncio.TimeoutError):
+            await (functions.wait_for(gathering, 0.001) if way == "wait_for" else under_timeout())
+        return seen
+
+    if not hasattr(functions, way):
+        pytest.skip("this version has no timeout()")
+    assert run(main()) == ["mine", "mine"]
+
+
+def test_cancelled_gather_with_a_limit_hands_its_message_on(run: Any) -> None:
+    async def main() -> list[Any]:
+        messages: list[Any] = []
+
+        async def child() -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError as error:
+                messages.append(error.args)
+                raise
+
+        gathering = aioxide.gather(child(), child(), child(), limit=2)
+        await give(None, 3)
+        gathering.cancel("why")
+        with pytest.raises(asyncio.CancelledError):
+            await gathering
+        return messages
+
+    assert run(main()) == [("why",), ("why",)]
+
+
+async def fail() -> None:
+    raise LookupError
+
+
+@pytest.mark.parametrize("turns", [0, 3])
+@pytest.mark.parametrize("as_list", [True, False])
+def test_coroutines_that_a_gather_with_a_limit_did_not_begin_are_closed(run: Any, turns: int, as_list: bool) -> None:
+    async def main() -> None:
+        coros = [give(1, 10), give(2, 10), give(3), give(4)]
+        gathering = aioxide.gather(coros, limit=2) if as_list else aioxide.gather(*coros, limit=2)
+        await give(None, turns)
+        gathering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gathering
+        await give(None, 2)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(main())
+        gc.collect()
+    assert not [warning.message for warning in caught]
+
+
+def test_failed_gather_with_a_limit_closes_what_it_did_not_begin(run: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(LookupError):
+            await aioxide.gather(fail(), give(2), give(3), limit=1)
+        await give(None, 2)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run(main())
+        gc.collect()
+    assert not [warning.message for warning in caught]
