@@ -17,7 +17,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{
-    self, Captured, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names, raised,
+    self, Captured, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names, raised, recursion,
 };
 use crate::future::{self, Future, KINDS, State};
 use crate::task::parent::{self, Watched};
@@ -303,9 +303,12 @@ fn cancel(this: &Gather, arguments: &Arguments<'_>) -> Outcome {
     let children = this.children.take();
     let all: Vec<Owned> = children.clone();
     this.children.set(children);
-    for child in all {
-        accepted |= task::cancel(&child, message.as_deref())?;
-    }
+    recursion::nested(|| {
+        for child in all {
+            accepted |= task::cancel(&child, message.as_deref())?;
+        }
+        Ok(())
+    })?;
     if accepted {
         this.cancel_requested.set(true);
     }

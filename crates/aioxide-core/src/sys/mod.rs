@@ -6,6 +6,7 @@
 //! * `Wakeup` (eventfd, or a pipe): ends a wait from another thread or a signal handler;
 //! * `ExitWatch` (pidfd, or kqueue's process filter): a descriptor that becomes readable when a child has ended;
 //! * `socket`: what a transport does with a descriptor that it does not own;
+//! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
 //! * `monotonic_ns`, `coarse_monotonic_ns`.
 
@@ -34,6 +35,7 @@ pub use kqueue::{Events, Selector};
 mod process;
 pub(crate) mod signal;
 pub mod socket;
+pub mod stack;
 mod time;
 mod wakeup;
 

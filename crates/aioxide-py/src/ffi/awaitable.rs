@@ -22,7 +22,7 @@ use super::instance;
 use super::kind::KindBuilder;
 use super::method::{guard, guard_object};
 use super::object::{Object, Outcome, Owned, Raised, Slot, Visit};
-use super::{Class, Confined, call, cast, coroutine, names, raised};
+use super::{Class, Confined, call, cast, coroutine, end, names, raised};
 use crate::future::Future;
 
 /// What an awaitable did when it was resumed.
@@ -371,15 +371,32 @@ unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
             if (*body).seen.get() {
                 instance::untrack(this);
             }
-            let gave_value = (*body).gave_value.get();
-            if !(*body).steps.is_spent() {
-                body.drop_in_place();
+            if (*body).steps.is_spent() {
+                release::<S>(this);
+            } else {
+                end::take_apart(this, end_of::<S>);
             }
-            if gave_value {
-                coroutine::forget_value();
-            }
-            S::home().free.release(this, true);
         }
         Ok(())
     });
+}
+
+/// The end of an instance that nobody can reach any more.
+unsafe fn end_of<S: Steps>(this: *mut c::PyObject) {
+    // SAFETY: as above; what is left in the memory owns nothing.
+    unsafe {
+        this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().drop_in_place();
+        release::<S>(this);
+    }
+}
+
+#[inline]
+unsafe fn release<S: Steps>(this: *mut c::PyObject) {
+    // SAFETY: as above; the mark is plain data, which is there whether the steps were dropped or not.
+    unsafe {
+        if (*this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>()).gave_value.get() {
+            coroutine::forget_value();
+        }
+        S::home().free.release(this, true);
+    }
 }

@@ -8,7 +8,7 @@ use pyo3::ffi;
 #[cfg(Py_3_12)]
 use super::Confined;
 use super::object::{Object, Outcome, Owned, Raised, none};
-use super::{call, raised};
+use super::{call, raised, recursion};
 
 /// What a coroutine did when it was resumed.
 pub(crate) enum Resumed {
@@ -17,8 +17,19 @@ pub(crate) enum Resumed {
 }
 
 /// `coroutine.send(None)`.
+///
+/// A native coroutine counts as the call of a function that it is; anything else may lead back here uncounted.
 #[inline]
 pub(crate) fn send(coroutine: &Object) -> Outcome<Resumed> {
+    if is_native(coroutine) {
+        send_uncounted(coroutine)
+    } else {
+        recursion::nested(|| send_uncounted(coroutine))
+    }
+}
+
+#[inline]
+fn send_uncounted(coroutine: &Object) -> Outcome<Resumed> {
     let mut result = std::ptr::null_mut();
     // SAFETY: attached; the result is a new reference unless an error is returned.
     let status = unsafe { ffi::PyIter_Send(coroutine.as_ptr(), none().as_ptr(), &mut result) };

@@ -19,7 +19,7 @@ use super::instance;
 use super::kind::KindBuilder;
 use super::method::{guard, guard_object};
 use super::object::{Object, Outcome, Owned, Slot, Visit};
-use super::{Class, Confined, call, cast};
+use super::{Class, Confined, call, cast, end};
 
 /// What the instances of a class hold.
 pub(crate) trait Contents: Sized + 'static {
@@ -384,12 +384,20 @@ unsafe extern "C" fn dealloc<T: Contents>(this: *mut c::PyObject) {
                 // What is dropped next may run Python code, which must not find the instance.
                 instance::clear_weak_references(this);
             }
-            place::<T>(this).drop_in_place();
-            match T::ancestor() {
-                None => instance::release_plain(this),
-                Some(ancestor) => ancestor.end_instance(this),
-            }
+            end::take_apart(this, end_of::<T>);
         }
         Ok(())
     });
+}
+
+/// The end of an instance that nobody can reach any more.
+unsafe fn end_of<T: Contents>(this: *mut c::PyObject) {
+    // SAFETY: as above.
+    unsafe {
+        place::<T>(this).drop_in_place();
+        match T::ancestor() {
+            None => instance::release_plain(this),
+            Some(ancestor) => ancestor.end_instance(this),
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::awaitable::{Next, reused};
 use super::coroutine::{self, Resumed};
-use super::{Outcome, Owned, Slot, call, names, raised};
+use super::{Outcome, Owned, Slot, call, names, raised, recursion};
 
 /// What an awaitable awaits in its turn: a coroutine or an iterator that everything is passed on to.
 pub(crate) struct Inner(Slot);
@@ -49,7 +49,7 @@ impl Inner {
             self.0.clear();
             return Err(raised::put_back(exception));
         }
-        self.settle(coroutine::throw(&inner, &exception, &names().throw))
+        self.settle(recursion::nested(|| coroutine::throw(&inner, &exception, &names().throw)))
     }
 
     fn settle(&self, resumed: Outcome<Resumed>) -> Outcome<Next> {
@@ -71,7 +71,7 @@ impl Inner {
     pub(crate) fn close(&self) -> Outcome<()> {
         let Some(inner) = self.0.take() else { return Ok(()) };
         match call::find_attribute(&inner, &names().close)? {
-            Some(close) => call::call(&close, &[]).map(drop),
+            Some(close) => recursion::nested(|| call::call(&close, &[])).map(drop),
             None => Ok(()),
         }
     }

@@ -20,6 +20,7 @@ builtin! {
     attribute_error = PyExc_AttributeError,
     connection_reset_error = PyExc_ConnectionResetError,
     not_implemented_error = PyExc_NotImplementedError,
+    recursion_error_type = PyExc_RecursionError,
     runtime_error = PyExc_RuntimeError,
     type_error = PyExc_TypeError,
     value_error = PyExc_ValueError,
@@ -54,6 +55,11 @@ pub(crate) fn raise(kind: &Object, message: &str) -> Raised {
         unsafe { ffi::PyErr_SetObject(kind.as_ptr(), text.as_ptr()) };
     }
     Raised
+}
+
+/// Raises what a recursion without end ends in.
+pub(crate) fn recursion_error() -> Raised {
+    raise(recursion_error_type(), "maximum recursion depth exceeded while calling a Python object")
 }
 
 /// Raises `kind(value)`, or `kind` with what PyErr_SetObject makes of `value`.

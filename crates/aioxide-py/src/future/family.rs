@@ -13,7 +13,7 @@ use crate::ffi::free_list::FreeList;
 use crate::ffi::instance::{self, Base};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{guard, guard_object};
-use crate::ffi::{Class, Confined, Object, Outcome, Visit, cast, raised};
+use crate::ffi::{Class, Confined, Object, Outcome, Visit, cast, end, raised};
 
 /// What a type of the family has but once.
 pub(crate) struct Home {
@@ -159,9 +159,17 @@ unsafe extern "C" fn dealloc<T: Member>(this: *mut c::PyObject) {
             cast::<T>(this).leave();
             instance::untrack(this);
             instance::clear_weak_references(this);
-            take_apart::<T>(this);
-            T::home().free.release(this, c::Py_TYPE(this) == T::kind());
+            end::take_apart(this, end_of::<T>);
         }
         Ok(())
     });
+}
+
+/// The end of an instance that nobody can reach any more.
+unsafe fn end_of<T: Member>(this: *mut c::PyObject) {
+    // SAFETY: as above.
+    unsafe {
+        take_apart::<T>(this);
+        T::home().free.release(this, c::Py_TYPE(this) == T::kind());
+    }
 }

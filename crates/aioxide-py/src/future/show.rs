@@ -4,7 +4,7 @@ use pyo3::ffi as c;
 
 use crate::ffi::method::method_none;
 use crate::ffi::text::{to_string, type_name};
-use crate::ffi::{Object, Outcome, call, names, raised};
+use crate::ffi::{Object, Outcome, call, names, raised, recursion};
 
 /// As what an object is shown: a task may be shown as a future, too, by `asyncio.Future.__repr__(task)`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -13,8 +13,12 @@ pub(crate) enum Shown {
     Task,
 }
 
-/// `__repr__`.
+/// `__repr__`. What a task waits for is a part of it, and so on.
 pub(crate) fn repr(this: &Object, shown: Shown) -> Outcome {
+    recursion::nested(|| make_repr(this, shown))
+}
+
+fn make_repr(this: &Object, shown: Shown) -> Outcome {
     let (module, function) = match shown {
         Shown::Future => (&names().base_futures_module, c"_future_repr"),
         Shown::Task => (&names().base_tasks_module, c"_task_repr"),

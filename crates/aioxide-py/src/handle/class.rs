@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use super::{FREE, HANDLE, Handle, KEPT, Layout, Rare, TIMER_HANDLE};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{attribute, method_none};
-use crate::ffi::{Class, Object, Outcome, Owned, call, python, raised};
+use crate::ffi::{Class, Object, Outcome, Owned, call, end, python, raised};
 
 /// What `repr` and the comparisons are taken over from.
 static STOCK_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
@@ -30,6 +30,15 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         if !(*raw).weakrefs.get().is_null() {
             ffi::PyObject_ClearWeakRefs(object);
         }
+        end::take_apart(object, end_of);
+    }
+}
+
+/// The end of a handle that nobody can reach any more.
+unsafe fn end_of(object: *mut ffi::PyObject) {
+    // SAFETY: as above.
+    unsafe {
+        let raw = object.cast::<Layout>();
         (*raw).release_all();
         let class = ffi::Py_TYPE(object);
         if FREE.count.get() < KEPT {

@@ -61,12 +61,13 @@ impl Own for ConditionData {
             Some(lock) if !lock.is_none() => lock.own(),
             _ => call::call(&*super::ours(c"Lock")?, &[])?,
         };
-        for name in [&names.acquire, &names.release, &names.locked_method] {
-            // asyncio takes them over here: whatever lacks one is refused now.
-            drop(call::get_attribute(&lock, name)?);
-        }
-        for slot in [&this.acquire, &this.release, &this.locked] {
-            slot.clear();
+        // asyncio takes them over here: whatever lacks one is refused now. Those of a lock of ours, whose class says what they
+        // are, are made when they are asked for; any other's may be this condition's own, which change with the next line.
+        let exports = [&names.acquire, &names.release, &names.locked_method];
+        let exports = exports.map(|name| call::get_attribute(&lock, name));
+        let is_own = Holder::<Lock>::from_object(&lock).map_or(Ok(false), |lock| lock.is_stock())?;
+        for (slot, exported) in [&this.acquire, &this.release, &this.locked].into_iter().zip(exports) {
+            slot.put(Some(exported?).filter(|_| !is_own));
         }
         this.lock.set(lock);
         Ok(())

@@ -223,22 +223,72 @@ impl Task {
     }
 
     /// `Task.cancel`.
+    ///
+    /// A task passes the request on to what it awaits. Tasks that await each other may be in a row longer than the stack, so
+    /// it goes down the row by a loop. asyncio comes to no end in a ring of them, and gives up by a RecursionError: so it is here.
     pub(crate) fn cancel(&self, message: Option<Owned>) -> Outcome<bool> {
-        let future = self.as_future();
-        future.log_traceback.set(false);
-        if future.is_done() {
+        if !self.count_cancel() {
             return Ok(false);
         }
-        self.cancels.set(self.cancels.get().saturating_add(1));
-        if let Some(waiter) = self.fut_waiter.get()
-            && cancel(&waiter, message.as_deref())?
-        {
-            // It stays in `fut_waiter`: a task may swallow the cancellation, and is then to be cancelled again.
+        let mut ring = Ring::new(self.object());
+        let mut last = self.own();
+        loop {
+            // SAFETY: each is an instance of the type.
+            let task: &Self = unsafe { cast(last.as_ptr()) };
+            if let Some(awaited) = task.fut_waiter.get() {
+                if awaited.kind() == KINDS.task.get() {
+                    // SAFETY: as above.
+                    if unsafe { cast::<Self>(awaited.as_ptr()) }.count_cancel() {
+                        if ring.is_closed_by(&awaited) {
+                            return Err(raised::recursion_error());
+                        }
+                        last = awaited;
+                        continue;
+                    }
+                } else if cancel(&awaited, message.as_deref())? {
+                    // It stays in `fut_waiter`: a task may swallow the cancellation, and is then to be cancelled again.
+                    return Ok(true);
+                }
+            }
+            task.must_cancel.set(true);
+            task.as_future().cancel_message.put(message);
             return Ok(true);
         }
-        self.must_cancel.set(true);
-        future.cancel_message.put(message);
-        Ok(true)
+    }
+
+    /// Counts a request to cancel; `false` if the task is done.
+    fn count_cancel(&self) -> bool {
+        let future = self.as_future();
+        future.log_traceback.set(false);
+        if !future.is_done() {
+            self.cancels.set(self.cancels.get().saturating_add(1));
+        }
+        !future.is_done()
+    }
+}
+
+/// Notices that a walk from object to object has come back to where it was (Brent's way: no memory, no marks in the objects).
+struct Ring {
+    seen: *mut c::PyObject,
+    steps: usize,
+    limit: usize,
+}
+
+impl Ring {
+    fn new(start: &Object) -> Self {
+        Self { seen: start.as_ptr(), steps: 0, limit: 1 }
+    }
+
+    /// Whether `next` was seen before; any ring is found out before it was gone through four times.
+    fn is_closed_by(&mut self, next: &Object) -> bool {
+        if self.seen == next.as_ptr() {
+            return true;
+        }
+        self.steps += 1;
+        if self.steps == self.limit {
+            *self = Self { seen: next.as_ptr(), steps: 0, limit: self.limit * 2 };
+        }
+        false
     }
 }
 

@@ -1,0 +1,38 @@
+//! The limit of recursion, for Rust that comes back to itself through Python objects.
+//!
+//! Rule: a function here that may be called again from inside of itself, by way of objects that a program has put together (what
+//! is gathered, awaited, locked or shown may be anything), and with no Python function in between that is bound to count, goes
+//! through [`nested`], or works through the objects by a loop. Else the C stack overflows, which ends the process.
+//!
+//! The interpreter counts levels, whatever each takes of the stack: on 3.12 and 3.13 ten thousand, and on any version what a
+//! program has set. So the stack itself is asked too.
+
+use aioxide_core::sys::stack;
+use pyo3::ffi;
+
+use super::object::Outcome;
+use super::{call, raised};
+
+struct Level;
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        // SAFETY: attached; it was entered.
+        unsafe { ffi::Py_LeaveRecursiveCall() };
+    }
+}
+
+/// Runs `body` one level deeper.
+///
+/// # Errors
+/// RecursionError when there is none left, and what `body` raises.
+#[inline]
+pub(crate) fn nested<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
+    if stack::is_nearly_used_up() {
+        return Err(raised::recursion_error());
+    }
+    // SAFETY: attached; a text that ends in a zero.
+    call::check(unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) })?;
+    let _level = Level;
+    body()
+}
