@@ -268,7 +268,7 @@ fn end_of(child: &Object) -> Outcome<End> {
     }
     let exception = call::call_method(&names.exception, &[child], None)?;
     if !exception.is_none() {
-        return Ok(End::Exception(exception));
+        return raised::checked(exception).map(End::Exception);
     }
     call::call_method(&names.result, &[child], None).map(End::Result)
 }
@@ -276,7 +276,7 @@ fn end_of(child: &Object) -> Outcome<End> {
 fn cancelled_error_of(child: &Object) -> Outcome {
     match Future::exact(child) {
         Some(future) => future.make_cancelled_error(),
-        None => call::call_method(&names().make_cancelled_error, &[child], None),
+        None => call::call_method(&names().make_cancelled_error, &[child], None).and_then(raised::checked),
     }
 }
 

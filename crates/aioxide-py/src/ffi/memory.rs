@@ -151,9 +151,11 @@ impl Drop for Buffer {
     }
 }
 
-/// Bytes that wait to be written: a `bytes` object kept as it is, or a copy of something that may change.
+/// Bytes that wait to be written. To let go of them runs no Python code.
 pub(crate) enum Chunk {
+    /// Exactly a `bytes` object, kept as it is.
     Bytes(Py<PyBytes>),
+    /// A copy of something that may change, or of an instance of a derived class, whose destructor may do anything.
     Copy(Box<[u8]>),
 }
 

@@ -18,6 +18,7 @@ macro_rules! builtin {
 builtin! {
     assertion_error = PyExc_AssertionError,
     attribute_error = PyExc_AttributeError,
+    base_exception = PyExc_BaseException,
     connection_reset_error = PyExc_ConnectionResetError,
     not_implemented_error = PyExc_NotImplementedError,
     recursion_error_type = PyExc_RecursionError,
@@ -101,8 +102,24 @@ pub(crate) fn take(_raised: Raised) -> Owned {
     })
 }
 
+/// What stands where an exception has to, if it is one.
+///
+/// The call of an exception's class may give anything, and so may the method `exception` of a future that is not ours.
+///
+/// # Errors
+/// TypeError, as the interpreter raises it.
+pub(crate) fn checked(exception: Owned) -> Outcome {
+    // SAFETY: attached; a look at the flags of a live object's type.
+    if unsafe { ffi::PyExceptionInstance_Check(exception.as_ptr()) } != 0 {
+        return Ok(exception);
+    }
+    let kind = super::text::type_name(&exception);
+    Err(raise(type_error(), &format!("exceptions must derive from BaseException, not {kind}")))
+}
+
 /// Raises an instance again, with the traceback that it carries.
 pub(crate) fn put_back(exception: Owned) -> Raised {
+    debug_assert!(is_kind(&exception, base_exception()), "no exception is put back");
     #[cfg(Py_3_12)]
     // SAFETY: an exception instance; the reference is handed over.
     unsafe {
@@ -316,8 +333,8 @@ pub(crate) fn from_throw<'a>(mut arguments: impl ExactSizeIterator<Item = &'a Ob
     } else if is_class {
         match value {
             Some(value) if is_kind(value, kind) => value.own(),
-            Some(value) => super::call::call(kind, &[value])?,
-            None => super::call::call(kind, &[])?,
+            Some(value) => checked(super::call::call(kind, &[value])?)?,
+            None => checked(super::call::call(kind, &[])?)?,
         }
     } else {
         let message = "exceptions must be classes deriving BaseException or instances of such a class";

@@ -23,7 +23,7 @@ fn exception(this: &Future) -> Outcome {
 }
 
 fn set_result(this: &Future, result: &Object) -> Outcome {
-    this.refuse_when_done()?;
+    this.loop_or_raise()?;
     this.finish_with_result(result.own())?;
     Ok(Owned::none())
 }

@@ -385,14 +385,26 @@ impl Future {
     }
 
     /// Leaves the pending state with a result.
+    ///
+    /// # Errors
+    /// InvalidStateError when it has left it already: whatever ran since the caller has looked may have seen to that.
     pub(crate) fn finish_with_result(&self, result: Owned) -> Outcome<()> {
+        if self.is_done() {
+            return Err(self.invalid_state());
+        }
         self.result.set(result);
         self.state.set(State::Finished);
         self.schedule_waiters()
     }
 
     /// Leaves the pending state with an exception instance.
+    ///
+    /// # Errors
+    /// As `finish_with_result`.
     pub(crate) fn finish_with_exception(&self, exception: Owned) -> Outcome<()> {
+        if self.is_done() {
+            return Err(self.invalid_state());
+        }
         self.exception_traceback.put(raised::traceback(&exception));
         self.exception.set(exception);
         self.state.set(State::Finished);
@@ -463,11 +475,13 @@ impl Future {
 
     fn refuse_when_done(&self) -> Outcome<()> {
         self.loop_or_raise()?;
-        if self.is_done() {
-            let message = format!("{}: {}", state_name(self.state.get()), show(self.object()));
-            return Err(raised::raise(&names().invalid_state_error, message.as_str()));
-        }
-        Ok(())
+        if self.is_done() { Err(self.invalid_state()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn invalid_state(&self) -> Raised {
+        let message = format!("{}: {}", state_name(self.state.get()), show(self.object()));
+        raised::raise(&names().invalid_state_error, message.as_str())
     }
 }
 

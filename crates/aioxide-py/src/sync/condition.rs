@@ -63,11 +63,11 @@ impl Own for ConditionData {
         };
         // asyncio takes them over here: whatever lacks one is refused now. Those of a lock of ours, whose class says what they
         // are, are made when they are asked for; any other's may be this condition's own, which change with the next line.
-        let exports = [&names.acquire, &names.release, &names.locked_method];
-        let exports = exports.map(|name| call::get_attribute(&lock, name));
+        let get = |name| call::get_attribute(&lock, name);
+        let exports = [get(&names.acquire)?, get(&names.release)?, get(&names.locked_method)?];
         let is_own = Holder::<Lock>::from_object(&lock).map_or(Ok(false), |lock| lock.is_stock())?;
         for (slot, exported) in [&this.acquire, &this.release, &this.locked].into_iter().zip(exports) {
-            slot.put(Some(exported?).filter(|_| !is_own));
+            slot.put(Some(exported).filter(|_| !is_own));
         }
         this.lock.set(lock);
         Ok(())

@@ -460,7 +460,7 @@ impl<'a, 'py> This<'a, 'py> {
             return Ok(());
         }
         if !self.core.buffer.borrow().is_empty() {
-            drop(self.core.buffer.borrow_mut().take());
+            self.core.buffer.take();
             self.stop_writing();
         }
         if !self.core.closing.replace(true) {

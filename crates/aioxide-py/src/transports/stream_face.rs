@@ -317,7 +317,7 @@ fn make_empty_waiter<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) 
         return Err(PyRuntimeError::new_err("Empty waiter is already set"));
     }
     let waiter = this.event_loop()?.call_method0(intern!(py, "create_future"))?;
-    *this.core.empty_waiter.borrow_mut() = Some(waiter.clone().unbind());
+    drop(this.core.empty_waiter.replace(Some(waiter.clone().unbind())));
     if this.core.buffer.borrow().is_empty() {
         waiter.call_method1(intern!(py, "set_result"), (py.None(),))?;
     }
@@ -336,8 +336,13 @@ fn socket_object(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let keywords = PyDict::new(py);
     keywords.set_item("fileno", fd)?;
     let made = common::socket_class(py)?.call((), Some(&keywords))?;
+    if !matches!(*this.core.socket.borrow(), Socket::Raw(_)) {
+        // Whoever hears of sockets that are made has closed the transport, or asked for the socket too.
+        made.call_method0("detach")?;
+        return socket_object(transport);
+    }
     // From here on it owns the descriptor.
-    *this.core.socket.borrow_mut() = Socket::Python(made.clone().unbind());
+    drop(this.core.socket.replace(Socket::Python(made.clone().unbind())));
     this.core.descriptor.hand_to(Some(made.clone().into()));
     made.call_method1("setblocking", (false,))?;
     Ok(made.unbind())
@@ -355,7 +360,7 @@ fn extra_value(this: This<'_, '_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
                 socket if socket.is_none(py) => return Ok(None),
                 socket => common::transport_socket(py)?.call1((socket,))?,
             };
-            *this.core.transport_socket.borrow_mut() = Some(wrapped.clone().unbind());
+            drop(this.core.transport_socket.replace(Some(wrapped.clone().unbind())));
             return Ok(Some(wrapped.unbind()));
         }
         "sockname" => this.core.own_address.get(),
@@ -409,7 +414,7 @@ fn extra(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         Some(given) => given.bind(py).clone(),
         None => {
             let made = PyDict::new(py);
-            *this.core.extra.borrow_mut() = Some(made.clone().unbind());
+            drop(this.core.extra.replace(Some(made.clone().unbind())));
             made
         }
     };

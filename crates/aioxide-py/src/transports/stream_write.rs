@@ -63,7 +63,10 @@ impl<'py> This<'_, 'py> {
             if sent == content.len() {
                 return Ok(());
             }
-            return self.keep(Chunk::Bytes(bytes.clone().unbind()), sent);
+            return match data.cast_exact::<PyBytes>() {
+                Ok(bytes) => self.keep(Chunk::Bytes(bytes.clone().unbind()), sent),
+                Err(_) => self.keep(Chunk::Copy(content[sent..].into()), 0),
+            };
         }
         if data.len()? == 0 || !self.may_write()? {
             return Ok(());
@@ -190,7 +193,7 @@ impl<'py> This<'_, 'py> {
                 let error = error::os_error(&error);
                 let py = self.py();
                 self.stop_writing();
-                drop(self.core.buffer.borrow_mut().take());
+                self.core.buffer.take();
                 self.fatal_error(error.clone_ref(py), "Fatal write error on socket transport")?;
                 return self.fail_empty_waiter(error);
             }
