@@ -42,6 +42,8 @@ conformance: differential ## CPython's own asyncio tests on aioxide, on every in
 	$(PYTHON) scripts/conformance.py --install . --update docs/compat.md $(CONFORMANCE)
 differential: develop ## 100 000 random programs that must leave the log of stock asyncio, on every core
 	cd tests && ../.venv/bin/python -m differential.run --count 100000 --classes aioxide $(DIFFERENTIAL)
+hostile: develop ## random programs of objects that come back into the loop, ten minutes of them
+	cd tests && PYTHONMALLOC=debug ../.venv/bin/python -m hostile.run --minutes 10 $(HOSTILE)
 conformance-classes: ## the same with aioxide's Task, Future, gather, locks and queues in place of asyncio's
 	$(PYTHON) scripts/conformance.py --install . --classes --update docs/compat.md $(CONFORMANCE)
 sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
@@ -66,5 +68,5 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
-.PHONY: soak refleaks test-debug-python differential
+.PHONY: soak refleaks test-debug-python differential hostile
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

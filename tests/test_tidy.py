@@ -101,6 +101,13 @@ def test_unsafe_stands_only_where_it_may() -> None:
     assert not unused, f"these need no permission: {sorted(unused)}"
 
 
+def test_nothing_is_released_in_the_statement_that_borrows_it() -> None:
+    """What is dropped may come back: `drop(x.borrow_mut().take())` and `*x.borrow_mut() = y` drop during the borrow."""
+    drops = re.compile(r"drop\([^;]*\.borrow_mut\(\)|^\s*\*[\w.]+\.borrow_mut\(\) = ", re.MULTILINE)
+    found = [name(path) for path in files(".rs") if "aioxide-py/src" in name(path) and drops.search(code(path))]
+    assert not found, f"use `take` or `replace` of the RefCell: {found}"
+
+
 @pytest.mark.parametrize("crate", ["aioxide", "aioxide-http"])
 def test_unsafe_is_denied_where_it_is_an_exception(crate: str) -> None:
     assert "#![deny(unsafe_code)]" in (ROOT / "crates" / crate / "src/lib.rs").read_text()

@@ -183,7 +183,7 @@ impl LoopState {
     /// Remembers the Python object that this state belongs to, weakly: the loop owns the state.
     pub(crate) fn set_python_loop(&self, event_loop: &Bound<'_, PyAny>) -> PyResult<()> {
         self.object.set(event_loop.as_ptr());
-        *self.python.borrow_mut() = Some(PyWeakrefReference::new(event_loop)?.unbind());
+        drop(self.python.replace(Some(PyWeakrefReference::new(event_loop)?.unbind())));
         Ok(())
     }
 
