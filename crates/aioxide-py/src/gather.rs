@@ -17,7 +17,8 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{
-    self, Captured, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names, raised, recursion,
+    self, Captured, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names, raised,
+    recursion,
 };
 use crate::future::{self, Future, KINDS, State};
 use crate::task::parent::{self, Watched};
