@@ -19,7 +19,7 @@ use crate::sys::Events;
 use crate::task::{Notified, Schedule, TaskList};
 use crate::timers::{TimerKey, Timers};
 
-/// How many entries may run before the kernel is asked again, where the face does not say otherwise.
+/// How many entries of a hot loop may run before the kernel is asked again, where the face does not say otherwise.
 ///
 /// Asking with a zero timeout costs as much as a dozen short polls; tokio's figure, 61, measured well here too.
 pub const DEFAULT_POLL_INTERVAL: u32 = 61;
@@ -183,12 +183,14 @@ impl<R: Runnable> EventLoop<R> {
         }
     }
 
-    /// How many entries may run before the kernel is asked for events again.
+    /// How many entries may run before the kernel is asked for events again, once the loop is hot.
     ///
-    /// 0 asks once per iteration, as asyncio does. With more, iterations that have something to run skip the question
-    /// until that many entries have run, or a tick of the coarse clock (a few milliseconds) has passed.
+    /// It is hot when it has been busy for 1 000 iterations in which the kernel had nothing, no descriptor was added and
+    /// nothing was written ([`Reactor::expect_events`]). Iterations that have something to run then skip the question until
+    /// that many entries have run, or a tick of the coarse clock (a few milliseconds) has passed. 0 never skips it.
     pub fn set_poll_interval(&self, entries: u32) {
         self.poll_interval.set(entries);
+        self.reactor.expect_events();
     }
 
     /// See [`set_poll_interval`](Self::set_poll_interval).
@@ -249,7 +251,7 @@ impl<R: Runnable> EventLoop<R> {
     /// Whether the kernel, the inbox and the timers are to be asked before the next batch.
     #[inline]
     pub fn needs_poll(&self) -> bool {
-        self.run_since_poll.get() >= self.poll_interval.get()
+        self.run_since_poll.get() >= self.reactor.patience()
             || self.ready.is_empty()
             || self.inbox.is_pending()
             || self.stopping.get()
@@ -269,19 +271,26 @@ impl<R: Runnable> EventLoop<R> {
         if timeout != Some(Duration::ZERO) && !self.inbox.fall_asleep() {
             timeout = Some(Duration::ZERO);
         }
+        let is_busy = timeout == Some(Duration::ZERO);
         let mut events = self.events.take().unwrap_or_default();
-        let waited = {
+        // A busy loop that watches nothing has no question.
+        let asks = !is_busy || self.reactor.watched() > 0;
+        let waited = if !asks {
+            Ok(())
+        } else {
             let selector = self.reactor.selector();
             let mut wait = || match &*selector {
                 Some(selector) => selector.select(&mut events, timeout),
                 None => Err(io::Error::from_raw_os_error(libc::EBADF)),
             };
-            if timeout == Some(Duration::ZERO) { wait() } else { R::block(context, wait) }
+            if is_busy { wait() } else { R::block(context, wait) }
         };
-        if waited.is_ok() && !events.is_empty() {
+        let found = asks && waited.is_ok() && !events.is_empty();
+        if found {
             self.reactor.dispatch(&events, |token| self.ready.push(R::from_io(token)));
         }
         self.events.set(Some(events));
+        self.reactor.asked(is_busy && !found, self.poll_interval.get());
         self.collect_inbox();
         self.advance_virtual_clock();
         self.collect_timers();

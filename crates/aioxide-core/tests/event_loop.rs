@@ -298,3 +298,51 @@ fn interrupted_wait_is_no_error() {
     support::keep(listener);
     event_loop.close();
 }
+
+/// Runs iterations in which nothing but a callback happens; how many of them did not ask the kernel.
+fn skipped_in(event_loop: &support::Loop, iterations: usize) -> usize {
+    let mut skipped = 0;
+    for _ in 0..iterations {
+        event_loop.call_soon(call(|| ()));
+        skipped += usize::from(!event_loop.needs_poll());
+        iterate(event_loop);
+    }
+    skipped
+}
+
+#[test]
+fn kernel_is_asked_in_every_iteration_until_the_loop_has_long_been_busy() {
+    let event_loop = new_loop();
+    let (one, _other) = UnixStream::pair().unwrap();
+    event_loop.reactor().set_reader(one.as_raw_fd(), Token(1)).unwrap();
+    assert_eq!(skipped_in(&event_loop, 900), 0);
+    assert!(skipped_in(&event_loop, 10_000) > 0);
+    event_loop.reactor().expect_events();
+    assert_eq!(skipped_in(&event_loop, 900), 0);
+    event_loop.close();
+}
+
+#[test]
+fn hot_loop_finds_an_event_within_its_interval_and_asks_each_time_from_then_on() {
+    let event_loop = new_loop();
+    let (one, mut other) = UnixStream::pair().unwrap();
+    event_loop.reactor().set_reader(one.as_raw_fd(), Token(1)).unwrap();
+    skipped_in(&event_loop, 5_000);
+    other.write_all(b"x").unwrap();
+    let found = (0..=event_loop.poll_interval()).any(|_| {
+        event_loop.call_soon(call(|| ()));
+        !iterate(&event_loop).is_empty()
+    });
+    assert!(found);
+    event_loop.reactor().remove_reader(one.as_raw_fd());
+    assert_eq!(skipped_in(&event_loop, 900), 0);
+    event_loop.close();
+}
+
+#[test]
+fn interval_of_zero_asks_however_long_the_loop_has_been_busy() {
+    let event_loop = new_loop();
+    event_loop.set_poll_interval(0);
+    assert_eq!(skipped_in(&event_loop, 5_000), 0);
+    event_loop.close();
+}

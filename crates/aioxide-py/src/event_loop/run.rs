@@ -22,9 +22,9 @@ impl LoopCore {
         let _running = state::enter(&self.state);
         choose_classes(&self.state).map_err(|raised| raised::to_pyerr(py, raised))?;
         self.state.running.set(true);
-        // As in asyncio, a run looks at the kernel in its first iteration: programs that run the loop for a moment at a time
-        // would starve their connections otherwise.
-        core.poll_soon();
+        // What was done between two runs (a socket written to, say) is not known here; and programs that run the loop for a
+        // moment at a time would starve their connections otherwise.
+        self.state.expect_events();
         let mut context = RunContext { py, state: &self.state, raised: None, after_task: false };
         let result = loop {
             if let Err(error) = self.iterate(&mut context) {
@@ -65,7 +65,9 @@ impl LoopCore {
         self.state.core.is_closed()
     }
 
-    /// How many callbacks may run before the kernel is asked for events again; 0 asks in every iteration, as asyncio does.
+    /// How many callbacks may run before the kernel is asked for events again, once the loop is hot: after 1 000 busy iterations
+    /// without an event, a new descriptor, or anything written by a transport or a `sock_*` method. 0: it is asked in every iteration,
+    /// always.
     ///
     /// A tick of the system's coarse clock (1-10 ms), an idle loop and a timer that is due at once end the interval early.
     /// The environment variable `AIOXIDE_POLL_INTERVAL` sets it for new loops.

@@ -158,6 +158,9 @@ impl LoopCore {
             return Err(PyValueError::new_err("the socket must be non-blocking"));
         }
         let fd = socket.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
+        if work.is_write() {
+            state.expect_events();
+        }
         if let Some(value) = work.attempt(state, socket, fd)? {
             return Ok(value);
         }

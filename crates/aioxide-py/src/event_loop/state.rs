@@ -240,6 +240,12 @@ impl LoopState {
         }
     }
 
+    /// Something is sent: the other end may be watched here as well.
+    #[inline]
+    pub(crate) fn expect_events(&self) {
+        self.core.reactor().expect_events();
+    }
+
     /// Puts a watcher into the table; the token names it.
     pub(crate) fn add_watcher(&self, watcher: Watcher) -> Token {
         let mut watchers = self.watchers.borrow_mut();

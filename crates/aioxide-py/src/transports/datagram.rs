@@ -369,6 +369,7 @@ fn send_at_once(core: &DatagramCore, arguments: &[&Object]) -> Option<Owned> {
     if content.is_empty() || !core.may_send() {
         return None;
     }
+    core.state.expect_events();
     let sent = match (core.address.get(), address) {
         // Connected, as the first `sendto` has found out.
         (Some(remote), address) if address.is_none_or(|address| address.is(&remote)) => {
@@ -411,6 +412,7 @@ fn send<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> Py
     if bytes.as_bytes().is_empty() || !core.may_send() {
         return leave();
     }
+    core.state.expect_events();
     let sent = if let Some(ahead) = ahead {
         ahead
     } else if let Some(remote) = core.address.get() {

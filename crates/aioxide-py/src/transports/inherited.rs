@@ -71,6 +71,8 @@ fn write_pipe<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>)
     let py = transport.py();
     let name = intern!(py, "write");
     let Some(data) = arguments[0] else { return Ok(py.None()) };
+    let event_loop = transport.getattr(intern!(py, "_loop"))?;
+    event_loop.cast::<LoopCore>()?.get().state.expect_events();
     let class = common::write_pipe_class(py)?;
     let plain = match data.cast_exact::<PyBytes>() {
         Ok(bytes) if !bytes.as_bytes().is_empty() => {

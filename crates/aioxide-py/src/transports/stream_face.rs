@@ -242,6 +242,7 @@ fn write_lines<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>
 fn write_eof<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
     let core = This::of(transport)?.core;
     if !core.closing.get() && !core.eof.replace(true) && core.buffer.borrow().is_empty() {
+        core.state.expect_events();
         socket::shutdown_write(core.descriptor.get()).map_err(|error| error::os_error(&error))?;
     }
     Ok(transport.py().None())

@@ -30,6 +30,7 @@ pub(super) fn write_at_once(core: &StreamCore, arguments: &[&Object]) -> Option<
     if !is_plain {
         return None;
     }
+    core.state.expect_events();
     let sent = socket::send(core.descriptor.get(), content);
     if matches!(sent, Ok(sent) if sent == content.len()) {
         return Some(Owned::none());
@@ -91,6 +92,7 @@ impl<'py> This<'_, 'py> {
         if !self.core.buffer.borrow().is_empty() {
             return Ok(Some(0));
         }
+        self.core.state.expect_events();
         let sent =
             self.core.sent_ahead.take().unwrap_or_else(|| socket::send(self.core.descriptor.get(), content));
         match sent {
@@ -120,6 +122,7 @@ impl<'py> This<'_, 'py> {
         let total = views.iter().map(|view| view.bytes().len()).sum::<usize>();
         let mut sent = 0;
         if self.core.buffer.borrow().is_empty() {
+            self.core.state.expect_events();
             while sent < total {
                 let mut slices = [IoSlice::new(&[]); SLICES];
                 let (mut skip, mut filled, mut asked) = (sent, 0, 0);
