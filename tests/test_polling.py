@@ -1,4 +1,4 @@
-"""How soon the kernel is asked: what was sent arrives after as many turns of the loop as on asyncio, however busy it is."""
+"""How soon the kernel is asked: what was sent arrives after as many turns of the loop as on asyncio."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def test_what_a_transport_does_reaches_the_other_end_in_the_next_turn(run: Any, 
         acts: list[tuple[Callable[[], object], Callable[[], object]]] = [
             (lambda: ours.transport.write(b"ab"), lambda: len(theirs.data) == 2),
             (lambda: ours.transport.writelines([b"c", b"d"]), lambda: len(theirs.data) == 4),
-            (lambda: ours.transport.write_eof(), lambda: "eof" in theirs.events),
+            (ours.transport.write_eof, lambda: "eof" in theirs.events),
             # The end is announced in a turn of its own.
-            (lambda: theirs.transport.abort(), lambda: "lost" in theirs.events and "eof" in ours.events),
+            (theirs.transport.abort, lambda: "lost" in theirs.events and "eof" in ours.events),
         ]
         for act, is_seen in acts:
             await be_busy(busy_turns)
