@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 /// The whole command line.
@@ -105,6 +105,7 @@ impl Variety {
 /// `aioxide fetch`.
 #[derive(Debug, Args)]
 #[command(
+    group = ArgGroup::new("urls or a list").args(["urls", "input"]).required(true).multiple(true),
     after_help = "Examples:\n  \
         aioxide fetch https://example.org/a.pdf             one file, into this directory\n  \
         aioxide fetch -i urls.txt -o files -j 100           a list, 100 at a time\n  \
@@ -115,7 +116,7 @@ impl Variety {
 )]
 pub(crate) struct FetchArgs {
     /// URLs to download
-    #[arg(value_name = "URL", value_hint = ValueHint::Url, required_unless_present = "input")]
+    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) urls: Vec<String>,
 
     /// Read URLs from FILE, one per line, `-` for the standard input; blank lines and lines starting with # are skipped
@@ -155,8 +156,8 @@ pub(crate) struct FetchArgs {
     pub(crate) read_timeout: Duration,
 
     /// Send this header with every request; may be given several times
-    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header)]
-    pub(crate) headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
 
     /// Write one JSON line per URL to FILE, `-` for the standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -173,6 +174,19 @@ pub(crate) struct FetchArgs {
     /// Print nothing: the exit status and the report tell
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+impl FetchArgs {
+    /// The headers to send. They are not parsed by clap, which repeats what it refuses: a token would stand in a log.
+    ///
+    /// # Errors
+    /// Which one is wrong, and in what.
+    pub(crate) fn headers(&self) -> Result<Vec<(http::HeaderName, http::HeaderValue)>, String> {
+        let read = |(place, text): (usize, &String)| {
+            header(text).map_err(|error| format!("--header number {}: {error}", place + 1))
+        };
+        self.headers.iter().enumerate().map(read).collect()
+    }
 }
 
 /// `aioxide completions`.
@@ -194,9 +208,12 @@ Examples:
   zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl
   aioxide fetch -i urls.txt --timeout 30 --report - --quiet | jq 'select(.outcome != \"ok\")'
 
-The report has one JSON object per URL, in the order in which they ended:
+A list has one URL per line, in UTF-8, and nothing else: a tab, a control character or a second URL in a line makes it
+an invalid_url. It is read as it comes, so it may be a pipe that another program still writes to.
+
+The report has one JSON object per URL, in the order in which they ended. It is written as they end:
   line      the URL's line in FILE; for a URL of the command line, its place there
-  url       as it was given
+  url       as it was given, with its password if it has one; messages hide passwords
   outcome   ok, http_error (status 400 and up), connect_error (no connection could be made), tls_error, timeout,
             protocol_error (the answer broke the rules, ended early, was reset, or redirected without end),
             io_error (a file could not be written), invalid_url, cancelled
@@ -213,9 +230,14 @@ Marks: . ok   H http_error   C connect_error   L tls_error   T timeout   P proto
 File names come from the URL's last part and query. What could leave DIR, hide a file or upset a shell becomes _.
 A taken name gets a number: a.pdf, a-1.pdf, a-2.pdf. A file has its name only once it is whole.
 
-Ctrl-C once stops, removes what is half done and writes the report; twice kills.
+Ctrl-C once stops, removes what is half done and completes the report; twice kills. SIGTERM and SIGHUP do as Ctrl-C once.
+A list in a file is accounted for to its end, one from a pipe as far as it comes within a second.
 
-Exit status: 0 all are ok, 1 some are not, 2 wrong usage, 130 stopped by Ctrl-C.";
+Exit status:
+  0    all URLs are ok
+  1    some are not, or the list or the report failed
+  2    nothing was done: wrong usage, or a file that cannot be opened
+  129, 130, 143   stopped by SIGHUP, Ctrl-C, SIGTERM: 128 and the signal's number";
 
 /// Parses a positive number of seconds, fractions allowed.
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -203,6 +203,65 @@ fn wait_for_the_host_does_not_count_against_the_timeout() {
 }
 
 #[test]
+fn line_with_more_than_a_url_asks_for_nothing() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("list");
+    let good = server.url("/ok/1");
+    let lines = [
+        format!("\u{feff}{good}\ta caption"),
+        format!("{good}\r{good}"),
+        format!("{good}\0"),
+        format!("{good} {good}"),
+        format!("\t{good} \r"),
+    ];
+    fs::write(&list, lines.join("\n")).unwrap();
+    let output = fetch(&["-i", list.to_str().unwrap(), "--discard", "-j1", "--report", "-", "-q"]);
+    let records = parse_records(&text(&output.stdout));
+    let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(seen, ["invalid_url", "invalid_url", "invalid_url", "invalid_url", "ok"]);
+    assert_eq!(server.requests(), ["/ok/1"]);
+    assert!(records[0]["error"].as_str().unwrap().contains("tab"), "{}", records[0]);
+}
+
+#[test]
+fn passwords_are_in_the_report_alone() {
+    let server = Nasty::start();
+    let base = server.url("");
+    let host = base.trim_start_matches("http://");
+    let urls = ["status/404", "redirect/status/500"].map(|path| format!("http://user:hunter2@{host}/{path}"));
+    let bad = ["ftp://user:hunter2@host/", "user:hunter2@host", "http://user:hunt/er2@host/"];
+    let output = fetch(&[&[urls[0].as_str(), &urls[1]], &bad[..], &["--discard", "--report", "-"]].concat());
+    let printed = text(&output.stderr);
+    assert_eq!(printed.lines().count(), 6, "{printed}");
+    assert!(!printed.contains("hunt"), "{printed}");
+    assert!(printed.contains(&format!("http_error: http://user:***@{host}/status/404: ")), "{printed}");
+    assert!(text(&output.stdout).contains(&urls[0]));
+
+    let output = fetch(&[&server.url("/ok/1"), "-H", "Authorization: hunter2\u{7f}"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!text(&output.stderr).contains("hunter2"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn names_in_latin_1_stay_apart() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let urls = [server.url("/ok/1/caf%E9.txt"), server.url("/ok/2/caf%E8.txt")];
+    let out = directory.path().to_str().unwrap();
+    assert!(fetch(&[&urls[0], &urls[1], "-o", out, "-q"]).status.success());
+    assert_eq!(files(directory.path()).into_keys().collect::<Vec<_>>(), ["caf\u{e8}.txt", "caf\u{e9}.txt"]);
+}
+
+#[test]
+fn file_in_the_place_of_a_url_is_pointed_out() {
+    let list = tempfile::NamedTempFile::new().unwrap();
+    let output = fetch(&[list.path().to_str().unwrap(), "--discard"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("-i FILE"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn headers_are_sent() {
     let server = Nasty::start();
     let url = server.url("/ok/1");

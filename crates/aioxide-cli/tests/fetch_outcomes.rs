@@ -121,6 +121,19 @@ fn status_of_400_and_up_is_an_http_error() {
 }
 
 #[test]
+fn page_of_an_error_is_not_waited_for() {
+    // Waited for, it would be a timeout of 50 s, longer than the test may last.
+    let server = Nasty::start();
+    let urls = [server.url("/stalled-error"), server.url("/ok/1")];
+    let output =
+        fetch(&[&urls[0], &urls[1], "-q", "-j1", "--discard", "--read-timeout", "50", "--report", "-"]);
+    let records = parse_records(&text(&output.stdout));
+    assert_eq!((&records[0]["outcome"], &records[0]["status"]), (&json!("http_error"), &json!(500)));
+    assert!(records[0]["seconds"].as_f64().unwrap() < 40.0);
+    assert_eq!(records[1]["outcome"], "ok");
+}
+
+#[test]
 fn port_without_a_server_is_a_connect_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());

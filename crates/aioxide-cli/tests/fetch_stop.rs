@@ -1,4 +1,4 @@
-//! Stopping: Ctrl-C once and twice, and `--fail-fast`.
+//! Stopping: signals once and twice, `--fail-fast`, and what is left when the program is killed.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
@@ -11,8 +11,12 @@ use serde_json::Value;
 use support::nasty::Nasty;
 use support::{aioxide, fetch, files, outcomes, parse_records, text};
 
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
 fn interrupt(child: &Child) {
-    kill_process(Pid::from_child(child), Signal::INT).unwrap();
+    send(child, Signal::INT);
 }
 
 fn spawn(command: &mut Command) -> Child {
@@ -143,4 +147,135 @@ fn fail_fast_before_a_download_had_its_turn_accounts_for_it() {
     check_every_line_once(&records, 2);
     assert_eq!((outcomes(&records)["invalid_url"], outcomes(&records)["cancelled"]), (1, 1));
     assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn each_signal_that_asks_for_an_end_is_followed_in_good_order() {
+    for (signal, status) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let server = Nasty::start();
+        let directory = tempfile::tempdir().unwrap();
+        let (out, report) = (directory.path().join("out"), directory.path().join("report"));
+        let urls = ["/ok/1", "/ok/2", "/stall", "/ok/3"].map(|path| server.url(path));
+        let mut child = spawn(
+            aioxide()
+                .args(["fetch", "-q", "--overwrite", "-j1", "-o"])
+                .arg(&out)
+                .arg("--report")
+                .arg(&report)
+                .args(urls),
+        );
+        server.wait_for_requests(3);
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+        let records = support::records(&report);
+        check_every_line_once(&records, 4);
+        assert_eq!((outcomes(&records)["ok"], outcomes(&records)["cancelled"]), (2, 2));
+        assert_eq!(files(&out).into_keys().collect::<Vec<_>>(), ["1", "2"]);
+    }
+}
+
+#[test]
+fn second_request_to_end_does_not_cut_the_first_one_short() {
+    // `timeout` and a shell that hangs up send their signal twice.
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("list");
+    let lines: Vec<String> = (0..5000).map(|_| server.url("/never")).collect();
+    std::fs::write(&list, lines.join("\n")).unwrap();
+    let mut child =
+        spawn(aioxide().args(["fetch", "--discard", "-q", "--report", "-", "-j2", "-i"]).arg(&list));
+    server.wait_for_requests(2);
+    send(&child, Signal::TERM);
+    // The report has begun, so the first one was noticed; more of it than a pipe holds is still to come.
+    let mut out = BufReader::with_capacity(16, child.stdout.take().unwrap());
+    assert!(!out.fill_buf().unwrap().is_empty());
+    send(&child, Signal::TERM);
+    send(&child, Signal::HUP);
+    let mut report = String::new();
+    out.read_to_string(&mut report).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    check_every_line_once(&parse_records(&report), 5000);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn signal_that_the_program_was_started_to_ignore_is_ignored() {
+    let server = Nasty::start();
+    let mut child = spawn(
+        Command::new("sh")
+            .args(["-c", "trap '' HUP; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_aioxide")])
+            .args(["fetch", "-q", "--discard", &server.url("/hold")]),
+    );
+    server.wait_for_requests(1);
+    send(&child, Signal::HUP);
+    server.release();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn list_that_never_ends_is_not_waited_for() {
+    for option in ["--fail-fast", "--report=/dev/null"] {
+        let mut child = spawn(aioxide().args(["fetch", "-q", "--discard", "-j2", "-i", "-", option]));
+        let mut stdin = child.stdin.take().unwrap();
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let feeder = std::thread::spawn(move || {
+            // Ends when nobody reads any more.
+            for line in 0_u64.. {
+                if writeln!(stdin, "http://127.0.0.1:1/{line}").is_err() {
+                    break;
+                }
+                if line == 10_000 {
+                    begun.send(()).unwrap();
+                }
+            }
+        });
+        if option != "--fail-fast" {
+            has_begun.recv().unwrap();
+            interrupt(&child);
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(if option == "--fail-fast" { 1 } else { 130 }));
+        drop(has_begun);
+        let _ = feeder.join();
+    }
+}
+
+#[test]
+fn report_tells_of_each_url_as_it_ends_even_to_a_program_that_is_killed() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let (out, report) = (directory.path().join("out"), directory.path().join("report"));
+    std::fs::create_dir(&out).unwrap();
+    std::fs::write(out.join("2"), "old").unwrap();
+    let urls = ["/ok/1", "nonsense", "/ok/2", "/stall"];
+    let urls = urls.map(|path| if path.starts_with('/') { server.url(path) } else { path.to_owned() });
+    let mut child = spawn(
+        aioxide()
+            .args(["fetch", "-q", "--overwrite", "-j1", "-o"])
+            .arg(&out)
+            .arg("--report")
+            .arg(&report)
+            .args(urls),
+    );
+    server.wait_for_requests(3);
+    send(&child, Signal::KILL);
+    child.wait().unwrap();
+    check_every_line_once(&support::records(&report), 3);
+    assert_eq!(files(&out).into_keys().collect::<Vec<_>>(), ["1", "2"]);
+}
+
+#[test]
+fn report_in_a_pipe_is_not_behind() {
+    let server = Nasty::start();
+    let mut child = spawn(
+        aioxide()
+            .args(["fetch", "-q", "--discard", "-j1", "--report", "-"])
+            .args([server.url("/ok/1"), server.url("/hold")]),
+    );
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(parse_records(&line)[0]["outcome"], "ok");
+    server.release();
+    assert!(child.wait().unwrap().success());
 }

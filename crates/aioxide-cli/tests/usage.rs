@@ -39,6 +39,15 @@ fn help_of_fetch_explains_every_outcome() {
         assert!(help.contains(outcome), "{outcome}");
     }
     assert!(help.lines().all(|line| line.chars().count() <= 132), "{help}");
+    for status in [0, 1, 2, 129, 130, 143] {
+        assert!(help.contains(&status.to_string()), "exit status {status}");
+    }
+}
+
+#[test]
+fn fetch_without_anything_to_fetch_names_both_ways() {
+    let (_, errors) = run(&["fetch"], 2);
+    assert!(errors.contains("--input") && errors.contains("URL"), "{errors}");
 }
 
 #[test]

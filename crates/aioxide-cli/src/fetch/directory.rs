@@ -6,17 +6,20 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, statat};
 
 use super::names;
+use super::streams::Identity;
 
 /// An open directory that downloads go into. Every operation is relative to it, so that a renamed directory stays the
 /// one that was meant, and the system has one component to look up in place of a path.
 ///
 /// A file on its way has no name at all where the system can link one to it later (Linux, most file systems): a killed
-/// run leaves nothing behind, and a file costs 15 us of CPU in place of 20 (tmpfs; ext4: 33 and 53). Elsewhere, and
-/// with `overwrite`, since a link cannot replace, it has a temporary name and is renamed.
+/// run leaves nothing behind, and a file costs 15 us of CPU in place of 20 (tmpfs; ext4: 33 and 53). A link cannot
+/// replace, so that with `overwrite` a file whose name is taken is linked to a temporary one and renamed at once. On other
+/// systems it has a temporary name from the start.
 #[derive(Debug)]
 pub(crate) struct Directory {
     at: OwnedFd,
@@ -32,6 +35,10 @@ pub(crate) struct Directory {
     /// With `overwrite`: hashes of the names this run has given, which it must not give twice. Eight bytes per file.
     /// (Two names with one hash: the second is numbered though it need not be.)
     given: RefCell<HashSet<u64>>,
+    /// With `overwrite`: the file system takes names for the same that are not (`a` and `A`), so they are compared folded.
+    folds: bool,
+    /// With `overwrite`: what the run itself reads and writes, which is not replaced either.
+    own: Vec<Identity>,
 }
 
 /// How many names have a hint; forgetting them costs time, never a file. Without hints the thousandth `index.html`
@@ -43,7 +50,10 @@ const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 impl Directory {
     /// Makes and opens the directory.
     pub(crate) fn open(path: &Path, overwrite: bool) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
+        fs::create_dir_all(path).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::from(io::ErrorKind::NotADirectory),
+            _ => error,
+        })?;
         let at = rustix::fs::open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let mut directory = Directory {
             at,
@@ -53,9 +63,31 @@ impl Directory {
             temporary: Cell::new(0),
             hints: RefCell::default(),
             given: RefCell::default(),
+            folds: false,
+            own: Vec::new(),
         };
-        directory.nameless = !overwrite && directory.links_nameless();
+        directory.nameless = directory.links_nameless();
+        directory.folds = overwrite && directory.takes_names_for_the_same();
         Ok(directory)
+    }
+
+    /// Keeps `own` from being replaced.
+    pub(crate) fn spare(&mut self, own: impl IntoIterator<Item = Identity>) {
+        self.own.extend(own);
+    }
+
+    /// Tries whether a file can be found by a name in another case, or with its accents in another form.
+    fn takes_names_for_the_same(&self) -> bool {
+        [("a", "A"), ("\u{e9}", "e\u{301}")].into_iter().any(|(one, other)| {
+            let name = self.temporary_name();
+            let made = format!("{name}{one}");
+            if self.create(&made).is_err() {
+                return false;
+            }
+            let found = statat(&self.at, format!("{name}{other}"), AtFlags::SYMLINK_NOFOLLOW).is_ok();
+            self.remove(&made);
+            found
+        })
     }
 
     /// Tries whether a file without a name can get one: a matter of the kernel, the file system and one's rights.
@@ -79,12 +111,12 @@ impl Directory {
     pub(crate) fn start(&self) -> io::Result<PartFile<'_>> {
         #[cfg(target_os = "linux")]
         if self.nameless {
-            return Ok(PartFile { directory: self, name: None, file: self.create_nameless()? });
+            return Ok(PartFile { directory: self, name: None, file: Arc::new(self.create_nameless()?) });
         }
         loop {
             let name = self.temporary_name();
             match self.create(&name) {
-                Ok(file) => return Ok(PartFile { directory: self, name: Some(name), file }),
+                Ok(file) => return Ok(PartFile { directory: self, name: Some(name), file: Arc::new(file) }),
                 // Left by a killed run whose process number came round again.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -115,8 +147,13 @@ impl Directory {
         Ok(rustix::fs::linkat(file, "", &self.at, name, AtFlags::EMPTY_PATH)?)
     }
 
+    /// Renames, over whatever file has the name.
+    fn replace(&self, temporary: &str, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.at, temporary, &self.at, name)?)
+    }
+
     /// Gives the file its name, numbered if `wanted` is taken, and returns the name it got.
-    fn name(&self, part: &PartFile<'_>, wanted: &str) -> io::Result<String> {
+    fn name(&self, part: &mut PartFile<'_>, wanted: &str) -> io::Result<String> {
         let mut number = self.hints.borrow().get(wanted).copied().unwrap_or(0);
         loop {
             let name = if number == 0 { wanted.to_owned() } else { names::numbered(wanted, number) };
@@ -139,18 +176,26 @@ impl Directory {
     }
 
     /// Gives the file this very name unless it is taken; says whether it did.
-    fn try_name(&self, part: &PartFile<'_>, name: &str) -> io::Result<bool> {
-        let named = match &part.name {
-            #[cfg(target_os = "linux")]
-            None => self.link(&part.file, name),
-            #[cfg(not(target_os = "linux"))]
-            None => Err(io::Error::from(io::ErrorKind::Unsupported)),
-            Some(temporary) if self.overwrite => {
-                if !self.given.borrow_mut().insert(names::fnv1a(name.as_bytes())) {
-                    return Ok(false);
+    fn try_name(&self, part: &mut PartFile<'_>, name: &str) -> io::Result<bool> {
+        if self.overwrite && !self.may_replace(name) {
+            return Ok(false);
+        }
+        #[cfg(target_os = "linux")]
+        if part.name.is_none() {
+            match self.link(&part.file, name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.overwrite => {
+                    let temporary = self.temporary_name();
+                    self.link(&part.file, &temporary)?;
+                    // It keeps this name until it gets its own: a file whose last link is gone cannot be linked again.
+                    part.name = Some(temporary);
                 }
-                rustix::fs::renameat(&self.at, temporary, &self.at, name).map_err(io::Error::from)
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+                result => return result.map(|()| true),
             }
+        }
+        let named = match &part.name {
+            None => Err(io::Error::from(io::ErrorKind::Unsupported)),
+            Some(temporary) if self.overwrite => self.replace(temporary, name),
             Some(temporary) => self.rename_if_free(temporary, name),
         };
         match named {
@@ -163,6 +208,20 @@ impl Directory {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether the name is neither one that this run has given nor leads to a file that it reads or writes; notes it down.
+    fn may_replace(&self, name: &str) -> bool {
+        // Links are followed: what they lead to would no longer be found by this name.
+        let is_own = |stat| self.own.contains(&Identity::told(stat));
+        if !self.own.is_empty() && statat(&self.at, name, AtFlags::empty()).is_ok_and(is_own) {
+            return false;
+        }
+        let hash = match self.folds {
+            true => names::fnv1a(names::folded(name).as_bytes()),
+            false => names::fnv1a(name.as_bytes()),
+        };
+        self.given.borrow_mut().insert(hash)
     }
 
     /// Renames, or fails with `AlreadyExists`, in one step.
@@ -185,7 +244,7 @@ impl Directory {
     /// Takes the name with an empty file, which fails if it is taken, and puts the whole one over it.
     fn rename_over_placeholder(&self, temporary: &str, name: &str) -> io::Result<()> {
         drop(self.create(name)?);
-        Ok(rustix::fs::renameat(&self.at, temporary, &self.at, name)?)
+        self.replace(temporary, name)
     }
 
     fn remove(&self, name: &str) {
@@ -200,18 +259,20 @@ pub(crate) struct PartFile<'a> {
     directory: &'a Directory,
     /// Its temporary name, if it has one.
     name: Option<String>,
-    file: File,
+    /// Shared with the thread that writes.
+    file: Arc<File>,
 }
 
 impl PartFile<'_> {
     /// The file itself, to write to.
-    pub(crate) fn file(&self) -> &File {
+    pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
     }
 
     /// Gives the file its name, numbered if `wanted` is taken, and closes it; returns the name it got.
     pub(crate) fn keep(mut self, wanted: &str) -> io::Result<String> {
-        let name = self.directory.name(&self, wanted)?;
+        let directory = self.directory;
+        let name = directory.name(&mut self, wanted)?;
         self.name = None;
         Ok(name)
     }
@@ -236,7 +297,7 @@ mod tests {
 
     fn save(directory: &Directory, wanted: &str, bytes: &str) -> String {
         let part = directory.start().unwrap();
-        part.file().write_all(bytes.as_bytes()).unwrap();
+        part.file().as_ref().write_all(bytes.as_bytes()).unwrap();
         part.keep(wanted).unwrap()
     }
 
@@ -284,15 +345,68 @@ mod tests {
 
     #[test]
     fn overwriting_replaces_old_files_but_none_of_this_run() {
-        let path = tempfile::tempdir().unwrap();
-        fs::write(path.path().join("a.txt"), "old").unwrap();
-        fs::write(path.path().join("a-1.txt"), "old").unwrap();
-        fs::create_dir(path.path().join("b.txt")).unwrap();
-        let directory = Directory::open(path.path(), true).unwrap();
-        assert_eq!(save(&directory, "a.txt", "1"), "a.txt");
-        assert_eq!(save(&directory, "a.txt", "2"), "a-1.txt");
-        assert_eq!(save(&directory, "b.txt", "3"), "b-1.txt");
-        check(path.path(), &[("a.txt", "1"), ("a-1.txt", "2"), ("b-1.txt", "3")]);
+        both_ways(|path, open| {
+            fs::write(path.join("a.txt"), "old").unwrap();
+            fs::write(path.join("a-1.txt"), "old").unwrap();
+            fs::create_dir(path.join("b.txt")).unwrap();
+            let directory = open(true);
+            assert_eq!(save(&directory, "a.txt", "1"), "a.txt");
+            assert_eq!(save(&directory, "a.txt", "2"), "a-1.txt");
+            assert_eq!(save(&directory, "b.txt", "3"), "b-1.txt");
+            check(path, &[("a.txt", "1"), ("a-1.txt", "2"), ("b-1.txt", "3")]);
+        });
+    }
+
+    #[test]
+    fn overwriting_where_case_and_form_are_ignored_keeps_both_files() {
+        both_ways(|_, open| {
+            let mut directory = open(true);
+            directory.folds = true;
+            assert_eq!(save(&directory, "A.txt", "1"), "A.txt");
+            assert_eq!(save(&directory, "a.txt", "2"), "a-1.txt");
+            assert_eq!(save(&directory, "A-1.TXT", "3"), "A-1-1.TXT");
+            assert_eq!(save(&directory, "\u{e9}", "4"), "\u{e9}");
+            assert_eq!(save(&directory, "E\u{301}", "5"), "E\u{301}-1");
+        });
+    }
+
+    #[test]
+    fn overwriting_where_case_counts_gives_each_name_as_it_is() {
+        both_ways(|path, open| {
+            let directory = open(true);
+            // A file system that ignores case, on which this test may run, is right to number.
+            if !directory.folds {
+                assert_eq!(save(&directory, "A", "1"), "A");
+                assert_eq!(save(&directory, "a", "2"), "a");
+                check(path, &[("A", "1"), ("a", "2")]);
+            }
+        });
+    }
+
+    #[test]
+    fn overwriting_spares_what_the_run_reads_and_writes() {
+        both_ways(|path, open| {
+            let elsewhere = tempfile::NamedTempFile::new().unwrap();
+            fs::write(&elsewhere, "list").unwrap();
+            fs::write(path.join("report"), "report").unwrap();
+            fs::hard_link(path.join("report"), path.join("hard")).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path(), path.join("soft")).unwrap();
+            let mut directory = open(true);
+            let identity = |path: &Path| Identity::of(File::open(path).unwrap()).unwrap();
+            directory.spare([identity(&path.join("report")), identity(elsewhere.path())]);
+            for name in ["report", "hard", "soft"] {
+                assert_eq!(save(&directory, name, "new"), format!("{name}-1"));
+            }
+            assert_eq!(fs::read(path.join("report")).unwrap(), b"report");
+            assert_eq!(fs::read(path.join("soft")).unwrap(), b"list");
+        });
+    }
+
+    #[test]
+    fn file_in_the_place_of_the_directory_is_named_as_such() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let error = Directory::open(file.path(), false).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
@@ -300,8 +414,8 @@ mod tests {
         both_ways(|path, open| {
             let directory = open(false);
             let (first, second) = (directory.start().unwrap(), directory.start().unwrap());
-            first.file().write_all(b"1").unwrap();
-            second.file().write_all(b"2").unwrap();
+            first.file().as_ref().write_all(b"1").unwrap();
+            second.file().as_ref().write_all(b"2").unwrap();
             assert_eq!(second.keep("a").unwrap(), "a");
             assert_eq!(first.keep("a").unwrap(), "a-1");
             check(path, &[("a", "2"), ("a-1", "1")]);
@@ -313,7 +427,7 @@ mod tests {
         both_ways(|path, open| {
             let directory = open(false);
             let part = directory.start().unwrap();
-            part.file().write_all(b"half").unwrap();
+            part.file().as_ref().write_all(b"half").unwrap();
             assert_eq!(contents(path).len(), usize::from(!directory.nameless));
             drop(part);
             check(path, &[]);
@@ -325,7 +439,8 @@ mod tests {
         let path = tempfile::tempdir().unwrap();
         let left_over = format!(".aioxide-{}-0.part", std::process::id());
         fs::write(path.path().join(&left_over), "not ours").unwrap();
-        let directory = Directory::open(path.path(), true).unwrap();
+        let mut directory = Directory::open(path.path(), false).unwrap();
+        (directory.nameless, directory.temporary) = (false, Cell::new(0));
         assert_eq!(save(&directory, "a", "1"), "a");
         check(path.path(), &[(&left_over, "not ours"), ("a", "1")]);
     }
@@ -347,9 +462,10 @@ mod tests {
     fn placeholder_way_never_overwrites_either() {
         let path = tempfile::tempdir().unwrap();
         fs::write(path.path().join("a"), "old").unwrap();
-        let directory = Directory::open(path.path(), true).unwrap();
+        let mut directory = Directory::open(path.path(), true).unwrap();
+        directory.nameless = false;
         let mut part = directory.start().unwrap();
-        part.file().write_all(b"new").unwrap();
+        part.file().as_ref().write_all(b"new").unwrap();
         let temporary = part.name.take().unwrap();
         let error = directory.rename_over_placeholder(&temporary, "a").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::meter::{Meter, spoken};
+use super::progress::WHOLE;
 use super::report::{Outcome, Record};
+use super::secret;
+use super::streams::{Patient, outputs_are_one};
 use crate::clock::Stopwatch;
 
 /// Shows the run, and counts its outcomes.
@@ -17,8 +21,12 @@ pub(crate) struct Display {
     tallies: [u64; Outcome::ALL.len()],
     /// Bytes of bodies, those of downloads under way included.
     bytes: u64,
+    /// The shares of downloads under way, in parts of [`WHOLE`].
+    under_way: u64,
+    /// The length of the only body there is.
+    length: Option<u64>,
     started: Stopwatch,
-    drawn: Stopwatch,
+    meter: Meter,
 }
 
 #[derive(Debug)]
@@ -30,44 +38,67 @@ enum Mode {
     Marks {
         words: bool,
     },
-    Bar(ProgressBar),
+    /// With the number of URLs, where it is known.
+    Bar(ProgressBar, Option<u64>),
 }
 
-/// The bar is set this often: more is wasted on eyes.
-const REDRAW: Duration = Duration::from_millis(100);
+/// The bar is drawn this often: more is wasted on eyes.
+pub(crate) const REDRAW: Duration = Duration::from_millis(100);
 
 impl Display {
-    /// Chooses by the options and by what the standard error is. `total` is asked for only when a bar is drawn.
-    pub(crate) fn new(quiet: bool, marks: bool, total: impl FnOnce() -> Option<u64>) -> Self {
+    /// Chooses by the options and by what the standard error is. `plain`: no bar, because something else is on the
+    /// terminal. `total` is asked for only when a bar is drawn.
+    pub(crate) fn new(quiet: bool, marks: bool, plain: bool, total: impl FnOnce() -> Option<u64>) -> Self {
         let terminal = io::stderr().is_terminal();
         let mode = if quiet {
             Mode::Quiet
         } else if marks {
-            Mode::Marks { words: !terminal }
-        } else if terminal {
-            Mode::Bar(bar(total()))
+            Mode::Marks { words: !terminal && !outputs_are_one() }
+        } else if terminal && !plain {
+            let total = total();
+            let bar = bar(total);
+            // A terminal that cannot move its cursor (TERM=dumb, or none) shows no bar.
+            if bar.is_hidden() { Mode::Plain } else { Mode::Bar(bar, total) }
         } else {
             Mode::Plain
         };
-        let now = Stopwatch::start();
-        Display { mode, tallies: [0; Outcome::ALL.len()], bytes: 0, started: now, drawn: now }
-    }
-
-    /// Bytes of a body came.
-    pub(crate) fn received(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-        if let Mode::Bar(_) = self.mode {
-            self.redraw();
+        Display {
+            mode,
+            tallies: [0; Outcome::ALL.len()],
+            bytes: 0,
+            under_way: 0,
+            length: None,
+            started: Stopwatch::start(),
+            meter: Meter::new(),
         }
     }
 
-    /// A URL has ended.
-    pub(crate) fn finished(&mut self, record: &Record) {
+    /// Whether [`draw`](Self::draw) does anything.
+    pub(crate) fn has_bar(&self) -> bool {
+        matches!(self.mode, Mode::Bar(..))
+    }
+
+    /// A body of this length comes.
+    pub(crate) fn announced(&mut self, length: u64) {
+        if let Mode::Bar(_, Some(1)) = self.mode {
+            self.length = Some(length);
+        }
+    }
+
+    /// Bytes of a body came, by which its share of the whole has grown.
+    pub(crate) fn received(&mut self, bytes: usize, share: u64) {
+        self.bytes += bytes as u64;
+        self.under_way += share;
+    }
+
+    /// A URL has ended, of which that share had come.
+    pub(crate) fn finished(&mut self, record: &Record, share: u64) {
         self.tallies[record.outcome as usize] += 1;
+        self.under_way = self.under_way.saturating_sub(share);
         if matches!(self.mode, Mode::Marks { .. }) {
             let mut mark = [0; 4];
             // Whoever reads the marks may have gone; the downloads go on.
-            let mut out = io::stdout();
+            let mut out = Patient(io::stdout());
             let _ = out
                 .write_all(record.outcome.mark().encode_utf8(&mut mark).as_bytes())
                 .and_then(|()| out.flush());
@@ -76,9 +107,6 @@ impl Display {
         if record.outcome != Outcome::Ok && record.outcome != Outcome::Cancelled {
             self.say(&failure_line(record));
         }
-        if let Mode::Bar(_) = self.mode {
-            self.redraw();
-        }
     }
 
     /// Prints a line on the standard error, beside whatever is drawn there.
@@ -86,33 +114,43 @@ impl Display {
         match &self.mode {
             Mode::Quiet | Mode::Marks { words: false } => {}
             Mode::Plain | Mode::Marks { words: true } => {
-                let _ = writeln!(io::stderr(), "{line}");
+                print_line(line);
             }
-            Mode::Bar(bar) => bar.println(line),
+            Mode::Bar(bar, _) => bar.println(line),
         }
     }
 
-    fn redraw(&mut self) {
-        if self.drawn.elapsed() >= REDRAW {
-            self.drawn = Stopwatch::start();
-            self.draw();
-        }
+    /// Draws the bar as things are now.
+    pub(crate) fn draw(&mut self) {
+        let Mode::Bar(bar, total) = &self.mode else { return };
+        let done = self.count() * WHOLE + self.under_way;
+        let share = total.map_or(0.0, |total| done as f64 / (total * WHOLE).max(1) as f64);
+        let elapsed = self.started.elapsed();
+        self.meter.note(elapsed, self.bytes, share);
+        bar.set_position(done);
+        bar.set_message(self.line(*total, elapsed));
     }
 
-    fn draw(&self) {
-        if let Mode::Bar(bar) = &self.mode {
-            bar.set_position(self.count());
-            let failed = self.count() - self.tally(Outcome::Ok);
-            let mut message = format!("{}, {}/s", DecimalBytes(self.bytes), DecimalBytes(self.rate()));
-            if failed > 0 {
-                let _ = write!(message, ", {} failed", HumanCount(failed));
-            }
-            bar.set_message(message);
+    /// What stands beside the bar, the most wanted first: a narrow terminal cuts the end.
+    fn line(&self, total: Option<u64>, elapsed: Duration) -> String {
+        let mut line = HumanCount(self.count()).to_string();
+        if let Some(total) = total {
+            let _ = write!(line, "/{}", HumanCount(total));
         }
-    }
-
-    fn rate(&self) -> u64 {
-        (self.bytes as f64 / self.started.elapsed().as_secs_f64().max(1e-3)) as u64
+        if let (Some(_), Some(left)) = (total, self.meter.time_left()) {
+            let _ = write!(line, "  eta {}", spoken(left));
+        }
+        let _ = write!(line, "  {}", DecimalBytes(self.bytes));
+        if let Some(length) = self.length {
+            let _ = write!(line, " of {}", DecimalBytes(length));
+        }
+        let _ = write!(line, ", {}/s", DecimalBytes(self.meter.rate()));
+        let failed = self.count() - self.tally(Outcome::Ok);
+        if failed > 0 {
+            let _ = write!(line, ", {} failed", HumanCount(failed));
+        }
+        let _ = write!(line, "  {}", spoken(elapsed));
+        line
     }
 
     /// How many URLs ended with `outcome`.
@@ -126,17 +164,17 @@ impl Display {
     }
 
     /// Takes the bar away and prints the summary.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&mut self) {
         self.draw();
         match &self.mode {
             Mode::Quiet => return,
-            Mode::Bar(bar) => bar.finish_and_clear(),
+            Mode::Bar(bar, _) => bar.finish_and_clear(),
             Mode::Marks { .. } if self.count() > 0 => {
-                let _ = writeln!(io::stdout());
+                let _ = writeln!(Patient(io::stdout()));
             }
             _ => {}
         }
-        let _ = writeln!(io::stderr(), "{}", self.summary(self.started.elapsed()));
+        print_line(&self.summary(self.started.elapsed()));
     }
 
     fn summary(&self, elapsed: Duration) -> String {
@@ -158,7 +196,8 @@ impl Display {
 
 /// `line 17: timeout: http://host/path: no answer`
 fn failure_line(record: &Record) -> String {
-    let mut line = format!("line {}: {}: {}", record.line, record.outcome.name(), printable(&record.url));
+    let url = printable(&secret::hidden(&record.url));
+    let mut line = format!("line {}: {}: {url}", record.line, record.outcome.name());
     if let Some(error) = &record.error {
         let _ = write!(line, ": {}", printable(error));
     }
@@ -170,17 +209,19 @@ fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
+/// Prints a line on the standard error, in one piece: other programs may write there too.
+fn print_line(line: &str) {
+    // Nobody is left to be told about a failure.
+    let _ = Patient(io::stderr()).write_all(format!("{line}\n").as_bytes());
+}
+
 fn bar(total: Option<u64>) -> ProgressBar {
     let target = ProgressDrawTarget::stderr_with_hz(10);
-    let bar = ProgressBar::with_draw_target(total, target);
-    let template = match total {
-        Some(_) => "{bar:30} {human_pos}/{human_len}  {msg}  {elapsed_precise}, eta {eta}",
-        None => "{spinner} {human_pos}  {msg}  {elapsed_precise}",
-    };
+    let bar = ProgressBar::with_draw_target(total.map(|total| total * WHOLE), target);
+    let template = if total.is_some() { "{bar:20} {wide_msg}" } else { "{spinner} {wide_msg}" };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
     }
-    bar.enable_steady_tick(REDRAW);
     bar
 }
 
@@ -204,10 +245,10 @@ mod tests {
 
     #[test]
     fn summary_names_only_what_happened() {
-        let mut display = Display::new(true, false, || None);
-        display.received(2_500_000);
+        let mut display = Display::new(true, false, false, || None);
+        display.received(2_500_000, 0);
         for outcome in [Outcome::Ok, Outcome::Ok, Outcome::Timeout, Outcome::HttpError, Outcome::Timeout] {
-            display.finished(&record(outcome));
+            display.finished(&record(outcome), 0);
         }
         assert_eq!(
             display.summary(Duration::from_millis(1234)),
@@ -220,6 +261,19 @@ mod tests {
         for (place, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, place);
         }
+    }
+
+    #[test]
+    fn line_beside_the_bar_tells_of_the_only_body_and_how_long_it_takes() {
+        let mut display = Display::new(true, false, false, || None);
+        display.length = Some(4_000_000);
+        display.received(1_000_000, WHOLE / 4);
+        display.meter.note(Duration::from_secs(2), 1_000_000, 0.25);
+        assert_eq!(
+            display.line(Some(1), Duration::from_secs(2)),
+            "0/1  eta 6s  1.00 MB of 4.00 MB, 500.00 kB/s  2s"
+        );
+        assert_eq!(display.line(None, Duration::from_secs(2)), "0  1.00 MB of 4.00 MB, 500.00 kB/s  2s");
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use std::error::Error as _;
 use std::io;
 
-use url::Url;
+use url::{Position, Url};
 
 use super::report::Outcome;
+use super::secret;
 
 /// A download's failure, as the report tells it.
 #[derive(Debug)]
@@ -45,9 +46,15 @@ impl From<io::Error> for Failed {
     }
 }
 
-/// The error and its causes in one line, without the URL, which the report has already.
+/// The error and its causes in one line, without the URL, which the report has already, unless a redirect led elsewhere.
 fn told(error: &aioxide_http::Error, url: &Url) -> String {
-    let mut told = error.to_string().replace(&format!(" ({url})"), "");
+    let mut told = error.to_string();
+    if let Some(at) = error.url() {
+        let same =
+            at[Position::BeforeHost..Position::AfterQuery] == url[Position::BeforeHost..Position::AfterQuery];
+        let shown = if same { String::new() } else { format!(" ({})", secret::hidden(at.as_str())) };
+        told = told.replace(&format!(" ({at})"), &shown);
+    }
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_told = cause.to_string();

@@ -19,6 +19,7 @@ impl Entry {
     /// Reads one URL, which must be absolute and `http` or `https`.
     pub(crate) fn new(line: u64, text: String) -> Self {
         let url = match Url::parse(&text) {
+            _ if let Some(reason) = more_than_a_url(text.trim()) => Err(reason),
             Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
             Ok(url) => Err(format!("scheme {:?} is not http or https", url.scheme())),
             Err(url::ParseError::RelativeUrlWithoutBase) => Err("no http:// or https:// in front".to_owned()),
@@ -46,6 +47,25 @@ impl Entry {
             Err(_) => String::new(),
         }
     }
+}
+
+/// Why the text is not one URL although it could be read as one: the standard has control characters left out in silence,
+/// and a blank made a part of the path, so that an address would be asked for which nobody wrote.
+fn more_than_a_url(text: &str) -> Option<String> {
+    if let Some(control) = text.chars().find(|character| character.is_control()) {
+        return Some(match control {
+            '\t' => "a tab inside: one URL per line, and nothing else".to_owned(),
+            '\r' => "a carriage return inside: lines end in \\n or \\r\\n".to_owned(),
+            '\0' => "a NUL inside: the list must be UTF-8, not UTF-16".to_owned(),
+            other => format!("a control character inside: {}", other.escape_default()),
+        });
+    }
+    let another = |part: &str| {
+        let scheme = part.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        matches!(scheme.as_deref(), Some("http" | "https"))
+    };
+    let found = text.split_whitespace().skip(1).any(another);
+    found.then(|| "two URLs in one line".to_owned())
 }
 
 /// The longest line that is read; the rest of a longer one is skipped, and the line counts as an invalid URL.
@@ -101,7 +121,8 @@ impl<R: BufRead> Lines<R> {
     fn read_entry(&mut self) -> io::Result<Option<bool>> {
         while let Some(too_long) = self.read_line()? {
             self.line += 1;
-            if self.line == 1 && self.buf.starts_with("\u{feff}".as_bytes()) {
+            // Not only at the beginning: lists are put together from several files.
+            if self.buf.starts_with("\u{feff}".as_bytes()) {
                 self.buf.drain(..3);
             }
             let bytes = self.buf.trim_ascii();
@@ -129,13 +150,19 @@ impl<R: BufRead> Iterator for Lines<R> {
         let too_long = match self.read_entry() {
             Ok(Some(too_long)) => too_long,
             Ok(None) => return None,
-            Err(error) => return Some(Err(error)),
+            Err(error) => {
+                let told = format!("after line {}: {error}", self.line);
+                return Some(Err(io::Error::new(error.kind(), told)));
+            }
         };
         let bytes = self.buf.trim_ascii();
         Some(Ok(match std::str::from_utf8(bytes) {
-            Ok(text) if !too_long => Entry::new(self.line, text.to_owned()),
             _ if too_long => Entry::unreadable(self.line, bytes, "longer than 64 KiB"),
-            _ => Entry::unreadable(self.line, bytes, "not UTF-8"),
+            Ok(text) => Entry::new(self.line, text.to_owned()),
+            Err(_) if bytes.contains(&0) => {
+                Entry::unreadable(self.line, bytes, "the list must be UTF-8, not UTF-16")
+            }
+            Err(_) => Entry::unreadable(self.line, bytes, "not UTF-8"),
         }))
     }
 }
@@ -166,9 +193,31 @@ mod tests {
     }
 
     #[test]
-    fn byte_order_mark_is_skipped() {
-        let list = entries("\u{feff}http://a/".as_bytes());
-        assert_eq!(list[0].text, "http://a/");
+    fn byte_order_marks_are_skipped() {
+        let list = entries("\u{feff}http://a/\n\u{feff}# a second file\n\u{feff}http://b/\n".as_bytes());
+        let seen: Vec<_> = list.iter().map(|entry| (entry.line, entry.text.as_str())).collect();
+        assert_eq!(seen, [(1, "http://a/"), (3, "http://b/")]);
+    }
+
+    #[test]
+    fn list_in_utf_16_says_so_in_every_line() {
+        let bytes: Vec<u8> =
+            "\u{feff}http://a/é\nhttp://b/\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let errors: Vec<_> = entries(&bytes).into_iter().map(|entry| entry.url.unwrap_err()).collect();
+        assert!(errors.len() >= 2 && errors.iter().all(|error| error.contains("UTF-16")), "{errors:?}");
+    }
+
+    #[test]
+    fn reading_that_fails_says_after_which_line() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the disk is gone"))
+            }
+        }
+        let mut lines = Lines::new(BufReader::new((&b"\nhttp://a/\n"[..]).chain(Broken)));
+        assert_eq!(lines.next().unwrap().unwrap().line, 2);
+        assert_eq!(lines.next().unwrap().unwrap_err().to_string(), "after line 2: the disk is gone");
     }
 
     #[test]
@@ -186,7 +235,23 @@ mod tests {
         check(b"http://", "empty host");
         check(b"http://host:99999/", "port");
         check(b"http://\xff\xfe/", "not UTF-8");
+        check(b"http://a/x\tcaption", "a tab inside");
+        check(b"http://a/x\thttp://a/y", "a tab inside");
+        check(b"http://a/x\rhttp://a/y", "a carriage return inside");
+        check(b"http://a/x\0y", "a NUL inside");
+        check(b"http://a/x\x1b[2Jy", "a control character inside: \\u{1b}");
+        check(b"http://a/x HTTPS://b/y", "two URLs");
+        check(b"http://a/x\xc2\x85y", "a control character inside: \\u{85}");
         check(&[b"http://host/".as_slice(), &vec![b'x'; 70_000]].concat(), "64 KiB");
+    }
+
+    #[test]
+    fn blanks_around_and_inside_a_url_are_no_fault() {
+        for line in ["\thttp://a/x\t\r", " http://a/x ", "http://a/a b", "http://a/?to=http://b/"] {
+            let list = entries(line.as_bytes());
+            assert!(list[0].url.is_ok(), "{line:?}: {:?}", list[0].url);
+        }
+        assert!(Entry::new(1, "http://a/x\r".to_owned()).url.is_ok(), "an argument from a file with \\r\\n");
     }
 
     #[test]

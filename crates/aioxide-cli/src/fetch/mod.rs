@@ -2,54 +2,82 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::time::Duration;
+use std::task::Poll;
 
-use aioxide_http::{Session, Timeouts};
+use aioxide_http::{Response, Session, Timeouts};
 
 use crate::Failure;
 use crate::args::FetchArgs;
 
+mod descriptors;
 mod directory;
 mod display;
 mod failure;
 pub(crate) mod input;
+mod meter;
 mod names;
+mod progress;
 mod report;
 mod schedule;
+mod secret;
 mod sink;
+mod slots;
 mod source;
 mod state;
+mod stop;
+mod streams;
 
 use directory::Directory;
 use display::Display;
 use failure::Failed;
 use input::Entry;
+use progress::Progress;
 use report::{Outcome, Report};
 use schedule::Schedule;
 use sink::Sink;
 use source::Source;
-use state::{Next, Progress, State, Stop};
+use state::{Next, State};
+use stop::{Signals, Stop};
+
+use crate::clock::Stopwatch;
 
 /// Runs the command.
 ///
 /// # Errors
-/// What keeps it from starting: a list, a report or a directory that cannot be opened.
-pub(crate) fn run(args: FetchArgs) -> Result<ExitCode, Failure> {
+/// What keeps it from starting: a list, a report or a directory that cannot be opened, or that are one.
+pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
+    let headers = args.headers()?;
+    let urls = std::mem::take(&mut args.urls);
     let input = args.input.as_deref();
-    let source = named(input.unwrap_or("-".as_ref()), Source::open(args.urls, input))?;
+    let source = named(input.unwrap_or("-".as_ref()), Source::open(urls, input))?;
+    let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
+    let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
+    streams::check(&args, list, report_file)?;
+    if let (Some(report), Some(path)) = (&report, &args.report) {
+        named(path, report.begin())?;
+    }
     let directory = match args.discard {
         true => None,
         false => Some(named(&args.output, Directory::open(&args.output, args.overwrite))?),
     };
-    let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
-    let display = Display::new(args.quiet, args.marks, || source.total(input));
-    let per_host = args.per_host.filter(|limit| *limit < args.jobs);
+    let directory = directory.map(|mut directory| {
+        directory.spare(list.into_iter().chain(report_file));
+        directory
+    });
+    let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
+    let plain = typed || streams::is_shown(report_file);
+    let display = Display::new(args.quiet, args.marks, plain, || source.total(input));
+    if typed {
+        display.say("Type URLs, one per line; Ctrl-D ends the list.");
+    }
+    // A download has a connection and, past its first bytes, a file.
+    let jobs = descriptors::make_room(args.jobs as usize, if args.discard { 1 } else { 2 });
+    let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let state = State::new(Schedule::new(source, per_host), display, report);
-    let jobs = args.jobs as usize;
     let timeouts = Timeouts {
         total: args.timeout,
         connect: Some(args.connect_timeout),
@@ -60,7 +88,7 @@ pub(crate) fn run(args: FetchArgs) -> Result<ExitCode, Failure> {
         // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
         let mut session = Session::builder().limit(jobs).timeouts(timeouts).decompress(false);
         session = session.user_agent(concat!("aioxide/", env!("CARGO_PKG_VERSION")));
-        for (name, value) in args.headers {
+        for (name, value) in headers {
             session = session.header(name, value);
         }
         let (fail_fast, state) = (args.fail_fast, RefCell::new(state));
@@ -86,25 +114,28 @@ struct Fetch {
     state: RefCell<State>,
 }
 
-/// After a stop, how long a pipe may be silent before its list counts as ended.
-const PATIENCE: Duration = Duration::from_millis(200);
-/// How much of an error page is read so that its connection can be used again.
-const ERROR_PAGE_BYTES: u64 = 64 * 1024;
-/// The exit status after Ctrl-C: 128 and the signal's number, as shells have it.
-const INTERRUPTED: u8 = 130;
-
 impl Fetch {
     /// Downloads everything, until the end of the list or a stop.
     async fn run_all(self: &Rc<Self>) {
-        // The second Ctrl-C meets the system's own handling, which kills: nobody listens after the first.
-        let (fetch, interrupt) = (Rc::clone(self), aioxide::signal::ctrl_c());
-        let interrupts = aioxide::spawn(async move {
-            if interrupt.await.is_ok() {
-                fetch.state.borrow_mut().stop(Stop::Interrupted);
-            }
+        let mut signals = Signals::listen();
+        let drawing = self.state.borrow().display.has_bar().then(|| {
+            let fetch = Rc::clone(self);
+            aioxide::spawn(async move {
+                loop {
+                    fetch.state.borrow_mut().display.draw();
+                    aioxide::time::sleep(display::REDRAW).await;
+                }
+            })
         });
         loop {
-            match poll_fn(|cx| self.state.borrow_mut().poll_next(self.jobs, cx)).await {
+            let next = poll_fn(|cx| {
+                let mut state = self.state.borrow_mut();
+                if let Poll::Ready(kind) = signals.poll(cx) {
+                    state.stop(Stop::Signal(kind));
+                }
+                state.poll_next(self.jobs, cx)
+            });
+            match next.await {
                 Next::Start(entry) => self.start(entry),
                 Next::Cancel(tasks) => tasks.iter().for_each(|task| {
                     task.cancel();
@@ -117,7 +148,11 @@ impl Fetch {
                 Next::Done => break,
             }
         }
-        interrupts.cancel();
+        if let Some(drawing) = drawing {
+            drawing.cancel();
+        }
+        // What follows does not look at signals.
+        signals.let_interrupt_kill();
         self.report_left_over();
     }
 
@@ -145,22 +180,23 @@ impl Fetch {
     async fn download(&self, entry: &Entry, progress: &Progress) -> Result<Option<String>, Failed> {
         let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
-        let mut response = self.session.get(url).send().await.map_err(failed)?;
+        let send = async || self.session.get(url).send().await;
+        let mut response = descriptors::when_free(send).await.map_err(failed)?;
         let status = response.status();
         progress.status.set(Some(status.as_u16()));
         if status.as_u16() >= 400 {
-            // The page itself is of no use.
-            while progress.bytes.get() < ERROR_PAGE_BYTES
-                && let Ok(Some(piece)) = response.chunk().await
-            {
-                progress.add(piece.len());
-            }
+            // The page is of no use and not waited for; dropped, the answer gives its connection back if it can.
+            progress.add(at_hand(&mut response).await);
             return Err(Failed { outcome: Outcome::HttpError, error: status.to_string() });
+        }
+        if let Some(length) = response.content_length() {
+            progress.length.set(Some(length));
+            self.state.borrow_mut().display.announced(length);
         }
         let mut sink = Sink::new(self.directory.as_ref());
         while let Some(piece) = response.chunk().await.map_err(failed)? {
-            progress.add(piece.len());
-            self.state.borrow_mut().display.received(piece.len());
+            let share = progress.add(piece.len());
+            self.state.borrow_mut().display.received(piece.len(), share);
             sink.push(piece).await?;
         }
         Ok(sink.finish(&names::from_url(url)).await?)
@@ -171,7 +207,7 @@ impl Fetch {
         let mut state = self.state.borrow_mut();
         state.schedule.release(&entry);
         let record = progress.record(entry, result);
-        state.account(&record);
+        state.account(progress, &record);
         if self.fail_fast && record.outcome != Outcome::Ok {
             state.stop(Stop::FailFast);
         }
@@ -180,18 +216,18 @@ impl Fetch {
     /// Accounts for the entries that a stopped run never started.
     fn report_left_over(&self) {
         let mut state = self.state.borrow_mut();
-        let error = match state.stop {
-            None => return,
-            Some(Stop::Interrupted) => "interrupted before it started",
-            Some(Stop::FailFast) => "another one failed before it started",
-        };
-        while let Some(Ok(entry)) = state.schedule.next_left_over(PATIENCE) {
+        let Some(stop) = state.stop else { return };
+        let (since, progress) = (Stopwatch::start(), Progress::default());
+        while let Some(Ok(entry)) = state.schedule.next_left_over(since) {
             let failed = match &entry.url {
-                Ok(_) => Failed { outcome: Outcome::Cancelled, error: error.to_owned() },
+                Ok(_) => Failed { outcome: Outcome::Cancelled, error: stop.reason().to_owned() },
                 Err(reason) => Failed::invalid_url(reason),
             };
-            let record = Progress::default().record(entry, Err(failed));
-            state.account(&record);
+            let record = progress.record(entry, Err(failed));
+            state.account(&progress, &record);
+        }
+        if state.schedule.is_open() {
+            state.display.say("aioxide: the list had not ended; what else comes is not accounted for");
         }
     }
 
@@ -205,11 +241,23 @@ impl Fetch {
         state.display.finish();
         let all_ok = state.display.count() == state.display.tally(Outcome::Ok);
         match state.stop {
-            Some(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
+            Some(stop) => stop.status(),
             _ if all_ok && report.is_ok() && !state.list_failed => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
         }
     }
+}
+
+/// How many bytes of the body have come already.
+async fn at_hand(response: &mut Response) -> usize {
+    let mut bytes = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(Ok(Some(piece))) = response.poll_chunk(cx) {
+            bytes += piece.len();
+        }
+        Poll::Ready(bytes)
+    })
+    .await
 }
 
 /// A download that was given a task. It is accounted for exactly once, however the task ends: one that is cancelled

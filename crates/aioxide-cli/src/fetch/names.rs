@@ -1,5 +1,6 @@
 //! Safe file names from URLs: one plain component each, whatever the URL says.
 
+use icu_normalizer::DecomposingNormalizerBorrowed;
 use url::Url;
 
 /// The longest name made from a URL, in bytes; file systems allow 255, and a number may have to fit.
@@ -55,7 +56,8 @@ fn extension_dot(name: &str) -> Option<usize> {
     (dot > 0 && fits).then_some(dot)
 }
 
-/// Undoes percent-encoding; bytes that are no UTF-8 become the replacement character.
+/// Undoes percent-encoding. Bytes that are no UTF-8 are read as Latin-1, in which old servers have their names, and in
+/// which each byte stays what it is.
 fn decoded(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
@@ -70,7 +72,8 @@ fn decoded(text: &str) -> String {
         bytes.push(escape.unwrap_or(first));
         rest = if escape.is_some() { &after[2..] } else { after };
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect())
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -131,6 +134,14 @@ fn cut(name: &str, url: &Url) -> String {
     format!("{}{hash}{extension}", &stem[..room])
 }
 
+/// What a name and others have in common that a file system which ignores case or the form of letters takes for the same:
+/// `É` in one character and `e` with an accent after it. It may be shared by names that are two on some file system.
+pub(crate) fn folded(name: &str) -> String {
+    let decomposed = DecomposingNormalizerBorrowed::new_nfkd().normalize(name).to_lowercase();
+    // Upper case last: it makes one of ß and ss, of the two forms of sigma, and of the long s and the short one.
+    DecomposingNormalizerBorrowed::new_nfkd().normalize(&decomposed.to_uppercase()).into_owned()
+}
+
 /// The 64-bit FNV-1a hash: the same on every run and every machine, which std's is not.
 pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
@@ -160,6 +171,8 @@ mod tests {
         check("http://host//", "index.html");
         check("http://host/a%20b.txt", "a b.txt");
         check("http://host/%E2%82%AC.txt", "€.txt");
+        check("http://host/caf%E9.txt", "café.txt");
+        check("http://host/%80%ff%E2%82.txt", "_ÿâ_.txt");
         check("http://host/100%25.txt", "100%.txt");
         check("http://host/50%.txt", "50%.txt");
         check("http://host/a.txt#part", "a.txt");
@@ -214,6 +227,22 @@ mod tests {
         assert_eq!(numbered("a.tar.gz", 12), "a-12.tar.gz");
         assert_eq!(numbered("README", 3), "README-3");
         assert_eq!(numbered("v1.2 beta", 1), "v1.2 beta-1");
+    }
+
+    #[test]
+    fn names_that_a_file_system_may_take_for_one_fold_into_one() {
+        for (one, other) in [
+            ("A.txt", "a.TXT"),
+            ("É", "e\u{301}"),
+            ("straße", "STRASSE"),
+            ("ΣΑΣ", "σας"),
+            ("ﬁ", "FI"),
+            ("Å", "Å"),
+        ] {
+            assert_eq!(folded(one), folded(other), "{one} {other}");
+        }
+        assert_ne!(folded("a.txt"), folded("b.txt"));
+        assert_ne!(folded("é"), folded("e"));
     }
 
     #[track_caller]

@@ -1,10 +1,13 @@
 //! What became of each URL: the outcomes, and the report of one JSON line per URL.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use serde::{Serialize, Serializer};
+
+use super::streams::{Identity, Patient};
 
 /// What became of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -87,41 +90,80 @@ fn microseconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S:
 }
 
 /// Where the report goes; each record is one line.
+#[derive(Debug)]
 pub(crate) struct Report {
-    to: BufWriter<Box<dyn Write>>,
+    to: To,
+    /// Whole lines that the system does not have yet.
+    lines: Vec<u8>,
     /// The first failure to write; the downloads go on, the exit status tells.
     failed: Option<io::Error>,
 }
 
-impl std::fmt::Debug for Report {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Report").field("failed", &self.failed).finish_non_exhaustive()
-    }
+#[derive(Debug)]
+enum To {
+    Out(io::Stdout),
+    File(File),
 }
 
+/// So many bytes are given to the system at once even while there is something else to do.
+const LINES_BYTES: usize = 8 * 1024;
+
 impl Report {
-    /// Opens `path`, `-` being the standard output. A report of an earlier run is replaced.
+    /// Opens `path`, `-` being the standard output. What stands in it stays: it may turn out to be another of the run's files.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let to: Box<dyn Write> =
-            if path == Path::new("-") { Box::new(io::stdout()) } else { Box::new(File::create(path)?) };
-        Ok(Report { to: BufWriter::new(to), failed: None })
+        let out = io::stdout();
+        if path == Path::new("-") {
+            return Ok(Report::new(To::Out(out)));
+        }
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        // Opened once more, a file would be written from its beginning, over what is written to the standard output.
+        let is_out = Identity::of(&out)? == Identity::of(&file)?;
+        Ok(Report::new(if is_out { To::Out(out) } else { To::File(file) }))
     }
 
-    /// Adds one line.
+    fn new(to: To) -> Self {
+        Report { to, lines: Vec::new(), failed: None }
+    }
+
+    /// Takes away what an earlier run has left in the file.
+    pub(crate) fn begin(&self) -> io::Result<()> {
+        match &self.to {
+            To::File(file) if Identity::of(file)?.is_regular() => file.set_len(0),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which file it is.
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
+        match &self.to {
+            To::Out(out) => Identity::of(out),
+            To::File(file) => Identity::of(file),
+        }
+    }
+
+    /// Adds one line; [`flush`](Self::flush) hands it to the system.
     pub(crate) fn write(&mut self, record: &Record) {
         if self.failed.is_some() {
             return;
         }
-        let written = serde_json::to_writer(&mut self.to, record)
-            .map_err(io::Error::from)
-            .and_then(|()| self.to.write_all(b"\n"));
-        self.failed = written.err();
+        match serde_json::to_writer(&mut self.lines, record) {
+            Ok(()) => self.lines.push(b'\n'),
+            Err(error) => self.failed = Some(error.into()),
+        }
+        if self.lines.len() >= LINES_BYTES {
+            self.flush();
+        }
     }
 
-    /// Hands what is buffered to the system, so that a reader of the report is not far behind.
+    /// Hands the lines to the system: from then on they are told, whatever becomes of this process.
     pub(crate) fn flush(&mut self) {
-        if self.failed.is_none() {
-            self.failed = self.to.flush().err();
+        if self.failed.is_none() && !self.lines.is_empty() {
+            let written = match &mut self.to {
+                To::Out(out) => give(out, &self.lines),
+                To::File(file) => give(file, &self.lines),
+            };
+            self.failed = written.err();
+            self.lines.clear();
         }
     }
 
@@ -130,6 +172,12 @@ impl Report {
         self.flush();
         self.failed.map_or(Ok(()), Err)
     }
+}
+
+fn give(stream: impl Write + AsFd, lines: &[u8]) -> io::Result<()> {
+    let mut stream = Patient(stream);
+    stream.write_all(lines)?;
+    stream.flush()
 }
 
 #[cfg(test)]
@@ -164,6 +212,17 @@ mod tests {
         }
         let marks: BTreeSet<char> = Outcome::ALL.iter().map(|outcome| outcome.mark()).collect();
         assert_eq!(marks.len(), Outcome::ALL.len());
+    }
+
+    #[test]
+    fn report_of_an_earlier_run_stays_until_this_one_begins() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&path, "earlier\n").unwrap();
+        let report = Report::open(path.path()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"earlier\n");
+        report.begin().unwrap();
+        report.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use super::input::Entry;
 use super::source::Source;
+use crate::clock::Stopwatch;
 
 /// Hands out entries in the order of the list, passing over those whose host is busy.
 ///
@@ -82,15 +83,20 @@ impl Schedule {
         }
     }
 
-    /// Takes what never started, at the end of a run that was stopped.
-    pub(crate) fn next_left_over(&mut self, patience: std::time::Duration) -> Option<io::Result<Entry>> {
+    /// Takes what never started, at the end of a run that was stopped; `since`: see [`Source::next_left_over`].
+    pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
         if let Some(entry) = self.waiting.pop_front() {
             return Some(Ok(entry));
         }
         if self.ended {
             return None;
         }
-        self.source.next_within(patience)
+        self.source.next_left_over(since)
+    }
+
+    /// Whether the list may go on after what was left over.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.ended && self.source.is_open()
     }
 }
 
@@ -161,7 +167,7 @@ mod tests {
         assert_eq!(next(&mut schedule), is("a/1"));
         assert_eq!(next(&mut schedule), is("b/1"));
         let mut left = Vec::new();
-        while let Some(entry) = schedule.next_left_over(std::time::Duration::ZERO) {
+        while let Some(entry) = schedule.next_left_over(Stopwatch::start()) {
             left.push(entry.unwrap().text);
         }
         assert_eq!(left, ["http://a/2", "http://a/3", "http://b/2", "http://b/3"]);

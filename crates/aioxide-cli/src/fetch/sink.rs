@@ -2,10 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::sync::Arc;
 
 use aioxide::Blocking;
 use bytes::Bytes;
 
+use super::descriptors;
 use super::directory::{Directory, PartFile};
 
 /// Takes the pieces of one body.
@@ -24,9 +26,7 @@ pub(crate) struct Sink<'a> {
     file: Option<PartFile<'a>>,
     written: usize,
     /// The batch that a thread is writing.
-    writing: Option<Blocking<io::Result<File>>>,
-    /// The thread's handle on the file, between two batches.
-    writer: Option<File>,
+    writing: Option<Blocking<io::Result<()>>>,
 }
 
 /// A body of up to this many bytes is written in one call at its end.
@@ -39,18 +39,10 @@ const BATCH_BYTES: usize = 512 * 1024;
 impl<'a> Sink<'a> {
     /// A sink for one body.
     pub(crate) fn new(directory: Option<&'a Directory>) -> Self {
-        Sink {
-            directory,
-            pieces: Vec::new(),
-            pieces_bytes: 0,
-            file: None,
-            written: 0,
-            writing: None,
-            writer: None,
-        }
+        Sink { directory, pieces: Vec::new(), pieces_bytes: 0, file: None, written: 0, writing: None }
     }
 
-    /// Takes a piece; waits only if the disk is behind.
+    /// Takes a piece; waits only if the disk is behind, or for a descriptor.
     pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
         if self.directory.is_none() || piece.is_empty() {
             return Ok(());
@@ -59,7 +51,7 @@ impl<'a> Sink<'a> {
         self.pieces.push(piece);
         if self.written < LONG_BYTES {
             if self.written + self.pieces_bytes > SMALL_BYTES {
-                self.write_here()?;
+                self.write_here().await?;
             }
         } else if self.pieces_bytes >= BATCH_BYTES {
             self.write_there().await?;
@@ -73,19 +65,19 @@ impl<'a> Sink<'a> {
             return Ok(None);
         }
         self.wait_for_writer().await?;
-        self.write_here()?;
+        self.write_here().await?;
         self.file.take().map(|file| file.keep(name)).transpose()
     }
 
     /// Writes the pieces on this thread.
-    fn write_here(&mut self) -> io::Result<()> {
-        if self.file.is_none() {
-            self.file = self.directory.map(Directory::start).transpose()?;
+    async fn write_here(&mut self) -> io::Result<()> {
+        if let (None, Some(directory)) = (&self.file, self.directory) {
+            self.file = Some(descriptors::when_free(async || directory.start()).await?);
         }
         if let Some(part) = &self.file {
             match &self.pieces[..] {
                 [] => {}
-                [piece] => part.file().write_all(piece)?,
+                [piece] => part.file().as_ref().write_all(piece)?,
                 pieces => write_pieces(part.file(), pieces)?,
             }
         }
@@ -98,24 +90,18 @@ impl<'a> Sink<'a> {
     /// Hands the pieces to a thread, once it has written those before.
     async fn write_there(&mut self) -> io::Result<()> {
         self.wait_for_writer().await?;
-        let writer = match (self.writer.take(), &self.file) {
-            (Some(writer), _) => writer,
-            (None, Some(part)) => part.file().try_clone()?,
-            (None, None) => return self.write_here(),
-        };
+        let Some(part) = &self.file else { return self.write_here().await };
+        let file = Arc::clone(part.file());
         let pieces = std::mem::take(&mut self.pieces);
         self.written += self.pieces_bytes;
         self.pieces_bytes = 0;
-        self.writing = Some(aioxide::spawn_blocking(move || {
-            write_pieces(&writer, &pieces)?;
-            Ok(writer)
-        }));
+        self.writing = Some(aioxide::spawn_blocking(move || write_pieces(&file, &pieces)));
         Ok(())
     }
 
     async fn wait_for_writer(&mut self) -> io::Result<()> {
         if let Some(writing) = self.writing.take() {
-            self.writer = Some(writing.await.map_err(|error| io::Error::other(error.to_string()))??);
+            writing.await.map_err(|error| io::Error::other(error.to_string()))??;
         }
         Ok(())
     }

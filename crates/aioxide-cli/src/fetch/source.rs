@@ -10,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::input::{Entry, Lines};
+use super::streams::{Identity, Patient};
+use crate::clock::Stopwatch;
 
 /// The entries still to come.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub(crate) struct Source {
     /// URLs of the command line, which come first.
     arguments: std::iter::Enumerate<std::vec::IntoIter<String>>,
     list: List,
+    /// Which file the list is.
+    identity: Option<Identity>,
 }
 
 /// The list behind `--input`.
@@ -32,13 +36,16 @@ enum List {
 impl Source {
     /// Opens the list; `-` is the standard input.
     pub(crate) fn open(arguments: Vec<String>, input: Option<&Path>) -> io::Result<Self> {
+        let mut identity = None;
         let list = match input {
             None => List::None,
             Some(path) if path == Path::new("-") => {
-                List::Pipe(Pipe::start(|| Ok(Lines::new(io::stdin().lock())))?)
+                identity = Some(Identity::of(io::stdin())?);
+                List::Pipe(Pipe::start(|| Ok(Lines::new(BufReader::new(Patient(io::stdin().lock())))))?)
             }
             Some(path) => {
                 let file = File::open(path)?;
+                identity = Some(Identity::of(&file)?);
                 let kind = file.metadata()?;
                 if kind.is_dir() {
                     return Err(io::Error::from(io::ErrorKind::IsADirectory));
@@ -46,11 +53,16 @@ impl Source {
                 if kind.is_file() {
                     List::File(Lines::new(BufReader::new(file)))
                 } else {
-                    List::Pipe(Pipe::start(move || Ok(Lines::new(BufReader::new(file))))?)
+                    List::Pipe(Pipe::start(move || Ok(Lines::new(BufReader::new(Patient(file)))))?)
                 }
             }
         };
-        Ok(Source { arguments: arguments.into_iter().enumerate(), list })
+        Ok(Source { arguments: arguments.into_iter().enumerate(), list, identity })
+    }
+
+    /// Which file the list is, if there is one.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.identity
     }
 
     /// How many entries there will be, where that can be told without waiting: a pass over the file.
@@ -77,22 +89,41 @@ impl Source {
         }
     }
 
-    /// The next entry for somebody who is about to end the run: a pipe is given `patience` to say something more.
-    pub(crate) fn next_within(&mut self, patience: Duration) -> Option<io::Result<Entry>> {
+    /// The next entry for somebody who is about to end the run, and began to ask `since` then. A pipe is listened to only for
+    /// so long: it may be silent, or never end.
+    pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
         if let Some(entry) = self.next_argument() {
             return Some(Ok(entry));
         }
         match &mut self.list {
             List::None => None,
             List::File(lines) => lines.next(),
-            List::Pipe(pipe) => pipe.next_within(patience),
+            List::Pipe(pipe) => {
+                let rest = LISTENING.checked_sub(since.elapsed())?;
+                pipe.next_within(rest.min(SILENCE))
+            }
         }
     }
 
+    /// Whether a pipe may have more to say.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(&self.list, List::Pipe(pipe) if !pipe.lock().ended)
+    }
+
     fn next_argument(&mut self) -> Option<Entry> {
-        self.arguments.next().map(|(place, text)| Entry::new(place as u64 + 1, text))
+        let (place, text) = self.arguments.next()?;
+        let mut entry = Entry::new(place as u64 + 1, text);
+        if entry.url.is_err() && Path::new(&entry.text).is_file() {
+            entry.url = Err("a file, not a URL; -i FILE reads URLs from a file".to_owned());
+        }
+        Some(entry)
     }
 }
+
+/// After a stop, how long a pipe may be silent before its list counts as ended.
+const SILENCE: Duration = Duration::from_millis(200);
+/// After a stop, how long a pipe is listened to in all.
+const LISTENING: Duration = Duration::from_secs(1);
 
 /// How many entries the pipe's thread reads ahead.
 const READ_AHEAD: usize = 256;
@@ -256,6 +287,16 @@ mod tests {
         assert_eq!(pipe.next_within(Duration::ZERO).unwrap().unwrap(), entry(1));
         assert_eq!(counted.recv(), Ok(last + 1));
         // The thread is left waiting; it ends with the process.
+    }
+
+    #[test]
+    fn pipe_that_never_ends_is_given_up() {
+        let pipe = Pipe::start(|| Ok((1..).map(|line| Ok(entry(line))))).unwrap();
+        let list = List::Pipe(pipe);
+        let mut source = Source { arguments: Vec::new().into_iter().enumerate(), list, identity: None };
+        let since = Stopwatch::start();
+        let taken = std::iter::from_fn(|| source.next_left_over(since)).count();
+        assert!(taken > READ_AHEAD && source.is_open());
     }
 
     #[test]

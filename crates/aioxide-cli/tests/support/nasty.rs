@@ -185,6 +185,23 @@ fn answer(mut stream: &TcpStream, reader: &mut impl Read, path: &str, shared: &S
             drop(state);
             send_body(stream, b"held\n")?;
         }
+        // /slow/LENGTH: half of the body, then, when the test has said so and a while has passed, the rest.
+        "slow" => {
+            let body = body(number() as u64, number());
+            let (first, second) = body.split_at(number() / 2);
+            send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", number()))?;
+            stream.write_all(first)?;
+            let state = shared.state.lock().unwrap();
+            drop(shared.changed.wait_timeout_while(state, PATIENCE, |state| !state.released).unwrap());
+            thread::park_timeout(Duration::from_millis(600));
+            stream.write_all(second)?;
+        }
+        // An error whose page never ends.
+        "stalled-error" => {
+            send("HTTP/1.1 500 Sorry\r\nContent-Length: 10000\r\n\r\nsorry")?;
+            io::copy(reader, &mut io::sink())?;
+            return Ok(After::Close);
+        }
         "close" => return Ok(After::Close),
         "garbage" => {
             send("220 mail.example.org ESMTP\r\n\r\n")?;

@@ -1,0 +1,102 @@
+//! Open files: the process's limit is raised as far as it may be; beyond it downloads wait.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+use aioxide::time::sleep;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// What a run needs besides its downloads: the loop's own, look-ups of names, certificates.
+const RESERVE: u64 = 24;
+/// How many are open at the start, where the system does not tell.
+const USUAL: u64 = 8;
+/// How often one that was not to be had is asked for again, and how long the pause is: half a minute in all.
+const TRIES: u32 = 150;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Raises the soft limit to what `jobs` downloads need of `each`; returns how many of them may run at a time.
+pub(crate) fn make_room(jobs: usize, each: u64) -> usize {
+    let used = fs::read_dir("/dev/fd").map_or(USUAL, |open| open.count() as u64);
+    let needed = used + RESERVE + jobs as u64 * each;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let Some(mut limit) = current else { return jobs };
+    if limit < needed {
+        let raised = maximum.map_or(needed, |maximum| maximum.min(needed));
+        if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok() {
+            limit = raised;
+        }
+    }
+    fitting(limit.saturating_sub(used + RESERVE), each).min(jobs)
+}
+
+/// How many downloads fit in `room`; one always runs.
+fn fitting(room: u64, each: u64) -> usize {
+    usize::try_from(room / each).map_or(usize::MAX, |fitting| fitting.max(1))
+}
+
+/// Makes the attempt again as long as it fails for want of a descriptor, of this process or of the whole system: those
+/// that other downloads and other programs give back serve it.
+pub(crate) async fn when_free<T, E: Error + 'static>(
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, E> {
+    for _ in 0..TRIES {
+        match attempt().await {
+            Err(error) if is_shortage(&error) => sleep(PAUSE).await,
+            result => return result,
+        }
+    }
+    attempt().await
+}
+
+/// Whether no descriptor was left.
+fn is_shortage(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let number = error.downcast_ref::<io::Error>().and_then(Errno::from_io_error);
+        if matches!(number, Some(Errno::MFILE | Errno::NFILE)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Makes attempts that fail with each of `failures` in turn, the last one ever after; returns how many were made.
+    fn attempts(failures: &'static [Option<Errno>]) -> (u32, Option<Errno>) {
+        let runtime = aioxide::Runtime::builder().virtual_clock(true).build().unwrap();
+        let tried = runtime.block_on(async {
+            let mut tries = 0;
+            let result = when_free(async || {
+                tries += 1;
+                let failure = failures.get(tries as usize - 1).or(failures.last()).copied().flatten();
+                failure.map_or(Ok(()), |number| Err(io::Error::from(number)))
+            })
+            .await;
+            (tries, result.err().as_ref().and_then(Errno::from_io_error))
+        });
+        tried.unwrap()
+    }
+
+    #[test]
+    fn one_download_runs_in_whatever_room() {
+        assert_eq!((fitting(0, 2), fitting(1, 2), fitting(100, 2), fitting(100, 1)), (1, 1, 50, 100));
+    }
+
+    #[test]
+    fn attempt_is_made_again_until_a_descriptor_is_free() {
+        assert_eq!(attempts(&[Some(Errno::MFILE), Some(Errno::NFILE), None]), (3, None));
+    }
+
+    #[test]
+    fn other_failures_and_a_lasting_shortage_are_told() {
+        assert_eq!(attempts(&[Some(Errno::ACCESS)]), (1, Some(Errno::ACCESS)));
+        assert_eq!(attempts(&[Some(Errno::MFILE)]), (TRIES + 1, Some(Errno::MFILE)));
+    }
+}

@@ -1,0 +1,184 @@
+//! The files and streams that a run reads and writes: with patience, and never two of them one.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::AsFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, Stat, fstat};
+use rustix::io::Errno;
+
+use crate::args::FetchArgs;
+
+/// A stream whose calls wait. The standard streams may be non-blocking because another program, which shares them, has
+/// made them so; std passes on what the system then says ("resource temporarily unavailable").
+#[derive(Debug)]
+pub(crate) struct Patient<T>(pub(crate) T);
+
+impl<T: AsFd> Patient<T> {
+    fn retry<R>(
+        &mut self,
+        events: PollFlags,
+        mut call: impl FnMut(&mut T) -> io::Result<R>,
+    ) -> io::Result<R> {
+        loop {
+            match call(&mut self.0) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    match poll(&mut [PollFd::new(&self.0, events)], None) {
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+impl<T: AsFd + Read> Read for Patient<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.retry(PollFlags::IN, |stream| stream.read(buf))
+    }
+}
+
+impl<T: AsFd + Write> Write for Patient<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.retry(PollFlags::OUT, |stream| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.retry(PollFlags::OUT, Write::flush)
+    }
+}
+
+/// Which file something is, whatever name it was opened by: two hard links are one file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity(Stat);
+
+impl Identity {
+    /// Of something open.
+    pub(crate) fn of(stream: impl AsFd) -> io::Result<Self> {
+        Ok(Identity(fstat(stream)?))
+    }
+
+    /// Of something that the system has told about.
+    pub(crate) fn told(stat: Stat) -> Self {
+        Identity(stat)
+    }
+
+    /// A file that keeps what is written to it.
+    pub(crate) fn is_regular(&self) -> bool {
+        self.kind() == FileType::RegularFile
+    }
+
+    /// A terminal, `/dev/null` and the like: what is written there does not come back, nor spoil what else is.
+    fn is_device(&self) -> bool {
+        self.kind() == FileType::CharacterDevice
+    }
+
+    /// A socket has two directions: what is written to it is not what is read from it.
+    fn gives_back(&self) -> bool {
+        !self.is_device() && self.kind() != FileType::Socket
+    }
+
+    fn kind(&self) -> FileType {
+        FileType::from_raw_mode(self.0.st_mode)
+    }
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+}
+
+/// Whether the standard output and the standard error end in one file or pipe.
+pub(crate) fn outputs_are_one() -> bool {
+    let identities = (Identity::of(io::stdout()), Identity::of(io::stderr()));
+    matches!(identities, (Ok(out), Ok(err)) if out == err && !out.is_device())
+}
+
+/// Refuses a run that would write into its own list, or two kinds of output into one stream.
+///
+/// # Errors
+/// What meets what, and what to do about it.
+pub(crate) fn check(
+    args: &FetchArgs,
+    list: Option<Identity>,
+    report: Option<Identity>,
+) -> Result<(), String> {
+    let identity = |stream: io::Result<Identity>| stream.map_err(|error| error.to_string());
+    let marks = args.marks.then(|| identity(Identity::of(io::stdout()))).transpose()?;
+    let messages = (!args.quiet).then(|| identity(Identity::of(io::stderr()))).transpose()?;
+    for (name, written) in [("the report", report), ("the marks", marks), ("the messages", messages)] {
+        if let (Some(list), Some(written)) = (list, written)
+            && list == written
+            && list.gives_back()
+        {
+            return Err(format!("{name} would be written into the list of URLs, which is the same file"));
+        }
+    }
+    let Some(report) = report else { return Ok(()) };
+    if marks.is_some_and(|marks| marks == report) {
+        return Err("the report and the marks would be mixed in one stream: \
+                    leave out --marks, or write the report to a file of its own"
+            .to_owned());
+    }
+    // On a terminal both are for a person, who can tell them apart.
+    if messages.is_some_and(|messages| messages == report && !report.is_device()) {
+        return Err("the report and the messages would be mixed in one stream: \
+                    add --quiet, or write the report to a file of its own"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// Whether the report goes to a terminal, where a progress bar would stand in its way.
+pub(crate) fn is_shown(report: Option<Identity>) -> bool {
+    let out = io::stdout();
+    out.is_terminal() && Identity::of(out).ok() == report && report.is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn patient_stream_waits_where_the_system_would_not() {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut text = String::new();
+            Patient(far).read_to_string(&mut text).unwrap();
+            text
+        });
+        near.write_all(b"late").unwrap();
+        drop(near);
+        assert_eq!(reader.join().unwrap(), "late");
+    }
+
+    #[test]
+    fn patient_stream_writes_more_than_there_is_room_for() {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        near.set_nonblocking(true).unwrap();
+        let writer = std::thread::spawn(move || Patient(near).write_all(&vec![b'x'; 4_000_000]).unwrap());
+        let mut bytes = Vec::new();
+        far.read_to_end(&mut bytes).unwrap();
+        writer.join().unwrap();
+        assert_eq!(bytes.len(), 4_000_000);
+    }
+
+    #[test]
+    fn links_are_the_file_they_lead_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name| directory.path().join(name);
+        std::fs::write(path("a"), "").unwrap();
+        std::fs::write(path("b"), "").unwrap();
+        std::fs::hard_link(path("a"), path("hard")).unwrap();
+        std::os::unix::fs::symlink(path("a"), path("soft")).unwrap();
+        let identity = |name| Identity::of(std::fs::File::open(path(name)).unwrap()).unwrap();
+        assert!(identity("a") == identity("hard") && identity("a") == identity("soft"));
+        assert!(identity("a") != identity("b"));
+    }
+}

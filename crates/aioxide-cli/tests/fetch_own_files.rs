@@ -1,0 +1,228 @@
+//! The files and streams of one run: none of them may be another, and none is lost.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::fs::{OFlags, fcntl_setfl};
+use support::nasty::Nasty;
+use support::{aioxide, fetch, files, parse_records, records, text};
+
+/// A directory with a list of one good URL in it.
+struct Place {
+    server: Nasty,
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Place { server: Nasty::start(), directory: tempfile::tempdir().unwrap() };
+        fs::write(place.path("list"), place.list()).unwrap();
+        place
+    }
+
+    fn list(&self) -> String {
+        self.server.url("/ok/10/list") + "\n"
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Runs with the standard streams on files of these names, where they are named; checks that it was refused, because
+    /// of `reason`, and that the list is as it was.
+    #[track_caller]
+    fn refused(&self, arguments: &[&str], [stdin, stdout, stderr]: [&str; 3], reason: &str) {
+        let append = |name: &str| match name {
+            "" => Stdio::piped(),
+            name => File::options().append(true).create(true).open(self.path(name)).unwrap().into(),
+        };
+        let mut command = aioxide();
+        command.current_dir(&self.directory).arg("fetch").args(arguments);
+        if !stdin.is_empty() {
+            command.stdin(File::open(self.path(stdin)).unwrap());
+        }
+        let output = command.stdout(append(stdout)).stderr(append(stderr)).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
+        let list = fs::read_to_string(self.path("list")).unwrap();
+        if stderr.is_empty() {
+            assert!(text(&output.stderr).contains(reason), "{arguments:?}: {}", text(&output.stderr));
+            assert_eq!(list, self.list());
+        } else {
+            let told = fs::read_to_string(self.path(stderr)).unwrap();
+            assert!(told.contains(reason), "{arguments:?}: {told}");
+        }
+        assert_eq!(self.server.requests(), [""; 0]);
+    }
+}
+
+#[test]
+fn report_over_the_list_is_refused_under_whatever_name() {
+    let place = Place::new();
+    symlink(place.path("list"), place.path("soft")).unwrap();
+    fs::hard_link(place.path("list"), place.path("hard")).unwrap();
+    for report in ["list", "./list", "soft", "hard", &place.path("list")] {
+        place.refused(&["-i", "list", "--discard", "--report", report], [""; 3], "the list of URLs");
+        place.refused(&["-i", "-", "--discard", "--report", report], ["list", "", ""], "the list of URLs");
+    }
+}
+
+#[test]
+fn output_into_the_list_is_refused() {
+    let place = Place::new();
+    let written = ["", "list", ""];
+    place.refused(&["-i", "list", "--discard", "--report", "-"], written, "the list of URLs");
+    place.refused(&["-i", "list", "--discard", "--report", "/dev/stdout"], written, "the list of URLs");
+    place.refused(&["-i", "list", "--discard", "--marks"], written, "the list of URLs");
+    place.refused(&["-i", "list", "--discard"], ["", "", "list"], "the list of URLs");
+}
+
+#[test]
+fn two_kinds_of_output_in_one_stream_are_refused() {
+    let place = Place::new();
+    place.refused(&["-i", "list", "--marks", "--report", "-"], [""; 3], "leave out --marks");
+    place.refused(&["-i", "list", "--marks", "--report", "/dev/stdout"], [""; 3], "leave out --marks");
+    place.refused(&["-i", "list", "--marks", "--report", "log"], ["", "log", ""], "leave out --marks");
+    place.refused(&["-i", "list", "--report", "/dev/stderr"], [""; 3], "add --quiet");
+    place.refused(&["-i", "list", "--report", "log"], ["", "", "log"], "add --quiet");
+    place.refused(&["-i", "list", "--report", "-"], ["", "log", "log"], "add --quiet");
+}
+
+#[test]
+fn what_is_refused_leaves_an_earlier_report() {
+    let place = Place::new();
+    fs::write(place.path("log"), "earlier\n").unwrap();
+    place.refused(&["-i", "list", "--marks", "--report", "log"], ["", "log", ""], "leave out --marks");
+    assert_eq!(fs::read_to_string(place.path("log")).unwrap(), "earlier\n");
+}
+
+#[test]
+fn report_on_the_standard_output_by_its_other_names_is_whole() {
+    let place = Place::new();
+    let url = place.server.url("/ok/1");
+    for name in ["/dev/stdout", "log"] {
+        let output = aioxide()
+            .current_dir(&place.directory)
+            .args(["fetch", "-q", "--discard", &url, &url, "--report", name])
+            .stdout(File::create(place.path("log")).unwrap())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert_eq!(records(Path::new(&place.path("log"))).len(), 2);
+    }
+    let output = fetch(&["-q", "--discard", &url, "--report", "/dev/stderr"]);
+    assert_eq!(parse_records(&text(&output.stderr)).len(), 1);
+}
+
+#[test]
+fn overwriting_spares_the_report_and_the_list() {
+    let place = Place::new();
+    let out = place.path("");
+    let urls = ["/ok/1/report", "/ok/2/list", "/ok/3/soft"].map(|path| place.server.url(path));
+    symlink(place.path("report"), place.path("soft")).unwrap();
+    let list = urls.join("\n");
+    fs::write(place.path("list"), &list).unwrap();
+    let (input, report) = (place.path("list"), place.path("report"));
+    let output = fetch(&["-q", "--overwrite", "-j1", "-i", &input, "-o", &out, "--report", &report]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(&input).unwrap(), list);
+    let paths: Vec<String> = records(Path::new(&report))
+        .iter()
+        .map(|record| record["path"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(paths, ["report-1", "list-1", "soft-1"]);
+}
+
+#[test]
+fn directory_and_file_in_each_others_place_are_wrong_usage() {
+    let place = Place::new();
+    let url = place.server.url("/ok/1");
+    let (list, out) = (place.path("list"), place.path(""));
+    for (arguments, reason) in [
+        (&[&url, "-o", &list][..], "not a directory"),
+        (&[&url, "--report", &out][..], "directory"),
+        (&["-i", &out][..], "directory"),
+    ] {
+        let output = fetch(arguments);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn failures_stay_out_of_marks_that_share_their_stream() {
+    let place = Place::new();
+    let log = File::create(place.path("log")).unwrap();
+    let status = aioxide()
+        .args([
+            "fetch",
+            "--marks",
+            "--discard",
+            "-j1",
+            &place.server.url("/ok/1"),
+            &place.server.url("/status/404"),
+        ])
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+    let log = fs::read_to_string(place.path("log")).unwrap();
+    assert!(log.starts_with(".H\n1 of 2 ok"), "{log}");
+}
+
+#[test]
+fn streams_that_another_program_made_non_blocking_are_waited_for() {
+    let server = Nasty::start();
+    let (input, mut feed) = std::io::pipe().unwrap();
+    let (mut told, out) = std::io::pipe().unwrap();
+    fcntl_setfl(&input, OFlags::NONBLOCK).unwrap();
+    fcntl_setfl(&out, OFlags::NONBLOCK).unwrap();
+    let mut child = aioxide()
+        .args(["fetch", "-q", "--discard", "-i", "-", "--report", "-"])
+        .stdin(input)
+        .stdout(out)
+        .spawn()
+        .unwrap();
+    // More than a pipe holds, in either direction.
+    let writer = std::thread::spawn(move || {
+        use std::io::Write;
+        let line = format!("not a url {}\n", "x".repeat(100));
+        writeln!(feed, "{}", server.url("/ok/1")).unwrap();
+        server.wait_for_requests(1);
+        feed.write_all(line.repeat(3000).as_bytes()).unwrap();
+    });
+    let mut report = String::new();
+    std::io::Read::read_to_string(&mut told, &mut report).unwrap();
+    writer.join().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let records = parse_records(&report);
+    assert_eq!(records.len(), 3001);
+    assert_eq!(records.iter().filter(|record| record["outcome"] == "ok").count(), 1);
+}
+
+#[test]
+fn shortage_of_descriptors_makes_downloads_wait() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let urls: Vec<String> = (0..60).map(|name| server.url(&format!("/ok/{}/f", 40_000 + name))).collect();
+    // The shell sets the limit: this process has other tests to serve.
+    for limits in ["ulimit -n 64", "ulimit -n 32", "ulimit -Sn 32"] {
+        let out = directory.path().join(limits.replace(' ', ""));
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("{limits}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_aioxide")])
+            .args(["fetch", "-q", "-j", "50", "--report", "-", "-o"])
+            .arg(&out)
+            .args(&urls)
+            .output()
+            .unwrap();
+        let records = parse_records(&text(&output.stdout));
+        let bad: Vec<_> = records.iter().filter(|record| record["outcome"] != "ok").collect();
+        assert!(bad.is_empty() && records.len() == 60, "{limits}: {bad:?} {}", text(&output.stderr));
+        assert_eq!(files(&out).len(), 60);
+    }
+}
