@@ -42,6 +42,7 @@ def test_programs_do_enough_to_tell() -> None:
     text = "\n".join(line for log in logs for line in log)
     words = ["gather [", "shield", "wait_for", "has the lock", "get ", "cancelled", "callback of"]
     words += ["as_completed [", "wait (["]
+    words += [", while KeyError", "cancel of t", "result of t", "somebody waits for the future"]
     if sys.version_info >= (3, 11):
         words += ["reschedule", "group_spawn 't"]
     if "condition" in NESTING:

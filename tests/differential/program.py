@@ -94,7 +94,7 @@ SIMPLE: dict[str, Callable[[random.Random], tuple[Any, ...]]] = {
 WAITING = ["await", "cancel", "shield", "wait_for", "gather", "gather", "wait", "as_completed"]
 # Operations around a body.
 NESTING_LOCKS = ("lock", "semaphore", "bounded", "condition", "condition_for")
-NESTING = [*NESTING_LOCKS, "try", "finally"]
+NESTING = [*NESTING_LOCKS, "try", "finally", "handling"]
 
 if sys.version_info >= (3, 11):
     SIMPLE |= dict.fromkeys(("barrier", "barrier_reset", "barrier_abort"), lambda r: ())

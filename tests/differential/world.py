@@ -72,7 +72,8 @@ class World:
         task.set_name("main")
         names = self.names
         self.scripts = program.scripts
-        self.futures = [self.loop.create_future() for _ in range(3)]
+        self.task_class, future_class = self._derived_classes()
+        self.futures = [self.loop.create_future(), future_class(loop=self.loop), self.loop.create_future()]
         self.lock, self.condition = names.Lock(), names.Condition()
         self.semaphore, self.event = names.Semaphore(2), names.Event()
         self.bounded, self.level = names.BoundedSemaphore(1), 0
@@ -97,16 +98,51 @@ class World:
     def spawn(self, script: int) -> Any:
         if len(self.tasks) >= MOST_TASKS:
             raise LookupError("enough tasks")
+        way, name = len(self.tasks) % 5, f"t{len(self.tasks)}s{script}"
+        if way == 4 and sys.version_info >= (3, 12):
+            coroutine = self._eager_script(script)
+            return self.names.Task(coroutine, loop=self.loop, name=name, eager_start=True)
         coroutine = self._script(script)
-        if len(self.tasks) % 3 == 0:
+        if way == 0:
             task: Any = self.loop.create_task(coroutine)
-        elif len(self.tasks) % 3 == 1:
+        elif way == 1:
             task = self.names.create_task(coroutine)
-        else:
+        elif way == 2:
             task = self.names.ensure_future(coroutine)
-        task.set_name(f"t{len(self.tasks)}s{script}")
+        else:
+            task = self.task_class(coroutine, loop=self.loop)
+        task.set_name(name)
         self.tasks.append(task)
         return task
+
+    def _derived_classes(self) -> tuple[Any, Any]:
+        """Classes derived from those of tasks and futures, whose methods note that they are called."""
+        world = self
+
+        class Task(self.names.Task):  # type: ignore[misc]
+            def cancel(self, msg: Any = None) -> Any:
+                world.note(f"cancel of {self.get_name()} {msg}")
+                return super().cancel(msg=msg)
+
+            def result(self) -> Any:
+                world.note(f"result of {self.get_name()}")
+                return super().result()
+
+        class Future(self.names.Future):  # type: ignore[misc]
+            def cancel(self, msg: Any = None) -> Any:
+                world.note(f"cancel of the future {msg}")
+                return super().cancel(msg=msg)
+
+            def add_done_callback(self, fn: Any, *, context: Any = None) -> None:
+                world.note("somebody waits for the future")
+                super().add_done_callback(fn, context=context)
+
+        return Task, Future
+
+    async def _eager_script(self, number: int) -> Any:
+        """A script that is in the list of tasks before its task was handed to who started it."""
+        self.tasks.append(asyncio.current_task())
+        return await self._script(number)
 
     async def _script(self, number: int) -> Any:
         self.note("starts")
@@ -124,15 +160,15 @@ class World:
 
     async def _op(self, op: Op, number: int) -> Any:
         name, *arguments = op
-        if name in ("raise", "return", "try", "finally", "timeout", "group", *NESTING_LOCKS):
+        if name in ("raise", "return", "try", "finally", "handling", "timeout", "group", *NESTING_LOCKS):
             return await getattr(self, f"_do_{name}")(*arguments, number=number)
         try:
             result = await getattr(self, f"_do_{name}")(*arguments)
         except asyncio.CancelledError as error:
-            self.note(f"{name} cancelled {error.args}")
+            self.note(f"{name} cancelled {error.args}{background(error)}")
             raise
         except Exception as error:
-            self.note(f"{name} failed: {describe(error)}")
+            self.note(f"{name} failed: {describe(error)}{background(error)}")
         else:
             self.note(f"{name} {result!r}")
         return None
@@ -163,9 +199,16 @@ class World:
         except BaseException as error:
             if isinstance(error, GeneratorExit):
                 raise
-            self.note(f"caught {describe(error)}")
+            self.note(f"caught {describe(error)}{background(error)}")
             if then == "reraise":
                 raise
+
+    async def _do_handling(self, body: Body, *, number: int) -> None:
+        """What is raised in the body has what is handled as its context."""
+        try:
+            raise KeyError(number)
+        except KeyError:
+            await self._body(body, number)
 
     async def _do_finally(self, body: Body, cleanup: Body, *, number: int) -> None:
         try:
@@ -386,7 +429,19 @@ def outcome(task: Any) -> str:
     if task.cancelled():
         return "cancelled"
     error = task._exception
-    return describe(error) if error is not None else f"result {task.result()!r}"
+    return describe(error) + background(error) if error is not None else f"result {task.result()!r}"
+
+
+def background(error: BaseException) -> str:
+    """Tells what was being handled when an exception was raised, and what caused it."""
+    seen = [error]
+    text = ""
+    while error.__context__ is not None and error.__context__ not in seen:
+        cause = " which caused it" if error.__cause__ is error.__context__ else ""
+        error = error.__context__
+        seen.append(error)
+        text += f", while {describe(error)} was handled{cause}"
+    return text
 
 
 def describe(error: BaseException) -> str:

@@ -113,7 +113,7 @@ impl Gather {
             match end_of(child)? {
                 End::Cancelled => return self.fail(cancelled_error_of(child)?),
                 End::Exception(exception) => return self.fail(exception),
-                End::Result(_) => {}
+                End::Well => {}
             }
         }
         if unfinished > 0 {
@@ -245,7 +245,7 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 
 /// How a child ended.
 enum End {
-    Result(Owned),
+    Well,
     Exception(Owned),
     Cancelled,
 }
@@ -257,10 +257,7 @@ fn end_of(child: &Object) -> Outcome<End> {
             State::Cancelled => End::Cancelled,
             _ => {
                 future.log_traceback.set(false);
-                match future.exception.get() {
-                    Some(exception) => End::Exception(exception),
-                    None => End::Result(future.result.get_or_none()),
-                }
+                future.exception.get().map_or(End::Well, End::Exception)
             }
         });
     }
@@ -268,10 +265,7 @@ fn end_of(child: &Object) -> Outcome<End> {
         return Ok(End::Cancelled);
     }
     let exception = call::call_method(&names.exception, &[child], None)?;
-    if !exception.is_none() {
-        return raised::checked(exception).map(End::Exception);
-    }
-    call::call_method(&names.result, &[child], None).map(End::Result)
+    if exception.is_none() { Ok(End::Well) } else { raised::checked(exception).map(End::Exception) }
 }
 
 fn cancelled_error_of(child: &Object) -> Outcome {
@@ -283,11 +277,14 @@ fn cancelled_error_of(child: &Object) -> Outcome {
 
 /// What stands for a child in the list of results.
 fn result_of(child: &Object) -> Outcome {
+    if let Some(future) = Future::exact(child).filter(|future| future.has_result()) {
+        return Ok(future.result.get_or_none());
+    }
+    let names = names();
     match end_of(child)? {
-        End::Result(result) => Ok(result),
+        End::Well => call::call_method(&names.result, &[child], None),
         End::Exception(exception) => Ok(exception),
         End::Cancelled => {
-            let names = names();
             let message = call::get_attribute(child, &names.cancel_message)?;
             let message = if message.is_none() { call::text("")? } else { message };
             call::call(&names.cancelled_error, &[&message])

@@ -1,5 +1,7 @@
 //! `create_task` and `create_future`: our classes, where nobody asked for others.
 
+use std::ffi::CStr;
+
 use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
@@ -63,6 +65,13 @@ fn inherited(this: &Object, name: &'static std::ffi::CStr, arguments: Option<&Ar
     }
 }
 
+/// As asyncio's own is: from 3.14 on everything is for the task, `eager_start` too.
+const CREATE_TASK: &CStr = if cfg!(Py_3_14) {
+    c"create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return a task."
+} else {
+    c"create_task($self, coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return a task."
+};
+
 /// Raw ones, because they run once per task and per wait.
 pub(super) fn methods() -> [PyMethodDef; 2] {
     [
@@ -71,12 +80,7 @@ pub(super) fn methods() -> [PyMethodDef; 2] {
             create_future,
             c"create_future($self)\n--\n\nCreate a future attached to the loop."
         ),
-        method_fast!(
-            c"create_task",
-            create_task,
-            c"create_task($self, coro, *, name=None, context=None, eager_start=None)\n--\n\n\
-              Schedule a coroutine; return a task."
-        ),
+        method_fast!(c"create_task", create_task, CREATE_TASK),
     ]
 }
 

@@ -208,6 +208,9 @@ impl Task {
             }
             _ => Captured::current()?,
         });
+        // From here on somebody counts on it to end.
+        self.log_destroy_pending.set(true);
+        self.coro.set(start.coro.own());
         match start.name {
             Some(name) if !name.is_none() => self.name.set(call::to_text(name)?),
             _ => {
@@ -216,10 +219,7 @@ impl Task {
                 self.number.set(number);
             }
         }
-        self.coro.set(start.coro.own());
-        interop::describe(&self.0, start.coro, self.name.get().as_deref(), self.number.get())?;
-        self.log_destroy_pending.set(true);
-        Ok(())
+        interop::describe(&self.0, start.coro, self.name.get().as_deref(), self.number.get())
     }
 
     /// `Task.cancel`.

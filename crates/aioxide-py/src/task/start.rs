@@ -1,5 +1,6 @@
 //! `create_task` and `ensure_future`: the functions, for the loop that runs.
 
+use std::ffi::CStr;
 use std::sync::OnceLock;
 
 use super::{Start, Task};
@@ -83,17 +84,18 @@ pub(crate) fn ensure_on(given: &Object, event_loop: &Object) -> Outcome {
     }
 }
 
+/// As asyncio's own is: from 3.14 on it passes everything on, `eager_start` too.
+const SIGNATURE: &CStr = if cfg!(Py_3_14) {
+    c"create_task(coro, **kwargs)\n--\n\nSchedule a coroutine; return a task."
+} else {
+    c"create_task(coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return a task."
+};
+
 /// Gives the functions by their names.
 pub(crate) fn make_functions() -> Outcome<[(&'static str, Owned); 2]> {
     static CREATE: OnceLock<Definition> = OnceLock::new();
     static ENSURE: OnceLock<Definition> = OnceLock::new();
-    let create = CREATE.get_or_init(|| {
-        Definition(method_fast!(
-            c"create_task",
-            create_task,
-            c"create_task(coro, *, name=None, context=None)\n--\n\nSchedule a coroutine; return a task."
-        ))
-    });
+    let create = CREATE.get_or_init(|| Definition(method_fast!(c"create_task", create_task, SIGNATURE)));
     let ensure = ENSURE.get_or_init(|| {
         Definition(method_fast!(
             c"ensure_future",
