@@ -50,8 +50,8 @@ sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
 	scripts/sid_chroot.sh make
 conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the chroot
 	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
-bench-loops bench-rust-futures soak: MATURIN = --release
-setup-bench: ## installs what bench-loops needs and the machine lacks (OpenSSL's headers for its TLS rows)
+bench-loops bench-rust-futures instructions soak: MATURIN = --release
+setup-bench: ## installs what bench-loops needs and the machine lacks (OpenSSL's headers for its TLS rows, valgrind)
 	PYTHON=$(PYTHON) scripts/setup_tests.sh benches
 bench-loops: setup-bench develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
 	.venv/bin/pip install -q uvloop rloop uvicorn httptools; $(RSLOOP_BUILD) .venv/bin/pip install -q rsloop; .venv/bin/python benches/loops.py $(BENCH)
@@ -61,6 +61,8 @@ compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with
 	scripts/compat.sh $(TESTS)
 compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
 	scripts/compat.sh --anyio $(ANYIO)
+instructions: setup-bench develop  ## what one operation of each mechanism costs in instructions (valgrind)
+	.venv/bin/python benches/instructions.py $(BENCH)
 soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks: memory stays
 	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK)
 refleaks:    ## each behaviour over and over on a debug CPython: references, memory and descriptors must not grow
@@ -68,5 +70,5 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
-.PHONY: soak refleaks test-debug-python differential hostile
+.PHONY: instructions soak refleaks test-debug-python differential hostile
 .PHONY: help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

@@ -10,6 +10,8 @@ if [ "$what" = benches ]; then
     # The client and the server in C of the TLS rows, and the certificate.
     [ -e /usr/include/openssl/ssl.h ] || missing="$missing libssl-dev"
     command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
+    # What counts instructions.
+    command -v valgrind >/dev/null 2>&1 || missing="$missing valgrind"
 else
     command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 fi

@@ -19,16 +19,23 @@ class Case:
     measure: Measure
     goal: float | None = None
     limit: str = ""
+    # One round of the case on a loop, where it has rounds of equal work: what instructions are counted of.
+    run: Callable[[asyncio.AbstractEventLoop], int] | None = None
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(name: str, goal: float | None = None, limit: str = "") -> Callable[[Measure], Measure]:
+def case(
+    name: str,
+    goal: float | None = None,
+    limit: str = "",
+    run: Callable[[asyncio.AbstractEventLoop], int] | None = None,
+) -> Callable[[Measure], Measure]:
     """Registers a case."""
 
     def register(measure: Measure) -> Measure:
-        CASES[name] = Case(name, measure, goal, limit)
+        CASES[name] = Case(name, measure, goal, limit, run)
         return measure
 
     return register

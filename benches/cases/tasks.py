@@ -37,7 +37,7 @@ def coroutine_case(name: str, count: int, goal: float | None = None) -> Callable
             loop.run_until_complete(work(count))
             return count
 
-        case(name, goal)(lambda factory, seconds: repeat(factory, seconds, run))
+        case(name, goal, run=run)(lambda factory, seconds: repeat(factory, seconds, run))
         return work
 
     return register
@@ -47,7 +47,7 @@ def loop_case(name: str, goal: float | None = None) -> Callable[[Any], Any]:
     """Registers a function of the loop that returns how many operations it did."""
 
     def register(run: Any) -> Any:
-        case(name, goal)(lambda factory, seconds: repeat(factory, seconds, run))
+        case(name, goal, run=run)(lambda factory, seconds: repeat(factory, seconds, run))
         return run
 
     return register
