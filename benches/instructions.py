@@ -20,7 +20,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from cases import CASES, io, tasks  # noqa: F401 - importing the modules registers their cases
 from worker import factory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import selectors
 import socket
 import sys
@@ -22,6 +23,9 @@ from .selector_view import SelectorView
 from .subprocesses import Subprocesses
 
 __all__ = ["EventLoop"]
+
+# A child process must not send again what its parent's transports are about to send.
+os.register_at_fork(before=_aioxide._send_held_writes)
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 

@@ -112,6 +112,13 @@ impl<R: Runnable> EventLoop<R> {
         self.ready.push(runnable);
     }
 
+    /// Queues `runnable` where `call_soon` would have put it when `place` entries were ready.
+    ///
+    /// For what is found out later than it happened, within the entry that runs: nothing has left the queue meanwhile.
+    pub fn call_soon_at(&self, place: usize, runnable: R) {
+        self.ready.insert(place, runnable);
+    }
+
     /// Queues `runnable` at `deadline_ns` of the loop's clock, never earlier.
     pub fn call_at(&self, deadline_ns: u64, runnable: R) -> TimerKey {
         self.timers.borrow_mut().insert(deadline_ns, Due::Run(runnable))

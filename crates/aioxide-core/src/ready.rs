@@ -22,6 +22,13 @@ impl<R> Ready<R> {
         self.queue.borrow_mut().push_back(runnable);
     }
 
+    /// Puts an entry before the one that is at `place`, behind all if there is none.
+    pub(crate) fn insert(&self, place: usize, runnable: R) {
+        let mut queue = self.queue.borrow_mut();
+        let place = place.min(queue.len());
+        queue.insert(place, runnable);
+    }
+
     #[inline]
     pub(crate) fn pop(&self) -> Option<R> {
         self.queue.borrow_mut().pop_front()

@@ -143,6 +143,7 @@ impl Runnable for Entry {
             context.state.leave_current_task();
         }
         let after_task = std::mem::take(&mut context.after_task);
+        context.state.held.begin();
         let result = match self {
             Self::Handle(handle) => {
                 let result = handle.run(py, context.state);
@@ -171,7 +172,9 @@ impl Runnable for Entry {
             Self::Child { parent, child } => steps::child_done(py, &parent, &child),
             Self::Expire { owner, generation } => steps::expire(py, &owner, generation),
         };
-        match result.or_else(|error| report::entry_failed(py, context.state, error)) {
+        let result = result.or_else(|error| report::entry_failed(py, context.state, error));
+        let sent = context.state.held.end(py);
+        match result.and(sent) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 context.raised = Some(error);

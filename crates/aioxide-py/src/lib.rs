@@ -71,8 +71,8 @@ mod _aioxide {
     use crate::streams::equip_streams;
     #[pymodule_export]
     use crate::transports::{
-        equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport, equip_tls_transport,
-        equip_write_pipe_transport, prepare_datagram_transport,
+        _send_held_writes, equip_datagram_transport, equip_read_pipe_transport, equip_stream_transport,
+        equip_tls_transport, equip_write_pipe_transport, prepare_datagram_transport,
     };
 
     #[pymodule_init]

@@ -81,6 +81,21 @@ impl LoopCore {
         self.state.core.set_poll_interval(entries);
     }
 
+    /// Whether a transport sends each write at once, as asyncio does; else what one callback or step writes leaves in one
+    /// system call when that ends.
+    ///
+    /// The environment variable `AIOXIDE_WRITE_AT_ONCE=1` sets it for new loops.
+    #[getter]
+    fn write_at_once(&self) -> bool {
+        self.state.held.at_once()
+    }
+
+    #[setter]
+    fn set_write_at_once(&self, py: Python<'_>, at_once: bool) -> PyResult<()> {
+        self.state.held.set_at_once(at_once);
+        self.state.held.send(py)
+    }
+
     #[getter(_stopping)]
     fn stopping(&self) -> bool {
         self.state.core.is_stopping()

@@ -17,7 +17,7 @@ use crate::ffi::{self, captured, raised};
 use crate::gc;
 use crate::handle::Handle;
 use crate::task::introspect;
-use crate::transports::{self, TransportTable, TransportWatcher};
+use crate::transports::{self, HeldWrites, TransportTable, TransportWatcher};
 
 /// asyncio reads as much at a time.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -53,6 +53,9 @@ struct Place {
 
 /// What `AIOXIDE_POLL_INTERVAL` says, read once.
 static POLL_INTERVAL: OnceLock<Option<u32>> = OnceLock::new();
+
+/// Whether `AIOXIDE_WRITE_AT_ONCE` says so, read once.
+static WRITE_AT_ONCE: OnceLock<bool> = OnceLock::new();
 
 fn poll_interval_of_environment() -> Option<u32> {
     std::env::var("AIOXIDE_POLL_INTERVAL").ok()?.parse().ok()
@@ -97,6 +100,8 @@ pub(crate) struct LoopState {
     pub(crate) running: Cell<bool>,
     /// The transports by descriptor.
     pub(crate) transports: TransportTable,
+    /// The transports that hold writes of the entry that runs.
+    pub(crate) held: HeldWrites,
     /// Memory that transports read small pieces into.
     pub(crate) scratch: Scratch,
     /// A `bytearray` that TLS records are decrypted into; nobody keeps anything in it.
@@ -160,6 +165,7 @@ impl LoopState {
             debug: Cell::new(false),
             running: Cell::new(false),
             transports: TransportTable::default(),
+            held: HeldWrites::default(),
             scratch: Scratch::default(),
             tls_record: ffi::Slot::new(),
             recycler: ffi::recycled::Recycler::default(),
@@ -176,6 +182,10 @@ impl LoopState {
             free: RefCell::new(Vec::new()),
             files: RefCell::new(Vec::new()),
         });
+        state.held.set_at_once(
+            *WRITE_AT_ONCE
+                .get_or_init(|| std::env::var("AIOXIDE_WRITE_AT_ONCE").is_ok_and(|value| value == "1")),
+        );
         gc::remember(&state);
         Ok(state)
     }

@@ -159,6 +159,16 @@ pub(crate) enum Chunk {
     Copy(Box<[u8]>),
 }
 
+impl Chunk {
+    /// The content of an object: that of bytes, which cannot change, is not copied. No destructor of the program's is put off.
+    pub(crate) fn of(object: &Object) -> Self {
+        match object.bind(super::python(object)).cast_exact::<PyBytes>() {
+            Ok(bytes) => Self::Bytes(bytes.to_owned().unbind()),
+            Err(_) => Self::Copy(bytes_content(object).unwrap_or_default().into()),
+        }
+    }
+}
+
 impl AsRef<[u8]> for Chunk {
     fn as_ref(&self) -> &[u8] {
         match self {

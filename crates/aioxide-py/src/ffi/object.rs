@@ -41,6 +41,13 @@ impl Object {
         unsafe { &*pointer.cast::<Self>() }
     }
 
+    /// The object that PyO3 has a reference to.
+    #[inline]
+    pub(crate) fn of<'a, T>(bound: &'a Bound<'_, T>) -> &'a Self {
+        // SAFETY: not null, and alive while the reference is borrowed.
+        unsafe { Self::from_ptr(bound.as_ptr()) }
+    }
+
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut ffi::PyObject {
         self.0.get()
@@ -108,18 +115,23 @@ impl Object {
         unsafe { ffi::PyType_IS_GC(self.kind()) != 0 }
     }
 
+    /// How many references there are to the object.
+    #[inline]
+    pub(crate) fn references(&self) -> isize {
+        // SAFETY: rule 2.
+        unsafe { ffi::Py_REFCNT(self.as_ptr()) }
+    }
+
     /// Whether there is one reference to the object.
     #[inline]
     pub(crate) fn is_held_once(&self) -> bool {
-        // SAFETY: rule 2.
-        unsafe { ffi::Py_REFCNT(self.as_ptr()) == 1 }
+        self.references() == 1
     }
 
     /// Whether there are two references to the object.
     #[inline]
     pub(crate) fn is_held_twice(&self) -> bool {
-        // SAFETY: rule 2.
-        unsafe { ffi::Py_REFCNT(self.as_ptr()) == 2 }
+        self.references() == 2
     }
 
     /// Whether the object is an instance of `kind` or of a type derived from it.

@@ -312,7 +312,7 @@ pub(crate) unsafe fn positional<'a, C>(
     arguments: *const *mut ffi::PyObject,
     count: ffi::Py_ssize_t,
     names: *mut ffi::PyObject,
-) -> Option<(&'a C, &'a [&'a Object])>
+) -> Option<(&'a Object, &'a C, &'a [&'a Object])>
 where
     C: PyClass<Frozen = pyo3::pyclass::boolean_struct::True> + Sync,
 {
@@ -323,8 +323,10 @@ where
     let core = unsafe { place.slot(instance).cast::<Option<Py<C>>>().as_ref()? }.as_ref()?;
     // SAFETY: the vectorcall protocol: `count` references that live during the call, none of them NULL.
     let arguments = unsafe { std::slice::from_raw_parts(arguments.cast::<&Object>(), count as usize) };
-    // SAFETY: as above.
-    Some((unsafe { &*std::ptr::from_ref::<C>(core.get()) }, arguments))
+    // SAFETY: the instance lives during the call.
+    let this = unsafe { Object::from_ptr(instance) };
+    // SAFETY: the core lives as long as the instance.
+    Some((this, unsafe { &*std::ptr::from_ref::<C>(core.get()) }, arguments))
 }
 
 /// What the function behind an attribute's getter does.
@@ -392,7 +394,7 @@ macro_rules! slot_method {
 
 /// `fast_method!(PLACE, Core, fast, slot_method!(...))`: the method, preceded by a function that may do the plain case at once.
 ///
-/// `fast(&Core, &[&Object]) -> Option<Owned>` is called where there are positional arguments and no others; it must not panic, drops
+/// `fast(&Object, &Core, &[&Object]) -> Option<Owned>` is called where there are positional arguments and no others; it must not panic, drops
 /// no reference of PyO3's, and gives `None` for what the method itself is to do.
 macro_rules! fast_method {
     ($place:expr, $core:ty, $fast:path, $method:expr) => {{
@@ -407,8 +409,8 @@ macro_rules! fast_method {
             let place = &$place;
             // SAFETY: this function is reached through its method descriptor only.
             let plain = unsafe { positional::<$core>(place, instance, arguments, count, names) };
-            if let Some((core, arguments)) = plain
-                && let Some(answer) = $fast(core, arguments)
+            if let Some((this, core, arguments)) = plain
+                && let Some(answer) = $fast(this, core, arguments)
             {
                 return answer.into_ptr();
             }

@@ -358,7 +358,7 @@ impl Datagrams {
 }
 
 /// `sendto` in the plain case: bytes, an open socket with nothing to be sent before them, and an address that was used before.
-fn send_at_once(core: &DatagramCore, arguments: &[&Object]) -> Option<Owned> {
+fn send_at_once(_: &Object, core: &DatagramCore, arguments: &[&Object]) -> Option<Owned> {
     let core = &*core.0;
     let (data, address) = match arguments {
         [data] => (*data, None),

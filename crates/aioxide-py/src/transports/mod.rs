@@ -11,8 +11,8 @@
 //! * `ssl`: the records of TLS connections.
 //! * `reader`: the buffer of asyncio's streams.
 //! * `table`: which descriptor is used by which transport.
-//! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves, `stream_watch` its
-//!   events, `stream_face` what Python sees of it.
+//! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves, `stream_hold` the
+//!   writes that wait for the end of their entry, `stream_watch` its events, `stream_face` what Python sees of it.
 
 mod address;
 pub(crate) mod common;
@@ -22,6 +22,7 @@ mod reader;
 mod ssl;
 mod stream;
 mod stream_face;
+mod stream_hold;
 mod stream_read;
 mod stream_watch;
 mod stream_write;
@@ -37,6 +38,7 @@ pub(crate) use inherited::{equip_read_pipe_transport, equip_write_pipe_transport
 pub(crate) use ssl::{RECORD_BYTES, equip_tls_transport};
 pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport, is_closing};
 pub(crate) use stream_face::equip_stream_transport;
+pub(crate) use stream_hold::{_send_held_writes, HeldWrites};
 pub(crate) use table::{TransportTable, Transports};
 
 /// What a watched descriptor became ready for.

@@ -320,7 +320,7 @@ fn write_records(transport: &Object, data: &Object) -> Outcome<Option<Owned>> {
         rest = bytes::bytes(&content[written..])?;
     }
     let encrypted = call::call(&records.take, &[])?;
-    if write_at_once(core, &[&encrypted]).is_none() {
+    if write_at_once(&below, core, &[&encrypted]).is_none() {
         let py = ffi::python(transport);
         let below = below.clone().into_bound(py);
         let sent = This { core: &core.0, transport: &below }.write(&encrypted.bind(py));

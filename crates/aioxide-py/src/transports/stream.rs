@@ -25,6 +25,7 @@ use pyo3::types::PyDict;
 
 use super::common;
 use super::ssl::{self, Records};
+use super::stream_hold::Hold;
 use crate::entry::Entry;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState};
@@ -122,6 +123,8 @@ pub(super) struct Stream {
     pub(super) keeps: Cell<bool>,
     /// What a `write` that is under way got from the socket before it was left to the general way.
     pub(super) sent_ahead: Cell<Option<std::io::Result<usize>>>,
+    /// The writes that wait for the end of the entry that made them.
+    pub(super) hold: Hold,
 }
 
 impl Stream {
@@ -219,10 +222,23 @@ pub(crate) struct This<'a, 'py> {
 }
 
 impl<'a, 'py> This<'a, 'py> {
+    /// A transport that holds no writes: those that it held are sent first.
+    ///
     /// # Errors
     /// RuntimeError when the transport was not made by a loop.
     #[inline]
     pub(super) fn of(transport: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        let this = Self::holding(transport)?;
+        this.settle()?;
+        Ok(this)
+    }
+
+    /// A transport that may hold writes: for what writes more.
+    ///
+    /// # Errors
+    /// As `of`.
+    #[inline]
+    pub(super) fn holding(transport: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         Ok(Self { core: &PLACE.core::<StreamCore>(transport)?.0, transport })
     }
 
@@ -311,6 +327,7 @@ impl<'a, 'py> This<'a, 'py> {
             last_read_bytes: Cell::new(0),
             keeps: Cell::new(false),
             sent_ahead: Cell::new(None),
+            hold: Hold::new(),
             state,
         };
         let core = Bound::new(py, StreamCore(Confined::new(core)))?;
@@ -335,8 +352,11 @@ impl<'a, 'py> This<'a, 'py> {
 
     /// The context for a call of the protocol that is arranged now.
     pub(super) fn callback_context(self) -> PyResult<Py<PyAny>> {
-        match &*self.core.context.borrow() {
-            Some(context) => Ok(context.clone_ref(self.py())),
+        if let Some(context) = &*self.core.context.borrow() {
+            return Ok(context.clone_ref(self.py()));
+        }
+        match self.core.hold.context(self.py())? {
+            Some(context) => Ok(context),
             None => ffi::copy_context(self.py()),
         }
     }
@@ -364,7 +384,11 @@ impl<'a, 'py> This<'a, 'py> {
         let index = usize::from(deferred[0].is_some());
         debug_assert!(deferred[index].is_none(), "a transport starts once and is lost once");
         deferred[index] = Some(what);
-        self.core.state.core.call_soon(Entry::Transport(self.transport.clone().unbind()));
+        let entry = Entry::Transport(self.transport.clone().unbind());
+        match self.core.hold.place() {
+            Some(place) => self.core.state.core.call_soon_at(place, entry),
+            None => self.core.state.core.call_soon(entry),
+        }
     }
 
     /// Does the older of the things put off; `Err` only for what must leave the loop.
@@ -416,6 +440,7 @@ impl<'a, 'py> This<'a, 'py> {
     // The end.
 
     pub(super) fn close(self) -> PyResult<()> {
+        self.settle()?;
         if self.core.closing.replace(true) {
             return Ok(());
         }
@@ -456,6 +481,7 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     pub(super) fn force_close(self, error: Option<PyErr>) -> PyResult<()> {
+        self.settle()?;
         if self.core.conn_lost.get() > 0 {
             return Ok(());
         }

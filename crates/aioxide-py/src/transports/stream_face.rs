@@ -214,8 +214,12 @@ fn check_open(this: This<'_, '_>, name: &str, during: &str) -> PyResult<()> {
 }
 
 fn write<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
-    let this = This::of(transport)?;
-    let data = required(arguments[0])?;
+    let this = This::holding(transport)?;
+    write_one(this, &*required(arguments[0])?)
+}
+
+fn write_one<'py>(this: This<'_, 'py>, data: &Bound<'py, PyAny>) -> PyResult<Py<PyAny>> {
+    let transport = this.transport;
     if !(data.is_instance_of::<PyBytes>()
         || data.is_instance_of::<PyByteArray>()
         || data.is_instance_of::<PyMemoryView>())
@@ -226,11 +230,16 @@ fn write<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> P
             .map(Bound::unbind);
     }
     check_open(this, "write", "write")?;
-    done(transport, this.write(&data))
+    done(transport, this.write(data))
 }
 
 fn write_lines<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
-    let this = This::of(transport)?;
+    let this = This::holding(transport)?;
+    if cfg!(not(Py_3_12)) {
+        // Until then asyncio joins them.
+        let joined = PyBytes::new(transport.py(), b"").call_method1("join", (required(arguments[0])?,))?;
+        return write_one(this, &joined);
+    }
     check_open(this, "writelines", "writelines")?;
     let items = required(arguments[0])?.try_iter()?.collect::<PyResult<Vec<_>>>()?;
     if items.is_empty() {

@@ -10,24 +10,30 @@ use pyo3::types::PyBytes;
 
 use super::common::{self, leaves_loop, would_block};
 use super::stream::{StreamCore, This};
+use super::stream_hold::MOST_COPIED_BYTES;
 use crate::error;
 use crate::ffi::{self, Buffer, Chunk, Object, Owned};
 
 /// Slices of one vectored write; asyncio uses as many as the system takes.
-const SLICES: usize = 64;
+pub(super) const SLICES: usize = 64;
 
 /// `write` in the plain case: bytes for an open connection with nothing in its buffer, which the socket takes whole.
 ///
 /// What the socket says otherwise is noted for the general way, which does the rest.
-pub(super) fn write_at_once(core: &StreamCore, arguments: &[&Object]) -> Option<Owned> {
+pub(super) fn write_at_once(transport: &Object, core: &StreamCore, arguments: &[&Object]) -> Option<Owned> {
     let (core, [data]) = (&*core.0, arguments) else { return None };
     let content = ffi::bytes_content(data)?;
-    let is_plain = core.conn_lost.get() == 0
+    let is_open = core.conn_lost.get() == 0
         && !core.eof.get()
         && !content.is_empty()
-        && core.empty_waiter.try_borrow().is_ok_and(|waiter| waiter.is_none())
-        && core.buffer.try_borrow().is_ok_and(|buffer| buffer.is_empty());
-    if !is_plain {
+        && core.empty_waiter.try_borrow().is_ok_and(|waiter| waiter.is_none());
+    if !is_open {
+        return None;
+    }
+    if core.hold_write(transport, content.len(), || Chunk::of(data)) {
+        return Some(Owned::none());
+    }
+    if !core.buffer.try_borrow().is_ok_and(|buffer| buffer.is_empty()) {
         return None;
     }
     core.state.expect_events();
@@ -57,7 +63,12 @@ impl<'py> This<'_, 'py> {
     pub(super) fn write(self, data: &Bound<'py, PyAny>) -> PyResult<()> {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             let content = bytes.as_bytes();
-            if content.is_empty() || !self.may_write()? {
+            let chunk = || Chunk::of(Object::of(data));
+            if content.is_empty()
+                || self.core.hold_write(Object::of(self.transport), content.len(), chunk)
+                || self.send_with_held(content.len(), chunk)?
+                || !self.may_write()?
+            {
                 return Ok(());
             }
             let Some(sent) = self.send_now(content)? else { return Ok(()) };
@@ -69,13 +80,25 @@ impl<'py> This<'_, 'py> {
                 Err(_) => self.keep(Chunk::Copy(content[sent..].into()), 0),
             };
         }
-        if data.len()? == 0 || !self.may_write()? {
+        if data.len()? == 0 {
             return Ok(());
         }
         let view = match Buffer::readable(data) {
             Ok(view) => view,
-            Err(error) => return self.fatal_error(error, "Fatal write error on socket transport"),
+            Err(error) => {
+                self.settle()?;
+                let may_write = self.may_write()?;
+                let message = "Fatal write error on socket transport";
+                return if may_write { self.fatal_error(error, message) } else { Ok(()) };
+            }
         };
+        if self.hold_copy(view.bytes()) {
+            return Ok(());
+        }
+        self.settle()?;
+        if !self.may_write()? {
+            return Ok(());
+        }
         let Some(sent) = self.send_now(view.bytes())? else { return Ok(()) };
         if sent == view.bytes().len() {
             return Ok(());
@@ -116,10 +139,15 @@ impl<'py> This<'_, 'py> {
     /// Sends all of `items` with one system call where the socket takes it.
     pub(super) fn write_lines(self, items: &[Bound<'py, PyAny>]) -> PyResult<()> {
         let views = items.iter().map(Buffer::readable).collect::<PyResult<Vec<_>>>()?;
+        let total = views.iter().map(|view| view.bytes().len()).sum::<usize>();
+        let joined = || Chunk::Copy(views.iter().flat_map(|view| view.bytes()).copied().collect());
+        if total <= MOST_COPIED_BYTES && self.core.hold_write(Object::of(self.transport), total, joined) {
+            return Ok(());
+        }
+        self.settle()?;
         if !self.may_write()? {
             return Ok(());
         }
-        let total = views.iter().map(|view| view.bytes().len()).sum::<usize>();
         let mut sent = 0;
         if self.core.buffer.borrow().is_empty() {
             self.core.state.expect_events();
@@ -202,6 +230,7 @@ impl<'py> This<'_, 'py> {
             }
         }
         self.maybe_resume_protocol()?;
+        self.settle()?;
         // The protocol may have written more in `resume_writing`, or closed: then the end is on its way.
         if self.core.conn_lost.get() > 0 || !self.core.buffer.borrow().is_empty() {
             return Ok(());

@@ -1,0 +1,294 @@
+//! Writes that are held until the entry that makes them ends, so that they leave in one system call.
+//!
+//! What a transport is given within one entry of the ready queue (a callback, a task's step) waits in its buffer and is sent
+//! when the entry ends. Only the time at which the peer gets it tells:
+//!
+//! * Whatever asks the transport for anything but to write more is answered after what is held was sent: `This::of` does that, and so
+//!   do `close` and `force_close`.
+//! * No more is held than a full buffer, nor than the high-water mark: what would pause the protocol is sent at once, with what is held.
+//! * What shows only at the send, a lost connection or a full socket, takes effect where asyncio has it: with the context of the
+//!   write that it befalls, and at the place in the ready queue of the first one.
+//! * A connection whose socket object the program has as well holds nothing: the program may use it at any time.
+//! * Outside of an entry nothing is held, so nothing is when an entry begins, when the loop waits and when it stops.
+
+use std::cell::{Cell, RefCell};
+use std::io::IoSlice;
+
+use aioxide_core::sys::socket;
+use pyo3::prelude::*;
+
+use super::common::would_block;
+use super::stream::{PLACE, Socket, Stream, StreamCore, This};
+use super::stream_write::SLICES;
+use crate::error;
+use crate::event_loop::running;
+use crate::ffi::{self, Captured, Chunk, Object, Owned, raised};
+
+/// A full buffer: what gathers to more is sent at once.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// What else but bytes is copied to be held, up to this size.
+pub(super) const MOST_COPIED_BYTES: usize = 4 * 1024;
+
+/// The writes that one transport holds; their data are in its buffer.
+pub(super) struct Hold {
+    writes: RefCell<Vec<HeldWrite>>,
+    /// How many entries were ready at the first of them.
+    place: Cell<usize>,
+    /// What follows from one of them is done just now: it gets its context, and the place.
+    follows: RefCell<Option<Captured>>,
+}
+
+struct HeldWrite {
+    bytes: usize,
+    context: Captured,
+}
+
+impl Hold {
+    pub(super) fn new() -> Self {
+        Self { writes: RefCell::default(), place: Cell::new(0), follows: RefCell::new(None) }
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.writes.borrow().is_empty()
+    }
+
+    /// The place in the ready queue of what follows from the writes that are sent just now.
+    pub(super) fn place(&self) -> Option<usize> {
+        self.follows.borrow().is_some().then(|| self.place.get())
+    }
+
+    /// The context of what follows from the writes that are sent just now.
+    pub(super) fn context(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let context = self.follows.borrow().as_ref().map_or(Ok(None), Captured::get);
+        Ok(context.map_err(|raised| raised::to_pyerr(py, raised))?.map(Owned::into_py))
+    }
+}
+
+/// The transports of a loop that hold writes of the entry that runs, in the order of their first ones.
+#[derive(Default)]
+pub(crate) struct HeldWrites {
+    in_entry: Cell<bool>,
+    at_once: Cell<bool>,
+    transports: RefCell<Vec<Owned>>,
+}
+
+impl HeldWrites {
+    /// Whether every write is sent at once, as asyncio does.
+    pub(crate) fn at_once(&self) -> bool {
+        self.at_once.get()
+    }
+
+    pub(crate) fn set_at_once(&self, at_once: bool) {
+        self.at_once.set(at_once);
+    }
+
+    /// An entry begins.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.in_entry.set(true);
+    }
+
+    /// The entry has ended: sends what it has written.
+    ///
+    /// # Errors
+    /// What must leave the loop.
+    #[inline]
+    pub(crate) fn end(&self, py: Python<'_>) -> PyResult<()> {
+        self.in_entry.set(false);
+        if self.transports.borrow().is_empty() { Ok(()) } else { self.send(py) }
+    }
+
+    /// Sends all that is held.
+    ///
+    /// # Errors
+    /// As `end`: the first one; the others are sent all the same.
+    pub(crate) fn send(&self, py: Python<'_>) -> PyResult<()> {
+        let mut result = Ok(());
+        let mut index = 0;
+        // One after the other: logging and destructors may run, and write.
+        loop {
+            let next = self.transports.borrow().get(index).map(|transport| transport.clone_ref(py));
+            let Some(transport) = next else { break };
+            let sent = This::of(&transport.into_bound(py)).map(drop);
+            result = result.and(sent);
+            index += 1;
+        }
+        let sent = self.transports.take();
+        drop(sent);
+        result
+    }
+
+    /// Something was put into the ready queue on account of `transport`: what later ones may put there stands behind it.
+    fn make_room(&self, transport: &Object) {
+        let transports = self.transports.borrow();
+        let later = transports.iter().rposition(|held| held.is(transport)).map_or(0, |index| index + 1);
+        for core in transports[later..].iter().filter_map(|held| PLACE.core_of_exact::<StreamCore>(held)) {
+            core.0.hold.place.set(core.0.hold.place.get() + 1);
+        }
+    }
+}
+
+/// Sends what the transports of the loop that runs hold: a child that is forked would send it too.
+#[pyfunction]
+pub(crate) fn _send_held_writes(py: Python<'_>) -> PyResult<()> {
+    running().map_or(Ok(()), |state| state.held.send(py))
+}
+
+impl Stream {
+    /// Whether a write of that size may be held now.
+    #[inline]
+    fn may_hold(&self, size: usize) -> bool {
+        let held = &self.state.held;
+        let limit = MOST_BYTES.min(self.marks.get().limits().1);
+        held.in_entry.get()
+            && !held.at_once.get()
+            && self.conn_lost.get() == 0
+            && self.buffer.try_borrow().is_ok_and(|buffer| {
+                buffer.len() + size <= limit && (buffer.is_empty() || !self.hold.is_empty())
+            })
+    }
+
+    /// Whether the program has the connection's socket object too.
+    fn is_shared(&self, py: Python<'_>) -> bool {
+        let (Ok(socket), Ok(shown)) = (self.socket.try_borrow(), self.transport_socket.try_borrow()) else {
+            return true;
+        };
+        // Each of these has a reference: this field, the descriptor, and what wraps it for `get_extra_info`.
+        let references = |object: &Py<PyAny>| Object::of(object.bind(py)).references();
+        match &*socket {
+            Socket::Python(socket) => match &*shown {
+                Some(shown) => references(shown) != 1 || references(socket) != 3,
+                None => references(socket) != 2,
+            },
+            Socket::Raw(_) => false,
+            Socket::Closed => true,
+        }
+    }
+
+    /// Holds a write; `false` if it is to be sent now.
+    #[inline]
+    pub(super) fn hold_write(&self, transport: &Object, bytes: usize, chunk: impl FnOnce() -> Chunk) -> bool {
+        if !self.may_hold(bytes) || self.hold.is_empty() && self.is_shared(ffi::python(transport)) {
+            return false;
+        }
+        let Ok(context) = Captured::current().map_err(raised::clear) else { return false };
+        // The collector may have run.
+        if !self.may_hold(bytes) {
+            return false;
+        }
+        if self.hold.is_empty() {
+            self.hold.place.set(self.state.core.ready_len());
+            self.state.held.transports.borrow_mut().push(transport.own());
+        }
+        self.add_to_hold(chunk(), HeldWrite { bytes, context });
+        true
+    }
+
+    fn add_to_hold(&self, chunk: Chunk, write: HeldWrite) {
+        self.hold.writes.borrow_mut().push(write);
+        self.buffer.borrow_mut().push(chunk, 0);
+    }
+}
+
+impl This<'_, '_> {
+    /// Whether the data of a write, which are no bytes object, may be held: they are copied.
+    pub(super) fn hold_copy(self, content: &[u8]) -> bool {
+        content.len() <= MOST_COPIED_BYTES
+            && self.core.hold_write(Object::of(self.transport), content.len(), || Chunk::Copy(content.into()))
+    }
+
+    /// Adds a write to those that are held, if there are any, and sends all; `false` if there are none.
+    pub(super) fn send_with_held(self, bytes: usize, chunk: impl FnOnce() -> Chunk) -> PyResult<bool> {
+        if self.core.hold.is_empty() {
+            return Ok(false);
+        }
+        let context = Captured::current().map_err(|raised| raised::to_pyerr(self.py(), raised))?;
+        // The collector may have run, and may have had them sent.
+        if self.core.hold.is_empty() {
+            return Ok(false);
+        }
+        self.core.add_to_hold(chunk(), HeldWrite { bytes, context });
+        self.send_held()?;
+        Ok(true)
+    }
+
+    /// Sends what is held.
+    ///
+    /// # Errors
+    /// What must leave the loop.
+    #[inline]
+    pub(super) fn settle(self) -> PyResult<()> {
+        if self.core.hold.is_empty() { Ok(()) } else { self.send_held() }
+    }
+
+    #[inline(never)]
+    fn send_held(self) -> PyResult<()> {
+        let mut writes = self.core.hold.writes.take();
+        let all = self.core.buffer.borrow().len();
+        let failed = self.send_buffer();
+        let mut sent = all - self.core.buffer.borrow().len();
+        let result = match failed {
+            None if sent == all => Ok(()),
+            failed => {
+                let befallen = writes.iter().position(|write| {
+                    let is_whole = write.bytes <= sent;
+                    sent -= if is_whole { write.bytes } else { 0 };
+                    !is_whole
+                });
+                let index = befallen.unwrap_or_default();
+                let later = writes.len() - index - 1;
+                *self.core.hold.follows.borrow_mut() = Some(writes.swap_remove(index).context);
+                let result = match failed {
+                    None => self.start_writing().and_then(|()| self.maybe_pause_protocol()),
+                    Some(error) => self.held_failed(&error, later),
+                };
+                drop(self.core.hold.follows.take());
+                result
+            }
+        };
+        writes.clear();
+        // The list is used again, unless something was held meanwhile.
+        if self.core.hold.is_empty() {
+            drop(self.core.hold.writes.replace(writes));
+        }
+        result
+    }
+
+    /// Sends from the buffer until it is empty or the socket is full; gives the error, if there is one.
+    fn send_buffer(self) -> Option<std::io::Error> {
+        let fd = self.core.descriptor.get();
+        loop {
+            let mut buffer = self.core.buffer.borrow_mut();
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = buffer.fill(&mut slices);
+            let asked: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+            let sent = match filled {
+                0 => return None,
+                1 => socket::send(fd, &slices[0]),
+                filled => socket::send_vectored(fd, &slices[..filled]),
+            };
+            match sent {
+                Ok(sent) => {
+                    buffer.advance(sent);
+                    if sent < asked {
+                        return None;
+                    }
+                }
+                Err(error) if would_block(&error) => return None,
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
+    /// The first of the writes that were left could not be sent, and neither could the later ones.
+    #[cold]
+    fn held_failed(self, error: &std::io::Error, later: usize) -> PyResult<()> {
+        drop(self.core.buffer.borrow_mut().take());
+        self.fatal_error(error::os_error(error), "Fatal write error on socket transport")?;
+        self.core.state.held.make_room(Object::of(self.transport));
+        // asyncio drops and counts them.
+        (0..later).try_for_each(|_| self.may_write().map(drop))
+    }
+}

@@ -1,0 +1,283 @@
+"""What one callback or step writes leaves in one system call, and nobody can tell but by the time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import random
+import socket
+import ssl
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from differential.connections import draw, search
+from support import Recorder
+
+COUNT = int(os.environ.get("AIOXIDE_CONNECTIONS", "150"))
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+class Connected:
+    """A transport of the loop that nobody else has the socket of, and its peer."""
+
+    def __init__(self, transport: Any, protocol: Recorder, peer: socket.socket) -> None:
+        self.transport, self.protocol, self.peer = transport, protocol, peer
+
+
+async def connect() -> Connected:
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        transport, protocol = await loop.create_connection(Recorder, *server.getsockname())
+        peer, _ = server.accept()
+    peer.settimeout(10)
+    return Connected(transport, protocol, peer)
+
+
+def waiting(peer: socket.socket) -> bytes:
+    """What the peer has received so far."""
+    peer.setblocking(False)
+    try:
+        return peer.recv(1 << 20, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
+    finally:
+        peer.settimeout(10)
+
+
+async def end(connected: Connected) -> None:
+    connected.transport.abort()
+    await connected.protocol.lost
+    connected.peer.close()
+
+
+# What asks the transport for something else, after which asyncio would have sent what was written before.
+ASKED: dict[str, Callable[[Any], object]] = {
+    "get_write_buffer_size": lambda transport: transport.get_write_buffer_size(),
+    "is_closing": lambda transport: transport.is_closing(),
+    "close": lambda transport: transport.close(),
+    "abort": lambda transport: transport.abort(),
+    "write_eof": lambda transport: transport.write_eof(),
+    "set_write_buffer_limits": lambda transport: transport.set_write_buffer_limits(high=10),
+    "socket": lambda transport: transport.get_extra_info("socket"),
+    "_sock": lambda transport: transport._sock,
+    "repr": repr,
+    "set_protocol": lambda transport: transport.set_protocol(transport.get_protocol()),
+    "large write": lambda transport: transport.write(b"x" * 200_000),
+    "large writelines": lambda transport: transport.writelines([b"x" * 100_000] * 2),
+    "large bytearray": lambda transport: transport.write(bytearray(200_000)),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+def test_what_was_written_is_sent_before_anything_else(run: Any, name: str) -> None:
+    async def main() -> None:
+        connected = await connect()
+        connected.transport.write(b"one ")
+        connected.transport.write(bytearray(b"two"))
+        ASKED[name](connected.transport)
+        assert waiting(connected.peer).startswith(b"one two")
+        await end(connected)
+
+    run(main())
+
+
+def test_writes_of_one_step_leave_when_it_ends(loop_factory: Any, loop_name: str) -> None:
+    loop = loop_factory()
+    seen = []
+
+    async def main(at_once: bool) -> None:
+        connected = await connect()
+        loop.write_at_once = at_once
+        connected.transport.write(b"head")
+        connected.transport.writelines([b"bo", b"dy"])
+        seen.append(waiting(connected.peer))
+        await asyncio.sleep(0)
+        assert waiting(connected.peer) == b"headbody"
+        await end(connected)
+
+    try:
+        loop.run_until_complete(main(False))
+        loop.run_until_complete(main(True))
+    finally:
+        loop.close()
+    assert seen == [b"headbody" if loop_name == "asyncio" else b"", b"headbody"]
+
+
+def test_loop_that_is_told_to_write_at_once_sends_what_is_held(loop_factory: Any, loop_name: str) -> None:
+    loop = loop_factory()
+
+    async def main() -> None:
+        connected = await connect()
+        connected.transport.write(b"held")
+        loop.write_at_once = True
+        assert waiting(connected.peer) == b"held"
+        await end(connected)
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+
+
+def test_write_of_a_callback_that_raises_or_stops_is_sent(loop_factory: Any) -> None:
+    loop = loop_factory()
+    loop.set_exception_handler(lambda *_: None)
+    try:
+        connected = loop.run_until_complete(connect())
+
+        def fail(error: BaseException) -> None:
+            connected.transport.write(type(error).__name__.encode())
+            raise error
+
+        loop.call_soon(fail, ValueError())
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        assert waiting(connected.peer) == b"ValueError"
+        loop.call_soon(fail, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        assert waiting(connected.peer) == b"ValueErrorKeyboardInterrupt"
+        # Outside of any callback.
+        connected.transport.write(b" outside")
+        assert waiting(connected.peer).endswith(b" outside")
+        loop.run_until_complete(end(connected))
+    finally:
+        loop.close()
+
+
+def test_socket_that_the_program_has_gets_each_write_at_once(run: Any) -> None:
+    async def main() -> None:
+        ours, peer = socket.socketpair()
+        transport, protocol = await asyncio.get_running_loop().create_connection(Recorder, sock=ours)
+        transport.write(b"by the transport, ")
+        ours.send(b"by hand")
+        assert waiting(peer) == b"by the transport, by hand"
+        del ours
+        await end(Connected(transport, protocol, peer))
+
+    run(main())
+
+
+def test_lost_connection_is_told_where_the_first_write_stood(run: Any, loop_name: str) -> None:
+    """The context and the place among the callbacks are those of the write that failed."""
+
+    async def main() -> list[str]:
+        loop = asyncio.get_running_loop()
+        variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+        log: list[str] = []
+
+        class Lost(asyncio.Protocol):
+            def connection_lost(self, exc: Exception | None) -> None:
+                log.append(f"lost {type(exc).__name__} {variable.get('')}")
+                ended.set()
+
+        ended = asyncio.Event()
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            transport, _ = await loop.create_connection(Lost, *server.getsockname())
+            transport.pause_reading()  # type: ignore[attr-defined]
+            peer, _ = server.accept()
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+        await asyncio.sleep(0.01)
+
+        def step() -> None:
+            loop.call_soon(log.append, "before")
+            variable.set("at the first write")
+            transport.write(b"one")
+            loop.call_soon(log.append, "between")
+            variable.set("at the second write")
+            transport.write(b"two")
+            loop.call_soon(log.append, "after")
+
+        loop.call_soon(step)
+        await ended.wait()
+        await asyncio.sleep(0)
+        return log
+
+    assert run(main()) == ["before", "lost ConnectionResetError at the first write", "between", "after"]
+
+
+def test_writes_before_a_fork_are_not_sent_twice(run: Any) -> None:
+    async def main() -> None:
+        connected = await connect()
+        connected.transport.write(b"once")
+        if (child := os.fork()) == 0:
+            os._exit(0 if waiting(connected.peer) == b"once" else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        await asyncio.sleep(0)
+        assert waiting(connected.peer) == b"once"
+        await end(connected)
+
+    run(main())
+
+
+def test_plain_text_goes_before_the_handshake(run: Any) -> None:
+    async def main() -> None:
+        connected = await connect()
+        context = ssl.create_default_context()
+        connected.transport.write(b"STARTTLS\n")
+        upgrade = asyncio.ensure_future(
+            asyncio.get_running_loop().start_tls(
+                connected.transport, connected.protocol, context, server_hostname="localhost"
+            )
+        )
+        loop = asyncio.get_running_loop()
+        connected.peer.setblocking(False)
+        received = b""
+        while len(received) < 10:
+            received += await loop.sock_recv(connected.peer, 100)
+        assert received.startswith(b"STARTTLS\n\x16"), received
+        connected.peer.close()
+        with pytest.raises((ConnectionError, ssl.SSLError)):
+            await upgrade
+
+    run(main())
+
+
+def test_file_comes_behind_what_was_written(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"file" * 1000)
+
+    async def main() -> None:
+        connected = await connect()
+        with open(tmp_path / "file", "rb") as file:
+            connected.transport.write(b"head ")
+            assert await asyncio.get_running_loop().sendfile(connected.transport, file) == 4000
+            connected.transport.write(b" tail")
+            await asyncio.sleep(0)
+        assert waiting(connected.peer) == b"head " + b"file" * 1000 + b" tail"
+        await end(connected)
+
+    run(main())
+
+
+def test_environment_variable_gives_asyncios_timing() -> None:
+    program = """
+        import aioxide
+        print(aioxide.new_event_loop().write_at_once)
+    """
+    for value in ("0", "1"):
+        environment = dict(os.environ, AIOXIDE_WRITE_AT_ONCE=value)
+        command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(program)]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        assert result.stdout.strip() == str(value == "1")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("at_once", [False, True])
+def test_programs_of_connections_leave_the_same_log(loop_factory: Any, loop_name: str, at_once: bool) -> None:
+    count = COUNT if loop_name == "aioxide" else COUNT // 10
+    found = search(count, 0, loop_factory, at_once)
+    assert found is None, found
+
+
+def test_program_of_a_seed_is_always_the_same() -> None:
+    seed = random.randrange(1000)
+    assert draw(seed) == draw(seed)
+    assert draw(7) != draw(8)
