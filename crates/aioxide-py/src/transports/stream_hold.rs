@@ -239,7 +239,7 @@ impl This<'_, '_> {
                 });
                 let index = befallen.unwrap_or_default();
                 let later = writes.len() - index - 1;
-                *self.core.hold.follows.borrow_mut() = Some(writes.swap_remove(index).context);
+                drop(self.core.hold.follows.replace(Some(writes.swap_remove(index).context)));
                 let result = match failed {
                     None => self.start_writing().and_then(|()| self.maybe_pause_protocol()),
                     Some(error) => self.held_failed(&error, later),
@@ -285,7 +285,7 @@ impl This<'_, '_> {
     /// The first of the writes that were left could not be sent, and neither could the later ones.
     #[cold]
     fn held_failed(self, error: &std::io::Error, later: usize) -> PyResult<()> {
-        drop(self.core.buffer.borrow_mut().take());
+        drop(self.core.buffer.take());
         self.fatal_error(error::os_error(error), "Fatal write error on socket transport")?;
         self.core.state.held.make_room(Object::of(self.transport));
         // asyncio drops and counts them.
