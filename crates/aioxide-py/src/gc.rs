@@ -25,6 +25,12 @@ pub(crate) fn remember(state: &Rc<LoopState>) {
     loops.push(Rc::downgrade(state));
 }
 
+/// The loop that a thread, known by its number, runs now.
+pub(crate) fn loop_run_by(thread: u64) -> Option<Rc<LoopState>> {
+    let loops = LOOPS.borrow();
+    loops.iter().filter_map(Weak::upgrade).find(|state| state.running.get() && state.thread.get() == thread)
+}
+
 /// Stands in `gc.callbacks`.
 #[pyfunction]
 pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {

@@ -40,5 +40,17 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<&'static abi::Api> {
 
 /// The table, where something that only it can give is at hand.
 pub(crate) fn loaded() -> &'static abi::Api {
-    API.get().expect("an awaitable was made, so the table is loaded")
+    API.get().expect("what is at hand was made by way of the table")
+}
+
+/// The table for what may be the first that an extension asks for, in a thread that may not be attached.
+///
+/// # Errors
+/// As `load`; one too when the interpreter is at its end.
+pub(crate) fn load_anywhere() -> PyResult<&'static abi::Api> {
+    match API.get() {
+        Some(api) => Ok(api),
+        None => Python::try_attach(load)
+            .unwrap_or_else(|| Err(PyImportError::new_err("the interpreter is at its end"))),
+    }
 }

@@ -55,9 +55,10 @@ impl<T: AsRawFd> AsyncFd<T> {
     /// EPERM for what cannot be watched, such as a regular file; `AlreadyExists` when the loop watches it already; other
     /// errors of the system; one without errno when this thread runs no loop of aioxide's.
     pub fn new(inner: T) -> io::Result<Self> {
+        let api = api::load_anywhere().map_err(|error| io::Error::other(error.to_string()))?;
         let mut errno = 0;
         // SAFETY: any thread; a place for the errno.
-        match NonNull::new(unsafe { (api::loaded().fd_watch)(inner.as_raw_fd(), &mut errno) }) {
+        match NonNull::new(unsafe { (api.fd_watch)(inner.as_raw_fd(), &mut errno) }) {
             Some(watch) => Ok(Self { watch: Watch(watch), inner }),
             None if errno == 0 => Err(io::Error::other("this thread runs no loop of aioxide's")),
             None => Err(io::Error::from_raw_os_error(errno)),

@@ -62,8 +62,10 @@ impl Future for Sleep {
         }
         let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         let timer = self.timer.get_or_insert_with(|| {
+            // Without aioxide no loop of its can run.
+            let api = api::load_anywhere().ok();
             // SAFETY: any thread; null where no loop runs.
-            let timer = NonNull::new(unsafe { (api::loaded().sleep_start)(duration_ns) });
+            let timer = api.and_then(|api| NonNull::new(unsafe { (api.sleep_start)(duration_ns) }));
             Timer(timer.expect("this thread runs no loop of aioxide's"))
         });
         // SAFETY: from `sleep_start`.

@@ -323,6 +323,19 @@ fn awaits_for<'py>(awaitable: Bound<'py, PyAny>, seconds: f64) -> PyResult<Bound
     })
 }
 
+/// Watches a descriptor, and no more: it may be the first that the extension asks of aioxide.
+#[pyfunction]
+fn watches(fd: i32) -> PyResult<()> {
+    AsyncFd::new(fd).map(drop).map_err(Into::into)
+}
+
+/// Polls a timer once, inside of nothing; the same.
+#[pyfunction]
+fn polls_timer() -> bool {
+    let mut timer = Box::pin(sleep(Duration::from_millis(1)));
+    timer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+}
+
 /// Reads `count` bytes from a socket and sends them back; meanwhile a timer is polled along, with other wakers.
 #[pyfunction]
 fn echo(py: Python<'_>, fd: i32, count: usize) -> PyResult<Bound<'_, PyAny>> {
@@ -361,6 +374,7 @@ mod probe {
     #[pymodule_export]
     use super::{
         Slot, awaits, awaits_for, calls, echo, fail, forever, joins, joins_all, panics, panics_in_drop,
-        ready, sleeps, spawns_sleep, two_guards, unit, woken_by_thread, woken_within_poll, yields,
+        polls_timer, ready, sleeps, spawns_sleep, two_guards, unit, watches, woken_by_thread,
+        woken_within_poll, yields,
     };
 }

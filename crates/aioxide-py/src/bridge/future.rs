@@ -13,10 +13,11 @@ use super::parker::{Lazy, Parker};
 use super::{Event, Home};
 use crate::entry::Posted;
 use crate::event_loop::{self, LoopState};
-use crate::ffi::awaitable::{Awaitable, Home as Kind, Next, Steps, reused};
+use crate::ffi::awaitable::{Awaitable, Home as Kind, Next, Steps, awaited_already, is_done, reused};
 use crate::ffi::method::attribute;
 use crate::ffi::{self, Object, Outcome, Owned, Raised, Slot, call, raised};
 use crate::future::Future;
+use crate::gc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -170,19 +171,32 @@ impl RustFuture {
         })
     }
 
+    /// Whether its wait is not over yet: then it is not the one who awaits it that resumes it.
+    fn waits(&self) -> Outcome<bool> {
+        match self.parker.get().and_then(|parker| parker.wait().get()) {
+            Some(wait) => is_done(&wait).map(|done| !done),
+            None => Ok(false),
+        }
+    }
+
     fn leave_registry(&self) {
         if let Some(registry) = self.registry.take() {
             registry.remove(self.place.replace(NOWHERE));
         }
     }
 
-    /// Drops the body, or sends it home.
+    /// Drops the body, or sends it home: to the loop that it waited on, or to the one that its thread runs now.
     fn drop_body(&self, home: Option<&Home>) {
         let Some(body) = self.body.take() else { return };
+        if body.is_here() {
+            return drop(body);
+        }
+        let running = gc::loop_run_by(body.thread);
+        let home = home.or_else(|| running.as_ref().map(|state| state.rust_futures.home()));
         match home {
             // What comes back from a closed loop is given up.
-            Some(home) if !body.is_here() => drop(home.post(Posted::Rust(Event::Dropped(body)))),
-            _ => drop(body),
+            Some(home) => drop(home.post(Posted::Rust(Event::Dropped(body)))),
+            None => drop(body),
         }
     }
 
@@ -265,6 +279,10 @@ impl Steps for RustFuture {
         outcome.map(Next::Return)
     }
 
+    fn is_under_way(&self) -> bool {
+        self.state.get() == State::Waiting
+    }
+
     fn give_up(this: &Awaitable<Self>) -> Outcome<()> {
         if this.state.get() == State::Running {
             return Err(already_running());
@@ -293,6 +311,7 @@ fn check(this: &Awaitable<RustFuture>) -> Outcome<&'static LoopState> {
     match this.state.get() {
         State::Over => return Err(reused()),
         State::Running => return Err(already_running()),
+        State::Waiting if this.waits()? => return Err(awaited_already()),
         State::New | State::Waiting => {}
     }
     let Some(state) = event_loop::running() else {

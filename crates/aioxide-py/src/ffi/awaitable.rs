@@ -47,6 +47,10 @@ pub(crate) trait Steps: Sized + 'static {
     fn is_spent(&self) -> bool {
         false
     }
+    /// Whether somebody awaits it, so that nobody else may begin to.
+    fn is_under_way(&self) -> bool {
+        false
+    }
     /// Ends it from outside.
     fn give_up(this: &Awaitable<Self>) -> Outcome<()>;
     /// An exception is thrown in. One that has to wait before it may end does not give up, as the others do.
@@ -174,7 +178,7 @@ impl<S: Steps> Awaitable<S> {
                 },
             ]);
         if S::AWAITABLE {
-            builder = builder.slot(c::Py_am_await, iterate as *mut c_void);
+            builder = builder.slot(c::Py_am_await, start_await::<S> as *mut c_void);
         }
         if S::NAME.is_some() {
             builder = builder.attributes([c"__name__", c"__qualname__"].map(|name| c::PyGetSetDef {
@@ -214,12 +218,14 @@ pub(crate) fn is_coroutine(object: &Object) -> bool {
     }
     // SAFETY: a type is alive while its instance is; all of ours, which are final, have this function, nothing else has.
     unsafe {
-        let methods = (*object.kind()).tp_as_async;
-        !methods.is_null() && (*methods).am_await.is_some_and(|found| std::ptr::fn_addr_eq(found, ITERATE))
+        let (iterate, methods) = ((*object.kind()).tp_iter, (*object.kind()).tp_as_async);
+        iterate.is_some_and(|found| std::ptr::fn_addr_eq(found, ITERATE))
+            && !methods.is_null()
+            && (*methods).am_await.is_some()
     }
 }
 
-const ITERATE: c::unaryfunc = iterate;
+const ITERATE: c::getiterfunc = iterate;
 
 /// Marks a future as yielded by an `await`, as whoever yields one must.
 #[inline]
@@ -248,6 +254,12 @@ pub(crate) fn reused() -> Raised {
     raised::raise(raised::runtime_error(), "cannot reuse already awaited coroutine")
 }
 
+/// What is raised by an awaitable that somebody else awaits.
+#[cold]
+pub(crate) fn awaited_already() -> Raised {
+    raised::raise(raised::runtime_error(), "coroutine is being awaited already")
+}
+
 /// What is raised by an awaitable that is resumed before its future is done.
 #[cold]
 pub(crate) fn resumed_too_early() -> Raised {
@@ -258,7 +270,7 @@ unsafe extern "C" fn iternext<S: Steps>(this: *mut c::PyObject) -> *mut c::PyObj
     guard(std::ptr::null_mut(), || {
         // SAFETY: an instance of ours.
         let this: &Awaitable<S> = unsafe { cast(this) };
-        match S::advance(this)? {
+        match S::advance(this).map_err(refuse_stop::<S>)? {
             Next::Yield(yielded) => Ok(yielded.into_ptr()),
             Next::Return(value) => {
                 this.body().gave_value.set(!value.is_none());
@@ -277,7 +289,7 @@ unsafe extern "C" fn am_send<S: Steps>(
     unsafe { *result = std::ptr::null_mut() };
     guard(c::PySendResult::PYGEN_ERROR, || {
         // SAFETY: an instance of ours.
-        let (value, status) = match S::advance(unsafe { cast(this) })? {
+        let (value, status) = match S::advance(unsafe { cast(this) }).map_err(refuse_stop::<S>)? {
             Next::Yield(yielded) => (yielded, c::PySendResult::PYGEN_NEXT),
             Next::Return(value) => (value, c::PySendResult::PYGEN_RETURN),
         };
@@ -294,9 +306,21 @@ unsafe extern "C" fn send<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject)
     })
 }
 
+/// A failure by StopIteration would be taken for an end with its value: as in a coroutine it is a RuntimeError.
+#[cold]
+fn refuse_stop<S: Steps>(raised: Raised) -> Raised {
+    if !S::AWAITABLE || !raised::matches(raised::stop_iteration()) {
+        return raised;
+    }
+    let stop = raised::take(raised);
+    let error = raised::take(raised::raise(raised::runtime_error(), "coroutine raised StopIteration"));
+    raised::set_cause(&error, &stop);
+    raised::put_back(error)
+}
+
 /// What a method that resumes gives: what is yielded, or StopIteration with what is returned.
 fn resumed<S: Steps>(this: &Awaitable<S>, resume: impl FnOnce(&Awaitable<S>) -> Outcome<Next>) -> Outcome {
-    match resume(this)? {
+    match resume(this).map_err(refuse_stop::<S>)? {
         Next::Yield(yielded) => Ok(yielded),
         Next::Return(value) => {
             this.body().gave_value.set(!value.is_none());
@@ -331,6 +355,15 @@ unsafe extern "C" fn close<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject
 
 unsafe extern "C" fn get_name<S: Steps>(_: *mut c::PyObject, _: *mut c_void) -> *mut c::PyObject {
     guard_object(|| call::text(S::NAME.unwrap_or_default()))
+}
+
+/// `__await__`: as with a coroutine, there is one who awaits.
+unsafe extern "C" fn start_await<S: Steps>(this: *mut c::PyObject) -> *mut c::PyObject {
+    guard_object(|| {
+        // SAFETY: an instance of ours.
+        let this: &Awaitable<S> = unsafe { cast(this) };
+        if this.is_under_way() { Err(awaited_already()) } else { Ok(this.object().own()) }
+    })
 }
 
 unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
