@@ -19,7 +19,7 @@ fn at<'a>(pointer: *mut c::PyObject) -> Option<&'a Task> {
 
 /// Puts a task into the list; if `held`, the list keeps it alive. One that is done already stays out.
 pub(crate) fn list(task: &Task, held: bool) -> Outcome<()> {
-    if task.listed.replace(true) || task.as_future().is_done() {
+    if task.as_future().is_done() || task.listed.replace(true) {
         return Ok(());
     }
     let this = task.object().as_ptr();
