@@ -1,7 +1,7 @@
 #!/bin/sh
 # Makes a Debian sid chroot with the interpreters that no stable release has yet, and runs commands in it.
 #
-#   scripts/sid_chroot.sh make             make or complete the chroot (idempotent; needs root and debootstrap)
+#   scripts/sid_chroot.sh make             make or complete the chroot (idempotent; needs root; installs debootstrap)
 #   scripts/sid_chroot.sh pythons          print the interpreters in it, one per line (python3.14 ...)
 #   scripts/sid_chroot.sh run CMD ARGS...  run CMD in it, in this project's folder, with the toolchains mounted
 #   scripts/sid_chroot.sh conformance ...  build the wheel for each interpreter in it, run scripts/conformance.py there
@@ -19,11 +19,20 @@ mirror() {
         sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1
 }
 
+install_here() {
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2 || {
+        apt-get update >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2
+    }
+}
+
 # debootstrap leaves this file only when it got to its end.
 bootstrap() {
     [ -e "$root/.bootstrapped" ] && return
     url=$(mirror)
     [ -n "$url" ] || { echo "no Debian mirror among apt's sources" >&2; exit 1; }
+    PATH=$PATH:/usr/sbin
+    command -v debootstrap >/dev/null 2>&1 || install_here debootstrap
     rm -rf "$root"
     mkdir -p "$root"
     debootstrap --variant=minbase --include=ca-certificates sid "$root" "$url"

@@ -95,11 +95,14 @@ def test_policy_that_is_reset_still_leads_to_our_loop() -> None:
 @with_policies
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_policy_set_later_is_obeyed() -> None:
-    class Policy(asyncio.DefaultEventLoopPolicy):
+    class Loop(asyncio.SelectorEventLoop):
         pass
 
+    class Policy(asyncio.DefaultEventLoopPolicy):
+        _loop_factory = Loop
+
     asyncio.set_event_loop_policy(Policy())
-    assert asyncio.run(kind()) is asyncio.SelectorEventLoop
+    assert asyncio.run(kind()) is Loop
     aioxide.uninstall()
     assert isinstance(asyncio.get_event_loop_policy(), Policy)
     asyncio.set_event_loop_policy(None)

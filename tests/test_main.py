@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import aioxide
 import pytest
 
 REPORT = """
@@ -103,12 +104,62 @@ def test_exit_status_is_the_programs(folder: Path, status: str, code: int) -> No
     assert run("exits.py", cwd=folder).returncode == code
 
 
-def test_exception_gives_a_traceback_with_source(folder: Path) -> None:
-    (folder / "fails.py").write_text("def fail():\n    raise LookupError('here')\nfail()\n")
-    result = run("fails.py", cwd=folder)
+FAILS = """
+import traceback
+def fail():
+    traceback.print_stack()
+    raise LookupError("here")
+fail()
+"""
+
+
+@pytest.mark.parametrize("arguments", [["fails.py"], ["-m", "fails"], ["-c", FAILS], ["-"]])
+def test_stack_and_traceback_are_those_of_python(folder: Path, arguments: list[str]) -> None:
+    (folder / "fails.py").write_text(FAILS)
+    ours, python = (run(*arguments, cwd=folder, module=module, text=FAILS) for module in (True, False))
+    assert ours.stderr == python.stderr
+    assert ours.stderr.rstrip().endswith("LookupError: here")
+    assert ours.returncode == python.returncode == 1
+
+
+@pytest.mark.parametrize("options", [["-X", "dev", "-W", "error", "-m"], ["-Om"], ["-Bu", "-m"], ["-OBum"]])
+def test_options_of_the_interpreter_are_kept(folder: Path, options: list[str]) -> None:
+    code = "import sys; print(sys.flags, sys._xoptions, sys.warnoptions, sys.stdout.write_through)"
+    command = [sys.executable, *options, "aioxide", "-c", code]
+    ours = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    last = options[-1].removesuffix("m")
+    command = [sys.executable, *options[:-1], *([] if last == "-" else [last]), "-c", code]
+    python = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    assert ours.stdout == python.stdout
+
+
+def test_name_may_follow_the_option_at_once(folder: Path) -> None:
+    command = [sys.executable, "-maioxide", "-c", "import sys; print(sys.argv)", "x"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout == "['-c', 'x']\n"
+
+
+def test_profiler_that_runs_us_runs_the_program(folder: Path) -> None:
+    (folder / "short.py").write_text("import asyncio\nprint(type(asyncio.new_event_loop()).__module__)")
+    command = [sys.executable, "-m", "cProfile", "-s", "name", "-m", "aioxide", "short.py"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.startswith("aioxide.event_loop\n")
+    assert "short.py:1(<module>)" in result.stdout
+
+
+def test_children_of_the_program_are_switched(folder: Path) -> None:
+    code = "import subprocess, sys; subprocess.run([sys.executable, 'programs/script.py'])"
+    assert report("-c", code, cwd=folder)["loop"] == "aioxide.event_loop"
+
+
+def test_without_its_hook_it_says_what_is_missing(folder: Path) -> None:
+    environment = {"PYTHONPATH": str(Path(aioxide.__file__).parent.parent), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-S", "-m", "aioxide", "-c", "pass"]
+    result = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert result.returncode == 1
-    assert "    raise LookupError('here')" in result.stderr
-    assert result.stderr.rstrip().endswith("LookupError: here")
+    assert "aioxide is not installed in a folder of site-packages" in result.stderr
 
 
 def test_missing_script_is_reported_as_python_does(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""asyncio rebuilt in Rust: a drop-in event loop, tasks and futures, and an HTTP client session.
+"""asyncio rebuilt in Rust: a drop-in event loop, tasks, futures, streams, locks and queues.
 
 Names are imported from their modules when they are first used, so that `import aioxide` costs next to nothing.
 """

@@ -1,17 +1,16 @@
-"""`python -m aioxide`: runs a program that knows nothing of aioxide on its loop."""
+"""`python -m aioxide`: runs a program that knows nothing of aioxide on its loop.
+
+The interpreter starts anew with `AIOXIDE=1`, with what the command line said and without `-m aioxide`. So the program
+sees what python itself would show it, down to the stack under its first frame, and its children are switched as well.
+"""
 
 from __future__ import annotations
 
-import importlib.machinery
-import io
 import os
-import pkgutil
-import runpy
 import sys
-from types import CodeType, ModuleType
-from typing import Any
+from typing import NoReturn
 
-from .installation import install
+from .startup import VARIABLE, obeys_variable
 
 USAGE = """\
 usage: python -m aioxide script.py [argument ...]
@@ -19,101 +18,47 @@ usage: python -m aioxide script.py [argument ...]
        python -m aioxide -c code [argument ...]
        python -m aioxide                             (asyncio's prompt, or a program from standard input)
 
-Runs the program as python itself would, with aioxide's event loop in place of asyncio's.
+Runs the program, and the Python processes that it starts, as python itself would, with aioxide's event loop in place of
+asyncio's. So does python alone, with AIOXIDE=1 in the environment.
 """
 
 
 def main(arguments: list[str]) -> None:
-    """Runs what the command line names, in a fresh `__main__`."""
-    if arguments and arguments[0] in ("-h", "--help"):
+    """Runs what the command line names."""
+    option = arguments[0] if arguments else ""
+    if option in ("-h", "--help"):
         sys.stdout.write(USAGE)
         return
-    if arguments and arguments[0] in ("-V", "--version"):
+    if option in ("-V", "--version"):
         from . import __version__
 
         sys.stdout.write(f"aioxide {__version__}\n")
         return
-    install()
+    if option in ("-m", "-c") and len(arguments) == 1:
+        sys.exit(f"python -m aioxide: argument expected for the {option} option\n{USAGE}")
+    if option.startswith("-") and option != "-" and option[:2] not in ("-m", "-c"):
+        sys.exit(f"python -m aioxide: unknown option {option}\n{USAGE}")
     if not arguments and sys.stdin.isatty():
         arguments = ["-m", "asyncio"]
-    kind, rest = (arguments[0], arguments[1:]) if arguments else ("-", [])
-    if kind in ("-m", "-c") and not rest:
-        sys.exit(f"python -m aioxide: argument expected for the {kind} option\n{USAGE}")
-    if kind == "-m":
-        run_module(rest[0], rest[1:])
-    elif kind == "-c":
-        run_code(compile(rest[0], "<string>", "exec", dont_inherit=True), ["-c", *rest[1:]])
-    elif kind == "-":
-        run_code(compile(sys.stdin.read(), "<stdin>", "exec", dont_inherit=True), ["-", *rest])
-    elif kind.startswith("-"):
-        sys.exit(f"python -m aioxide: unknown option {kind}\n{USAGE}")
-    else:
-        run_script(kind, rest)
+    run(arguments)
 
 
-def run_module(name: str, arguments: list[str]) -> None:
-    """Runs a module or package as `python -m` does; the working directory stays first on the path."""
-    sys.argv[:] = ["-m", *arguments]
-    fresh_main()
-    runpy._run_module_as_main(name)  # type: ignore[attr-defined]
+def run(arguments: list[str]) -> NoReturn:
+    """Becomes python with these arguments."""
+    if not obeys_variable():
+        sys.exit("python -m aioxide: aioxide is not installed in a folder of site-packages (by pip), which this needs")
+    os.environ[VARIABLE] = "1"
+    os.execv(sys.executable, [sys.executable, *own_options(), *arguments])
 
 
-def run_code(code: CodeType, argv: list[str]) -> None:
-    """Runs a program given as text."""
-    sys.argv[:] = argv
-    replace_path("")
-    exec(code, vars(fresh_main()))
-
-
-def run_script(path: str, arguments: list[str]) -> None:
-    """Runs a file, or a folder or archive with a `__main__`, as `python path` does."""
-    sys.argv[:] = [path, *arguments]
-    importer = pkgutil.get_importer(path)
-    if importer is not None:
-        replace_path(path)
-        fresh_main()
-        runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined]
-        return
-    code = read_code(path)
-    replace_path(os.path.dirname(os.path.realpath(path)))
-    module = fresh_main()
-    absolute = os.path.abspath(path)
-    # Python itself gives an absolute path since 3.9, and no spec to a script.
-    module.__dict__.update(
-        __file__=absolute,
-        __cached__=None,
-        __loader__=importlib.machinery.SourceFileLoader("__main__", absolute),
-    )
-    exec(code, module.__dict__)
-
-
-def read_code(path: str) -> Any:
-    """Compiles a source file, or loads a compiled one."""
-    try:
-        with io.open_code(os.path.abspath(path)) as file:
-            code = pkgutil.read_code(file)
-        if code is None:
-            with io.open_code(os.path.abspath(path)) as file:
-                code = compile(file.read(), os.path.abspath(path), "exec", dont_inherit=True)
-    except OSError as error:
-        reason = f"[Errno {error.errno}] {error.strerror}"
-        sys.stderr.write(f"{sys.executable}: can't open file {os.path.abspath(path)!r}: {reason}\n")
-        sys.exit(2)
-    return code
-
-
-def fresh_main() -> ModuleType:
-    """Puts a new `__main__` in place: the program finds nothing of ours in it, and pickle finds the program."""
-    module = ModuleType("__main__")
-    module.__dict__["__builtins__"] = sys.modules["builtins"]
-    sys.modules["__main__"] = module
-    return module
-
-
-def replace_path(entry: str) -> None:
-    """Puts the program's folder where python put ours, unless it was told to put none there."""
-    if not getattr(sys.flags, "safe_path", False) and not sys.flags.isolated:
-        sys.path[0] = entry
+def own_options() -> list[str]:
+    """The options before `-m aioxide`; if a debugger or profiler runs us, its command is among them."""
+    options = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv) + 1]
+    if options and options[-1] == "aioxide":
+        options.pop()
+    # Alone, or the last of several letters, as in `-Im`; or with the name, as in `-maioxide`.
+    last = options.pop().removesuffix("aioxide").removesuffix("m") if options else "-"
+    return options if last == "-" else [*options, last]
 
 
 if __name__ == "__main__":

@@ -5,8 +5,17 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+)
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from . import _aioxide
 
@@ -14,9 +23,134 @@ __all__ = ["gather", "map"]
 
 _T = TypeVar("_T")
 _Item = TypeVar("_Item")
+_T1 = TypeVar("_T1")
+_T2 = TypeVar("_T2")
+_T3 = TypeVar("_T3")
+_T4 = TypeVar("_T4")
+_T5 = TypeVar("_T5")
+_T6 = TypeVar("_T6")
+_Aw: TypeAlias = "asyncio.Future[_T] | Awaitable[_T]"
+_Many: TypeAlias = "Iterable[_Aw[_T]] | AsyncIterable[_Aw[_T]]"
+_Results: TypeAlias = "asyncio.Future[_T]"
 
 
-def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[list[Any]]:
+@overload
+def gather(
+    aw1: _Aw[_T1], /, *, return_exceptions: Literal[False] = False, limit: int | None = None
+) -> _Results[tuple[_T1]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1], aw2: _Aw[_T2], /, *, return_exceptions: Literal[False] = False, limit: int | None = None
+) -> _Results[tuple[_T1, _T2]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1],
+    aw2: _Aw[_T2],
+    aw3: _Aw[_T3],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
+) -> _Results[tuple[_T1, _T2, _T3]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1],
+    aw2: _Aw[_T2],
+    aw3: _Aw[_T3],
+    aw4: _Aw[_T4],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
+) -> _Results[tuple[_T1, _T2, _T3, _T4]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1],
+    aw2: _Aw[_T2],
+    aw3: _Aw[_T3],
+    aw4: _Aw[_T4],
+    aw5: _Aw[_T5],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
+) -> _Results[tuple[_T1, _T2, _T3, _T4, _T5]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1],
+    aw2: _Aw[_T2],
+    aw3: _Aw[_T3],
+    aw4: _Aw[_T4],
+    aw5: _Aw[_T5],
+    aw6: _Aw[_T6],
+    /,
+    *,
+    return_exceptions: Literal[False] = False,
+    limit: int | None = None,
+) -> _Results[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
+@overload
+def gather(
+    *aws: _Aw[_T], return_exceptions: Literal[False] = False, limit: int | None = None
+) -> _Results[list[_T]]: ...
+@overload
+def gather(aws: _Many[_T], /, *, return_exceptions: Literal[False] = False, limit: int) -> _Results[list[_T]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1], /, *, return_exceptions: bool, limit: int | None = None
+) -> _Results[tuple[_T1 | BaseException]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1], aw2: _Aw[_T2], /, *, return_exceptions: bool, limit: int | None = None
+) -> _Results[tuple[_T1 | BaseException, _T2 | BaseException]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1], aw2: _Aw[_T2], aw3: _Aw[_T3], /, *, return_exceptions: bool, limit: int | None = None
+) -> _Results[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1], aw2: _Aw[_T2], aw3: _Aw[_T3], aw4: _Aw[_T4], /, *, return_exceptions: bool, limit: int | None = None
+) -> _Results[tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException]]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1],
+    aw2: _Aw[_T2],
+    aw3: _Aw[_T3],
+    aw4: _Aw[_T4],
+    aw5: _Aw[_T5],
+    /,
+    *,
+    return_exceptions: bool,
+    limit: int | None = None,
+) -> _Results[
+    tuple[_T1 | BaseException, _T2 | BaseException, _T3 | BaseException, _T4 | BaseException, _T5 | BaseException]
+]: ...
+@overload
+def gather(
+    aw1: _Aw[_T1],
+    aw2: _Aw[_T2],
+    aw3: _Aw[_T3],
+    aw4: _Aw[_T4],
+    aw5: _Aw[_T5],
+    aw6: _Aw[_T6],
+    /,
+    *,
+    return_exceptions: bool,
+    limit: int | None = None,
+) -> _Results[
+    tuple[
+        _T1 | BaseException,
+        _T2 | BaseException,
+        _T3 | BaseException,
+        _T4 | BaseException,
+        _T5 | BaseException,
+        _T6 | BaseException,
+    ]
+]: ...
+@overload
+def gather(*aws: _Aw[_T], return_exceptions: bool, limit: int | None = None) -> _Results[list[_T | BaseException]]: ...
+@overload
+def gather(aws: _Many[_T], /, *, return_exceptions: bool, limit: int) -> _Results[list[_T | BaseException]]: ...
+def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[Any]:
     """Waits for all awaitables; gives their results in the order in which the awaitables were given.
 
     `return_exceptions`: false: the first failure is raised to the caller at once, and the others go on; true:
@@ -47,7 +181,7 @@ async def map(
     iterable: Iterable[_Item] | AsyncIterable[_Item],
     *,
     limit: int,
-) -> AsyncIterator[_T]:
+) -> AsyncGenerator[_T, None]:
     """Yields `await function(item)` for each item, in the order of the items, with `limit` calls under way at most.
 
     The iterable, synchronous or not, is consumed only as results are, so memory is bounded however long it is. A

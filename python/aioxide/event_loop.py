@@ -11,10 +11,12 @@ import threading
 import warnings
 import weakref
 from asyncio import coroutines, events, unix_events
+from asyncio.log import logger
 from typing import Any
 
 from . import (
     _aioxide,
+    nesting,
     streams,  # noqa: F401 - makes our streams known to asyncio
     tasks,  # noqa: F401 - makes our tasks known to asyncio
 )
@@ -26,6 +28,7 @@ __all__ = ["EventLoop"]
 
 # A child process must not send again what its parent's transports are about to send.
 os.register_at_fork(before=_aioxide._send_held_writes)
+nesting.watch()
 
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
@@ -61,7 +64,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         "slow_callback_duration",
     )
 
-    def __init__(self, selector: Any = None, *, tasks: bool = True) -> None:  # noqa: F811 - the option's name
+    def __init__(self, selector: None = None, *, tasks: bool = True) -> None:  # noqa: F811 - the option's name
         if selector is not None:
             raise TypeError("aioxide.EventLoop has its own selector: none can be given")
         # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.
@@ -87,6 +90,14 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         self._csock: socket.socket | None = None
         self._bind()
         self._own_classes = tasks
+        logger.debug("Using aioxide's event loop in place of a selector")
+
+    def __repr__(self) -> str:
+        kind = type(self)
+        name = "aioxide.EventLoop" if kind is EventLoop else kind.__name__
+        return f"<{name} running={self.is_running()} closed={self.is_closed()} debug={self.get_debug()}>"
+
+    _nest_patched = property(nesting.patched)
 
     def __del__(self, _warn: Any = warnings.warn, _asyncio: Any = unix_events) -> None:
         if _asyncio.sys is not None:

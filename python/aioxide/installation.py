@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from asyncio import events
+from asyncio import events, unix_events
+from functools import cache
 from typing import Any
 
+from . import nesting, other_loops
 from . import policy as _policy
 from .runners import new_event_loop
 
@@ -22,11 +25,17 @@ def install(*, tasks: bool = True) -> None:
     queues and locks become aioxide's too; they work on any loop.
 
     Sets the policy, where Python has policies, and replaces the function that outlives them. A policy that the
-    program sets later is obeyed. Calling it again changes nothing.
+    program sets later is obeyed. `asyncio.SelectorEventLoop()` makes a loop of aioxide too, while a class derived from
+    it, or one with a selector of its own, stays what it is; so does another package's loop that the program asks for.
+    Processes that multiprocessing starts are switched as well. Calling it again changes nothing.
     """
     global _saved  # noqa: PLW0603 - the state of the process, like the policy itself
     if _saved is not None:
         return
+    _prepare()
+    running = events._get_running_loop()
+    if running is not None and not isinstance(running, _own_loop()):
+        logging.getLogger("aioxide").warning("aioxide.install() is for loops made from now on: %r stays", running)
     replaced = [(module, "new_event_loop", module.new_event_loop, _new_event_loop) for module in (events, asyncio)]
     if tasks:
         replaced += _task_names()
@@ -36,6 +45,30 @@ def install(*, tasks: bool = True) -> None:
     for module, name, _, ours in replaced:
         setattr(module, name, ours)
     _saved = (replaced, previous)
+    other_loops.installed = tasks
+
+
+def _own_loop() -> Any:
+    from .event_loop import EventLoop
+
+    return EventLoop
+
+
+@cache
+def _prepare() -> None:
+    """Does, once in a process, what `uninstall` leaves in place since it does nothing by itself."""
+    stock: Any = unix_events._UnixSelectorEventLoop
+
+    def make(cls: Any, selector: Any = None) -> Any:
+        # Python calls `__init__` of the class that comes out. Uvicorn, for one, names the class as its factory.
+        made = _own_loop() if cls is stock and selector is None and _saved is not None else cls
+        return object.__new__(cls) if made is cls else made.__new__(made)
+
+    make.__annotations__ = {}  # asyncio's `__init__` has none, and the two show the same signature
+    # A `__new__` that is taken away again leaves a class that accepts no arguments: so it stays.
+    stock.__new__ = make
+    other_loops.care()
+    nesting.watch()
 
 
 def _task_names() -> list[tuple[Any, str, Any, Any]]:
@@ -80,7 +113,7 @@ def uninstall() -> None:
     if _saved is None:
         return
     replaced, previous = _saved
-    _saved = None
+    _saved = other_loops.installed = None
     for module, name, value, ours in replaced:
         if getattr(module, name, _MISSING) is ours:
             setattr(module, name, value)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from . import _aioxide
 
@@ -11,11 +11,16 @@ __all__ = ["LifoQueue", "PriorityQueue", "Queue", "QueueEmpty", "QueueFull", "Qu
 
 QueueEmpty = asyncio.QueueEmpty
 QueueFull = asyncio.QueueFull
-# asyncio's from Python 3.13 on.
-QueueShutDown = _aioxide.QueueShutDown
+if TYPE_CHECKING:
+    from ._aioxide import QueueShutDown
+else:
+    # asyncio's from Python 3.13 on.
+    QueueShutDown = _aioxide.QueueShutDown
+
+_T = TypeVar("_T")
 
 
-class Queue(_aioxide._QueueCore, asyncio.Queue[Any]):
+class Queue(_aioxide._QueueCore, asyncio.Queue[_T]):
     """A queue, first in, first out.
 
     # Cancel safety
@@ -26,11 +31,11 @@ class Queue(_aioxide._QueueCore, asyncio.Queue[Any]):
     """
 
 
-class LifoQueue(Queue, asyncio.LifoQueue[Any]):
+class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
     """A queue that gives the newest item first."""
 
 
-class PriorityQueue(Queue, asyncio.PriorityQueue[Any]):
+class PriorityQueue(Queue[_T], asyncio.PriorityQueue[_T]):  # type: ignore[type-var]  # whatever can be compared
     """A queue that gives the least item first."""
 
 

@@ -8,15 +8,21 @@ from asyncio import events as asyncio_events
 from asyncio import run_coroutine_threadsafe, to_thread
 from asyncio import tasks as asyncio_tasks
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import (
     _aioxide,
     timeouts,  # noqa: F401 - tells the Rust half the class of timeouts, which `wait_for` needs
 )
-from ._aioxide import Future, RustPanic, Task, as_completed, create_task, ensure_future, shield, sleep, wait
+from ._aioxide import RustPanic, as_completed, create_task, ensure_future, shield, sleep, wait
 
-if sys.version_info >= (3, 12):
+if TYPE_CHECKING:
+    # On a loop of aioxide, asyncio's functions make tasks and futures of aioxide: to a type checker they are the same.
+    from asyncio import Future, Task
+else:
+    from ._aioxide import Future, Task
+
+if TYPE_CHECKING or sys.version_info >= (3, 12):
     from ._aioxide import wait_for
 else:
     # Before 3.12 it makes a task of its own, with what follows from that.

@@ -81,15 +81,3 @@ def test_gunicorn_worker(run: Any, spawn: Any, tmp_path: Path) -> None:
     output, _ = server.communicate(timeout=30)
     assert "clean shutdown" in output
     assert "Traceback" not in output
-
-
-def test_pytest_plugin(spawn: Any, tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(
-        "import asyncio, pytest\n"
-        "@pytest.mark.asyncio\n"
-        "async def test_loop():\n"
-        f"    assert type(asyncio.get_running_loop()).__module__ == {aioxide.EventLoop.__module__!r}\n"
-    )
-    result = spawn("-m", "pytest", "-q", "-p", "aioxide.pytest_plugin", "--rootdir", str(tmp_path), str(tmp_path))
-    output, _ = result.communicate(timeout=60)
-    assert "1 passed" in output, output
