@@ -105,6 +105,7 @@ impl Variety {
 /// `aioxide fetch`.
 #[derive(Debug, Args)]
 #[command(
+    override_usage = "aioxide fetch [OPTIONS] URL...\n       aioxide fetch [OPTIONS] -i FILE [URL]...",
     group = ArgGroup::new("urls or a list").args(["urls", "input"]).required(true).multiple(true),
     after_help = "Examples:\n  \
         aioxide fetch https://example.org/a.pdf             one file, into this directory\n  \
@@ -241,7 +242,7 @@ Exit status:
 
 /// Parses a positive number of seconds, fractions allowed.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let value: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    let value: f64 = text.parse().map_err(|_| "not a number of seconds, such as 30 or 0.5".to_owned())?;
     match Duration::try_from_secs_f64(value) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("must be more than 0 seconds".to_owned()),

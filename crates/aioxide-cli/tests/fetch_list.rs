@@ -254,6 +254,15 @@ fn names_in_latin_1_stay_apart() {
 }
 
 #[test]
+fn single_file_is_named_in_the_summary() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("a.txt"), "old").unwrap();
+    let output = fetch(&[&server.url("/ok/1/a.txt"), "-o", directory.path().to_str().unwrap()]);
+    assert!(text(&output.stderr).trim_end().ends_with(": a-1.txt"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn file_in_the_place_of_a_url_is_pointed_out() {
     let list = tempfile::NamedTempFile::new().unwrap();
     let output = fetch(&[list.path().to_str().unwrap(), "--discard"]);

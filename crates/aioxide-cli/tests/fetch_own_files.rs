@@ -138,6 +138,15 @@ fn overwriting_spares_the_report_and_the_list() {
 }
 
 #[test]
+fn report_may_stand_in_the_directory_that_is_made() {
+    let place = Place::new();
+    let (out, report) = (place.path("new/out"), place.path("new/out/report"));
+    let output = fetch(&["-q", &place.server.url("/ok/1/report"), "-o", &out, "--report", &report]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(records(Path::new(&report))[0]["path"], "report-1");
+}
+
+#[test]
 fn directory_and_file_in_each_others_place_are_wrong_usage() {
     let place = Place::new();
     let url = place.server.url("/ok/1");

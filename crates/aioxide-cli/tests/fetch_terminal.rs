@@ -93,7 +93,7 @@ fn no_bar_with_quiet_or_marks() {
 fn terminal_that_cannot_move_its_cursor_gets_lines() {
     let server = Nasty::start();
     let bad = server.url("/status/404");
-    for kind in [Some("dumb"), None] {
+    for kind in [Some("dumb"), Some(""), None] {
         let (drawn, status) = on_a_terminal_of(kind, 80, &["fetch", "--discard", &bad], || {});
         assert_eq!(status, Some(1));
         let lines: Vec<&str> = drawn.lines().collect();

@@ -25,6 +25,8 @@ pub(crate) struct Display {
     under_way: u64,
     /// The length of the only body there is.
     length: Option<u64>,
+    /// The file that the last URL went to.
+    path: Option<String>,
     started: Stopwatch,
     meter: Meter,
 }
@@ -58,7 +60,8 @@ impl Display {
             let total = total();
             let bar = bar(total);
             // A terminal that cannot move its cursor (TERM=dumb, or none) shows no bar.
-            if bar.is_hidden() { Mode::Plain } else { Mode::Bar(bar, total) }
+            let unnamed = std::env::var_os("TERM").is_none_or(|name| name.is_empty());
+            if bar.is_hidden() || unnamed { Mode::Plain } else { Mode::Bar(bar, total) }
         } else {
             Mode::Plain
         };
@@ -68,6 +71,7 @@ impl Display {
             bytes: 0,
             under_way: 0,
             length: None,
+            path: None,
             started: Stopwatch::start(),
             meter: Meter::new(),
         }
@@ -95,6 +99,7 @@ impl Display {
     pub(crate) fn finished(&mut self, record: &Record, share: u64) {
         self.tallies[record.outcome as usize] += 1;
         self.under_way = self.under_way.saturating_sub(share);
+        self.path.clone_from(&record.path);
         if matches!(self.mode, Mode::Marks { .. }) {
             let mut mark = [0; 4];
             // Whoever reads the marks may have gone; the downloads go on.
@@ -190,6 +195,10 @@ impl Display {
             let before = if place == 0 { ";" } else { "," };
             let _ = write!(text, "{before} {} {}", HumanCount(self.tally(*outcome)), outcome.name());
         }
+        // Of one file it is worth saying: it may have got a number.
+        if let (1, Some(path)) = (self.count(), &self.path) {
+            let _ = write!(text, ": {}", printable(path));
+        }
         text
     }
 }
@@ -254,6 +263,15 @@ mod tests {
             display.summary(Duration::from_millis(1234)),
             "2 of 5 ok, 2.50 MB in 1.23 s; 1 http_error, 2 timeout"
         );
+    }
+
+    #[test]
+    fn summary_of_a_single_file_names_it() {
+        let mut display = Display::new(true, false, false, || None);
+        display.finished(&Record { path: Some("a-1.pdf".to_owned()), ..record(Outcome::Ok) }, 0);
+        assert_eq!(display.summary(Duration::from_secs(1)), "1 of 1 ok, 0 B in 1.00 s: a-1.pdf");
+        display.finished(&Record { path: Some("b.pdf".to_owned()), ..record(Outcome::Ok) }, 0);
+        assert_eq!(display.summary(Duration::from_secs(1)), "2 of 2 ok, 0 B in 1.00 s");
     }
 
     #[test]

@@ -54,22 +54,22 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
     let urls = std::mem::take(&mut args.urls);
     let input = args.input.as_deref();
     let source = named(input.unwrap_or("-".as_ref()), Source::open(urls, input))?;
+    let mut directory = match args.discard {
+        true => None,
+        false => Some(named(&args.output, Directory::open(&args.output, args.overwrite))?),
+    };
+    // After the directory, in which it may stand.
     let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
     streams::check(&args, list, report_file)?;
     if let (Some(report), Some(path)) = (&report, &args.report) {
         named(path, report.begin())?;
     }
-    let directory = match args.discard {
-        true => None,
-        false => Some(named(&args.output, Directory::open(&args.output, args.overwrite))?),
-    };
-    let directory = directory.map(|mut directory| {
+    if let Some(directory) = &mut directory {
         directory.spare(list.into_iter().chain(report_file));
-        directory
-    });
+    }
     let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
-    let plain = typed || streams::is_shown(report_file);
+    let plain = typed || report.as_ref().is_some_and(Report::is_terminal);
     let display = Display::new(args.quiet, args.marks, plain, || source.total(input));
     if typed {
         display.say("Type URLs, one per line; Ctrl-D ends the list.");

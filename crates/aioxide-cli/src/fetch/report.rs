@@ -1,7 +1,7 @@
 //! What became of each URL: the outcomes, and the report of one JSON line per URL.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -138,6 +138,14 @@ impl Report {
         match &self.to {
             To::Out(out) => Identity::of(out),
             To::File(file) => Identity::of(file),
+        }
+    }
+
+    /// Whether a person reads it as it is written.
+    pub(crate) fn is_terminal(&self) -> bool {
+        match &self.to {
+            To::Out(out) => out.is_terminal(),
+            To::File(file) => file.is_terminal(),
         }
     }
 

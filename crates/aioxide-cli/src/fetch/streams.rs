@@ -1,6 +1,6 @@
 //! The files and streams that a run reads and writes: with patience, and never two of them one.
 
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -130,12 +130,6 @@ pub(crate) fn check(
             .to_owned());
     }
     Ok(())
-}
-
-/// Whether the report goes to a terminal, where a progress bar would stand in its way.
-pub(crate) fn is_shown(report: Option<Identity>) -> bool {
-    let out = io::stdout();
-    out.is_terminal() && Identity::of(out).ok() == report && report.is_some()
 }
 
 #[cfg(test)]
