@@ -8,6 +8,7 @@
 //! * `socket`: what a transport does with a descriptor that it does not own;
 //! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
+//! * `thread`: what happens before a thread is ended by force, where that unwinds the stack (glibc);
 //! * `monotonic_ns`, `coarse_monotonic_ns`.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -36,6 +37,7 @@ mod process;
 pub(crate) mod signal;
 pub mod socket;
 pub mod stack;
+pub mod thread;
 mod time;
 mod wakeup;
 

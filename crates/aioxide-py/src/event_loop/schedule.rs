@@ -9,7 +9,7 @@ use crate::debug;
 use crate::entry::Entry;
 use crate::ffi::arguments::{Arguments, Split};
 use crate::ffi::method::method_fast;
-use crate::ffi::{Object, Outcome, call, raised};
+use crate::ffi::{Object, Outcome, call, outlive_interpreter, raised};
 #[cfg(Py_3_14)]
 use crate::ffi::{names, none};
 use crate::handle::{Callback, Handle};
@@ -79,6 +79,7 @@ fn queue_thread_safe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
 
 /// The interpreter's lock is held, so the queue may be touched from any thread; the loop's wait has to be ended.
 fn call_soon_threadsafe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
+    outlive_interpreter();
     let handle = queue_thread_safe(this, arguments)?;
     this.state().core.interrupt();
     Ok(handle)

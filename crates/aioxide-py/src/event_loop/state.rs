@@ -77,6 +77,7 @@ pub(crate) fn running() -> Option<&'static LoopState> {
 
 /// Makes `state` the running one until the guard is dropped; the one before comes back then.
 pub(super) fn enter(state: &LoopState) -> Entered {
+    ffi::outlive_interpreter();
     state.thread.set(this_thread());
     Entered { before: RUNNING.replace(state), _contexts: captured::run() }
 }
@@ -154,6 +155,7 @@ impl LoopState {
     }
 
     pub(crate) fn new() -> PyResult<Rc<Self>> {
+        ffi::outlive_interpreter();
         let core = EventLoop::new()?;
         if let Some(entries) = *POLL_INTERVAL.get_or_init(poll_interval_of_environment) {
             core.set_poll_interval(entries);

@@ -1,4 +1,4 @@
-//! Giving the interpreter up around a call that may block.
+//! Giving the interpreter up around a call that may block, and what becomes of threads when the interpreter ends.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -19,4 +19,36 @@ pub(crate) fn detached<T>(_py: Python<'_>, wait: impl FnOnce() -> T) -> T {
     let result = wait();
     drop(saved);
     result
+}
+
+/// Lets this thread outlive the interpreter, should it not end before.
+///
+/// CPython up to 3.13 calls `pthread_exit` in a thread that wants its lock while it ends (a daemon thread; in a callback's
+/// `time.sleep`, or between any two instructions). No frame of Rust may be unwound like that: not PyO3's, which catch panics, nor one
+/// that holds objects, which would release them without the lock. Such a thread stands still instead, as CPython's own do from 3.14 on.
+///
+/// Called where a thread comes in that will run Python code below frames of ours.
+#[inline]
+pub(crate) fn outlive_interpreter() {
+    #[cfg(not(Py_3_14))]
+    aioxide_core::sys::thread::before_forced_exit(|| {
+        if is_ending() {
+            aioxide_core::sys::thread::stand_still();
+        }
+    });
+}
+
+#[cfg(not(Py_3_14))]
+fn is_ending() -> bool {
+    #[cfg(not(Py_3_13))]
+    unsafe extern "C" {
+        #[link_name = "_Py_IsFinalizing"]
+        safe fn is_finalizing() -> std::ffi::c_int;
+    }
+    #[cfg(Py_3_13)]
+    fn is_finalizing() -> std::ffi::c_int {
+        // SAFETY: may be called at any time, by any thread.
+        unsafe { ffi::Py_IsFinalizing() }
+    }
+    is_finalizing() != 0
 }

@@ -12,7 +12,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
 use crate::ffi::text::show;
-use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, current, interop, names, raised};
+use crate::ffi::{self, Captured, Object, Outcome, Owned, Raised, call, current, interop, names, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 
 /// Queues the next step.
@@ -78,6 +78,7 @@ fn exception_of(waiter: &Object) -> Outcome<Option<Owned>> {
 
 /// Runs a step as a callback of `call_soon`, which has entered the context.
 fn step_as_callback(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
+    ffi::outlive_interpreter();
     let event_loop = task.as_future().loop_or_raise()?;
     if let Some(running) = current::get(&event_loop) {
         let message = format!(

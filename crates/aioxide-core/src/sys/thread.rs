@@ -1,0 +1,85 @@
+//! What becomes of a thread that is ended while frames of Rust are on its stack.
+//!
+//! glibc's `pthread_exit` is an exception that unwinds the stack and that nobody may stop. Rust stops it, in the first frame that
+//! catches panics, and the process aborts; destructors of frames inside of that one have run by then, each under the assumption that
+//! its thread is as it was. So a face whose interpreter ends threads in that way asks to be told before the first frame is left, and
+//! lets the thread stand still.
+//!
+//! glibc calls the handlers in a thread's list when the unwinding comes to a frame whose address is above the handler's entry. An
+//! entry that lies outside of the stack counts as below every frame (`FRAME_LEFT` in `nptl/unwind.c`), so its handler is the first
+//! thing that happens. Other C libraries do not unwind.
+
+/// Has `handler` called when this thread is ended by `pthread_exit` or is cancelled, before any frame of its stack is left. If the
+/// handler returns, the thread ends as it would have. Only the first call in a thread has an effect.
+pub fn before_forced_exit(handler: fn()) {
+    imp::register(handler);
+}
+
+/// Lets this thread stand still for as long as the process lives.
+pub fn stand_still() -> ! {
+    loop {
+        // SAFETY: no arguments; it returns after each signal.
+        unsafe { libc::pause() };
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+mod imp {
+    use std::cell::OnceCell;
+    use std::ffi::{c_int, c_void};
+    use std::sync::OnceLock;
+
+    /// glibc's `struct _pthread_cleanup_buffer`.
+    #[repr(C)]
+    struct Entry {
+        routine: Option<extern "C" fn(*mut c_void)>,
+        argument: *mut c_void,
+        cancel_type: c_int,
+        previous: *mut Entry,
+    }
+
+    type Push = unsafe extern "C" fn(*mut Entry, extern "C" fn(*mut c_void), *mut c_void);
+
+    thread_local! {
+        /// On the heap: thread-local memory may lie beside the stack. Freed when the thread has ended without unwinding.
+        static ENTRY: OnceCell<Box<Entry>> = const { OnceCell::new() };
+    }
+
+    extern "C" fn call(handler: *mut c_void) {
+        // SAFETY: `register` has put a `fn()` there.
+        let handler: fn() = unsafe { std::mem::transmute(handler) };
+        handler();
+    }
+
+    fn push() -> Option<Push> {
+        static PUSH: OnceLock<Option<Push>> = OnceLock::new();
+        *PUSH.get_or_init(|| {
+            // SAFETY: a name, in whichever library has it.
+            let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_pthread_cleanup_push".as_ptr()) };
+            // SAFETY: the function behind C's `pthread_cleanup_push`; null becomes `None`.
+            unsafe { std::mem::transmute::<*mut c_void, Option<Push>>(found) }
+        })
+    }
+
+    pub(super) fn register(handler: fn()) {
+        // Without a place to keep the entry in, the thread is at its end already.
+        let _ended = ENTRY.try_with(|place| {
+            place.get_or_init(|| {
+                let empty =
+                    Entry { routine: None, argument: std::ptr::null_mut(), cancel_type: 0, previous: std::ptr::null_mut() };
+                let entry = Box::into_raw(Box::new(empty));
+                if let Some(push) = push() {
+                    // SAFETY: an entry that stays where it is until the thread's frames are gone.
+                    unsafe { push(entry, call, handler as *mut c_void) };
+                }
+                // SAFETY: made from a box above; glibc reads it only while it unwinds this thread.
+                unsafe { Box::from_raw(entry) }
+            });
+        });
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+mod imp {
+    pub(super) fn register(_handler: fn()) {}
+}

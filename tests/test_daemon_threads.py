@@ -1,0 +1,166 @@
+"""Daemon threads that are in the middle of something when the interpreter ends: the process ends as if they were not there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PROLOGUE = """
+import asyncio, os, socket, threading, time
+import aioxide
+
+def in_thread(call):
+    threading.Thread(target=call, daemon=True).start()
+
+def run(start, loop):
+    in_thread(lambda: (start(), loop.run_forever()))
+
+started = threading.Event()
+
+def work():
+    started.set()
+    {work}
+
+class Source:
+    # A descriptor that is always readable.
+    def __init__(self, type=socket.SOCK_STREAM):
+        self.ours, self.theirs = socket.socketpair(socket.AF_UNIX, type)
+        self.ours.setblocking(False)
+        self.theirs.setblocking(False)
+    def feed(self):
+        try:
+            self.theirs.send(b"x")
+        except BlockingIOError:
+            pass
+
+def ask(method):
+    # What asks the loop to make a transport of a source, fed by the protocol.
+    async def connect():
+        source = Source(socket.SOCK_DGRAM if method == "create_datagram_endpoint" else socket.SOCK_STREAM)
+        class Protocol(asyncio.BufferedProtocol if method == "buffered" else asyncio.Protocol, asyncio.DatagramProtocol):
+            def received(self, *_):
+                work()
+                source.feed()
+            data_received = datagram_received = buffer_updated = received
+            def get_buffer(self, size_hint):
+                return bytearray(100)
+        source.feed()
+        if method == "connect_read_pipe":
+            await loop.connect_read_pipe(Protocol, source.ours)
+        else:
+            name = "create_connection" if method == "buffered" else method
+            await getattr(loop, name)(Protocol, sock=source.ours)
+        await loop.create_future()
+    return lambda: loop.create_task(connect())
+
+loop = {loop}
+"""
+
+EPILOGUE = """
+started.wait()
+time.sleep(0.01)
+"""
+
+PROGRAMS = {
+    "callbacks": """
+        def callback():
+            work()
+            loop.call_soon(callback)
+        run(lambda: loop.call_soon(callback), loop)
+    """,
+    "timers": """
+        def callback():
+            work()
+            loop.call_later(0, callback)
+        run(lambda: loop.call_later(0, callback), loop)
+    """,
+    "steps": """
+        async def task():
+            while True:
+                work()
+                await asyncio.sleep(0)
+        run(lambda: loop.create_task(task()), loop)
+    """,
+    "gathered": """
+        async def child():
+            work()
+        async def task():
+            while True:
+                await aioxide.gather(child(), child())
+        run(lambda: loop.create_task(task()), loop)
+    """,
+    "readers": """
+        source = Source()
+        source.feed()
+        run(lambda: loop.add_reader(source.ours, work), loop)
+    """,
+    "connections": "run(ask('create_connection'), loop)",
+    "buffered": "run(ask('buffered'), loop)",
+    "datagrams": "run(ask('create_datagram_endpoint'), loop)",
+    "pipes": "run(ask('connect_read_pipe'), loop)",
+    "idle": "run(lambda: loop.call_soon(started.set), loop)",
+    "executor": """
+        async def task():
+            while True:
+                await loop.run_in_executor(None, work)
+        run(lambda: loop.create_task(task()), loop)
+    """,
+    "failing callbacks": """
+        loop.set_exception_handler(lambda loop, context: work())
+        def callback():
+            loop.call_soon(callback)
+            1 / 0
+        run(lambda: loop.call_soon(callback), loop)
+    """,
+    "destructors": """
+        class Argument:
+            def __del__(self):
+                work()
+                post()
+        def post():
+            loop.call_soon(id, Argument())
+        run(post, loop)
+    """,
+    "posts": """
+        def post():
+            while True:
+                started.set()
+                loop.call_soon_threadsafe(int)
+        in_thread(post)
+        in_thread(post)
+    """,
+    "posts in debug mode": """
+        loop.set_debug(True)
+        def post():
+            while True:
+                started.set()
+                loop.call_soon_threadsafe(int)
+        in_thread(post)
+        in_thread(post)
+    """,
+    "another loop": """
+        other = asyncio.SelectorEventLoop()
+        async def main():
+            while True:
+                work()
+                await asyncio.sleep(0)
+        def start():
+            aioxide.Task(main(), loop=other) if LOOP == "aioxide" else other.create_task(main())
+        run(start, other)
+    """,
+}
+
+WORK = {"computes": "sum(range(1000))", "lets others run": "time.sleep(0.001)"}
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_interpreter_ends_beside_a_daemon_thread(loop_name: str, program: str, work: str) -> None:
+    makers = {"asyncio": "asyncio.SelectorEventLoop()", "aioxide": "aioxide.new_event_loop()"}
+    text = PROLOGUE.replace("{work}", WORK[work]).replace("{loop}", makers[loop_name])
+    source = f"LOOP = {loop_name!r}\n" + text + textwrap.dedent(PROGRAMS[program]) + EPILOGUE
+    done = subprocess.run([sys.executable, "-Wignore", "-c", source], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
