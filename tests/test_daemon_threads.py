@@ -1,4 +1,4 @@
-"""Daemon threads that are in the middle of something when the interpreter ends: the process ends as if they were not there."""
+"""Daemon threads that are at work when the interpreter ends: the process ends as if they were not there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def ask(method):
     # What asks the loop to make a transport of a source, fed by the protocol.
     async def connect():
         source = Source(socket.SOCK_DGRAM if method == "create_datagram_endpoint" else socket.SOCK_STREAM)
-        class Protocol(asyncio.BufferedProtocol if method == "buffered" else asyncio.Protocol, asyncio.DatagramProtocol):
+        Base = asyncio.BufferedProtocol if method == "buffered" else asyncio.Protocol
+        class Protocol(Base, asyncio.DatagramProtocol):
             def received(self, *_):
                 work()
                 source.feed()
@@ -162,5 +163,6 @@ def test_interpreter_ends_beside_a_daemon_thread(loop_name: str, program: str, w
     makers = {"asyncio": "asyncio.SelectorEventLoop()", "aioxide": "aioxide.new_event_loop()"}
     text = PROLOGUE.replace("{work}", WORK[work]).replace("{loop}", makers[loop_name])
     source = f"LOOP = {loop_name!r}\n" + text + textwrap.dedent(PROGRAMS[program]) + EPILOGUE
-    done = subprocess.run([sys.executable, "-Wignore", "-c", source], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-Wignore", "-c", source]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

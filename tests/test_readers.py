@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import gc
 import os
+import resource
 import socket
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -410,3 +414,60 @@ def test_sock_sendfile(run: Any, loop: asyncio.AbstractEventLoop, pair: Pair, tm
         assert await loop.sock_recv(theirs, 100) == b"56789012345678901234"
 
     run(main())
+
+
+@pytest.mark.parametrize("method", ["add_reader", "add_writer"])
+@pytest.mark.parametrize("number", [10**7, 2**31 - 1])
+def test_number_of_no_descriptor_is_refused_by_the_kernel(
+    loop: asyncio.AbstractEventLoop, method: str, number: int
+) -> None:
+    with pytest.raises(OSError, match="Bad file descriptor") as caught:
+        getattr(loop, method)(number, print)
+    assert caught.value.errno == errno.EBADF
+    assert loop.remove_reader(number) is False
+
+
+def test_numbers_of_no_descriptor_take_no_memory(loop: asyncio.AbstractEventLoop) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in (10**7, 10**8, 2**31 - 1):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            loop.add_reader(number, print)
+        loop._transports.get(number)  # type: ignore[attr-defined]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+def test_file_object_is_held_as_long_as_it_is_watched(loop: asyncio.AbstractEventLoop, pair: Pair) -> None:
+    class File:
+        def fileno(self) -> int:
+            return pair[0].fileno()
+
+    file = File()
+    known = weakref.ref(file)
+    loop.add_reader(file, print)
+    loop.add_writer(file, print)
+    del file
+    gc.collect()
+    assert known() is not None
+    loop.remove_reader(pair[0])
+    assert known() is not None
+    loop.remove_writer(pair[0])
+    gc.collect()
+    assert known() is None
+
+
+def test_object_at_the_address_of_one_that_was_watched_is_not_taken_for_it(
+    loop: asyncio.AbstractEventLoop, pair: Pair
+) -> None:
+    class File:
+        fd = pair[0].fileno()
+
+        def fileno(self) -> int:
+            return self.fd
+
+    loop.add_reader(File(), print)
+    others = [File() for _ in range(100)]
+    for other in others:
+        other.fd = -1
+        with pytest.raises(ValueError, match="Invalid file descriptor"):
+            loop.remove_reader(other)
+    assert loop.remove_reader(pair[0]) is True

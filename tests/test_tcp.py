@@ -501,3 +501,29 @@ def test_protocol_runs_in_one_context(run: Any, loop: asyncio.AbstractEventLoop)
         server.close()
 
     run(main())
+
+
+def test_many_small_pieces_are_written_in_order(run: Any) -> None:
+    """More than the system takes at once, and more than the socket does: of several types, some of them empty."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        theirs.setblocking(False)
+        transport, recorder = await loop.create_connection(Recorder, sock=ours)
+        pieces: list[Any] = []
+        for number in range(20_000):
+            text = b"%d," % number * (number % 7)
+            pieces.append((bytes, bytearray, memoryview)[number % 3](text))
+        transport.writelines(pieces)
+        transport.write(b"end")
+        expected = b"".join(pieces) + b"end"
+        received = bytearray()
+        while len(received) < len(expected):
+            received += await loop.sock_recv(theirs, 1 << 16)
+        assert received == expected
+        transport.close()
+        await recorder.lost
+        theirs.close()
+
+    run(main())

@@ -17,6 +17,9 @@ __all__ = ["Connections"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
+# A class derived from it, or another one that a program has put in its place, may have methods of its own: such a socket is left to
+# asyncio's code, which calls them.
+_Socket = socket.socket
 # Those whose addresses Rust knows how to show.
 DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 # The sockets that the race of a `create_connection` has connected, and whether it is over.
@@ -68,7 +71,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        if sslcontext is None and not self._debug and isinstance(sock, socket.socket):
+        if sslcontext is None and not self._debug and type(sock) is _Socket:
             # Python 3.15 gives the server's context: each connection runs in a copy of it.
             self._serve(protocol_factory, sock, server, backlog, kwargs.get("context"))
         else:
@@ -106,7 +109,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        if type(sock) is not socket.socket:
+        if type(sock) is not _Socket:
             return await super().sock_recv(sock, n)
         data = self._try_recv(sock, n)
         if type(data) is bytes:
@@ -119,7 +122,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        if type(sock) is not socket.socket:
+        if type(sock) is not _Socket:
             return await super().sock_recv_into(sock, buf)
         size = self._try_recv_into(sock, buf)
         if type(size) is int:
@@ -132,7 +135,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
-        if type(sock) is not socket.socket:
+        if type(sock) is not _Socket:
             return await super().sock_sendall(sock, data)
         rest = self._try_sendall(sock, data)
         if rest is None:
@@ -145,7 +148,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        if type(sock) is not socket.socket:
+        if type(sock) is not _Socket:
             return await super().sock_accept(sock)
         accepted = self._try_accept(sock)
         if type(accepted) is tuple:
@@ -192,7 +195,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **context: Any
     ) -> Any:
         # Python 3.15 gives a context for all calls of the protocol.
-        if isinstance(sock, socket.socket):
+        if type(sock) is _Socket:
             return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server, **context)
         context |= {"extra": extra, "server": server}
         return super()._make_socket_transport(sock, protocol, waiter, **context)  # type: ignore[misc]
@@ -201,7 +204,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        if type(sock) is socket.socket and sock.family in DATAGRAM_FAMILIES:
+        if type(sock) is _Socket and sock.family in DATAGRAM_FAMILIES:
             return transports.DatagramTransport(self, sock, protocol, address, waiter, extra)
         return super()._make_datagram_transport(sock, protocol, address, waiter, extra)  # type: ignore[misc]
 

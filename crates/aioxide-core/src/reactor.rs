@@ -22,7 +22,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::sys::{Event, Events, Interest, Selector, Trigger};
+use crate::sys::{Event, Events, Interest, Selector, Trigger, is_open};
 
 /// What a face gets back when a descriptor that it watches by callback is ready; its meaning is the face's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -325,6 +325,10 @@ impl Reactor {
     fn source<'a>(&self, sources: &'a mut Vec<Source>, fd: RawFd) -> io::Result<&'a mut Source> {
         let index = usize::try_from(fd).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
         if index >= sources.len() {
+            // The table is as large as the largest descriptor, not as a number that somebody has made up.
+            if !is_open(fd) {
+                return Err(io::Error::from_raw_os_error(libc::EBADF));
+            }
             sources.resize_with(index + 1, Source::default);
         }
         let source = &mut sources[index];

@@ -35,7 +35,13 @@ pub(crate) fn descriptor_too_large() -> PyErr {
 
 /// The subclass of `OSError` that belongs to the errno, with the system's text.
 pub(crate) fn os_error(error: &io::Error) -> PyErr {
-    let Some(errno) = error.raw_os_error() else { return PyOSError::new_err(error.to_string()) };
+    let Some(errno) = error.raw_os_error() else {
+        return match error.kind() {
+            // The reactor's own: a descriptor that Rust I/O watches already.
+            io::ErrorKind::AlreadyExists => PyOSError::new_err((libc::EEXIST, error.to_string())),
+            _ => PyOSError::new_err(error.to_string()),
+        };
+    };
     // Asking the system for the text costs as much as all else about an error; peers that reset their connections make many.
     static TEXTS: [OnceLock<String>; 160] = [const { OnceLock::new() }; 160];
     match usize::try_from(errno).ok().and_then(|errno| TEXTS.get(errno)) {

@@ -46,10 +46,17 @@ pub(crate) use time::{coarse_monotonic_ns, monotonic_ns};
 pub use wakeup::Wakeup;
 
 use std::io;
+use std::os::fd::RawFd;
 
 /// Turns libc's -1 into the error that `errno` holds.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Whether a number is that of an open descriptor.
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: plain numbers.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
 /// Which kinds of readiness are meant.

@@ -10,11 +10,14 @@ fn check_size(result: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
 
-/// No SIGPIPE, where a flag of the call says so.
+/// Never wait, whatever the descriptor's own flag says: it is the open file's, and whoever shares that may clear it.
+const RECEIVE_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
+
+/// The same, and no SIGPIPE where a flag of the call says so.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const SEND_FLAGS: libc::c_int = libc::MSG_NOSIGNAL;
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-const SEND_FLAGS: libc::c_int = 0;
+const SEND_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
 
 /// The most slices that one vectored write takes.
 pub const MAX_SLICES: usize = 1024;
@@ -62,7 +65,10 @@ mod direct {
     #[inline]
     pub(super) unsafe fn recv(fd: RawFd, start: *mut u8, len: usize) -> libc::ssize_t {
         // SAFETY: the caller's promise; no address is asked for.
-        unsafe { libc::syscall(libc::SYS_recvfrom, fd, start, len, 0, 0usize, 0usize) as libc::ssize_t }
+        unsafe {
+            libc::syscall(libc::SYS_recvfrom, fd, start, len, super::RECEIVE_FLAGS, 0usize, 0usize)
+                as libc::ssize_t
+        }
     }
 
     /// # Safety
@@ -87,7 +93,10 @@ mod direct {
         from_len: *mut libc::socklen_t,
     ) -> libc::ssize_t {
         // SAFETY: the caller's promise.
-        unsafe { libc::syscall(libc::SYS_recvfrom, fd, start, len, 0, from, from_len) as libc::ssize_t }
+        unsafe {
+            libc::syscall(libc::SYS_recvfrom, fd, start, len, super::RECEIVE_FLAGS, from, from_len)
+                as libc::ssize_t
+        }
     }
 
     /// # Safety
@@ -115,7 +124,7 @@ mod direct {
     /// `start` is writable for `len` bytes.
     pub(super) unsafe fn recv(fd: RawFd, start: *mut u8, len: usize) -> libc::ssize_t {
         // SAFETY: the caller's promise.
-        unsafe { libc::recv(fd, start.cast(), len, 0) }
+        unsafe { libc::recv(fd, start.cast(), len, super::RECEIVE_FLAGS) }
     }
 
     /// # Safety
@@ -135,7 +144,7 @@ mod direct {
         from_len: *mut libc::socklen_t,
     ) -> libc::ssize_t {
         // SAFETY: the caller's promise.
-        unsafe { libc::recvfrom(fd, start.cast(), len, 0, from.cast(), from_len) }
+        unsafe { libc::recvfrom(fd, start.cast(), len, super::RECEIVE_FLAGS, from.cast(), from_len) }
     }
 
     /// # Safety
@@ -203,6 +212,13 @@ pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
 pub fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
     // SAFETY: a live slice.
     check_size(unsafe { libc::write(fd, data.as_ptr().cast(), data.len()) })
+}
+
+/// Whether a call without a flag of its own (`read`, `write`, `accept`) may wait on this descriptor now.
+pub fn may_block(fd: RawFd) -> bool {
+    // SAFETY: plain numbers; -1 for what is closed, where nothing waits.
+    let flags = unsafe { libc::fcntl(fd, libc::F_GETFL) };
+    flags != -1 && flags & libc::O_NONBLOCK == 0
 }
 
 /// Ends the sending half.

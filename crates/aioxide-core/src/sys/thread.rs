@@ -65,8 +65,12 @@ mod imp {
         // Without a place to keep the entry in, the thread is at its end already.
         let _ended = ENTRY.try_with(|place| {
             place.get_or_init(|| {
-                let empty =
-                    Entry { routine: None, argument: std::ptr::null_mut(), cancel_type: 0, previous: std::ptr::null_mut() };
+                let empty = Entry {
+                    routine: None,
+                    argument: std::ptr::null_mut(),
+                    cancel_type: 0,
+                    previous: std::ptr::null_mut(),
+                };
                 let entry = Box::into_raw(Box::new(empty));
                 if let Some(push) = push() {
                     // SAFETY: an entry that stays where it is until the thread's frames are gone.

@@ -79,7 +79,10 @@ fn number_of<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 /// The number under which a file object was watched, even when it has been closed since: asyncio's selector knows it by identity, and
 /// AnyIO relies on that.
 fn watched_descriptor(state: &LoopState, file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
-    descriptor(file).or_else(|error| state.descriptor_of_file(file.as_ptr() as usize).map(Some).ok_or(error))
+    descriptor(file).or_else(|error| {
+        let file: Owned = file.clone().into();
+        state.descriptor_of_file(&file).map(Some).ok_or(error)
+    })
 }
 
 pub(super) fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> PyResult<bool> {
@@ -112,9 +115,11 @@ fn watch(this: &Loop, arguments: &Arguments<'_>, method: &'static str, side: Sid
     }
     handle.track();
     let token = state.add_watcher(Watcher::Callback(handle.clone()));
-    state.remember_file(fd, if file.is_instance_of::<PyInt>() { 0 } else { file.as_ptr() as usize });
     match side.set(state, fd, token) {
         Ok(before) => {
+            if !file.is_instance_of::<PyInt>() {
+                state.remember_file(fd, &Owned::from(file.clone()));
+            }
             cancel_watcher(py, state, before).map_err(failed)?;
             Ok(if public { Owned::none() } else { handle.into_owned() })
         }
@@ -153,6 +158,7 @@ fn unwatch(
         state.transports.ensure_unused(py, fd, file).map_err(failed)?;
     }
     let before = side.remove(state, fd);
+    state.forget_file(fd);
     cancel_watcher(py, state, before).map(Owned::boolean).map_err(failed)
 }
 

@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use super::tasks::choose_classes;
 use super::{LoopCore, state};
 use crate::entry::RunContext;
+use crate::error::os_error;
 use crate::ffi::raised;
 
 #[pymethods]
@@ -153,7 +154,7 @@ impl LoopCore {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                     context.py.check_signals()?
                 }
-                other => other?,
+                other => other.map_err(|error| os_error(&error))?,
             }
         }
         let broken_off = core.run_batch(context).is_break();

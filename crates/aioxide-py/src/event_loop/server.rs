@@ -7,7 +7,6 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use aioxide_core::Token;
-use aioxide_core::sys::socket;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -53,13 +52,14 @@ impl Listener {
     }
 
     fn accept(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
+        let py = event_loop.py();
         let reactor = event_loop.get().state.core.reactor();
         for _ in 0..=self.backlog.max(0) {
             // The factory that was called for the last connection may have closed the server.
             if reactor.tokens(self.fd).0 != Some(token) {
                 return Ok(());
             }
-            match socket::accept(self.fd) {
+            match ffi::accept(py, self.fd) {
                 Ok((fd, address)) => self.connect(event_loop, ConnectionSocket::Accepted(fd, address))?,
                 Err(error)
                     if common::would_block(&error)

@@ -5,10 +5,10 @@
 //! A watcher whose future is done already (cancelled a moment ago) touches neither socket nor buffer.
 
 use std::cell::Cell;
-use std::os::fd::{IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-use aioxide_core::sys::socket;
+use aioxide_core::sys::socket::{self, Address};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -55,6 +55,8 @@ impl Work {
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = socket.py();
         let result = match self {
+            // Python's own methods do not ask the system for nothing either, which would wait until there is something.
+            Self::Receive(0) => Ok(PyBytes::new(py, b"").into_any()),
             Self::Receive(size) if *size <= COPIED_BYTES => {
                 let mut scratch = state.scratch.borrow_mut();
                 socket::recv(fd, &mut scratch[..*size])
@@ -64,7 +66,8 @@ impl Work {
             Self::ReceiveInto(buffer) => {
                 let buffer = buffer.bind(py);
                 let view = Buffer::writable(buffer).map_err(|_| error::not_writable(buffer))?;
-                match view.receive(fd) {
+                let received = if view.bytes().is_empty() { Ok(0) } else { view.receive(fd) };
+                match received {
                     Ok(size) => Ok(size.into_bound_py_any(py)?),
                     Err(error) => Err(error),
                 }
@@ -83,16 +86,8 @@ impl Work {
                     Err(error) => Err(error),
                 }
             }
-            Self::Accept => match socket::accept(fd) {
-                Ok((accepted, address)) => {
-                    let keywords = PyDict::new(py);
-                    let kind = (address.family(), libc::SOCK_STREAM, socket.getattr(intern!(py, "proto"))?);
-                    let shown = address_to_python(py, &address)?;
-                    keywords.set_item("fileno", accepted.into_raw_fd())?;
-                    let connection = common::socket_class(py)?.call(kind, Some(&keywords))?;
-                    connection.call_method1(intern!(py, "setblocking"), (false,))?;
-                    Ok((connection, shown).into_bound_py_any(py)?)
-                }
+            Self::Accept => match ffi::accept(py, fd) {
+                Ok((accepted, address)) => accepted_socket(socket, accepted, &address).map(Ok)?,
                 Err(error) => Err(error),
             },
         };
@@ -102,6 +97,30 @@ impl Work {
             Err(error) => Err(error::os_error(&error)),
         }
     }
+}
+
+/// What `sock_accept` gives: the connection's socket, of its listener's kind, and the peer.
+fn accepted_socket<'py>(
+    listener: &Bound<'py, PyAny>,
+    accepted: OwnedFd,
+    address: &Address,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = listener.py();
+    let [family, kind, proto] = ["family", "type", "proto"].map(|name| listener.getattr(name));
+    let arguments = (family?, kind?, proto?);
+    let keywords = PyDict::new(py);
+    keywords.set_item("fileno", accepted.as_raw_fd())?;
+    let connection = common::socket_class(py)?.call(arguments, Some(&keywords))?;
+    // The object has it from here on.
+    let _taken = accepted.into_raw_fd();
+    connection.call_method1(intern!(py, "setblocking"), (false,))?;
+    let peer = match address_to_python(py, address)? {
+        Some(known) => known.into_bound(py),
+        None if address.family() == libc::AF_UNSPEC => py.None().into_bound(py),
+        // A family that only Python knows.
+        None => connection.call_method0("getpeername")?,
+    };
+    (connection, peer).into_bound_py_any(py)
 }
 
 impl Waiting {

@@ -1,6 +1,8 @@
 //! What a Python loop consists of on the Rust side.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
@@ -13,7 +15,8 @@ use super::server::Listener;
 use super::sock::Waiting;
 use crate::bridge::{Registry, this_thread};
 use crate::entry::Entry;
-use crate::ffi::{self, captured, raised};
+use crate::error::os_error;
+use crate::ffi::{self, Object, Owned, captured, raised};
 use crate::gc;
 use crate::handle::Handle;
 use crate::task::introspect;
@@ -134,29 +137,33 @@ pub(crate) struct LoopState {
     python: RefCell<Option<Py<PyWeakrefReference>>>,
     watchers: RefCell<Vec<Place>>,
     free: RefCell<Vec<u32>>,
-    /// By descriptor: the address of the file object it was last watched by, 0 if by its number. For comparison only.
-    files: RefCell<Vec<usize>>,
+    /// The file objects by which descriptors are watched, where it is not their number; held as asyncio's selector holds them.
+    files: RefCell<HashMap<RawFd, Owned>>,
 }
 
 impl LoopState {
-    pub(super) fn remember_file(&self, fd: i32, address: usize) {
-        let Ok(index) = usize::try_from(fd) else { return };
-        let mut files = self.files.borrow_mut();
-        if files.len() <= index {
-            files.resize(index + 1, 0);
-        }
-        if let Some(file) = files.get_mut(index) {
-            *file = address;
-        }
+    /// A descriptor has begun to be watched by `file`.
+    #[cold]
+    pub(super) fn remember_file(&self, fd: RawFd, file: &Object) {
+        self.files.borrow_mut().entry(fd).or_insert_with(|| file.own());
     }
 
-    pub(super) fn descriptor_of_file(&self, address: usize) -> Option<i32> {
-        self.files.borrow().iter().position(|file| *file == address).and_then(|fd| i32::try_from(fd).ok())
+    /// The descriptor that is watched by `file`.
+    pub(super) fn descriptor_of_file(&self, file: &Object) -> Option<RawFd> {
+        self.files.borrow().iter().find_map(|(fd, known)| known.is(file).then_some(*fd))
+    }
+
+    /// Lets go of the file by which a descriptor was watched, unless it still is.
+    pub(super) fn forget_file(&self, fd: RawFd) {
+        if !self.files.borrow().is_empty() && self.core.reactor().tokens(fd) == (None, None) {
+            let file = self.files.borrow_mut().remove(&fd);
+            drop(file);
+        }
     }
 
     pub(crate) fn new() -> PyResult<Rc<Self>> {
         ffi::outlive_interpreter();
-        let core = EventLoop::new()?;
+        let core = EventLoop::new().map_err(|error| os_error(&error))?;
         if let Some(entries) = *POLL_INTERVAL.get_or_init(poll_interval_of_environment) {
             core.set_poll_interval(entries);
         }
@@ -182,7 +189,7 @@ impl LoopState {
             python: RefCell::new(None),
             watchers: RefCell::new(Vec::new()),
             free: RefCell::new(Vec::new()),
-            files: RefCell::new(Vec::new()),
+            files: RefCell::default(),
         });
         state.held.set_at_once(
             *WRITE_AT_ONCE
@@ -358,6 +365,9 @@ impl LoopState {
                 None => {}
             }
         }
+        for file in self.files.borrow().values() {
+            file.traverse(visit)?;
+        }
         if let Some(factory) = self.task_factory.get() {
             factory.traverse(visit)?;
         }
@@ -420,6 +430,7 @@ impl LoopState {
     pub(crate) fn clear_watchers(&self) {
         let watchers = std::mem::take(&mut *self.watchers.borrow_mut());
         self.free.borrow_mut().clear();
-        drop(watchers);
+        let files = self.files.take();
+        drop((watchers, files));
     }
 }

@@ -46,7 +46,7 @@ pub(crate) use line::Line;
 pub(crate) use memory::{Buffer, Chunk, bytes_content, receive_bytes, receive_into};
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, boolean, none};
 pub(crate) use slot::{fast_method, slot_attribute, slot_method};
-pub(crate) use threads::{detached, outlive_interpreter};
+pub(crate) use threads::{accept, close, detached, outlive_interpreter};
 
 pub(crate) use crate::names::names;
 

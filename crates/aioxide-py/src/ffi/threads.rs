@@ -1,5 +1,9 @@
 //! Giving the interpreter up around a call that may block, and what becomes of threads when the interpreter ends.
 
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+
+use aioxide_core::sys::socket::{self, Address};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
@@ -19,6 +23,20 @@ pub(crate) fn detached<T>(_py: Python<'_>, wait: impl FnOnce() -> T) -> T {
     let result = wait();
     drop(saved);
     result
+}
+
+/// Takes a waiting connection; without the interpreter, if the listening socket may make it wait.
+///
+/// # Errors
+/// Those of `accept`.
+pub(crate) fn accept(py: Python<'_>, fd: RawFd) -> io::Result<(OwnedFd, Address)> {
+    // No flag keeps `accept` from waiting, and what the descriptor was set to may have been changed by who shares it.
+    if socket::may_block(fd) { detached(py, || socket::accept(fd)) } else { socket::accept(fd) }
+}
+
+/// Closes a descriptor; without the interpreter, for it may linger until all is sent.
+pub(crate) fn close(py: Python<'_>, fd: RawFd) {
+    detached(py, || socket::close(fd));
 }
 
 /// Lets this thread outlive the interpreter, should it not end before.

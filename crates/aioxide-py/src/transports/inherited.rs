@@ -49,6 +49,10 @@ fn read_pipe<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyRes
     let fd = transport.getattr(intern!(py, "_fileno"))?.extract::<i32>()?;
     let event_loop = transport.getattr(intern!(py, "_loop"))?;
     let event_loop = event_loop.cast::<LoopCore>()?;
+    if socket::may_block(fd) {
+        // Who shares the pipe has made it blocking: asyncio's code waits without the interpreter.
+        return inherited(common::read_pipe_class(py)?, intern!(py, "_read_ready"), (transport,));
+    }
     let data = {
         let mut scratch = event_loop.get().state.scratch.borrow_mut();
         match socket::read(fd, &mut scratch) {
@@ -88,6 +92,9 @@ fn write_pipe<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>)
     let bytes = data.cast::<PyBytes>()?;
     let content = bytes.as_bytes();
     let fd = transport.getattr(intern!(py, "_fileno"))?.extract::<i32>()?;
+    if socket::may_block(fd) {
+        return inherited(class, name, (transport, data));
+    }
     match socket::write(fd, content) {
         Ok(written) if written == content.len() => Ok(py.None()),
         Ok(written) => inherited(class, name, (transport, PyBytes::new(py, &content[written..]))),

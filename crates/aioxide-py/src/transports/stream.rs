@@ -17,7 +17,7 @@ use std::rc::Rc;
 
 use aioxide_core::Token;
 use aioxide_core::flow::{Watermarks, WriteBuffer};
-use aioxide_core::sys::socket::{self, Address};
+use aioxide_core::sys::socket::{self, Address, AddressParts};
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -25,6 +25,7 @@ use pyo3::types::PyDict;
 
 use super::common;
 use super::ssl::{self, Records};
+use super::stream_face;
 use super::stream_hold::Hold;
 use crate::entry::Entry;
 use crate::error;
@@ -103,6 +104,8 @@ pub(super) struct Stream {
     pub(super) server: RefCell<Option<Py<PyAny>>>,
     pub(super) extra: RefCell<Option<Py<PyDict>>>,
     pub(super) transport_socket: RefCell<Option<Py<PyAny>>>,
+    /// The socket, once it is closed: `get_extra_info` still shows it.
+    pub(super) closed_socket: RefCell<Option<Py<PyAny>>>,
     pub(super) own_address: Cell<Option<Address>>,
     pub(super) peer_address: Cell<Option<Address>>,
     pub(super) buffer: RefCell<WriteBuffer<Chunk>>,
@@ -152,6 +155,7 @@ impl StreamCore {
             &stream.event_loop,
             &stream.server,
             &stream.transport_socket,
+            &stream.closed_socket,
             &stream.context,
             &stream.empty_waiter,
         ] {
@@ -199,6 +203,7 @@ impl StreamCore {
             stream.protocol.take(),
             stream.server.take(),
             stream.transport_socket.take(),
+            stream.closed_socket.take(),
             stream.extra.take(),
             stream.records.take(),
             stream.empty_waiter.take(),
@@ -219,6 +224,10 @@ pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
 pub(crate) struct This<'a, 'py> {
     pub(super) core: &'a Stream,
     pub(super) transport: &'a Bound<'py, PyAny>,
+}
+
+fn is_unknown_family(address: &Cell<Option<Address>>) -> bool {
+    address.get().is_some_and(|address| address.parts() == AddressParts::Other)
 }
 
 impl<'a, 'py> This<'a, 'py> {
@@ -309,6 +318,7 @@ impl<'a, 'py> This<'a, 'py> {
             server: RefCell::new(connection.server.as_ref().map(|server| server.clone().unbind())),
             extra: RefCell::new(connection.extra.map(Bound::unbind)),
             transport_socket: RefCell::new(None),
+            closed_socket: RefCell::new(None),
             own_address: Cell::new(Address::of_socket(fd).ok()),
             peer_address: Cell::new(peer_address),
             buffer: RefCell::default(),
@@ -334,6 +344,10 @@ impl<'a, 'py> This<'a, 'py> {
         let transport = PLACE.attach(py, core.into_any())?;
         let this = This::of(&transport)?;
         this.set_protocol(&connection.protocol)?;
+        if [&this.core.own_address, &this.core.peer_address].into_iter().any(is_unknown_family) {
+            // Only Python knows how to show it, and only as long as the socket is open.
+            stream_face::extra(&transport)?;
+        }
         if let Some(server) = &connection.server {
             common::server_attach(server, &transport)?;
         }
@@ -536,9 +550,13 @@ impl<'a, 'py> This<'a, 'py> {
             }
         }
         match socket {
-            Socket::Python(socket) => socket.bind(py).call_method0(intern!(py, "close")).map(drop),
+            Socket::Python(socket) => {
+                let closed = socket.bind(py).call_method0(intern!(py, "close")).map(drop);
+                drop(self.core.closed_socket.replace(Some(socket)));
+                closed
+            }
             Socket::Raw(fd) => {
-                socket::close(fd);
+                ffi::close(py, fd);
                 Ok(())
             }
             Socket::Closed => Ok(()),

@@ -358,6 +358,18 @@ fn socket_object(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     Ok(made.unbind())
 }
 
+/// The socket of a closed transport; one of the same family, closed as well, if the connection never had one.
+fn closed_socket(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
+    let py = this.py();
+    if let Some(socket) = &*this.core.closed_socket.borrow() {
+        return Ok(socket.clone_ref(py));
+    }
+    let family = this.core.own_address.get().map_or(libc::AF_INET, |address| address.family());
+    let made = common::socket_class(py)?.call1((family, libc::SOCK_STREAM))?;
+    made.call_method0("close")?;
+    Ok(made.unbind())
+}
+
 /// One of asyncio's three entries of every socket transport, or one that the maker gave.
 fn extra_value(this: This<'_, '_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
     let py = this.py();
@@ -366,10 +378,11 @@ fn extra_value(this: This<'_, '_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
             if let Some(known) = &*this.core.transport_socket.borrow() {
                 return Ok(Some(known.clone_ref(py)));
             }
-            let wrapped = match socket_object(this.transport)? {
-                socket if socket.is_none(py) => return Ok(None),
-                socket => common::transport_socket(py)?.call1((socket,))?,
+            let socket = match socket_object(this.transport)? {
+                socket if socket.is_none(py) => closed_socket(this)?,
+                socket => socket,
             };
+            let wrapped = common::transport_socket(py)?.call1((socket,))?;
             drop(this.core.transport_socket.replace(Some(wrapped.clone().unbind())));
             return Ok(Some(wrapped.unbind()));
         }
@@ -390,6 +403,10 @@ fn extra_value(this: This<'_, '_>, name: &str) -> PyResult<Option<Py<PyAny>>> {
         Some(known) => Ok(Some(known)),
         // A family that only Python knows.
         None => {
+            let asked = this.core.extra.borrow().as_ref().map(|extra| extra.clone_ref(py));
+            if let Some(known) = asked.and_then(|extra| extra.bind(py).get_item(name).transpose()) {
+                return Ok(Some(known?.unbind()));
+            }
             let method = if name == "sockname" { "getsockname" } else { "getpeername" };
             Ok(Some(socket_object(this.transport)?.call_method0(py, method).unwrap_or_else(|_| py.None())))
         }
@@ -416,7 +433,7 @@ fn extra_info<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>)
     })
 }
 
-fn extra(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+pub(super) fn extra(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = transport.py();
     let this = This::of(transport)?;
     let given = this.core.extra.borrow().as_ref().map(|extra| extra.clone_ref(py));

@@ -45,6 +45,67 @@ pub(super) fn write_at_once(transport: &Object, core: &StreamCore, arguments: &[
     None
 }
 
+/// One of several pieces of data to be sent.
+enum Piece<'a> {
+    Bytes(&'a [u8]),
+    View(Buffer),
+}
+
+impl<'a> Piece<'a> {
+    fn of(item: &'a Bound<'_, PyAny>) -> PyResult<Self> {
+        match item.cast_exact::<PyBytes>() {
+            Ok(bytes) => Ok(Self::Bytes(bytes.as_bytes())),
+            Err(_) => Buffer::readable(item).map(Self::View),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::View(view) => view.bytes(),
+        }
+    }
+}
+
+/// What is left to send of several pieces: from a byte of one of them on.
+struct Rest<'a> {
+    pieces: &'a [Piece<'a>],
+    index: usize,
+    offset: usize,
+}
+
+impl<'a> Rest<'a> {
+    fn is_empty(&self) -> bool {
+        self.index == self.pieces.len()
+    }
+
+    /// As many pieces as one system call takes, and how many bytes they are.
+    fn slices(&self) -> (Vec<IoSlice<'a>>, usize) {
+        let pieces = &self.pieces[self.index..];
+        let mut slices = Vec::with_capacity(pieces.len().min(socket::MAX_SLICES));
+        let (mut skip, mut asked) = (self.offset, 0);
+        for piece in pieces.iter().take(socket::MAX_SLICES) {
+            let bytes = &piece.bytes()[std::mem::take(&mut skip)..];
+            asked += bytes.len();
+            slices.push(IoSlice::new(bytes));
+        }
+        (slices, asked)
+    }
+
+    /// Leaves out the next `size` bytes, and empty pieces behind them.
+    fn advance(&mut self, size: usize) {
+        self.offset += size;
+        while let Some(piece) = self.pieces.get(self.index) {
+            let length = piece.bytes().len();
+            if self.offset < length {
+                break;
+            }
+            self.offset -= length;
+            self.index += 1;
+        }
+    }
+}
+
 impl<'py> This<'_, 'py> {
     /// `true` if a write is to go ahead; `false` if it is dropped because the connection is lost.
     pub(super) fn may_write(self) -> PyResult<bool> {
@@ -138,9 +199,9 @@ impl<'py> This<'_, 'py> {
 
     /// Sends all of `items` with one system call where the socket takes it.
     pub(super) fn write_lines(self, items: &[Bound<'py, PyAny>]) -> PyResult<()> {
-        let views = items.iter().map(Buffer::readable).collect::<PyResult<Vec<_>>>()?;
-        let total = views.iter().map(|view| view.bytes().len()).sum::<usize>();
-        let joined = || Chunk::Copy(views.iter().flat_map(|view| view.bytes()).copied().collect());
+        let pieces = items.iter().map(Piece::of).collect::<PyResult<Vec<_>>>()?;
+        let total = pieces.iter().map(|piece| piece.bytes().len()).sum::<usize>();
+        let joined = || Chunk::Copy(pieces.iter().flat_map(|piece| piece.bytes()).copied().collect());
         if total <= MOST_COPIED_BYTES && self.core.hold_write(Object::of(self.transport), total, joined) {
             return Ok(());
         }
@@ -148,29 +209,15 @@ impl<'py> This<'_, 'py> {
         if !self.may_write()? {
             return Ok(());
         }
-        let mut sent = 0;
+        let mut rest = Rest { pieces: &pieces, index: 0, offset: 0 };
+        rest.advance(0);
         if self.core.buffer.borrow().is_empty() {
             self.core.state.expect_events();
-            while sent < total {
-                let mut slices = [IoSlice::new(&[]); SLICES];
-                let (mut skip, mut filled, mut asked) = (sent, 0, 0);
-                for view in &views {
-                    let bytes = view.bytes();
-                    if skip >= bytes.len() {
-                        skip -= bytes.len();
-                        continue;
-                    }
-                    if filled == SLICES {
-                        break;
-                    }
-                    slices[filled] = IoSlice::new(&bytes[skip..]);
-                    asked += bytes.len() - skip;
-                    filled += 1;
-                    skip = 0;
-                }
-                match socket::send_vectored(self.core.descriptor.get(), &slices[..filled]) {
+            while !rest.is_empty() {
+                let (slices, asked) = rest.slices();
+                match socket::send_vectored(self.core.descriptor.get(), &slices) {
                     Ok(size) => {
-                        sent += size;
+                        rest.advance(size);
                         if size < asked {
                             break;
                         }
@@ -182,25 +229,20 @@ impl<'py> This<'_, 'py> {
                     }
                 }
             }
-            if sent == total {
+            if rest.is_empty() {
                 return Ok(());
             }
             self.start_writing()?;
         }
-        for (item, view) in items.iter().zip(&views) {
-            let content = view.bytes();
-            if sent >= content.len() {
-                sent -= content.len();
-                continue;
-            }
-            let mut buffer = self.core.buffer.borrow_mut();
-            match item.cast_exact::<PyBytes>() {
-                Ok(bytes) => buffer.push(Chunk::Bytes(bytes.clone().unbind()), sent),
-                Err(_) => buffer.push(Chunk::Copy(content[sent..].into()), 0),
-            }
-            sent = 0;
+        let Rest { index, mut offset, .. } = rest;
+        for (item, piece) in items.iter().zip(&pieces).skip(index) {
+            let chunk = match item.cast_exact::<PyBytes>() {
+                Ok(bytes) => Chunk::Bytes(bytes.clone().unbind()),
+                Err(_) => Chunk::Copy(piece.bytes()[std::mem::take(&mut offset)..].into()),
+            };
+            self.core.buffer.borrow_mut().push(chunk, std::mem::take(&mut offset));
         }
-        drop(views);
+        drop(pieces);
         self.maybe_pause_protocol()
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use aioxide_core::sys::is_open;
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
@@ -21,6 +22,10 @@ impl TransportTable {
         let weak = PyWeakrefReference::new(transport)?.unbind();
         let mut table = self.0.borrow_mut();
         if index >= table.len() {
+            if !is_open(fd) {
+                // A number that somebody has made up: nobody will ask for it.
+                return Ok(());
+            }
             table.resize_with(index + 1, || None);
         }
         let before = table[index].replace(weak);
