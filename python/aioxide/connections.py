@@ -17,8 +17,8 @@ __all__ = ["Connections"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
-# A class derived from it, or one that a program has put in its place, may have methods of its own: such a socket is left
-# to asyncio's code, which calls them.
+# A class derived from it, or one that a program has put in its place, may have methods of its own: asyncio's code calls
+# them, so it gets such sockets.
 _Socket = socket.socket
 # Those whose addresses Rust knows how to show.
 DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)

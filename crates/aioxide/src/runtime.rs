@@ -107,7 +107,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How many entries may run before the kernel is asked for events again; 0 asks in each iteration.
+    /// How many entries of a loop that has long been busy may run before the kernel is asked for events again; 0 always asks
+    /// in each iteration.
     pub fn poll_interval(mut self, entries: u32) -> Self {
         self.poll_interval = Some(entries);
         self
