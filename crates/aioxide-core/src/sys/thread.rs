@@ -47,7 +47,7 @@ mod imp {
 
     extern "C" fn call(handler: *mut c_void) {
         // SAFETY: `register` has put a `fn()` there.
-        let handler: fn() = unsafe { std::mem::transmute(handler) };
+        let handler = unsafe { std::mem::transmute::<*mut c_void, fn()>(handler) };
         handler();
     }
 
