@@ -156,9 +156,14 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub(crate) read_timeout: Duration,
 
-    /// Send this header with every request; may be given several times
+    /// Send this header with every request; may be given several times. Authorization, Cookie, Proxy-Authorization and Host
+    /// stay with the origins of the URLs given: where these redirect to another scheme, host or port, they are not sent
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
+
+    /// Send this header as --header does, but never to where a URL redirects: for keys in headers of other names
+    #[arg(long = "secret-header", value_name = "NAME: VALUE")]
+    secret_headers: Vec<String>,
 
     /// Write one JSON line per URL to FILE, `-` for the standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -182,12 +187,28 @@ impl FetchArgs {
     ///
     /// # Errors
     /// Which one is wrong, and in what.
-    pub(crate) fn headers(&self) -> Result<Vec<(http::HeaderName, http::HeaderValue)>, String> {
-        let read = |(place, text): (usize, &String)| {
-            header(text).map_err(|error| format!("--header number {}: {error}", place + 1))
-        };
-        self.headers.iter().enumerate().map(read).collect()
+    pub(crate) fn headers(&self) -> Result<Vec<Header>, String> {
+        let mut headers = Vec::new();
+        for (option, texts, is_secret) in
+            [("--header", &self.headers, false), ("--secret-header", &self.secret_headers, true)]
+        {
+            for (place, text) in texts.iter().enumerate() {
+                let (name, value) =
+                    header(text).map_err(|error| format!("{option} number {}: {error}", place + 1))?;
+                headers.push(Header { name, value, is_secret });
+            }
+        }
+        Ok(headers)
     }
+}
+
+/// A header of the user's own.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) name: http::HeaderName,
+    pub(crate) value: http::HeaderValue,
+    /// A redirect to another origin leaves it behind.
+    pub(crate) is_secret: bool,
 }
 
 /// `aioxide completions`.
@@ -215,7 +236,10 @@ an invalid_url. It is read as it comes, so it may be a pipe that another program
 The report has one JSON object per URL, in the order in which they ended. It is written as they end:
   line      the URL's line in FILE; for a URL of the command line, its place there
   url       as it was given, with its password if it has one; messages hide passwords
-  outcome   ok, http_error (status 400 and up), connect_error (no connection could be made), tls_error, timeout,
+  outcome   ok, not_modified (304 to a condition of yours, such as -H 'If-None-Match: ...'; nothing is written),
+            http_error (an answer that is not the whole thing asked for: status 400 and up, 206 without a Range header,
+            304 without a condition, 204 unless --discard, 202, a redirect to nowhere),
+            connect_error (no connection could be made), tls_error, timeout,
             protocol_error (the answer broke the rules, ended early, was reset, or redirected without end),
             io_error (a file could not be written), invalid_url, cancelled
   status    the HTTP status, or null
@@ -225,7 +249,7 @@ The report has one JSON object per URL, in the order in which they ended. It is 
   attempts  how many times it was tried; 0 when it never started
   error     what went wrong, or null
 
-Marks: . ok   H http_error   C connect_error   L tls_error   T timeout   P protocol_error   I io_error
+Marks: . ok   = not_modified   H http_error   C connect_error   L tls_error   T timeout   P protocol_error   I io_error
        U invalid_url   X cancelled
 
 File names come from the URL's last part and query. What could leave DIR, hide a file or upset a shell becomes _.
@@ -235,7 +259,7 @@ Ctrl-C once stops, removes what is half done and completes the report; twice kil
 A list in a file is accounted for to its end, one from a pipe as far as it comes within a second.
 
 Exit status:
-  0    all URLs are ok
+  0    all URLs are ok or not_modified
   1    some are not, or the list or the report failed
   2    nothing was done: wrong usage, or a file that cannot be opened
   129, 130, 143   stopped by SIGHUP, Ctrl-C, SIGTERM: 128 and the signal's number";

@@ -1,16 +1,42 @@
-//! Name resolution off the loop's thread: the system's own resolver, on a few threads of its own.
+//! Name resolution off the loop's thread: the system's own resolver, on threads of its own.
 //!
-//! Its own pool, because a slow name server must not starve other blocking calls (and the other way round).
+//! Its own pool, because a slow name server must not starve other blocking calls (and the other way round). A look-up can
+//! hang for many seconds and cannot be interrupted, so there are many threads; and when all of them are busy, names that
+//! `/etc/hosts` has, which need no server, take a way of their own.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::pool::Pool;
 
-/// More look-ups at a time than this wait their turn.
-const MAX_THREADS: usize = 16;
+/// More look-ups at a time than this wait their turn. A thread that waits for a name server costs some 30 KB.
+const MAX_THREADS: usize = 64;
 
 static POOL: Pool = Pool::new("aioxide-dns", MAX_THREADS);
+
+/// For names that need no server, while [`POOL`] is busy.
+static LOCAL: Pool = Pool::new("aioxide-hosts", 2);
+
+/// How many look-ups `POOL` has, those in its queue among them.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// A look-up of `POOL`, counted until it ends or is given up in the queue.
+struct UnderWay;
+
+impl UnderWay {
+    fn begin() -> Self {
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// The addresses of `host`, in the order of the system (RFC 6724), each with `port`.
 ///
@@ -25,12 +51,60 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    let host = host.to_owned();
-    let found = POOL.run(move || look_up(&host, port)).await;
-    found.unwrap_or_else(|error| Err(io::Error::other(error.to_string())))
+    if UNDER_WAY.load(Ordering::Relaxed) >= MAX_THREADS
+        && let Some(found) = resolve_listed(host, port).await
+    {
+        return found;
+    }
+    let (host, under_way) = (host.to_owned(), UnderWay::begin());
+    let found = POOL.run(move || {
+        let found = look_up(&host, port);
+        drop(under_way);
+        found
+    });
+    found.await.unwrap_or_else(|error| Err(io::Error::other(error.to_string())))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the blocking resolver is called")]
 fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (host, port).to_socket_addrs().map(Iterator::collect)
+}
+
+/// As [`resolve`], for a name that `/etc/hosts` has; `None` for any other.
+///
+/// The file says only which way a name takes; its addresses are the system's affair.
+async fn resolve_listed(host: &str, port: u16) -> Option<io::Result<Vec<SocketAddr>>> {
+    let host = host.to_owned();
+    let found = LOCAL.run(move || {
+        let listed = File::open("/etc/hosts").is_ok_and(|file| lists(BufReader::new(file), &host));
+        listed.then(|| look_up(&host, port))
+    });
+    found.await.ok().flatten()
+}
+
+/// Whether a file of the form of `/etc/hosts` has `name`.
+fn lists(file: impl BufRead, name: &str) -> bool {
+    // A line that is no text is not one of ours; the lines after it may be.
+    file.split(b'\n').map_while(Result::ok).any(|line| {
+        let entry = line.split(|&byte| byte == b'#').next().unwrap_or_default();
+        let mut words = entry.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        words.next().is_some() && words.any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_aliases_are_found_and_comments_and_addresses_are_not() {
+        let file =
+            b"127.0.0.1\tlocalhost # here\n#10.0.0.1 commented\n\xff\xfe not text\n10.0.0.2 Full.test short";
+        for name in ["localhost", "full.test", "SHORT", "text"] {
+            assert!(lists(&file[..], name), "{name}");
+        }
+        for name in ["here", "commented", "10.0.0.2", "full", ""] {
+            assert!(!lists(&file[..], name), "{name}");
+        }
+    }
 }

@@ -18,7 +18,6 @@
 //! An idle connection has no parent. `WOKEN` then says that something happened on the socket, and only then is
 //! the connection looked at before it is used again.
 
-use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -28,16 +27,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::{TrySendError, http1};
 
 use crate::body::Body;
 use crate::error::{Error, Kind, TimeoutPhase};
-use crate::pool::{Multiplexed, Pooled};
-use crate::rt::{Io, Spawner, Traffic};
+use crate::framing;
+use crate::pool::Pooled;
+use crate::rt::{Io, Traffic};
 use crate::timeout::{Limits, Watch};
+
+pub(crate) use multi::{Exchange, Multi};
+
+mod multi;
 
 /// How often hyper's halves may wake each other in one poll before other tasks get their turn.
 ///
@@ -93,6 +97,8 @@ pub(crate) struct Single {
     waker: Waker,
     traffic: Rc<Traffic>,
     watch: Watch,
+    /// The answer under way is the last one.
+    is_last: bool,
 }
 
 impl Single {
@@ -103,7 +109,7 @@ impl Single {
         let wakeup = Arc::new(Wakeup::default());
         let waker = Waker::from(wakeup.clone());
         let watch = Watch::default();
-        Ok(Box::new(Self { sender, driver: Some(driver), wakeup, waker, traffic, watch }))
+        Ok(Box::new(Self { sender, driver: Some(driver), wakeup, waker, traffic, watch, is_last: false }))
     }
 
     /// Sends `request` and waits for the head of the answer.
@@ -117,11 +123,24 @@ impl Single {
     ) -> Result<Response<Incoming>, Failure> {
         let before = self.traffic.received.get();
         self.watch.progress();
+        self.traffic.head.borrow_mut().expect();
+        let method = request.method().clone();
         let mut answer = pin!(self.sender.try_send_request(request));
         let result = poll_fn(|cx| self.poll_with(cx, limits, |cx| answer.as_mut().poll(cx))).await;
         let silent = self.traffic.received.get() == before;
         match result {
-            Ok(Some(Ok(response))) => Ok(response),
+            Ok(Some(Ok(mut response))) => {
+                if self.traffic.head.borrow().is_http10() {
+                    *response.version_mut() = Version::HTTP_10;
+                }
+                match framing::judge(&method, response.status(), response.version(), response.headers()) {
+                    Ok(reusable) => {
+                        self.is_last = !reusable;
+                        Ok(response)
+                    }
+                    Err(why) => Err(Failure::new(Error::new(Kind::Protocol).with_source(why), false)),
+                }
+            }
             Ok(Some(Err(failed))) => Err(Failure::of_attempt(failed, silent)),
             Ok(None) => Err(Failure::new(Error::new(Kind::Closed), silent)),
             Err(phase) => Err(Failure::new(Error::timeout(phase), false)),
@@ -145,6 +164,9 @@ impl Single {
 
     /// Whether the exchange has come to its end, and another may follow.
     pub(crate) fn is_reusable(&mut self) -> bool {
+        if self.is_last {
+            return false;
+        }
         if !self.sender.is_ready() {
             self.drive_detached();
         }
@@ -228,65 +250,6 @@ impl Pooled for Box<Single> {
 impl fmt::Debug for Single {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Single").field("open", &self.driver.is_some()).finish_non_exhaustive()
-    }
-}
-
-/// The shared end of an HTTP/2 connection.
-#[derive(Clone)]
-pub(crate) struct Multi {
-    sender: http2::SendRequest<Body>,
-    max_streams: Rc<Cell<usize>>,
-}
-
-impl Multi {
-    /// Shakes hands; the second value is to be spawned, and lives as long as the connection.
-    pub(crate) async fn start(
-        io: Io,
-        builder: &http2::Builder<Spawner>,
-    ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
-        let (sender, mut driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
-        let max_streams = Rc::new(Cell::new(driver.current_max_send_streams()));
-        let known = max_streams.clone();
-        let task = poll_fn(move |cx| {
-            let ended = Pin::new(&mut driver).poll(cx);
-            known.set(driver.current_max_send_streams().max(1));
-            // An error has reached every exchange by itself.
-            ended.map(|_| ())
-        });
-        Ok((Self { sender, max_streams }, task))
-    }
-
-    /// Sends `request` and waits for the head of the answer; dropped, it resets the stream.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Body>,
-        limits: Limits,
-        watch: &mut Watch,
-    ) -> Result<Response<Incoming>, Failure> {
-        watch.progress();
-        let mut answer = pin!(self.sender.try_send_request(request));
-        let result = poll_fn(|cx| {
-            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
-                return Poll::Ready(Ok(answer));
-            }
-            watch.poll_expired(cx, limits).map(Err)
-        })
-        .await;
-        match result {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(failed)) => Err(Failure::of_attempt(failed, false)),
-            Err(phase) => Err(Failure::new(Error::timeout(phase), false)),
-        }
-    }
-}
-
-impl Multiplexed for Multi {
-    fn is_open(&self) -> bool {
-        !self.sender.is_closed()
-    }
-
-    fn max_streams(&self) -> usize {
-        self.max_streams.get()
     }
 }
 

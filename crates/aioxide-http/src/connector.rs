@@ -11,14 +11,16 @@ use aioxide::net::dns::{DEFAULT_TTL, DnsCache};
 use aioxide::net::tls::rustls::ClientConfig;
 use aioxide::net::tls::rustls::pki_types::CertificateDer;
 use aioxide::net::tls::{self, client_config};
-use http::header::{HOST, HeaderMap, HeaderValue};
+use http::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, RANGE};
 use http::uri::{Authority, Scheme};
 use hyper::client::conn::{http1, http2};
 use url::{Host, Position, Url};
 
 use crate::connection::{Multi, Single};
+use crate::decode;
 use crate::error::{BoxError, Error, Kind, TimeoutPhase};
 use crate::rt::{self, Instant, Io, Spawner, Stream};
+use crate::secret;
 use crate::timeout::{Timeouts, earlier, within};
 
 /// About the most that a connection keeps of what has come and was not read yet; a piece of a body may be twice that.
@@ -32,6 +34,8 @@ pub(crate) struct HostInfo {
     port: u16,
     /// The session's headers, with `Host` before them.
     pub(crate) headers: HeaderMap,
+    /// `Accept-Encoding` is among them, and is our own.
+    pub(crate) offers_codings: bool,
     pub(crate) scheme: Scheme,
     pub(crate) authority: Authority,
 }
@@ -49,16 +53,34 @@ impl HostInfo {
         let mut headers = HeaderMap::with_capacity(defaults.len() + 4);
         headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| invalid().with_source(error))?);
         headers.extend(defaults.clone());
+        let offers_codings = !headers.contains_key(ACCEPT_ENCODING) && !headers.contains_key(RANGE);
+        if offers_codings {
+            headers.insert(ACCEPT_ENCODING, decode::ACCEPT_ENCODING);
+        }
         Ok(Self {
             secure,
             name,
             port: url.port_or_known_default().ok_or_else(invalid)?,
             headers,
+            offers_codings,
             scheme: if secure { Scheme::HTTPS } else { Scheme::HTTP },
             authority: authority
                 .parse()
                 .map_err(|error: http::uri::InvalidUri| invalid().with_source(error))?,
         })
+    }
+}
+
+impl HostInfo {
+    /// The session's headers for who was led here from another origin.
+    pub(crate) fn headers_elsewhere(&self) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        secret::leave_behind(&mut headers);
+        // Text that was a header's value, and an authority, before.
+        if let Ok(host) = HeaderValue::from_str(self.authority.as_str()) {
+            headers.insert(HOST, host);
+        }
+        headers
     }
 }
 
@@ -92,7 +114,11 @@ impl Connector {
         http1
             .max_buf_size(BUFFER.max(max_header_size))
             .max_header_size(max_header_size)
-            .max_headers(MAX_HEADERS);
+            .max_headers(MAX_HEADERS)
+            // What real servers send and curl and browsers take: see `framing`.
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .ignore_invalid_headers_in_responses(true);
         let mut h2 = http2::Builder::new(Spawner);
         h2.max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
         Self { tls: OnceCell::new(), roots, config, http2, http1, h2, names: DnsCache::new(DEFAULT_TTL) }

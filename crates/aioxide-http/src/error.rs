@@ -33,6 +33,8 @@ pub struct Error {
 struct Inner {
     kind: Kind,
     url: Option<Url>,
+    /// What was given for a URL and is none.
+    text: Option<String>,
     source: Option<BoxError>,
 }
 
@@ -84,7 +86,7 @@ pub enum TimeoutPhase {
 
 impl Error {
     pub(crate) fn new(kind: Kind) -> Self {
-        Self { inner: Box::new(Inner { kind, url: None, source: None }) }
+        Self { inner: Box::new(Inner { kind, url: None, text: None, source: None }) }
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -94,9 +96,21 @@ impl Error {
 
     pub(crate) fn with_url(mut self, url: &Url) -> Self {
         if self.inner.url.is_none() {
-            self.inner.url = Some(url.clone());
+            let mut url = url.clone();
+            if url.password().is_some() {
+                // It fails only for a URL without a host, which has no password.
+                let _ = url.set_password(Some("***"));
+            }
+            self.inner.url = Some(url);
         }
         self
+    }
+
+    /// `text` is no URL.
+    pub(crate) fn invalid_url(text: &str) -> Self {
+        let mut error = Self::new(Kind::InvalidUrl);
+        error.inner.text = Some(redact(text));
+        error
     }
 
     pub(crate) fn timeout(phase: TimeoutPhase) -> Self {
@@ -125,7 +139,7 @@ impl Error {
         Self::new(kind).with_source(error)
     }
 
-    /// The URL that was being fetched, after redirects; `None` when there was none yet.
+    /// The URL that was being fetched, after redirects, without a password; `None` when there was none yet.
     pub fn url(&self) -> Option<&Url> {
         self.inner.url.as_ref()
     }
@@ -217,6 +231,21 @@ impl Error {
     }
 }
 
+/// Hides the password in what may be a URL, or not quite: `//user:***@host`.
+pub(crate) fn redact(text: &str) -> String {
+    if Url::parse(text).is_ok_and(|url| url.has_host() && url.password().is_none()) {
+        return text.to_owned();
+    }
+    let begin = text.find("//").map_or(0, |slashes| slashes + 2);
+    let end = text[begin..].find(['/', '?', '#']).map_or(text.len(), |end| begin + end);
+    // A password that was not encoded may hold a slash; then the last `@` of all ends it.
+    let at = text[begin..end].rfind('@').or_else(|| text[begin..].rfind('@')).map(|at| begin + at);
+    match at.and_then(|at| Some((begin + text[begin..at].find(':')?, at))) {
+        Some((colon, at)) => format!("{}:***{}", &text[..colon], &text[at..]),
+        None => text.to_owned(),
+    }
+}
+
 /// Looks below `error` for the socket's or the TLS layer's own error.
 fn kind_of_source(error: &hyper::Error) -> Option<Kind> {
     let mut source = error.source();
@@ -262,9 +291,10 @@ impl fmt::Display for Error {
             Kind::Status(status) => write!(f, "status {status}")?,
             Kind::SessionClosed => f.write_str("the session is closed")?,
         }
-        match &self.inner.url {
-            Some(url) => write!(f, " ({url})"),
-            None => Ok(()),
+        match (&self.inner.url, &self.inner.text) {
+            (Some(url), _) => write!(f, " ({url})"),
+            (None, Some(text)) => write!(f, " {text:?}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -274,6 +304,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.inner.kind)
             .field("url", &self.inner.url.as_ref().map(Url::as_str))
+            .field("text", &self.inner.text)
             .field("source", &self.inner.source)
             .finish()
     }
@@ -282,5 +313,35 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.inner.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_hidden_also_in_what_is_no_url() {
+        for (text, shown) in [
+            ("http://user:secret@host/a:b", "http://user:***@host/a:b"),
+            ("http://user:se/cr@et@host:99999/", "http://user:***@host:99999/"),
+            ("user:secret@host", "user:***@host"),
+            ("http://host:80/a@b", "http://host:80/a@b"),
+            ("http://host/a", "http://host/a"),
+            ("http://user@host/", "http://user@host/"),
+        ] {
+            assert_eq!(redact(text), shown);
+        }
+    }
+
+    #[test]
+    fn no_level_of_an_error_tells_a_password() {
+        let url = Url::parse("ftp://user:secret@host/").unwrap();
+        for error in
+            [Error::new(Kind::InvalidUrl).with_url(&url), Error::invalid_url("http://user:secret@[/")]
+        {
+            assert!(!format!("{error} {error:?}").contains("secret"), "{error:?}");
+        }
+        assert_eq!(Error::invalid_url("htp//x").to_string(), "invalid url \"htp//x\"");
     }
 }

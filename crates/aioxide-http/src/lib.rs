@@ -36,11 +36,13 @@ mod connection;
 mod connector;
 mod decode;
 mod error;
+mod framing;
 mod pool;
 mod redirect;
 mod request;
 mod response;
 mod rt;
+mod secret;
 mod session;
 mod timeout;
 

@@ -22,10 +22,8 @@
 //!    stand side by side. So a newcomer that finds nobody waiting at its host takes nothing from anybody.
 //! 3. Connections are dropped, and wakers called, only when nothing is borrowed.
 //! 4. Every step is O(1), or O(log n) in the number of waiters; nothing scans connections.
-//!
-//! Over 600 lines: one state and every transition of it; apart, the invariants could not be checked at one reading.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
@@ -35,9 +33,13 @@ use std::time::Duration;
 
 use crate::rt::Instant;
 
+use state::{Blocked, HostState, Idle, Protocol, Shared, State, Take, Trash, Waiter};
+
 pub(crate) use permit::{Permit, StreamPermit};
+pub(crate) use state::Host;
 
 mod permit;
+mod state;
 
 /// A connection that serves one exchange at a time.
 pub(crate) trait Pooled {
@@ -58,7 +60,7 @@ pub(crate) trait Multiplexed: Clone {
 pub(crate) struct PoolConfig {
     /// 0 means no limit.
     pub(crate) limit: usize,
-    /// 0 means no limit.
+    /// Connections to one host, and exchanges where a connection has many; 0 means no limit.
     pub(crate) limit_per_host: usize,
     pub(crate) idle_timeout: Duration,
 }
@@ -66,82 +68,6 @@ pub(crate) struct PoolConfig {
 pub(crate) struct Pool<C, S, I> {
     config: PoolConfig,
     state: RefCell<State<C, S, I>>,
-}
-
-struct State<C, S, I> {
-    hosts: HashMap<Box<str>, Rc<Host<C, S, I>>>,
-    /// Slots that are not free.
-    open: usize,
-    /// What is idle, the oldest first. An entry is stale when its host has nothing idle with that number.
-    idle_order: VecDeque<Numbered<C, S, I>>,
-    idle: usize,
-    sequence: u64,
-    /// Hosts that have waiters and are not blocked, by the number of their first waiter.
-    waiting: BTreeMap<u64, Rc<Host<C, S, I>>>,
-    closed: bool,
-}
-
-type Numbered<C, S, I> = (u64, Rc<Host<C, S, I>>);
-
-/// One origin: scheme, host and port.
-pub(crate) struct Host<C, S, I> {
-    pub(crate) info: I,
-    /// Whether the first connection decides if the next exchanges share it (HTTP/2) or need their own.
-    negotiates: bool,
-    state: RefCell<HostState<C, S>>,
-}
-
-struct HostState<C, S> {
-    idle: VecDeque<Idle<C>>,
-    shared: Vec<Rc<Shared<S>>>,
-    waiters: BTreeMap<u64, Rc<Waiter<C, S>>>,
-    open: usize,
-    connecting: usize,
-    protocol: Protocol,
-    /// Its first waiter cannot be served until something happens at this very host.
-    blocked: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Protocol {
-    Unknown,
-    OnePerConnection,
-    Multiplexed,
-}
-
-struct Idle<C> {
-    sequence: u64,
-    since: Instant,
-    connection: C,
-}
-
-/// A multiplexed connection and the count of its exchanges.
-pub(crate) struct Shared<S> {
-    sender: S,
-    streams: Cell<usize>,
-    /// Its number among what is idle, and since when.
-    idle: Cell<Option<(u64, Instant)>>,
-}
-
-struct Waiter<C, S> {
-    granted: RefCell<Option<Take<C, S>>>,
-    waker: RefCell<Option<Waker>>,
-}
-
-/// What a slot is taken for, before it is dressed in a permit.
-enum Take<C, S> {
-    Reused(C),
-    Shared(Rc<Shared<S>>),
-    New,
-    Closed,
-}
-
-/// Why nothing can be taken.
-enum Blocked {
-    /// The host itself: its limit, or its first connection is still being made.
-    Host,
-    /// The limit over all hosts.
-    Total,
 }
 
 /// What [`Pool::acquire`] hands out.
@@ -194,6 +120,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
                 shared: Vec::new(),
                 waiters: BTreeMap::new(),
                 open: 0,
+                streams: 0,
                 connecting: 0,
                 protocol: Protocol::Unknown,
                 blocked: false,
@@ -387,7 +314,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             inner.open -= 1;
             state.open -= 1;
         }
-        if let Some(shared) = inner.take_stream() {
+        if let Some(shared) = inner.take_stream(self.config.limit_per_host) {
             if shared.idle.take().is_some() {
                 state.idle -= 1;
             }
@@ -396,7 +323,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
         if inner.connecting > 0 && host.negotiates && inner.protocol != Protocol::OnePerConnection {
             return Err(Blocked::Host);
         }
-        if self.config.limit_per_host > 0 && inner.open >= self.config.limit_per_host {
+        if inner.is_full(self.config.limit_per_host) {
             return Err(Blocked::Host);
         }
         if self.config.limit > 0 && state.open >= self.config.limit {
@@ -452,7 +379,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             if let Some(host) = host {
                 let mut inner = host.state.borrow_mut();
                 while let Some((&sequence, _)) = inner.waiters.first_key_value()
-                    && let Some(shared) = inner.take_stream()
+                    && let Some(shared) = inner.take_stream(self.config.limit_per_host)
                 {
                     if shared.idle.take().is_some() {
                         state.idle -= 1;
@@ -521,85 +448,6 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
 
 /// From how many hosts on those without connections are forgotten.
 const FORGET_HOSTS_FROM: usize = 256;
-
-impl<C, S, I> State<C, S, I> {
-    /// The number for something of `host` that becomes idle now.
-    fn next_idle(&mut self, host: &Rc<Host<C, S, I>>) -> u64 {
-        self.sequence += 1;
-        if self.idle_order.len() > 2 * self.idle + 64 {
-            self.idle_order.retain(|(sequence, host)| host.state.borrow().idle_since(*sequence).is_some());
-        }
-        self.idle += 1;
-        self.idle_order.push_back((self.sequence, host.clone()));
-        self.sequence
-    }
-
-    fn evict_oldest(&mut self) -> Option<Trash<C, S>> {
-        while let Some((sequence, host)) = self.idle_order.pop_front() {
-            // The host that asks is borrowed. It has nothing idle, so its entries are stale.
-            let Ok(mut inner) = host.state.try_borrow_mut() else { continue };
-            if let Some(evicted) = self.remove_idle(&mut inner, sequence) {
-                return Some(evicted);
-            }
-        }
-        None
-    }
-
-    /// Takes what is idle under that number out of the pool.
-    fn remove_idle(&mut self, inner: &mut HostState<C, S>, sequence: u64) -> Option<Trash<C, S>> {
-        // `idle_order` is worked off from its front, so among single connections only the oldest can be meant.
-        if inner.idle.front().is_some_and(|idle| idle.sequence == sequence) {
-            inner.open -= 1;
-            self.open -= 1;
-            self.idle -= 1;
-            return inner.idle.pop_front().map(|idle| Trash::Connection(idle.connection));
-        }
-        let index = inner.shared.iter().position(|shared| shared.is_idle_as(sequence))?;
-        self.idle -= 1;
-        Some(Trash::Shared(inner.shared.swap_remove(index)))
-    }
-}
-
-impl<C, S: Multiplexed> HostState<C, S> {
-    /// A place on a multiplexed connection, counted.
-    fn take_stream(&self) -> Option<Rc<Shared<S>>> {
-        let shared = self
-            .shared
-            .iter()
-            .find(|shared| shared.sender.is_open() && shared.streams.get() < shared.sender.max_streams())?;
-        shared.streams.set(shared.streams.get() + 1);
-        Some(shared.clone())
-    }
-}
-
-impl<C, S> HostState<C, S> {
-    fn idle_since(&self, sequence: u64) -> Option<Instant> {
-        if let Ok(index) = self.idle.binary_search_by_key(&sequence, |idle| idle.sequence) {
-            return Some(self.idle[index].since);
-        }
-        let shared = self.shared.iter().find(|shared| shared.is_idle_as(sequence))?;
-        shared.idle.get().map(|(_, since)| since)
-    }
-
-    fn grant_first(&mut self, take: Take<C, S>) -> Option<Waker> {
-        let (_, waiter) = self.waiters.pop_first().expect("a host is served only while somebody waits there");
-        *waiter.granted.borrow_mut() = Some(take);
-        waiter.waker.borrow_mut().take()
-    }
-}
-
-impl<S> Shared<S> {
-    fn is_idle_as(&self, sequence: u64) -> bool {
-        self.idle.get().is_some_and(|(number, _)| number == sequence)
-    }
-}
-
-/// What is dropped once nothing is borrowed.
-#[expect(dead_code, reason = "kept only to be dropped later")]
-enum Trash<C, S> {
-    Connection(C),
-    Shared(Rc<Shared<S>>),
-}
 
 impl<C, S, I> fmt::Debug for Pool<C, S, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

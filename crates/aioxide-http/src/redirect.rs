@@ -1,11 +1,13 @@
 //! Redirects: what the next request is, decided without any I/O.
 
-use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, HeaderMap, LOCATION,
-    PROXY_AUTHORIZATION, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-};
+use std::borrow::Cow;
+
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use url::Url;
+
+use crate::error::redact;
+use crate::secret;
 
 /// One step on the way to a response: an answer that pointed elsewhere.
 #[derive(Debug, Clone)]
@@ -50,8 +52,8 @@ pub(crate) struct Target {
     pub(crate) method: Method,
     /// The body and the headers that describe it are left behind.
     pub(crate) drop_body: bool,
-    /// The origin is another one: what proves who we are is left behind.
-    pub(crate) drop_credentials: bool,
+    /// The origin is another one: what is meant for the old one is left behind.
+    pub(crate) is_elsewhere: bool,
 }
 
 /// Reads an answer to `method` at `url`.
@@ -60,13 +62,12 @@ pub(crate) fn next(method: &Method, url: &Url, status: StatusCode, headers: &Hea
         return Next::Stay;
     }
     let Some(location) = headers.get(LOCATION) else { return Next::Stay };
-    let Ok(text) = std::str::from_utf8(location.as_bytes()) else {
-        return Next::Nowhere(String::from_utf8_lossy(location.as_bytes()).into_owned());
+    let text = readable(location.as_bytes());
+    let target = url.join(&text).ok();
+    let Some(mut target) = target.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+    else {
+        return Next::Nowhere(redact(&text));
     };
-    let Ok(mut target) = url.join(text) else { return Next::Nowhere(text.to_owned()) };
-    if !matches!(target.scheme(), "http" | "https") || !target.has_host() {
-        return Next::Nowhere(target.into());
-    }
     if target.fragment().is_none() {
         // RFC 9110, 10.2.2: the fragment travels along unless the new place has its own.
         target.set_fragment(url.fragment());
@@ -77,7 +78,7 @@ pub(crate) fn next(method: &Method, url: &Url, status: StatusCode, headers: &Hea
         _ => false,
     };
     Next::Follow(Target {
-        drop_credentials: !same_origin(url, &target),
+        is_elsewhere: !same_origin(url, &target),
         method: if to_get { Method::GET } else { method.clone() },
         drop_body: to_get,
         url: target,
@@ -86,18 +87,31 @@ pub(crate) fn next(method: &Method, url: &Url, status: StatusCode, headers: &Hea
 
 /// Removes from `headers` what must not travel to `target`.
 pub(crate) fn strip(headers: &mut HeaderMap, target: &Target) {
-    // The user's own Host belongs to the old place.
-    headers.remove(HOST);
     if target.drop_body {
         for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING, TRANSFER_ENCODING] {
             headers.remove(name);
         }
     }
-    if target.drop_credentials {
-        for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE] {
-            headers.remove(name);
-        }
+    if target.is_elsewhere {
+        secret::leave_behind(headers);
     }
+}
+
+/// A location as text. Bytes that are not UTF-8 (mostly Latin-1) are percent-encoded, so the server gets them back.
+fn readable(location: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(location).map_or_else(
+        |_| {
+            let mut text = String::new();
+            for &byte in location {
+                match byte.is_ascii() {
+                    true => text.push(char::from(byte)),
+                    false => text.extend(format!("%{byte:02X}").chars()),
+                }
+            }
+            text.into()
+        },
+        Cow::from,
+    )
 }
 
 /// Whether two URLs name the same scheme, host and port.
@@ -126,7 +140,7 @@ mod tests {
     fn relative_location_is_joined_and_keeps_the_fragment() {
         let target = target_of(Method::GET, "http://a.test/x/y?q=1#part", 302, "../z");
         assert_eq!(target.url.as_str(), "http://a.test/z#part");
-        assert!(!target.drop_credentials);
+        assert!(!target.is_elsewhere);
     }
 
     #[test]
@@ -149,7 +163,23 @@ mod tests {
             ("https://a.test/b", true),
             ("//b.test/", true),
         ] {
-            assert_eq!(target_of(Method::GET, "http://a.test/", 307, to).drop_credentials, dropped, "{to}");
+            assert_eq!(target_of(Method::GET, "http://a.test/", 307, to).is_elsewhere, dropped, "{to}");
+        }
+    }
+
+    #[test]
+    fn location_in_latin_1_is_percent_encoded_byte_by_byte() {
+        for (location, expected) in [
+            (&b"/caf\xe9?q=\xfc"[..], "http://a.test/caf%E9?q=%FC"),
+            ("/caf\u{e9}".as_bytes(), "http://a.test/caf%C3%A9"),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(LOCATION, HeaderValue::from_bytes(location).unwrap());
+            let url = Url::parse("http://a.test/").unwrap();
+            let Next::Follow(target) = next(&Method::GET, &url, StatusCode::FOUND, &headers) else {
+                panic!("{location:?} is not followed");
+            };
+            assert_eq!(target.url.as_str(), expected);
         }
     }
 
@@ -233,7 +263,7 @@ mod tests {
             let (expected_method, drops) = model(method, status);
             prop_assert_eq!(target.method.as_str(), expected_method);
             prop_assert_eq!(target.drop_body, drops);
-            prop_assert_eq!(target.drop_credentials, !same);
+            prop_assert_eq!(target.is_elsewhere, !same);
             prop_assert_eq!(target.url.path(), expected_path);
         }
 

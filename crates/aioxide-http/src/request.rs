@@ -10,6 +10,7 @@ use url::Url;
 use crate::body::Body;
 use crate::error::{Error, Kind, Result};
 use crate::response::Response;
+use crate::secret;
 use crate::session::Session;
 use crate::timeout::Timeouts;
 
@@ -19,6 +20,8 @@ pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
+    /// A redirect has led to another origin: the session's own secrets stay behind, too.
+    pub(crate) is_elsewhere: bool,
     pub(crate) body: Body,
     pub(crate) options: Options,
 }
@@ -60,18 +63,22 @@ impl RequestBuilder {
     pub(crate) fn new(session: Session, method: Method, url: impl IntoUrl, options: Options) -> Self {
         let request = url.into_url().and_then(|mut url| {
             if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
-                return Err(Error::new(Kind::InvalidUrl).with_url(&url));
+                let why = format!("scheme {:?} is not http or https", url.scheme());
+                return Err(Error::new(Kind::InvalidUrl).with_source(why).with_url(&url));
             }
             let mut headers = HeaderMap::new();
             if let Some(credentials) = take_credentials(&mut url) {
                 headers.insert(AUTHORIZATION, credentials);
             }
-            Ok(Box::new(Request { method, url, headers, body: Body::empty(), options }))
+            Ok(Box::new(Request { method, url, headers, is_elsewhere: false, body: Body::empty(), options }))
         });
         Self { session, request }
     }
 
     /// Sets a header, in place of the session's own of that name; called twice, it sends both.
+    ///
+    /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` are for the origin of this URL, and do not go on to
+    /// where it redirects; for others see [`secret_header`](Self::secret_header).
     pub fn header<N, V>(self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName>,
@@ -79,11 +86,32 @@ impl RequestBuilder {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
+        self.add_header(name, value, false)
+    }
+
+    /// Sets a header for the origin of this URL alone (scheme, name and port): a redirect elsewhere leaves it behind.
+    ///
+    /// A value marked with [`HeaderValue::set_sensitive`] is treated the same.
+    pub fn secret_header<N, V>(self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.add_header(name, value, true)
+    }
+
+    fn add_header<N, V>(self, name: N, value: V, is_secret: bool) -> Self
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
         self.try_with(|request| {
-            let invalid = |error: http::Error| Error::new(Kind::InvalidRequest).with_source(error);
-            let name = name.try_into().map_err(|error| invalid(error.into()))?;
-            let value = value.try_into().map_err(|error| invalid(error.into()))?;
-            request.headers.append(name, value);
+            let (name, value) = header_pair(name, value, is_secret)?;
+            secret::add(&mut request.headers, name, value);
             Ok(())
         })
     }
@@ -221,7 +249,7 @@ impl IntoUrl for &Url {
 
 impl IntoUrl for &str {
     fn into_url(self) -> Result<Url> {
-        Url::parse(self).map_err(|error| Error::new(Kind::InvalidUrl).with_source(error))
+        Url::parse(self).map_err(|error| Error::invalid_url(self).with_source(error))
     }
 }
 
@@ -235,6 +263,21 @@ impl IntoUrl for &String {
     fn into_url(self) -> Result<Url> {
         self.as_str().into_url()
     }
+}
+
+/// A header's name and value, as they were given.
+pub(crate) fn header_pair<N, V>(name: N, value: V, is_secret: bool) -> Result<(HeaderName, HeaderValue)>
+where
+    N: TryInto<HeaderName>,
+    N::Error: Into<http::Error>,
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let invalid = |error: http::Error| Error::new(Kind::InvalidRequest).with_source(error);
+    let name = name.try_into().map_err(|error| invalid(error.into()))?;
+    let mut value = value.try_into().map_err(|error| invalid(error.into()))?;
+    value.set_sensitive(value.is_sensitive() || is_secret);
+    Ok((name, value))
 }
 
 /// Takes `user:password@` out of a URL: it belongs into a header, and neither into `Host` nor into messages.

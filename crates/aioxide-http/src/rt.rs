@@ -1,6 +1,6 @@
 //! hyper on aioxide: its executor, its streams, and the clock.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,6 +9,8 @@ use std::task::{Context, Poll};
 use aioxide::net::TcpStream;
 use aioxide::net::tls::client::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::framing::Head;
 
 pub(crate) use aioxide::time::{Instant, Sleep, sleep_until};
 
@@ -46,11 +48,13 @@ pub(crate) struct Io {
     traffic: Rc<Traffic>,
 }
 
-/// How many bytes have passed.
+/// What passes: how many bytes, and heads of answers.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
+    /// Of an HTTP/1 connection: the head of the answer that is coming.
+    pub(crate) head: RefCell<Head>,
 }
 
 pub(crate) enum Stream {
@@ -97,7 +101,8 @@ impl hyper::rt::Read for Io {
         cx: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let count = std::task::ready!(read(&mut self.stream, cx, &mut cursor))?;
+        let Self { stream, traffic } = &mut *self;
+        let count = std::task::ready!(read(stream, cx, &mut cursor, &mut traffic.head.borrow_mut()))?;
         self.traffic.received.set(self.traffic.received.get() + count as u64);
         Poll::Ready(Ok(()))
     }
@@ -112,6 +117,7 @@ fn read(
     stream: &mut Stream,
     cx: &mut Context<'_>,
     cursor: &mut hyper::rt::ReadBufCursor<'_>,
+    head: &mut Head,
 ) -> Poll<io::Result<usize>> {
     // SAFETY: tokio's buffer never makes initialised bytes uninitialised.
     let mut buf = ReadBuf::uninit(unsafe { cursor.as_mut() });
@@ -119,6 +125,9 @@ fn read(
         Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
         Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
     })?;
+    if head.is_passing() {
+        head.pass(buf.filled_mut())?;
+    }
     let count = buf.filled().len();
     // SAFETY: tokio's buffer counts as filled only what was initialised, from the start of the same memory.
     unsafe { cursor.advance(count) };

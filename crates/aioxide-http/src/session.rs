@@ -19,7 +19,7 @@ use crate::redirect::{self, Next, Redirect};
 use crate::request::{IntoUrl, Options, Request, RequestBuilder, take_credentials};
 use crate::response::{Response, ResponseBody, StreamSlot};
 use crate::rt::{self, Instant};
-use crate::timeout::{Limits, Watch, earlier, within};
+use crate::timeout::{Limits, earlier, within};
 
 pub use builder::SessionBuilder;
 
@@ -165,6 +165,7 @@ impl Session {
                         return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
                     }
                     redirect::strip(&mut request.headers, &target);
+                    request.is_elsewhere |= target.is_elsewhere;
                     // Its rest is read away beside us if it is small: a redirect's body is not worth waiting for.
                     drop(body);
                     let url = std::mem::replace(&mut request.url, target.url);
@@ -245,10 +246,9 @@ impl Session {
         limits: Limits,
     ) -> Result<std::result::Result<Answer, Failure>> {
         let message = message(request, host, Version::HTTP_2)?;
-        let mut watch = Watch::default();
-        Ok(slot.sender().send(message, limits, &mut watch).await.map(|response| {
+        Ok(slot.sender().send(message, limits).await.map(|(response, exchange)| {
             let (head, incoming) = response.into_parts();
-            (head, ResponseBody::multi(incoming, watch, slot, limits))
+            (head, ResponseBody::multi(incoming, exchange, slot, limits))
         }))
     }
 
@@ -366,22 +366,18 @@ fn message(request: &mut Request, host: &HostInfo, version: Version) -> Result<h
     let target = request.url[Position::BeforePath..Position::AfterQuery].to_owned();
     let target =
         PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).map_err(|error| invalid(error.into()))?;
-    let mut headers = host.headers.clone();
-    if !request.headers.is_empty() {
-        if request.headers.contains_key(RANGE) {
-            // A part of a coded body cannot be decoded, and its numbers would count coded bytes.
-            headers.remove(ACCEPT_ENCODING);
-        }
-        headers.extend(request.headers.clone());
-    }
-    if !request.options.decompress && !request.headers.contains_key(ACCEPT_ENCODING) {
+    let mut headers = if request.is_elsewhere { host.headers_elsewhere() } else { host.headers.clone() };
+    // A part of a coded body cannot be decoded, and its numbers would count coded bytes.
+    if host.offers_codings && (!request.options.decompress || request.headers.contains_key(RANGE)) {
         headers.remove(ACCEPT_ENCODING);
+    }
+    if !request.headers.is_empty() {
+        headers.extend(request.headers.clone());
     }
     let uri = if version == Version::HTTP_2 {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(host.scheme.clone());
-        let named = headers.remove(HOST).filter(|_| request.headers.contains_key(HOST));
-        parts.authority = Some(match named {
+        parts.authority = Some(match headers.remove(HOST).filter(|name| *name != host.authority.as_str()) {
             Some(name) => Authority::try_from(name.as_bytes()).map_err(|error| invalid(error.into()))?,
             None => host.authority.clone(),
         });

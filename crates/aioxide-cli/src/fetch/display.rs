@@ -109,7 +109,7 @@ impl Display {
                 .and_then(|()| out.flush());
         }
         // A run that was stopped has a report for what it did not do; a line for each would bury the rest.
-        if record.outcome != Outcome::Ok && record.outcome != Outcome::Cancelled {
+        if !record.outcome.is_good() && record.outcome != Outcome::Cancelled {
             self.say(&failure_line(record));
         }
     }
@@ -150,7 +150,7 @@ impl Display {
             let _ = write!(line, " of {}", DecimalBytes(length));
         }
         let _ = write!(line, ", {}/s", DecimalBytes(self.meter.rate()));
-        let failed = self.count() - self.tally(Outcome::Ok);
+        let failed = self.count() - self.good();
         if failed > 0 {
             let _ = write!(line, ", {} failed", HumanCount(failed));
         }
@@ -161,6 +161,11 @@ impl Display {
     /// How many URLs ended with `outcome`.
     pub(crate) fn tally(&self, outcome: Outcome) -> u64 {
         self.tallies[outcome as usize]
+    }
+
+    /// How many URLs ended as the user asked.
+    pub(crate) fn good(&self) -> u64 {
+        Outcome::ALL.into_iter().filter(|outcome| outcome.is_good()).map(|outcome| self.tally(outcome)).sum()
     }
 
     /// How many URLs ended.

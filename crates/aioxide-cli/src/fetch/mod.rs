@@ -11,8 +11,9 @@ use std::task::Poll;
 use aioxide_http::{Response, Session, Timeouts};
 
 use crate::Failure;
-use crate::args::FetchArgs;
+use crate::args::{FetchArgs, Header};
 
+mod answer;
 mod descriptors;
 mod directory;
 mod display;
@@ -31,6 +32,7 @@ mod state;
 mod stop;
 mod streams;
 
+use answer::{Answer, Asked};
 use directory::Directory;
 use display::Display;
 use failure::Failed;
@@ -87,12 +89,15 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
     aioxide::run(async move {
         // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
         let mut session = Session::builder().limit(jobs).timeouts(timeouts).decompress(false);
-        session = session.user_agent(concat!("aioxide/", env!("CARGO_PKG_VERSION")));
-        for (name, value) in headers {
+        // The schedule counts the hosts of the list, the session those that redirects lead to.
+        session = session.limit_per_host(per_host.map_or(0, |limit| limit as usize));
+        let asked = Asked::new(headers.iter().map(|header| &header.name), directory.is_none());
+        for Header { name, mut value, is_secret } in headers {
+            value.set_sensitive(is_secret);
             session = session.header(name, value);
         }
         let (fail_fast, state) = (args.fail_fast, RefCell::new(state));
-        let fetch = Rc::new(Fetch { session: session.build()?, directory, jobs, fail_fast, state });
+        let fetch = Rc::new(Fetch { session: session.build()?, directory, asked, jobs, fail_fast, state });
         fetch.run_all().await;
         Ok(fetch.finish())
     })?
@@ -103,11 +108,15 @@ fn named<T>(path: &Path, result: io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// What became of a download that went well, and the name of its file.
+type Good = (Outcome, Option<String>);
+
 /// One run of the command.
 #[derive(Debug)]
 struct Fetch {
     session: Session,
     directory: Option<Directory>,
+    asked: Asked,
     jobs: usize,
     fail_fast: bool,
     /// Never borrowed across an await.
@@ -176,18 +185,22 @@ impl Fetch {
         self.state.borrow_mut().slots.put(slot, task);
     }
 
-    /// Downloads one URL; returns the name of its file.
-    async fn download(&self, entry: &Entry, progress: &Progress) -> Result<Option<String>, Failed> {
+    /// Downloads one URL; returns what became of it, and the name of its file.
+    async fn download(&self, entry: &Entry, progress: &Progress) -> Result<Good, Failed> {
         let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
         let send = async || self.session.get(url).send().await;
         let mut response = descriptors::when_free(send).await.map_err(failed)?;
         let status = response.status();
         progress.status.set(Some(status.as_u16()));
-        if status.as_u16() >= 400 {
-            // The page is of no use and not waited for; dropped, the answer gives its connection back if it can.
-            progress.add(at_hand(&mut response).await);
-            return Err(Failed { outcome: Outcome::HttpError, error: status.to_string() });
+        match self.asked.judge(status, response.headers()) {
+            Ok(Answer::Whole) => {}
+            Ok(Answer::NotModified) => return Ok((Outcome::NotModified, None)),
+            Err(failed) => {
+                // The page is of no use and not waited for; dropped, the answer gives its connection back if it can.
+                progress.add(at_hand(&mut response).await);
+                return Err(failed);
+            }
         }
         if let Some(length) = response.content_length() {
             progress.length.set(Some(length));
@@ -199,16 +212,16 @@ impl Fetch {
             self.state.borrow_mut().display.received(piece.len(), share);
             sink.push(piece).await?;
         }
-        Ok(sink.finish(&names::from_url(url)).await?)
+        Ok((Outcome::Ok, sink.finish(&names::from_url(url)).await?))
     }
 
     /// Accounts for an entry that has come to its end.
-    fn ended(&self, entry: Entry, progress: &Progress, result: Result<Option<String>, Failed>) {
+    fn ended(&self, entry: Entry, progress: &Progress, result: Result<Good, Failed>) {
         let mut state = self.state.borrow_mut();
         state.schedule.release(&entry);
         let record = progress.record(entry, result);
         state.account(progress, &record);
-        if self.fail_fast && record.outcome != Outcome::Ok {
+        if self.fail_fast && !record.outcome.is_good() {
             state.stop(Stop::FailFast);
         }
     }
@@ -239,7 +252,7 @@ impl Fetch {
             state.display.say(&format!("aioxide: the report is not whole: {error}"));
         }
         state.display.finish();
-        let all_ok = state.display.count() == state.display.tally(Outcome::Ok);
+        let all_ok = state.display.count() == state.display.good();
         match state.stop {
             Some(stop) => stop.status(),
             _ if all_ok && report.is_ok() && !state.list_failed => ExitCode::SUCCESS,
@@ -272,11 +285,11 @@ struct Flight {
 }
 
 impl Flight {
-    fn end(mut self, result: Result<Option<String>, Failed>) {
+    fn end(mut self, result: Result<Good, Failed>) {
         self.account(result);
     }
 
-    fn account(&mut self, result: Result<Option<String>, Failed>) {
+    fn account(&mut self, result: Result<Good, Failed>) {
         let Some(entry) = self.entry.take() else { return };
         self.fetch.ended(entry, &self.progress, result);
         let mut state = self.fetch.state.borrow_mut();

@@ -42,9 +42,9 @@ impl Progress {
     }
 
     /// The account of a download that has come to its end.
-    pub(crate) fn record(&self, entry: Entry, result: Result<Option<String>, Failed>) -> Record {
+    pub(crate) fn record(&self, entry: Entry, result: Result<(Outcome, Option<String>), Failed>) -> Record {
         let (outcome, path, error) = match result {
-            Ok(path) => (Outcome::Ok, path, None),
+            Ok((outcome, path)) => (outcome, path, None),
             Err(failed) => (failed.outcome, None, Some(failed.error)),
         };
         Record {

@@ -14,6 +14,7 @@ use super::streams::{Identity, Patient};
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
     Ok,
+    NotModified,
     HttpError,
     ConnectError,
     TlsError,
@@ -26,8 +27,9 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of the summary.
-    pub(crate) const ALL: [Outcome; 9] = [
+    pub(crate) const ALL: [Outcome; 10] = [
         Outcome::Ok,
+        Outcome::NotModified,
         Outcome::HttpError,
         Outcome::ConnectError,
         Outcome::TlsError,
@@ -38,10 +40,16 @@ impl Outcome {
         Outcome::Cancelled,
     ];
 
+    /// Whether all went as the user asked.
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Outcome::Ok | Outcome::NotModified)
+    }
+
     /// The word in the report.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Outcome::Ok => "ok",
+            Outcome::NotModified => "not_modified",
             Outcome::HttpError => "http_error",
             Outcome::ConnectError => "connect_error",
             Outcome::TlsError => "tls_error",
@@ -57,6 +65,7 @@ impl Outcome {
     pub(crate) fn mark(self) -> char {
         match self {
             Outcome::Ok => '.',
+            Outcome::NotModified => '=',
             Outcome::HttpError => 'H',
             Outcome::ConnectError => 'C',
             Outcome::TlsError => 'L',

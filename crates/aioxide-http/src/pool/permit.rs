@@ -50,6 +50,7 @@ impl<C: Pooled, S: Multiplexed, I> Permit<C, S, I> {
         if !pool.state.borrow().closed {
             host.state.borrow_mut().shared.push(shared.clone());
         }
+        host.state.borrow_mut().streams += 1;
         pool.serve_waiters(Some(&host));
         let entry = SharedEntry {
             shared: Rc::downgrade(&shared),
@@ -117,9 +118,17 @@ impl<C: Pooled, S: Multiplexed, I> Drop for StreamPermit<C, S, I> {
     fn drop(&mut self) {
         let streams = self.shared.streams.get() - 1;
         self.shared.streams.set(streams);
-        let listed = || self.host.state.borrow().shared.iter().any(|other| Rc::ptr_eq(other, &self.shared));
+        let listed = {
+            let mut inner = self.host.state.borrow_mut();
+            inner.streams -= 1;
+            if !self.shared.sender.is_open() {
+                // It takes nothing new, so it is closed with its last exchange, and does not hold its slot as idle.
+                inner.shared.retain(|other| !Rc::ptr_eq(other, &self.shared));
+            }
+            inner.shared.iter().any(|other| Rc::ptr_eq(other, &self.shared))
+        };
         if streams == 0
-            && listed()
+            && listed
             && let Some(now) = crate::rt::try_now()
         {
             let mut state = self.pool.state.borrow_mut();

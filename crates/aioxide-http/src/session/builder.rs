@@ -7,14 +7,14 @@ use std::time::Duration;
 use aioxide::net::tls::rustls::ClientConfig;
 use aioxide::net::tls::rustls::pki_types::CertificateDer;
 use aioxide::net::tls::rustls::pki_types::pem::PemObject;
-use http::header::{ACCEPT, ACCEPT_ENCODING, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use super::{Inner, Session};
 use crate::connector::Connector;
-use crate::decode;
 use crate::error::{Error, Kind, Result};
 use crate::pool::{Pool, PoolConfig};
-use crate::request::Options;
+use crate::request::{Options, header_pair};
+use crate::secret;
 use crate::timeout::Timeouts;
 
 /// Builds a [`Session`].
@@ -51,10 +51,6 @@ pub struct SessionBuilder {
 
 impl Default for SessionBuilder {
     fn default() -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-        headers.insert(ACCEPT_ENCODING, decode::ACCEPT_ENCODING);
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("aioxide/", env!("CARGO_PKG_VERSION"))));
         Self {
             pool: PoolConfig { limit: 100, limit_per_host: 0, idle_timeout: Duration::from_secs(15) },
             options: Options {
@@ -63,7 +59,7 @@ impl Default for SessionBuilder {
                 decompress: true,
                 max_body_size: None,
             },
-            headers,
+            headers: HeaderMap::new(),
             retry: true,
             http2: true,
             max_header_size: 64 * 1024,
@@ -81,7 +77,10 @@ impl SessionBuilder {
         self
     }
 
-    /// How many connections there may be to one host (scheme, name and port); no limit (0) unless set.
+    /// How many connections there may be to one host (scheme, name and port), and over HTTP/2, where one connection carries
+    /// many, how many requests at a time; no limit (0) unless set.
+    ///
+    /// It holds for the hosts that redirects lead to, too.
     pub fn limit_per_host(mut self, connections: usize) -> Self {
         self.pool.limit_per_host = connections;
         self
@@ -100,25 +99,46 @@ impl SessionBuilder {
     }
 
     /// What requests say about who asks.
-    pub fn user_agent(self, name: &str) -> Self {
+    pub fn user_agent(mut self, name: &str) -> Self {
+        self.headers.remove(USER_AGENT);
         self.header(USER_AGENT, name)
     }
 
-    /// Sets a header for every request that does not set it itself.
-    pub fn header<N, V>(mut self, name: N, value: V) -> Self
+    /// Sets a header for every request that does not set it itself; called twice, it sends both.
+    ///
+    /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` are for the origins of the URLs that are asked for, and do
+    /// not go on to where these redirect; for others see [`secret_header`](Self::secret_header).
+    pub fn header<N, V>(self, name: N, value: V) -> Self
     where
         N: TryInto<HeaderName>,
         N::Error: Into<http::Error>,
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        match (name.try_into().map_err(Into::into), value.try_into().map_err(Into::into)) {
-            (Ok(name), Ok(value)) => {
-                self.headers.insert(name, value);
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                self.problem = Some(Error::new(Kind::InvalidRequest).with_source(error));
-            }
+        self.add_header(name, value, false)
+    }
+
+    /// As [`header`](Self::header), but a redirect to another origin (scheme, name or port) leaves it behind.
+    pub fn secret_header<N, V>(self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        self.add_header(name, value, true)
+    }
+
+    fn add_header<N, V>(mut self, name: N, value: V, is_secret: bool) -> Self
+    where
+        N: TryInto<HeaderName>,
+        N::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match header_pair(name, value, is_secret) {
+            Ok((name, value)) => secret::add(&mut self.headers, name, value),
+            Err(error) => self.problem = Some(error),
         }
         self
     }
@@ -197,11 +217,16 @@ impl SessionBuilder {
     }
 
     pub(super) fn finish(self) -> Session {
+        let agent = HeaderValue::from_static(concat!("aioxide/", env!("CARGO_PKG_VERSION")));
+        let mut defaults = HeaderMap::new();
+        defaults.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        defaults.insert(USER_AGENT, agent);
+        defaults.extend(self.headers);
         Session {
             inner: Rc::new(Inner {
                 pool: Pool::new(self.pool),
                 connector: Connector::new(self.roots, self.tls, self.http2, self.max_header_size),
-                defaults: self.headers,
+                defaults,
                 options: self.options,
                 retry: self.retry,
                 tended: Rc::default(),

@@ -8,7 +8,9 @@
 )]
 
 pub mod certs;
+pub mod h2;
 pub mod nginx;
+pub mod raw;
 pub mod server;
 
 use std::future::Future;

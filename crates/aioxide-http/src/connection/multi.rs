@@ -1,0 +1,139 @@
+//! An HTTP/2 connection, shared by its exchanges, and how it is found to be dead.
+//!
+//! A connection may die without a word: a router forgets it, a machine fails over. TCP notices after many minutes, and every
+//! request sent meanwhile would be lost. So an exchange that gives up, its time having run out or its task having been
+//! cancelled, while nothing at all came over the connection, marks it as deaf: no new exchange is sent over it. Those
+//! under way go on to their end, which may yet be a good one.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http2;
+
+use super::Failure;
+use crate::body::Body;
+use crate::error::{Error, TimeoutPhase};
+use crate::pool::Multiplexed;
+use crate::rt::{self, Instant, Io, Spawner, Traffic};
+use crate::timeout::{Limits, Watch};
+
+/// The shared end of an HTTP/2 connection.
+#[derive(Clone)]
+pub(crate) struct Multi {
+    sender: http2::SendRequest<Body>,
+    health: Rc<Health>,
+}
+
+/// What is known of a connection.
+struct Health {
+    max_streams: Cell<usize>,
+    is_deaf: Cell<bool>,
+    traffic: Rc<Traffic>,
+}
+
+impl Multi {
+    /// Shakes hands; the second value is to be spawned, and lives as long as the connection.
+    pub(crate) async fn start(
+        io: Io,
+        builder: &http2::Builder<Spawner>,
+    ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
+        let traffic = io.traffic();
+        let (sender, mut driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
+        let max_streams = Cell::new(driver.current_max_send_streams());
+        let health = Rc::new(Health { max_streams, is_deaf: Cell::new(false), traffic });
+        let known = health.clone();
+        let task = poll_fn(move |cx| {
+            let ended = Pin::new(&mut driver).poll(cx);
+            known.max_streams.set(driver.current_max_send_streams().max(1));
+            // An error has reached every exchange by itself.
+            ended.map(|_| ())
+        });
+        Ok((Self { sender, health }, task))
+    }
+
+    /// Sends `request` and waits for the head of the answer; dropped, it resets the stream.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Body>,
+        limits: Limits,
+    ) -> Result<(Response<Incoming>, Exchange), Failure> {
+        let mut exchange = Exchange { watch: Watch::default(), health: self.health.clone(), waiting: None };
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let result = poll_fn(|cx| {
+            if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
+                exchange.progress();
+                return Poll::Ready(Ok(answer));
+            }
+            exchange.poll_expired(cx, limits).map(Err)
+        })
+        .await;
+        match result {
+            Ok(Ok(response)) => Ok((response, exchange)),
+            // Of this exchange not even a head has come.
+            Ok(Err(failed)) => Err(Failure::of_attempt(failed, true)),
+            Err(phase) => Err(Failure::new(Error::timeout(phase), false)),
+        }
+    }
+}
+
+impl Multiplexed for Multi {
+    fn is_open(&self) -> bool {
+        !self.sender.is_closed() && !self.health.is_deaf.get()
+    }
+
+    fn max_streams(&self) -> usize {
+        self.health.max_streams.get()
+    }
+}
+
+/// One exchange over a shared connection: its time, and what its waiting tells of the connection.
+pub(crate) struct Exchange {
+    watch: Watch,
+    health: Rc<Health>,
+    /// While it waits: since when, and how much the connection had received by then.
+    waiting: Option<(Instant, u64)>,
+}
+
+/// An exchange that is dropped before its time has told nothing, unless its connection was silent for so long.
+const SUSPICIOUS: Duration = Duration::from_secs(1);
+
+impl Exchange {
+    /// Something came, or the end did.
+    pub(crate) fn progress(&mut self) {
+        self.watch.progress();
+        self.waiting = None;
+    }
+
+    /// Says whether time has run out; otherwise makes sure that `cx` is woken when it may have.
+    pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<TimeoutPhase> {
+        if self.silence().is_none() {
+            self.waiting = Some((rt::now(), self.health.traffic.received.get()));
+        }
+        let phase = std::task::ready!(self.watch.poll_expired(cx, limits));
+        self.health.is_deaf.set(self.health.is_deaf.get() || self.silence().is_some());
+        Poll::Ready(phase)
+    }
+
+    /// Since when it waits on a connection over which nothing comes.
+    fn silence(&self) -> Option<Instant> {
+        self.waiting
+            .filter(|(_, before)| *before == self.health.traffic.received.get())
+            .map(|(since, _)| since)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let (Some(since), Some(now)) = (self.silence(), rt::try_now())
+            && now.duration_since(since) >= SUSPICIOUS
+        {
+            self.health.is_deaf.set(true);
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! HTTP/1's framing, where hyper believes too much or takes too little: the answer's head as it comes, and its headers after.
+//!
+//! hyper's parser is told to skip header lines that it cannot read, as curl and browsers do. But a line that says where the
+//! body ends must never be skipped: without it a cut body would look whole. And chunks in an answer of HTTP/1.0, which
+//! curl takes, hyper refuses. So a [`Head`] reads along, from the first byte of an exchange to the end of the head, and
+//! after that costs one comparison per read.
+
+use std::io;
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use http::{Method, StatusCode, Version};
+
+/// The head of an answer, passing by in pieces of any size.
+#[derive(Debug, Default)]
+pub(crate) struct Head {
+    state: State,
+    /// The beginning of a line whose end has not come yet.
+    line: Vec<u8>,
+    /// How many 1xx answers have come before the answer.
+    interim: usize,
+    /// The head that is passing is that of a 1xx answer.
+    is_interim: bool,
+    /// The header whose lines are passing says where the body ends.
+    is_framing: bool,
+    is_http10: bool,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// No head is expected, or it has passed.
+    #[default]
+    Over,
+    StatusLine,
+    FirstHeader,
+    Headers,
+}
+
+/// How many 1xx answers may come before the answer itself.
+const MAX_INTERIM: usize = 64;
+
+/// A line that is longer is left to hyper, which has a limit for the whole head.
+const MAX_LINE: usize = 64 * 1024;
+
+impl Head {
+    /// A request goes out: what comes next is the head of its answer.
+    pub(crate) fn expect(&mut self) {
+        self.line.clear();
+        *self = Self { state: State::StatusLine, line: std::mem::take(&mut self.line), ..Self::default() };
+    }
+
+    /// Whether bytes that come now belong to a head.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.state != State::Over
+    }
+
+    /// Whether the answer was one of HTTP/1.0.
+    pub(crate) fn is_http10(&self) -> bool {
+        self.is_http10
+    }
+
+    /// Looks at what has come; shows hyper an HTTP/1.0 as an HTTP/1.1, so that it takes the chunks of one, too.
+    ///
+    /// # Errors
+    /// A line that frames the body cannot be read, or 1xx answers do not end.
+    pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) -> io::Result<()> {
+        while self.is_passing() && !bytes.is_empty() {
+            let length = memchr::memchr(b'\n', bytes).map(|end| end + 1);
+            let (line, rest) = bytes.split_at_mut(length.unwrap_or(bytes.len()));
+            if self.state == State::StatusLine {
+                self.raise_version(line);
+            }
+            if length.is_none() || !self.line.is_empty() {
+                self.line.extend_from_slice(line);
+            }
+            if length.is_none() {
+                if self.line.len() > MAX_LINE {
+                    self.state = State::Over;
+                }
+                return Ok(());
+            }
+            if self.line.is_empty() {
+                self.end_line(line)?;
+            } else {
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&line)?;
+                self.line = line;
+                self.line.clear();
+            }
+            bytes = rest;
+        }
+        Ok(())
+    }
+
+    /// Makes the `0` of `HTTP/1.0` a `1`, at the moment it passes.
+    fn raise_version(&mut self, piece: &mut [u8]) {
+        const BEFORE: &[u8] = b"HTTP/1.";
+        let before = self.line.len();
+        let Some(place) = BEFORE.len().checked_sub(before) else { return };
+        if piece.get(place) == Some(&b'0')
+            && self.line == BEFORE[..before]
+            && piece[..place] == BEFORE[before..]
+        {
+            piece[place] = b'1';
+            self.is_http10 = true;
+        }
+    }
+
+    fn end_line(&mut self, line: &[u8]) -> io::Result<()> {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        self.state = match self.state {
+            State::StatusLine if line.is_empty() => State::StatusLine,
+            State::StatusLine => {
+                // 101 is an answer, and the last one.
+                let code = line.get(9..12);
+                self.is_interim = code.is_some_and(|code| code[0] == b'1' && code != b"101");
+                State::FirstHeader
+            }
+            _ if !line.is_empty() => {
+                let is_indented = line[0].is_ascii_whitespace();
+                // A first line that is indented continues nothing, and is skipped.
+                let is_skipped = is_indented && self.state == State::FirstHeader;
+                if !is_indented || is_skipped {
+                    self.is_framing = frames_body(line.trim_ascii_start());
+                }
+                if self.is_framing && (is_skipped || line.iter().any(is_control)) {
+                    return Err(invalid("a header that frames the body cannot be read"));
+                }
+                State::Headers
+            }
+            _ if self.is_interim => {
+                self.interim += 1;
+                if self.interim > MAX_INTERIM {
+                    return Err(invalid("answers of status 1xx do not end"));
+                }
+                self.is_http10 = false;
+                State::StatusLine
+            }
+            _ => State::Over,
+        };
+        Ok(())
+    }
+}
+
+/// Whether a line is one of the headers that say where the body ends.
+fn frames_body(line: &[u8]) -> bool {
+    // Most lines are told by their first letter.
+    if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
+        return false;
+    }
+    ["content-length", "transfer-encoding"].iter().any(|name| {
+        line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
+            && line[name.len()..].trim_ascii_start().first() == Some(&b':')
+    })
+}
+
+fn is_control(byte: &u8) -> bool {
+    byte.is_ascii_control() && *byte != b'\t'
+}
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// Whether another exchange may follow on the connection of an answer; an error when the end of its body cannot be known.
+pub(crate) fn judge(
+    method: &Method,
+    status: StatusCode,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<bool, &'static str> {
+    let mut reusable = version == Version::HTTP_11 || has_token(headers, "keep-alive");
+    if has_body(method, status) && headers.contains_key(TRANSFER_ENCODING) {
+        // RFC 9112, 6.1: other codings are sent only to who asked for them, and we never do.
+        let mut codings = headers
+            .get_all(TRANSFER_ENCODING)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+        if codings.next().is_some_and(|coding| !coding.eq_ignore_ascii_case(b"chunked"))
+            || codings.next().is_some()
+        {
+            return Err("the transfer coding is not \"chunked\"");
+        }
+        // RFC 9112, 6.3: two lengths may be an attempt to smuggle an answer in. The chunks count, and nothing follows.
+        reusable &= !headers.contains_key(CONTENT_LENGTH);
+    }
+    Ok(reusable)
+}
+
+/// Whether an answer with that status has a body at all, even an empty one.
+fn has_body(method: &Method, status: StatusCode) -> bool {
+    *method != Method::HEAD && !status.is_informational() && !matches!(status.as_u16(), 204 | 304)
+}
+
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
+    let mut values = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Passes `bytes` in pieces of `size`; what hyper would see, and the head after.
+    fn pass(bytes: &[u8], size: usize) -> (io::Result<Vec<u8>>, Head) {
+        let mut head = Head::default();
+        head.expect();
+        let mut seen = bytes.to_vec();
+        let passed = seen.chunks_mut(size).try_for_each(|piece| head.pass(piece));
+        (passed.map(|()| seen), head)
+    }
+
+    #[test]
+    fn http_1_0_is_raised_however_it_is_cut_and_the_body_is_left_alone() {
+        let answer = b"\r\nHTTP/1.0 200 OK\r\nA: b\r\n\r\nHTTP/1.0 in the body\r\n";
+        for size in 1..answer.len() {
+            let (seen, head) = pass(answer, size);
+            assert_eq!(
+                seen.unwrap(),
+                b"\r\nHTTP/1.1 200 OK\r\nA: b\r\n\r\nHTTP/1.0 in the body\r\n",
+                "{size}"
+            );
+            assert!(head.is_http10() && !head.is_passing());
+        }
+    }
+
+    #[test]
+    fn head_after_interim_answers_is_still_read() {
+        let answer = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.0 200 OK\n\nbody";
+        let (seen, head) = pass(answer, 5);
+        assert!(seen.unwrap().ends_with(b"HTTP/1.1 200 OK\n\nbody"));
+        assert!(head.is_http10() && !head.is_passing());
+        let (_, head) = pass(b"HTTP/1.0 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 5);
+        assert!(!head.is_http10());
+        assert!(pass(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM + 1), 100).0.is_err());
+    }
+
+    #[test]
+    fn unreadable_framing_is_refused_and_other_unreadable_lines_are_not() {
+        for line in [
+            "Content-Length: 5\x01",
+            "transfer-ENCODING : chun\x7fked",
+            " Content-Length: 5",
+            "Content-Length: 5\r\n \x01",
+        ] {
+            assert!(pass(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n").as_bytes(), 7).0.is_err(), "{line:?}");
+        }
+        for line in [
+            "X: \x01",
+            "Content-Lengthy: \x01",
+            "Cookie: a\x02",
+            "Content-Length: 5",
+            "T",
+            "X: y\r\n Content-Length: \x01",
+        ] {
+            assert!(pass(format!("HTTP/1.1 200 OK\r\n{line}\r\n\r\n").as_bytes(), 7).0.is_ok(), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn transfer_codings_we_did_not_ask_for_are_refused() {
+        let judged = |values: &[&str], length: bool| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(TRANSFER_ENCODING, HeaderValue::from_str(value).unwrap());
+            }
+            if length {
+                headers.insert(CONTENT_LENGTH, HeaderValue::from_static("5"));
+            }
+            judge(&Method::GET, StatusCode::OK, Version::HTTP_11, &headers)
+        };
+        assert_eq!(judged(&[], true), Ok(true));
+        assert_eq!(judged(&["chunked"], false), Ok(true));
+        assert_eq!(judged(&["identity, Chunked"], false), Ok(true));
+        assert_eq!(judged(&["chunked"], true), Ok(false));
+        for values in [&["gzip, chunked"][..], &["gzip"], &["chunked, chunked"], &["chunked", "gzip"], &[""]]
+        {
+            assert!(judged(values, false).is_err(), "{values:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_passes_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..50_usize) {
+            let _ = pass(&[b"HTTP/1.0 200 OK\r\n", &bytes[..]].concat(), size);
+        }
+    }
+}
