@@ -131,15 +131,16 @@ fn connection_that_has_gone_deaf_is_not_used_again() {
 
 #[test]
 fn connection_that_answers_others_outlives_a_timeout() {
-    let server = H2Server::start(|frames, stream, _| stream == 1 || hello(frames, stream));
+    let server = H2Server::start(|frames, stream, _| stream == 3 || hello(frames, stream));
     let session = server.trusting().build().unwrap();
     run(async move {
-        let slow = session.get(server.url("/slow")).timeout(Duration::from_millis(500)).send();
+        let get = || async { session.get(server.url("/")).send().await?.text().await };
+        assert_eq!(get().await.unwrap(), "hello");
+        let slow = session.get(server.url("/slow")).timeout(Duration::from_millis(300)).send();
         let others = async {
-            for _ in 0..20 {
-                support::pause(Duration::from_millis(30)).await;
-                let response = session.get(server.url("/")).send().await.unwrap();
-                assert_eq!(response.text().await.unwrap(), "hello");
+            for _ in 0..30 {
+                support::pause(Duration::from_millis(20)).await;
+                assert_eq!(get().await.unwrap(), "hello");
             }
         };
         let (slow, ()) = futures_util::join!(slow, others);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use aioxide_http::{Method, Session, Timeouts};
 use futures_util::stream::{self, StreamExt};
 use support::raw::{Made, Plan, run_rounds, serve};
+use support::raw_h2::{self, RawServer};
 use support::run;
 
 /// What no answer of the loopback needs; on a busy machine it must not be the fault.
@@ -55,4 +56,38 @@ fn http1_answers_are_what_their_framing_says() {
         });
         CASES
     });
+}
+
+/// Asks for the answers of one seed, `together` at a time.
+fn http2_round(seed: u64, cases: u64, together: usize) -> u64 {
+    let server = RawServer::start(seed);
+    run(async move {
+        let session = server.trusting().redirects(0).timeouts(HANG).build().unwrap();
+        let (session, url) = (&session, &server.url());
+        let problems: Vec<String> = stream::iter(0..cases)
+            .map(|id| async move {
+                let is_head = id % 7 == 0;
+                let method = if is_head { Method::HEAD } else { Method::GET };
+                let made = make(session, method, url.clone(), raw_h2::wish(id, is_head)).await;
+                let truth = raw_h2::truth(seed, id, is_head);
+                let truth = if together > 1 { raw_h2::weakened(truth) } else { truth };
+                truth.check(id, &made).err()
+            })
+            .buffer_unordered(together)
+            .filter_map(|problem| async { problem })
+            .collect()
+            .await;
+        assert!(problems.is_empty(), "seed {seed}: {problems:#?}");
+    });
+    cases
+}
+
+#[test]
+fn http2_answers_are_what_their_frames_say() {
+    run_rounds(150, |seed| http2_round(seed, 150, 1));
+}
+
+#[test]
+fn http2_answers_beside_each_other_are_never_mixed_up() {
+    run_rounds(150, |seed| http2_round(seed, 150, 5));
 }

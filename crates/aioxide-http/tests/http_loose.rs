@@ -1,5 +1,4 @@
 //! What real servers send against the rules and curl and browsers take; and where the taking ends.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

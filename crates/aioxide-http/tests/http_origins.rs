@@ -1,5 +1,4 @@
 //! What is meant for one origin stays there when a redirect leads away; limits go along.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

@@ -106,3 +106,29 @@ fn broken_root_is_an_error_of_the_builder() {
     let pem = b"-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
     assert!(Session::builder().add_root_pem(pem).build().unwrap_err().is_invalid_request());
 }
+
+#[test]
+fn body_that_ends_with_its_connection_needs_the_goodbye_of_tls() {
+    use std::io::Write;
+    let (config, authority) = support::h2::tls(&["http/1.1"]);
+    let server = Server::start(move |connection, number| {
+        let session = ServerConnection::new(config.clone()).unwrap();
+        let mut stream = StreamOwned::new(session, connection.stream);
+        let mut request = [0; 4096];
+        let _ = std::io::Read::read(&mut stream, &mut request);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nbody");
+        if number == 0 {
+            stream.conn.send_close_notify();
+        }
+        let _ = stream.flush();
+    });
+    run(async move {
+        let session = trusting(&authority);
+        let get = || async {
+            session.get(format!("https://localhost:{}/", server.port)).send().await?.text().await
+        };
+        assert_eq!(get().await.unwrap(), "body");
+        let error = get().await.unwrap_err();
+        assert!(error.is_closed(), "{error:?}");
+    });
+}

@@ -63,7 +63,8 @@ impl Multi {
         request: Request<Body>,
         limits: Limits,
     ) -> Result<(Response<Incoming>, Exchange), Failure> {
-        let mut exchange = Exchange { watch: Watch::default(), health: self.health.clone(), waiting: None };
+        let mut exchange =
+            Exchange { watch: Watch::default(), health: self.health.clone(), began: None, waiting: None };
         let mut answer = pin!(self.sender.try_send_request(request));
         let result = poll_fn(|cx| {
             if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
@@ -96,11 +97,14 @@ impl Multiplexed for Multi {
 pub(crate) struct Exchange {
     watch: Watch,
     health: Rc<Health>,
-    /// While it waits: since when, and how much the connection had received by then.
+    /// When it first waited.
+    began: Option<Instant>,
+    /// While it waits: since when nothing has come, and how much the connection had received by then.
     waiting: Option<(Instant, u64)>,
 }
 
-/// An exchange that is dropped before its time has told nothing, unless its connection was silent for so long.
+/// A silence of the connection that is shorter tells nothing, unless it was half the exchange's life or all that it was to
+/// bear.
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 impl Exchange {
@@ -112,28 +116,31 @@ impl Exchange {
 
     /// Says whether time has run out; otherwise makes sure that `cx` is woken when it may have.
     pub(crate) fn poll_expired(&mut self, cx: &mut Context<'_>, limits: Limits) -> Poll<TimeoutPhase> {
-        if self.silence().is_none() {
-            self.waiting = Some((rt::now(), self.health.traffic.received.get()));
+        let received = self.health.traffic.received.get();
+        if self.waiting.is_none_or(|(_, before)| before != received) {
+            let now = rt::now();
+            self.began.get_or_insert(now);
+            self.waiting = Some((now, received));
         }
         let phase = std::task::ready!(self.watch.poll_expired(cx, limits));
-        self.health.is_deaf.set(self.health.is_deaf.get() || self.silence().is_some());
+        let age = self.began.map_or(Duration::ZERO, Instant::elapsed);
+        self.suspect((age / 2).min(limits.read.unwrap_or(SUSPICIOUS)));
         Poll::Ready(phase)
     }
 
-    /// Since when it waits on a connection over which nothing comes.
-    fn silence(&self) -> Option<Instant> {
-        self.waiting
-            .filter(|(_, before)| *before == self.health.traffic.received.get())
-            .map(|(since, _)| since)
+    /// Calls the connection deaf if it has been silent for so long.
+    fn suspect(&self, limit: Duration) {
+        if let (Some((since, before)), Some(now)) = (self.waiting, rt::try_now())
+            && before == self.health.traffic.received.get()
+            && now.duration_since(since) >= limit.min(SUSPICIOUS)
+        {
+            self.health.is_deaf.set(true);
+        }
     }
 }
 
 impl Drop for Exchange {
     fn drop(&mut self) {
-        if let (Some(since), Some(now)) = (self.silence(), rt::try_now())
-            && now.duration_since(since) >= SUSPICIOUS
-        {
-            self.health.is_deaf.set(true);
-        }
+        self.suspect(SUSPICIOUS);
     }
 }

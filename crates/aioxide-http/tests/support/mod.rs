@@ -11,6 +11,7 @@ pub mod certs;
 pub mod h2;
 pub mod nginx;
 pub mod raw;
+pub mod raw_h2;
 pub mod server;
 
 use std::future::Future;
