@@ -84,12 +84,84 @@ fn answers_without_a_length_or_a_body_are_ok() {
     let server = Nasty::start();
     let (record, ..) = fetch_one(&server.url("/chunks"), &[]);
     assert_eq!((&record["outcome"], &record["bytes"]), (&json!("ok"), &json!(11)));
-    let (record, _, files) = fetch_one(&server.url("/no-content"), &[]);
-    assert_eq!(
-        (&record["outcome"], &record["status"], &record["bytes"]),
-        (&json!("ok"), &json!(204), &json!(0))
-    );
-    assert_eq!(files, ["no-content"]);
+    let output = fetch(&["--discard", "--report", "-", "--quiet", &server.url("/no-content")]);
+    let records = parse_records(&text(&output.stdout));
+    assert_eq!((&records[0]["outcome"], &records[0]["status"]), (&json!("ok"), &json!(204)));
+}
+
+#[test]
+fn answer_that_is_not_the_whole_thing_asked_for_is_an_http_error() {
+    let server = Nasty::start();
+    for status in [202, 205, 206, 300, 302, 304, 399] {
+        check(&server.url(&format!("/status/{status}")), &[], "http_error", Some(status));
+    }
+    check(&server.url("/no-content"), &[], "http_error", Some(204));
+}
+
+#[test]
+fn answer_to_a_condition_or_a_range_of_ones_own_is_no_failure() {
+    let server = Nasty::start();
+    let condition = ["-H", "If-None-Match: \"x\"", "--overwrite", "--fail-fast"];
+    let (record, exit, files) = fetch_one(&server.url("/status/304"), &condition);
+    assert_eq!((&record["outcome"], &record["error"]), (&json!("not_modified"), &Value::Null), "{record}");
+    assert_eq!((exit, files), (Some(0), Vec::new()));
+    let (record, exit, files) = fetch_one(&server.url("/status/206"), &["-H", "Range: bytes=0-5"]);
+    assert_eq!((&record["outcome"], exit), (&json!("ok"), Some(0)), "{record}");
+    assert_eq!(files, ["206"]);
+}
+
+#[test]
+fn file_stays_as_it_is_when_the_answer_is_not_modified() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("304"), "precious").unwrap();
+    for options in [&["-H", "If-Modified-Since: Sat, 1 Jan 2000 00:00:00 GMT"][..], &[]] {
+        let url = server.url("/status/304");
+        let mut arguments = vec!["--overwrite", "--quiet", "-o", directory.path().to_str().unwrap(), &url];
+        arguments.extend(options);
+        fetch(&arguments);
+        assert_eq!(files(directory.path())["304"], b"precious");
+    }
+}
+
+#[test]
+fn error_page_that_does_not_end_is_not_waited_for() {
+    let server = Nasty::start();
+    check(&server.url("/endless-error"), &["--timeout", "60"], "http_error", Some(503));
+}
+
+#[test]
+fn password_of_a_url_is_not_shown() {
+    for url in [
+        "http://user:hunter2@127.0.0.1:1/",
+        "http://user:hunter2@127.0.0.1:99999/",
+        "ftp://user:hunter2@host/",
+    ] {
+        let output = fetch(&["--discard", "--report", "/dev/null", url]);
+        let shown = text(&output.stderr);
+        assert!(shown.contains("user:***@") && !shown.contains("hunter2"), "{shown}");
+    }
+}
+
+#[test]
+fn headers_of_one_name_are_all_sent_and_secret_ones_do_not_leave_their_host() {
+    let other = Nasty::start();
+    let server = Nasty::start();
+    let url = server.url(&format!("/redirect-to/{}/ok/5", other.address()));
+    let mut arguments = vec!["--discard", "--quiet", &url];
+    for header in
+        ["X-Token: one", "X-Token: two", "Authorization: secret", "Cookie: secret", "Host: secret.test"]
+    {
+        arguments.extend(["-H", header]);
+    }
+    arguments.extend(["--secret-header", "X-Api-Key: secret"]);
+    assert!(fetch(&arguments).status.success());
+    let (first, second) = (server.heads()[0].to_lowercase(), other.heads()[0].to_lowercase());
+    assert_eq!(first.matches("secret").count(), 4, "{first}");
+    assert!(!second.contains("secret"), "{second}");
+    for head in [first, second] {
+        assert!(head.contains("x-token: one") && head.contains("x-token: two"), "{head}");
+    }
 }
 
 #[test]
