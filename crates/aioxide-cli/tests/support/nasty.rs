@@ -229,11 +229,6 @@ fn answer(mut stream: &TcpStream, reader: &mut impl Read, path: &str, shared: &S
         "redirect-to" => {
             send(&format!("HTTP/1.1 302 Found\r\nLocation: http://{rest}\r\nContent-Length: 0\r\n\r\n"))?
         }
-        "endless-error" => {
-            send("HTTP/1.1 503 Busy\r\nContent-Length: 1000000\r\n\r\nsorry")?;
-            io::copy(reader, &mut io::sink())?;
-            return Ok(After::Close);
-        }
         "no-content" => send("HTTP/1.1 204 No Content\r\n\r\n")?,
         // Says gzip and is: a file is fetched as it is, not unpacked.
         "gzip" => send("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nzzzz")?,
