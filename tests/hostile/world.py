@@ -408,13 +408,13 @@ class World:
         if self.rarely():
             make_loop = things.derive(aioxide.EventLoop)
         self.loop = loop = make_loop()
-        loop.set_exception_handler(self.handle)
+        aioxide.EventLoop.set_exception_handler(loop, self.handle)
         if self.rarely():
-            loop.set_debug(True)
+            aioxide.EventLoop.set_debug(loop, True)
         if self.rarely():
-            loop.set_task_factory(things.Imp(1))
+            aioxide.EventLoop.set_task_factory(loop, things.Imp(1))
         for _ in range(20):
-            if self.left <= 0 or loop.is_closed():
+            if self.left <= 0 or aioxide.EventLoop.is_closed(loop):
                 break
             try:
                 # A program may well lose its own main task.
