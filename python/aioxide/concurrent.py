@@ -90,7 +90,7 @@ def gather(
 ) -> _Results[tuple[_T1, _T2, _T3, _T4, _T5, _T6]]: ...
 @overload
 def gather(
-    *aws: _Aw[_T], return_exceptions: Literal[False] = False, limit: int | None = None
+    *coros_or_futures: _Aw[_T], return_exceptions: Literal[False] = False, limit: int | None = None
 ) -> _Results[list[_T]]: ...
 @overload
 def gather(aws: _Many[_T], /, *, return_exceptions: Literal[False] = False, limit: int) -> _Results[list[_T]]: ...
@@ -147,10 +147,12 @@ def gather(
     ]
 ]: ...
 @overload
-def gather(*aws: _Aw[_T], return_exceptions: bool, limit: int | None = None) -> _Results[list[_T | BaseException]]: ...
+def gather(
+    *coros_or_futures: _Aw[_T], return_exceptions: bool, limit: int | None = None
+) -> _Results[list[_T | BaseException]]: ...
 @overload
 def gather(aws: _Many[_T], /, *, return_exceptions: bool, limit: int) -> _Results[list[_T | BaseException]]: ...
-def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[Any]:
+def gather(*coros_or_futures: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[Any]:
     """Waits for all awaitables; gives their results in the order in which the awaitables were given.
 
     `return_exceptions`: false: the first failure is raised to the caller at once, and the others go on; true:
@@ -164,9 +166,10 @@ def gather(*aws: Any, return_exceptions: bool = False, limit: int | None = None)
     asyncio: `asyncio.gather`; `limit` is new.
     """
     if limit is None:
-        return _aioxide.gather(*aws, return_exceptions=return_exceptions)
+        return _aioxide.gather(*coros_or_futures, return_exceptions=return_exceptions)
     _check(limit)
-    source = aws[0] if len(aws) == 1 and _is_source(aws[0]) else aws
+    given = coros_or_futures
+    source = given[0] if len(given) == 1 and _is_source(given[0]) else given
     if not isinstance(source, Collection):
         return asyncio.ensure_future(_gather_limited(source, limit, return_exceptions))
     # What was handed over is the gather's, also what it does not come to: no other will await it.

@@ -44,11 +44,12 @@ class Race:
 
 
 def as_in(base: type) -> Callable[[_Method], _Method]:
-    """Gives a method the signature, the documentation and the full name of that which it overrides."""
+    """Gives a method the signature, the annotations, the documentation and the full name of that which it overrides."""
 
     def decorate(method: _Method) -> _Method:
         original = getattr(base, method.__name__)
         functools.update_wrapper(method, original, ("__qualname__", "__doc__"), ())
+        method.__annotations__ = getattr(original, "__annotations__", {})
         return method
 
     return decorate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import sys
 from asyncio import events, unix_events
@@ -121,6 +122,7 @@ def uninstall() -> None:
         _policy.set_policy(previous)
 
 
+@functools.wraps(asyncio.new_event_loop)
 def _new_event_loop() -> asyncio.AbstractEventLoop:
     """Stands for `asyncio.new_event_loop`: asks a policy that the program has chosen, else makes one of ours."""
     policy = _policy.current_policy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import sys
+from asyncio import locks as _locks
 from typing import TYPE_CHECKING
 
 from . import _aioxide
@@ -88,3 +89,9 @@ class Barrier(_aioxide._BarrierCore, _BarrierBase):
 
     asyncio: `asyncio.Barrier`, which Python 3.10 does not have.
     """
+
+
+# To `inspect`, `unittest.mock` and `help` they are what asyncio's classes are.
+for _ours in (BoundedSemaphore, Semaphore, Lock, Event, Condition, Barrier):
+    if hasattr(_locks, _ours.__name__):
+        _aioxide._dress(_ours, getattr(_locks, _ours.__name__))

@@ -34,15 +34,14 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let task = task::make_kind()?;
         future::lead_to_ours(&future, &task)?;
         let gather = gather::make_function(&future)?;
-        module
-            .add("sleep", sleep::make_function()?.into_py())
-            .map_err(|error| ffi::raised::from_pyerr(error, py))?;
-        let mut parts = vec![task::shield::make_function()?, task::wait::make_function()?];
+        let mut parts = vec![("sleep", sleep::make_function()?), ffi::function::make_dresser()?];
+        parts.extend([task::shield::make_function()?, task::wait::make_function()?]);
         parts.extend([task::wait_for::make_function()?, task::completions::make_function()?]);
         parts.extend(task::start::make_functions()?);
         parts.extend(task::timeout::make_parts()?);
         parts.extend(task::group::make_parts()?);
         for (name, part) in parts {
+            let part = ffi::function::named_like(name, part)?;
             module.add(name, part.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
         }
         let errors = [("QueueShutDown", ffi::names().queue_shut_down.clone())];

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 
 use super::{LoopCore, LoopState, io, schedule, tasks};
 use crate::ffi::method::add_method;
-use crate::ffi::{Class, Object, Outcome, cast, python};
+use crate::ffi::{Class, Object, Outcome, call, cast, function, python};
 
 /// An instance of `LoopCore`, seen from raw calls.
 #[repr(transparent)]
@@ -44,12 +44,14 @@ pub(crate) fn state_of(event_loop: &Object) -> Option<&LoopState> {
     Some(unsafe { cast::<Loop>(event_loop.as_ptr()) }.state())
 }
 
-/// Puts the methods into the class, each in place of the one that it may have from asyncio.
+/// Puts the methods into the class, and makes all that asyncio has as well look like asyncio's.
 pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
     let kind = <LoopCore as pyo3::PyTypeInfo>::type_object_raw(py);
     for method in schedule::methods().into_iter().chain(tasks::methods()).chain(io::methods()) {
         // SAFETY: the class, and methods that take its instances.
         unsafe { add_method(kind, method)? };
     }
-    Ok(())
+    let stock = call::get_attribute(&*call::import(c"asyncio")?, &*call::interned(c"SelectorEventLoop")?)?;
+    // SAFETY: a type of PyO3's lives for ever.
+    function::dress_methods(unsafe { cast(kind.cast()) }, &stock)
 }

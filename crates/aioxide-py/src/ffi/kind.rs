@@ -13,13 +13,14 @@ pub(crate) struct KindBuilder {
     slots: Vec<ffi::PyType_Slot>,
     methods: Vec<ffi::PyMethodDef>,
     attributes: Vec<ffi::PyGetSetDef>,
+    members: Vec<ffi::PyMemberDef>,
     flags: std::os::raw::c_ulong,
 }
 
 impl KindBuilder {
     pub(crate) fn new() -> Self {
         let flags = ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_BASETYPE | ffi::Py_TPFLAGS_HAVE_GC;
-        Self { slots: Vec::new(), methods: Vec::new(), attributes: Vec::new(), flags }
+        Self { slots: Vec::new(), methods: Vec::new(), attributes: Vec::new(), members: Vec::new(), flags }
     }
 
     /// Nobody may derive from the type, nor make an instance by calling it.
@@ -36,15 +37,25 @@ impl KindBuilder {
 
     /// Instances have the list of their weak references at `offset`.
     pub(crate) fn weak_references(self, offset: usize) -> Self {
-        let place = ffi::PyMemberDef {
-            name: c"__weaklistoffset__".as_ptr(),
+        self.place(c"__weaklistoffset__", offset)
+    }
+
+    /// Instances are called by the vectorcall function at `offset`, and as methods without being bound; they live for ever.
+    pub(crate) fn function(mut self, offset: usize) -> Self {
+        self.flags &= !ffi::Py_TPFLAGS_HAVE_GC;
+        self.flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR;
+        self.place(c"__vectorcalloffset__", offset)
+    }
+
+    fn place(mut self, name: &'static CStr, offset: usize) -> Self {
+        self.members.push(ffi::PyMemberDef {
+            name: name.as_ptr(),
             type_code: ffi::Py_T_PYSSIZET,
             offset: offset as ffi::Py_ssize_t,
             flags: ffi::Py_READONLY,
             doc: std::ptr::null(),
-        };
-        let end = ffi::PyMemberDef { name: std::ptr::null(), type_code: 0, offset: 0, flags: 0, ..place };
-        self.slot(ffi::Py_tp_members, Box::leak(Box::new([place, end])).as_mut_ptr().cast())
+        });
+        self
     }
 
     /// Adds a slot; `function` must be of the type that the slot asks for.
@@ -101,6 +112,17 @@ impl KindBuilder {
     unsafe fn build_over(mut self, name: &'static CStr, size: usize, bases: Option<Owned>) -> Outcome {
         self.methods.push(ffi::PyMethodDef::zeroed());
         self.attributes.push(ffi::PyGetSetDef::default());
+        if !self.members.is_empty() {
+            self.members.push(ffi::PyMemberDef {
+                name: std::ptr::null(),
+                type_code: 0,
+                offset: 0,
+                flags: 0,
+                doc: std::ptr::null(),
+            });
+            let members = Box::leak(self.members.into_boxed_slice()).as_mut_ptr();
+            self.slots.push(ffi::PyType_Slot { slot: ffi::Py_tp_members, pfunc: members.cast() });
+        }
         let methods = Box::leak(self.methods.into_boxed_slice()).as_mut_ptr();
         let attributes = Box::leak(self.attributes.into_boxed_slice()).as_mut_ptr();
         self.slots.push(ffi::PyType_Slot { slot: ffi::Py_tp_methods, pfunc: methods.cast() });

@@ -18,6 +18,7 @@ pub(crate) mod descriptor;
 pub(crate) mod end;
 pub(crate) mod entering;
 pub(crate) mod free_list;
+pub(crate) mod function;
 pub(crate) mod holder;
 pub(crate) mod inner;
 pub(crate) mod instance;

@@ -7,7 +7,7 @@ use pyo3::ffi as c;
 use super::{Queue, face, nowait, store, traits, wait};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, add_method, attribute, method_fast, method_none, method_one};
-use crate::ffi::{Object, Outcome, Owned, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, call, function, names, raised};
 
 fn get(this: &Queue) -> Outcome {
     wait::get(this)
@@ -167,6 +167,10 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
             // SAFETY: the module's own classes, which derive from the base.
             unsafe { add_method(class.as_ptr().cast(), method)? };
         }
+    }
+    let queues = call::import(c"asyncio.queues")?;
+    for (class, name) in [(sorted, c"PriorityQueue"), (lifo, c"LifoQueue"), (fifo, c"Queue")] {
+        function::dress(class, &*call::get_attribute(&queues, &*call::interned(name)?)?)?;
     }
     traits::learn(fifo, lifo, sorted)?;
     Ok(Owned::none())

@@ -25,7 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::event_loop;
-use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, names, none, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, function, names, none, raised};
 use crate::future::Future;
 
 pub(crate) use protocol::{is_protocol, reader_of};
@@ -47,6 +47,10 @@ pub(crate) fn equip_streams(
         reader::equip(reader)?;
         protocol::equip(protocol)?;
         writer::equip(writer)?;
+        let stock = stock::stock();
+        for (class, theirs) in classes.iter().zip([&stock.reader, &stock.protocol, &stock.writer]) {
+            function::dress_methods(class, &theirs.class)?;
+        }
         create::hook()
     };
     equip().map_err(|raised| raised::to_pyerr(reader.py(), raised))

@@ -8,7 +8,7 @@
 use std::cell::{Cell, OnceCell};
 use std::ffi::CStr;
 
-use crate::ffi::{Confined, Object, Outcome, Owned, call};
+use crate::ffi::{Confined, Object, Outcome, Owned, call, function};
 
 /// The methods of a class that matter, each with its bit: that of its place.
 pub(super) struct Watched(Confined<OnceCell<Vec<Method>>>);
@@ -26,9 +26,12 @@ impl Watched {
         Self(Confined::new(OnceCell::new()))
     }
 
-    /// Remembers the methods of `kinds`, and asyncio's of the same names, from its class `name`.
+    /// Makes the methods of `kinds` look like those of asyncio's class `name`, and remembers both.
     pub(super) fn load(&self, kinds: &[&Object], name: &CStr, methods: &[&CStr]) -> Outcome<()> {
         let theirs = call::find_attribute(&*call::import(c"asyncio.locks")?, &*call::interned(name)?)?;
+        if let Some(theirs) = &theirs {
+            kinds.iter().try_for_each(|kind| function::dress_methods(kind, theirs))?;
+        }
         let mut loaded = Vec::with_capacity(methods.len());
         for method in methods {
             let name = call::interned(method)?;

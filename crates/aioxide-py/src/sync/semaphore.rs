@@ -19,7 +19,7 @@ use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::text::show;
-use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, function, names, raised};
 
 /// What it has beside what all have.
 pub(super) struct SemaphoreData {
@@ -302,6 +302,11 @@ pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
         ])
         .attributes([attribute!(c"_bound_value", get_bound_value, set_bound_value)]);
     let bounded = Holder::<Semaphore>::derive_kind(builder, c"aioxide._BoundedSemaphoreCore", &kind)?;
+    let locks = call::import(c"asyncio.locks")?;
+    function::dress_methods(
+        &bounded,
+        &*call::get_attribute(&locks, &*call::interned(c"BoundedSemaphore")?)?,
+    )?;
     WATCHED.load(&[&kind, &bounded], c"Semaphore", &WATCHED_NAMES)?;
     Ok([("_SemaphoreCore", kind), ("_BoundedSemaphoreCore", bounded)])
 }

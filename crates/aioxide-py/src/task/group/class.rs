@@ -70,6 +70,7 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     ] {
         place.set(call::get_attribute(stock, &*call::interned(name)?)?);
     }
+    ffi::function::dress(class, stock)?;
     CLASSES.lets_go.set(call::find_attribute(stock, &*call::interned(c"_aexit")?)?.is_some());
     Ok(Owned::none())
 }

@@ -81,6 +81,7 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     CLASSES.enter.set(call::get_attribute(stock, &*call::interned(c"__aenter__")?)?);
     CLASSES.exit.set(call::get_attribute(stock, &*call::interned(c"__aexit__")?)?);
     CLASSES.reschedule.set(call::get_attribute(stock, &*call::interned(c"reschedule")?)?);
+    ffi::function::dress(class, stock)?;
     let mut places = CLASSES.states.iter();
     call::any_item(states, |state| {
         if let Some(place) = places.next() {
