@@ -112,6 +112,11 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
 
+    def _set_coroutine_origin_tracking(self, enabled: bool) -> None:
+        super()._set_coroutine_origin_tracking(enabled)  # type: ignore[misc]
+        if enabled:
+            _aioxide._track_origins()
+
     @as_in(asyncio.BaseEventLoop)
     def run_forever(self) -> None:
         self._check_closed()

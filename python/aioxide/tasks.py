@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+import types
 import weakref
 from asyncio import events as asyncio_events
 from asyncio import run_coroutine_threadsafe, to_thread
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import (
     _aioxide,
-    timeouts,  # noqa: F401 - tells the Rust half the class of timeouts, which `wait_for` needs
+    timeouts,  # tells the Rust half the class of timeouts, which `wait_for` needs
 )
 from ._aioxide import RustPanic, as_completed, create_task, ensure_future, shield, sleep, wait
 
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
 else:
     from ._aioxide import Future, Task
 
-if TYPE_CHECKING or sys.version_info >= (3, 12):
+if TYPE_CHECKING:
+    from ._aioxide import wait_for
+elif sys.version_info >= (3, 14):
+    # A coroutine of Python: `python -m asyncio ps` looks through no other at what it awaits.
+    wait_for = types.FunctionType(
+        asyncio_tasks.wait_for.__code__, {**vars(asyncio_tasks), "timeouts": timeouts}, "wait_for"
+    )
+    functools.update_wrapper(wait_for, asyncio_tasks.wait_for)
+    del wait_for.__wrapped__
+elif sys.version_info >= (3, 12):
     from ._aioxide import wait_for
 else:
     # Before 3.12 it makes a task of its own, with what follows from that.

@@ -13,6 +13,7 @@ static HOME: Home = Home::new();
 
 impl Steps for Iter {
     const AWAITABLE: bool = false;
+    const IS_COROUTINE: bool = false;
 
     fn home() -> &'static Home {
         &HOME

@@ -13,7 +13,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::event_loop::LoopState;
-use crate::ffi::{Confined, free_list};
+use crate::ffi::{Confined, coroutine, free_list};
+use crate::queue;
 
 /// The loops that are alive, and a few that were.
 static LOOPS: Confined<RefCell<Vec<Weak<LoopState>>>> = Confined::new(RefCell::new(Vec::new()));
@@ -35,6 +36,7 @@ pub(crate) fn loop_run_by(thread: u64) -> Option<Rc<LoopState>> {
 #[pyfunction]
 pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {
     if phase != "start" {
+        coroutine::keep_stop_tracked();
         return Ok(());
     }
     let generation = match info.get_item("generation")? {
@@ -45,6 +47,7 @@ pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyRes
         for state in LOOPS.borrow().iter().filter_map(Weak::upgrade) {
             state.show_shared_handles();
         }
+        queue::show_unseen();
     }
     if generation >= 1 {
         free_list::give_back_unused();

@@ -35,6 +35,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         future::lead_to_ours(&future, &task)?;
         let gather = gather::make_function(&future)?;
         let mut parts = vec![("sleep", sleep::make_function()?), ffi::function::make_dresser()?];
+        parts.push(ffi::looks::make_tracker()?);
         parts.extend([task::shield::make_function()?, task::wait::make_function()?]);
         parts.extend([task::wait_for::make_function()?, task::completions::make_function()?]);
         parts.extend(task::start::make_functions()?);

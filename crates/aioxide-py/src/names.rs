@@ -30,6 +30,9 @@ macro_rules! names {
             pub(crate) base_tasks_module: Owned,
             pub(crate) base_futures_module: Owned,
             pub(crate) format_helpers_module: Owned,
+            /// `asyncio` and `asyncio.locks`, where awaitables find the function whose code they show.
+            pub(crate) asyncio_module: Owned,
+            pub(crate) locks_module: Owned,
             /// From 3.14 on `asyncio.events._ThreadSafeHandle`, else None.
             pub(crate) thread_safe_handle: Owned,
             /// Up to 3.13: the dict of current tasks.
@@ -76,6 +79,8 @@ macro_rules! names {
                     add_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_add_to_awaited_by")?,
                     discard_awaited_by: optional(&*call::import(c"asyncio.futures")?, c"future_discard_from_awaited_by")?,
                     tasks_module: tasks,
+                    asyncio_module: call::import(c"asyncio")?,
+                    locks_module: call::import(c"asyncio.locks")?,
                     base_tasks_module: call::import(c"asyncio.base_tasks")?,
                     base_futures_module: call::import(c"asyncio.base_futures")?,
                     format_helpers_module: call::import(c"asyncio.format_helpers")?,
@@ -230,6 +235,12 @@ names! {
         is_awaitable = c"inspect" / c"isawaitable",
         is_future = c"asyncio.futures" / c"isfuture",
         timeout_error = c"asyncio.exceptions" / c"TimeoutError",
+        base_event_loop = c"asyncio.base_events" / c"BaseEventLoop",
+        context_manager_mixin = c"asyncio.locks" / c"_ContextManagerMixin",
+        stock_handle = c"asyncio.events" / c"Handle",
+        get_frame = c"sys" / c"_getframe",
+        get_origin_depth = c"sys" / c"get_coroutine_origin_tracking_depth",
+        warn_unawaited = c"warnings" / c"_warn_unawaited_coroutine",
     }
 }
 

@@ -11,6 +11,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
+use crate::ffi::looks::Stage;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 use crate::future::Future;
@@ -34,7 +35,21 @@ struct Sleep {
 static HOME: Home = Home::new();
 
 impl Steps for Sleep {
-    const NAME: Option<&'static str> = Some("sleep");
+    fn name(&self) -> &'static str {
+        "sleep"
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.future.get()
+    }
 
     fn home() -> &'static Home {
         &HOME

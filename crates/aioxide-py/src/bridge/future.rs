@@ -230,6 +230,8 @@ fn end(this: &Awaitable<RustFuture>) {
 }
 
 impl Steps for RustFuture {
+    const IS_COROUTINE: bool = false;
+
     fn home() -> &'static Kind {
         &KIND
     }

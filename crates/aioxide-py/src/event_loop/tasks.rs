@@ -56,9 +56,7 @@ pub(super) fn choose_classes(state: &LoopState) -> Outcome<()> {
 /// asyncio's own method, which knows what this version of Python does about factories and other classes.
 #[cold]
 fn inherited(this: &Object, name: &'static std::ffi::CStr, arguments: Option<&Arguments<'_>>) -> Outcome {
-    let base =
-        call::get_attribute(&*call::import(c"asyncio.base_events")?, &*call::interned(c"BaseEventLoop")?)?;
-    let method = call::get_attribute(&base, &*call::interned(name)?)?;
+    let method = call::get_attribute(&names().base_event_loop, &*call::interned(name)?)?;
     match arguments {
         Some(arguments) => arguments.forward(&method, this),
         None => call::call(&method, &[this]),

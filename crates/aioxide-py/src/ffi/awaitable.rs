@@ -20,6 +20,7 @@ use super::arguments::Arguments;
 use super::free_list::FreeList;
 use super::instance;
 use super::kind::KindBuilder;
+use super::looks::{self, Stage};
 use super::method::{guard, guard_object};
 use super::object::{Object, Outcome, Owned, Raised, Slot, Visit};
 use super::{Class, Confined, call, cast, coroutine, end, names, raised};
@@ -35,10 +36,23 @@ pub(crate) enum Next {
 pub(crate) trait Steps: Sized + 'static {
     /// Whether `await` takes it; else it is only the iterator of something that can be awaited.
     const AWAITABLE: bool = true;
-    /// Its `__name__` and `__qualname__`, where it stands for the coroutine of a function.
-    const NAME: Option<&'static str> = None;
+    /// Whether it stands for the coroutine of a function of asyncio's, and looks like it (`looks`).
+    const IS_COROUTINE: bool = true;
     /// Where its type and its free instances are: a static of the struct's own.
     fn home() -> &'static Home;
+    /// The full name of the function whose coroutine it stands for.
+    fn name(&self) -> &'static str {
+        ""
+    }
+    /// How far it is.
+    #[inline]
+    fn stage(&self) -> Stage {
+        Stage::Suspended
+    }
+    /// What it awaits itself.
+    fn awaited(&self) -> Option<Owned> {
+        None
+    }
     /// The objects that it holds.
     fn slots(&self) -> impl Iterator<Item = &Slot>;
     /// Resumes it.
@@ -68,6 +82,8 @@ pub(crate) trait Steps: Sized + 'static {
 pub(crate) struct Home {
     kind: Confined<Cell<*mut c::PyTypeObject>>,
     free: FreeList,
+    /// The only instance that the collector does not see, if it is alive.
+    unseen: Confined<Cell<*mut c::PyObject>>,
 }
 
 impl Home {
@@ -78,7 +94,11 @@ impl Home {
     }
 
     pub(crate) const fn new() -> Self {
-        Self { kind: Confined::new(Cell::new(std::ptr::null_mut())), free: FreeList::new() }
+        Self {
+            kind: Confined::new(Cell::new(std::ptr::null_mut())),
+            free: FreeList::new(),
+            unseen: Confined::new(Cell::new(std::ptr::null_mut())),
+        }
     }
 }
 
@@ -94,7 +114,19 @@ struct Body<S> {
     gave_value: Cell<bool>,
     /// Whether the collector sees the instance.
     seen: Cell<bool>,
+    /// Whether `finalize` was called, which is so once in its life.
+    finalized: Cell<bool>,
+    /// Whether it is known where it was made.
+    has_origin: Cell<bool>,
     steps: S,
+}
+
+impl<S> Body<S> {
+    #[inline(always)]
+    fn new(steps: S, seen: bool) -> Self {
+        let no = Cell::new(false);
+        Self { gave_value: no.clone(), seen: Cell::new(seen), finalized: no.clone(), has_origin: no, steps }
+    }
 }
 
 impl<S: Steps> Deref for Awaitable<S> {
@@ -112,36 +144,61 @@ impl<S: Steps> Awaitable<S> {
     pub(crate) fn make(steps: S) -> Outcome {
         let home = S::home();
         // SAFETY: the type that the list is for.
-        unsafe {
+        let made = unsafe {
             home.free.make(home.kind.get(), true, |instance| {
-                let body = Body { gave_value: Cell::new(false), seen: Cell::new(true), steps };
-                instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(body);
-            })
-        }
+                instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(Body::new(steps, true));
+            })?
+        };
+        Self::note_origin(&made)?;
+        Ok(made)
     }
 
     /// A new instance that the collector does not see before it waits: `show` is to be called when it does.
     ///
-    /// Most end without waiting, and the collector's book-keeping would be a good part of what they cost. For what
-    /// cannot be part of a cycle unless it is awaited.
+    /// Most end without waiting, before the next one is made, and the collector's book-keeping would be a good part of what
+    /// they cost. One that is still there when the next is made, or when the collector is about to look, is shown then.
     #[inline]
     pub(crate) fn make_unseen(steps: S) -> Outcome {
         let home = S::home();
+        Self::show_unseen();
         // SAFETY: as above.
-        unsafe {
+        let made = unsafe {
             home.free.make_unseen(home.kind.get(), |instance| {
-                let body = Body { gave_value: Cell::new(false), seen: Cell::new(false), steps };
-                instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(body);
-            })
+                instance.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>().write(Body::new(steps, false));
+            })?
+        };
+        home.unseen.set(made.as_ptr());
+        Self::note_origin(&made)?;
+        Ok(made)
+    }
+
+    #[inline(always)]
+    fn note_origin(made: &Owned) -> Outcome<()> {
+        if S::IS_COROUTINE && looks::tracks_origins() {
+            // SAFETY: an instance of ours.
+            let this: &Self = unsafe { cast(made.as_ptr()) };
+            this.body().has_origin.set(looks::note_origin(made)?);
         }
+        Ok(())
     }
 
     /// Lets the collector see the instance from now on.
     #[inline]
     pub(crate) fn show(&self) {
         if !self.body().seen.replace(true) {
+            S::home().unseen.set(std::ptr::null_mut());
             // SAFETY: it did not see it so far.
             unsafe { instance::track(self.0.as_ptr()) };
+        }
+    }
+
+    /// Lets the collector see the instance that it does not see.
+    #[inline]
+    pub(crate) fn show_unseen() {
+        let unseen = S::home().unseen.get();
+        if !unseen.is_null() {
+            // SAFETY: an instance of ours, which is alive: its end takes it out of there.
+            unsafe { cast::<Self>(unseen) }.show();
         }
     }
 
@@ -180,14 +237,11 @@ impl<S: Steps> Awaitable<S> {
         if S::AWAITABLE {
             builder = builder.slot(c::Py_am_await, start_await::<S> as *mut c_void);
         }
-        if S::NAME.is_some() {
-            builder = builder.attributes([c"__name__", c"__qualname__"].map(|name| c::PyGetSetDef {
-                name: name.as_ptr(),
-                get: Some(get_name::<S>),
-                set: None,
-                doc: std::ptr::null(),
-                closure: std::ptr::null_mut(),
-            }));
+        if S::IS_COROUTINE {
+            builder = builder
+                .attributes(looks::attributes::<S>())
+                .slot(c::Py_tp_repr, looks::repr::<S> as *mut c_void)
+                .slot(c::Py_tp_finalize, finalize::<S> as *mut c_void);
         }
         let size = size_of::<c::PyObject>() + size_of::<Body<S>>();
         // SAFETY: every slot is of its type, and the body lies behind the header.
@@ -353,10 +407,6 @@ unsafe extern "C" fn close<S: Steps>(this: *mut c::PyObject, _: *mut c::PyObject
     })
 }
 
-unsafe extern "C" fn get_name<S: Steps>(_: *mut c::PyObject, _: *mut c_void) -> *mut c::PyObject {
-    guard_object(|| call::text(S::NAME.unwrap_or_default()))
-}
-
 /// `__await__`: as with a coroutine, there is one who awaits.
 unsafe extern "C" fn start_await<S: Steps>(this: *mut c::PyObject) -> *mut c::PyObject {
     guard_object(|| {
@@ -396,15 +446,39 @@ unsafe extern "C" fn clear<S: Steps>(this: *mut c::PyObject) -> c_int {
     0
 }
 
+/// Called once, when nobody refers to an instance any more.
+unsafe extern "C" fn finalize<S: Steps>(this: *mut c::PyObject) {
+    guard((), || {
+        // SAFETY: an instance of ours.
+        let this: &Awaitable<S> = unsafe { cast(this) };
+        if !this.body().finalized.replace(true) && this.stage() == Stage::New {
+            looks::warn_never_awaited(this.object());
+        }
+        Ok(())
+    });
+}
+
 unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
     guard((), || {
         // SAFETY: the last reference to an instance of ours is gone.
         unsafe {
             let body = this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>();
+            let spent = (*body).steps.is_spent();
+            if S::IS_COROUTINE && !spent && (*body).steps.stage() == Stage::New {
+                cast::<Awaitable<S>>(this).show();
+                if !instance::finalize(this) {
+                    return Ok(());
+                }
+            }
             if (*body).seen.get() {
                 instance::untrack(this);
+            } else {
+                S::home().unseen.set(std::ptr::null_mut());
             }
-            if (*body).steps.is_spent() {
+            if (*body).has_origin.get() {
+                looks::forget_origin(Object::from_ptr(this));
+            }
+            if spent {
                 release::<S>(this);
             } else {
                 end::take_apart(this, end_of::<S>);
@@ -425,11 +499,13 @@ unsafe fn end_of<S: Steps>(this: *mut c::PyObject) {
 
 #[inline]
 unsafe fn release<S: Steps>(this: *mut c::PyObject) {
-    // SAFETY: as above; the mark is plain data, which is there whether the steps were dropped or not.
+    // SAFETY: as above; the marks are plain data, which are there whether the steps were dropped or not.
     unsafe {
-        if (*this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>()).gave_value.get() {
+        let body = this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>();
+        let finalized = (*body).finalized.get();
+        if (*body).gave_value.get() {
             coroutine::forget_value();
         }
-        S::home().free.release(this, true);
+        S::home().free.put_away(this, !finalized);
     }
 }

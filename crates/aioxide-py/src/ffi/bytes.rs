@@ -2,8 +2,8 @@
 
 use pyo3::ffi as c;
 
+use super::call;
 use super::object::{Object, Outcome, Owned};
-use super::{call, raised};
 
 /// Whether it is a `bytes` and of no derived class.
 #[inline]
@@ -146,19 +146,4 @@ pub(crate) fn find(content: &[u8], needle: &[u8], from: usize) -> Option<usize> 
 pub(crate) fn has_one_owner(object: &Object, references: isize) -> bool {
     // SAFETY: a live object.
     unsafe { c::Py_REFCNT(object.as_ptr()) <= references }
-}
-
-/// Warns that something was made and never awaited, as the interpreter does for coroutines; from a destructor.
-#[cold]
-pub(crate) fn warn_never_awaited(name: &str) {
-    let pending = raised::pending();
-    if let Ok(text) = std::ffi::CString::new(format!("coroutine '{name}' was never awaited")) {
-        // SAFETY: attached; a category and a text that ends in a zero.
-        if unsafe { c::PyErr_WarnEx(c::PyExc_RuntimeWarning, text.as_ptr(), 1) } < 0 {
-            raised::unraisable(super::Raised, super::none());
-        }
-    }
-    if let Some(pending) = pending {
-        let super::Raised = raised::put_back(pending);
-    }
 }

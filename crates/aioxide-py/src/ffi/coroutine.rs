@@ -160,10 +160,27 @@ fn stop_with(value: Owned) {
 fn make_stop() -> Outcome<*mut ffi::PyObject> {
     let made = call::call(raised::stop_iteration(), &[none()])?.into_ptr();
     let before = STOP.replace(made);
+    keep_stop_tracked();
     // SAFETY: the static owned a reference, or nothing.
     unsafe { ffi::Py_XDECREF(before) };
     Ok(made)
 }
+
+/// Has the collector see what the cached exception will carry: it loses sight of a tuple that holds only `None`.
+#[cfg(Py_3_12)]
+pub(crate) fn keep_stop_tracked() {
+    let stop = STOP.get().cast::<ffi::PyStopIterationObject>();
+    // SAFETY: null, or an instance of exactly this type that the static owns, whose `args` is a tuple.
+    unsafe {
+        if !stop.is_null() && ffi::PyObject_GC_IsTracked((*stop).args) == 0 {
+            ffi::PyObject_GC_Track((*stop).args.cast());
+        }
+    }
+}
+
+/// Nothing is cached here.
+#[cfg(not(Py_3_12))]
+pub(crate) fn keep_stop_tracked() {}
 
 /// Lets go of the value that was last carried, once it has been read: the cache must not keep it alive.
 #[cfg(Py_3_12)]

@@ -3,10 +3,13 @@
 use super::awaitable::{Awaitable, Home, Next, Steps, reused};
 use super::holder::{Contents, Holder, Link};
 use super::inner::Inner;
+use super::looks::Stage;
 use super::{Outcome, Owned, Slot, call};
 
 /// What `async with` enters.
 pub(crate) trait Entered: Contents {
+    /// The full name of `__aenter__`.
+    const ENTER: &'static str;
     /// Where the type of the awaitable is kept.
     fn entering() -> &'static Home;
     /// Enters it as one of ours; `false` where asyncio's own method is to do it.
@@ -22,7 +25,21 @@ pub(crate) struct Entering<T> {
 }
 
 impl<T: Entered> Steps for Entering<T> {
-    const NAME: Option<&'static str> = Some("__aenter__");
+    fn name(&self) -> &'static str {
+        T::ENTER
+    }
+
+    fn stage(&self) -> Stage {
+        match (self.target.slot().is_empty(), self.inner.is_empty()) {
+            (false, _) => Stage::New,
+            (true, true) => Stage::Done,
+            (true, false) => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.inner.slot().get()
+    }
 
     fn home() -> &'static Home {
         T::entering()

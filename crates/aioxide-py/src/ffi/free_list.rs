@@ -207,6 +207,16 @@ impl FreeList {
         // SAFETY: an object that the collector could have known; its type is alive.
         let reusable =
             exact && unsafe { (*kind).tp_finalize.is_none() || ffi::PyObject_GC_IsFinalized(this) == 0 };
+        // SAFETY: the caller's promise.
+        unsafe { self.put_away(this, reusable) };
+    }
+
+    /// `release` by one who knows whether the instance can be used again: it is of the very type, and was not finalized.
+    ///
+    /// # Safety
+    /// As `release`.
+    #[inline(always)]
+    pub(crate) unsafe fn put_away(&'static self, this: *mut ffi::PyObject, reusable: bool) {
         if !(reusable && self.push(this)) {
             // SAFETY: the caller's promise.
             unsafe { free(this) };

@@ -290,6 +290,19 @@ fn function_like(stock: &Object, function: Owned) -> Outcome {
     make(call_function, definition.ml_meth, owner, function, stock.own())
 }
 
+/// The frame of the coroutine that asyncio's own function makes, before its first step.
+pub(super) fn frame_of(function: &Object) -> Outcome {
+    let is_ours = std::ptr::eq(function.kind(), kind()?.class.as_ptr().cast());
+    // SAFETY: an instance, as was just checked.
+    let stock = if is_ours { unsafe { &Function::of(function.as_ptr()).stock } } else { function };
+    let code = call::get_attribute(stock, &*call::interned(c"__code__")?)?;
+    let count = call::to_integer(&*call::get_attribute(&code, &*call::interned(c"co_argcount")?)?)?;
+    let coroutine = call::call(stock, &vec![super::none(); usize::try_from(count).unwrap_or(0)])?;
+    let frame = call::get_attribute(&coroutine, &*call::interned(c"cr_frame")?)?;
+    call::call_method(&*call::interned(c"close")?, &[&coroutine], None)?;
+    Ok(frame)
+}
+
 /// `function.__get__(instance, class)`.
 unsafe extern "C" fn bind(
     this: *mut c::PyObject,

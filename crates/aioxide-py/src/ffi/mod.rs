@@ -26,6 +26,7 @@ pub(crate) mod interop;
 pub(crate) mod kind;
 pub(crate) mod layout;
 mod line;
+pub(crate) mod looks;
 mod memory;
 pub(crate) mod method;
 mod object;

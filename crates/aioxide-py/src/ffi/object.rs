@@ -108,13 +108,6 @@ impl Object {
         unsafe { (*self.kind()).tp_version_tag }
     }
 
-    /// Whether its type is one of those that may hold other objects.
-    #[inline]
-    pub(crate) fn may_hold_others(&self) -> bool {
-        // SAFETY: rule 2.
-        unsafe { ffi::PyType_IS_GC(self.kind()) != 0 }
-    }
-
     /// How many references there are to the object.
     #[inline]
     pub(crate) fn references(&self) -> isize {

@@ -239,9 +239,7 @@ impl Future {
     pub(crate) fn remember_source(&self) -> Outcome<()> {
         let helpers = &names().format_helpers_module;
         let extract = call::get_attribute(helpers, &*call::interned(c"extract_stack")?)?;
-        let sys = call::import(c"sys")?;
-        let frame = call::call_method(&*call::interned(c"_getframe")?, &[&sys], None);
-        match frame {
+        match call::call(&names().get_frame, &[]) {
             Ok(frame) => self.source_traceback.set(call::call(&extract, &[&frame])?),
             // No Python frame: a call straight from the embedding program.
             Err(raised) => raised::clear(raised),

@@ -28,6 +28,7 @@ use line::Line;
 use traits::{Seen, Traits};
 
 pub(crate) use class::make_base;
+pub(crate) use wait::show_unseen;
 
 /// What a queue has.
 struct QueueData {

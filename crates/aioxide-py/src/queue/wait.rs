@@ -16,6 +16,7 @@ use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
 use crate::ffi::holder::{Held, Link};
+use crate::ffi::looks::Stage;
 use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 use crate::future::{Future, State as FutureState};
 
@@ -50,6 +51,14 @@ impl Wait {
         // SAFETY: the caller's promise.
         let queue = unsafe { self.queue.peek()? };
         queue.seen.is_surely_plain(queue.object()).then_some(queue)
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Waiting => Stage::Suspended,
+            State::Done => Stage::Done,
+        }
     }
 
     /// Ends an operation that had not to wait.
@@ -196,6 +205,18 @@ struct Get {
 static GET: Home = Home::new();
 
 impl Steps for Get {
+    fn name(&self) -> &'static str {
+        "Queue.get"
+    }
+
+    fn stage(&self) -> Stage {
+        self.wait.stage()
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.wait.future.get()
+    }
+
     fn home() -> &'static Home {
         &GET
     }
@@ -267,6 +288,18 @@ struct Put {
 static PUT: Home = Home::new();
 
 impl Steps for Put {
+    fn name(&self) -> &'static str {
+        "Queue.put"
+    }
+
+    fn stage(&self) -> Stage {
+        self.wait.stage()
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.wait.future.get()
+    }
+
     fn home() -> &'static Home {
         &PUT
     }
@@ -340,10 +373,15 @@ impl Drop for Put {
     }
 }
 
+/// Lets the collector see what it does not see of the operations that were not begun.
+pub(crate) fn show_unseen() {
+    Awaitable::<Get>::show_unseen();
+    Awaitable::<Put>::show_unseen();
+}
+
 /// `get()`, not begun.
 #[inline]
 pub(super) fn get(queue: &Queue) -> Outcome {
-    // Only its queue could lead back to it, by an attribute or an item: nobody leaves a `get()` there for good.
     Awaitable::make_unseen(Get { wait: Wait::new(queue) })
 }
 
@@ -352,7 +390,7 @@ pub(super) fn get(queue: &Queue) -> Outcome {
 pub(super) fn put(queue: &Queue, item: &Object) -> Outcome {
     let put = Put { wait: Wait::new(queue), item: Slot::new() };
     put.item.set(item.own());
-    if item.may_hold_others() { Awaitable::make(put) } else { Awaitable::make_unseen(put) }
+    Awaitable::make_unseen(put)
 }
 
 /// Makes the types of both.

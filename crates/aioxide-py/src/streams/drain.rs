@@ -8,7 +8,8 @@ use std::cell::Cell;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
-use crate::ffi::{Object, Outcome, Owned, Slot, bytes, call, names, raised};
+use crate::ffi::looks::Stage;
+use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
 use crate::future::Future;
 use crate::transports;
 
@@ -36,6 +37,22 @@ struct Drain {
 static HOME: Home = Home::new();
 
 impl Steps for Drain {
+    fn name(&self) -> &'static str {
+        "StreamWriter.drain"
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.waiter.get()
+    }
+
     fn home() -> &'static Home {
         &HOME
     }
@@ -84,14 +101,10 @@ impl Steps for Drain {
 
 impl Drop for Drain {
     fn drop(&mut self) {
-        match (self.state.get(), self.waiter.get()) {
-            (State::New, _) if !self.writer.is_empty() => bytes::warn_never_awaited("StreamWriter.drain"),
-            (State::Waiting, Some(waiter)) => {
-                if let Err(raised) = leave(self, &waiter) {
-                    raised::unraisable(raised, &waiter);
-                }
-            }
-            _ => {}
+        if let (State::Waiting, Some(waiter)) = (self.state.get(), self.waiter.get())
+            && let Err(raised) = leave(self, &waiter)
+        {
+            raised::unraisable(raised, &waiter);
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{
     Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
 };
+use crate::ffi::looks::Stage;
 use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, Raised, Slot, bytes, call, names, raised};
 use crate::future::Future;
@@ -55,6 +56,28 @@ struct Read {
 static HOME: Home = Home::new();
 
 impl Steps for Read {
+    fn name(&self) -> &'static str {
+        match self.operation {
+            Operation::Some | Operation::All => "StreamReader.read",
+            Operation::Exactly => "StreamReader.readexactly",
+            Operation::Until => "StreamReader.readuntil",
+            Operation::Line => "StreamReader.readline",
+            Operation::NextLine => "StreamReader.__anext__",
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            State::Waiting => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.waiter.get()
+    }
+
     fn home() -> &'static Home {
         &HOME
     }
@@ -83,21 +106,7 @@ impl Steps for Read {
 
 impl Drop for Read {
     fn drop(&mut self) {
-        if self.state.get() == State::New && !self.reader.is_empty() {
-            bytes::warn_never_awaited(name(self.operation));
-        }
         end(self);
-    }
-}
-
-/// The name by which the interpreter knows asyncio's coroutine.
-fn name(operation: Operation) -> &'static str {
-    match operation {
-        Operation::Some | Operation::All => "StreamReader.read",
-        Operation::Exactly => "StreamReader.readexactly",
-        Operation::Until => "StreamReader.readuntil",
-        Operation::Line => "StreamReader.readline",
-        Operation::NextLine => "StreamReader.__anext__",
     }
 }
 

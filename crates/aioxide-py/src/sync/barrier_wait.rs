@@ -13,6 +13,7 @@ use super::{condition_wait, ours, wait};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::holder::{Holder, Link};
+use crate::ffi::looks::Stage;
 use crate::ffi::{Outcome, Owned, Raised, Slot, call, names, raised};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,6 +158,26 @@ impl BarrierWait {
 }
 
 impl Steps for BarrierWait {
+    fn name(&self) -> &'static str {
+        match self.errand {
+            Errand::Wait => "Barrier.wait",
+            Errand::Reset => "Barrier.reset",
+            Errand::Abort => "Barrier.abort",
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.inner.get()
+    }
+
     fn home() -> &'static Home {
         &HOME
     }

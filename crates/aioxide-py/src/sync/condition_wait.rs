@@ -14,6 +14,7 @@ use super::condition::Condition;
 use super::wait;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, reused};
 use crate::ffi::holder::{Holder, Link};
+use crate::ffi::looks::Stage;
 use crate::ffi::{Object, Outcome, Owned, Raised, Slot, call, names, raised};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,22 @@ impl ConditionWait {
 }
 
 impl Steps for ConditionWait {
+    fn name(&self) -> &'static str {
+        if self.predicate.is_empty() { "Condition.wait" } else { "Condition.wait_for" }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.future.get()
+    }
+
     fn home() -> &'static Home {
         &HOME
     }

@@ -55,6 +55,8 @@ impl Own for EventData {
 }
 
 impl Gate for EventData {
+    const METHOD: &'static str = "Event.wait";
+
     fn waits() -> &'static Home {
         &WAITS
     }

@@ -64,6 +64,8 @@ impl Own for LockData {
 }
 
 impl Gate for LockData {
+    const METHOD: &'static str = "Lock.acquire";
+
     fn waits() -> &'static Home {
         &WAITS
     }

@@ -22,7 +22,7 @@ mod waiters;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use crate::ffi::{Object, Outcome, Owned, call, raised};
+use crate::ffi::{Object, Outcome, Owned, call, names, raised};
 
 /// Makes the types; gives what the module is to export.
 pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
@@ -44,9 +44,8 @@ pub(crate) fn ours(name: &CStr) -> Outcome {
 
 /// A coroutine of asyncio's that awaits `this.acquire()`.
 fn enter_by_protocol(this: &Object) -> Outcome {
-    let mixin =
-        call::get_attribute(&*call::import(c"asyncio.locks")?, &*call::interned(c"_ContextManagerMixin")?)?;
-    call::call(&*call::get_attribute(&mixin, &*call::interned(c"__aenter__")?)?, &[this])
+    let mixin = &names().context_manager_mixin;
+    call::call(&*call::get_attribute(mixin, &*call::interned(c"__aenter__")?)?, &[this])
 }
 
 /// `repr` as asyncio writes it: what any object shows, the state, and how many wait.

@@ -111,6 +111,8 @@ impl Semaphore {
 }
 
 impl Gate for SemaphoreData {
+    const METHOD: &'static str = "Semaphore.acquire";
+
     fn waits() -> &'static Home {
         &WAITS
     }

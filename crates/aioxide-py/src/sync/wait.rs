@@ -8,11 +8,14 @@ use std::cell::{Cell, OnceCell};
 use super::primitive::{Own, Primitive};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::holder::{Holder, Link};
+use crate::ffi::looks::Stage;
 use crate::ffi::{Confined, Outcome, Owned, Slot, call, names};
 use crate::future::{Future, State as FutureState};
 
 /// Something that one passes, or waits for.
 pub(super) trait Gate: Own {
+    /// The full name of the method that gives True when it is awaited.
+    const METHOD: &'static str;
     /// Where the type of its awaitable is.
     fn waits() -> &'static Home;
     /// Passes, if that can be done at once.
@@ -125,6 +128,23 @@ impl<G: Gate> Wait<G> {
 }
 
 impl<G: Gate> Steps for Wait<G> {
+    fn name(&self) -> &'static str {
+        if self.gives_true { G::METHOD } else { "_ContextManagerMixin.__aenter__" }
+    }
+
+    #[inline]
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Waiting => Stage::Suspended,
+            State::Done => Stage::Done,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.future.get()
+    }
+
     fn home() -> &'static Home {
         G::waits()
     }
@@ -169,6 +189,10 @@ static NOTHING: Home = Home::new();
 static NOTHING_LEFT: Confined<OnceCell<Owned>> = Confined::new(OnceCell::new());
 
 impl Steps for Nothing {
+    fn name(&self) -> &'static str {
+        "_ContextManagerMixin.__aexit__"
+    }
+
     fn home() -> &'static Home {
         &NOTHING
     }

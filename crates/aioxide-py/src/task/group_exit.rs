@@ -11,6 +11,7 @@ use crate::event_loop;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::inner::Inner;
+use crate::ffi::looks::Stage;
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, raised};
 use crate::future::Future;
 
@@ -31,7 +32,24 @@ struct Exit {
 static HOME: Home = Home::new();
 
 impl Steps for Exit {
-    const NAME: Option<&'static str> = Some("__aexit__");
+    fn name(&self) -> &'static str {
+        "TaskGroup.__aexit__"
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        let group = self.group.get();
+        // SAFETY: `make` put a group there.
+        let waits = group.and_then(|group| unsafe { cast::<Group>(group.as_ptr()) }.on_completed.get());
+        self.inner.slot().get().or(waits)
+    }
 
     fn home() -> &'static Home {
         &HOME

@@ -99,8 +99,8 @@ fn tell_handler(
     call::set_item(&details, &names.exception, exception)?;
     if let Some(context) = context {
         // A handle, which a program may expect there, is made only now.
-        let class = call::get_attribute(&*call::import(c"asyncio.events")?, &*call::interned(c"Handle")?)?;
-        let handle = call::call(&class, &[callback, &arguments, &event_loop, &*context.get_or_none()?])?;
+        let handle =
+            call::call(&names.stock_handle, &[callback, &arguments, &event_loop, &*context.get_or_none()?])?;
         call::set_item(&details, &*call::interned(c"handle")?, &handle)?;
     }
     call::call_method(&names.call_exception_handler, &[&event_loop, &details], None).map(drop)

@@ -26,6 +26,7 @@ pub(crate) static HOME: Home = Home::new();
 /// It is nothing to iterate over: it takes the collector's functions and the free list of awaitables.
 impl Steps for Shield {
     const AWAITABLE: bool = false;
+    const IS_COROUTINE: bool = false;
 
     fn home() -> &'static Home {
         &HOME

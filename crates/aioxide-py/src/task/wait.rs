@@ -12,6 +12,7 @@ use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::inner::Inner;
+use crate::ffi::looks::Stage;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, interop, names, raised};
 use crate::future::Future;
@@ -54,7 +55,21 @@ pub(crate) struct Wait {
 pub(crate) static HOME: Home = Home::new();
 
 impl Steps for Wait {
-    const NAME: Option<&'static str> = Some("wait");
+    fn name(&self) -> &'static str {
+        "wait"
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.inner.slot().get().or_else(|| self.future.get())
+    }
 
     fn home() -> &'static Home {
         &HOME

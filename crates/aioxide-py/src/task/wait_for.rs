@@ -13,6 +13,7 @@ use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::inner::Inner;
+use crate::ffi::looks::Stage;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, names, raised};
 
@@ -36,7 +37,21 @@ pub(crate) struct WaitFor {
 pub(crate) static HOME: Home = Home::new();
 
 impl Steps for WaitFor {
-    const NAME: Option<&'static str> = Some("wait_for");
+    fn name(&self) -> &'static str {
+        "wait_for"
+    }
+
+    fn stage(&self) -> Stage {
+        match self.state.get() {
+            State::New => Stage::New,
+            State::Done => Stage::Done,
+            _ => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.inner.slot().get()
+    }
 
     fn home() -> &'static Home {
         &HOME

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use super::{Completions, CompletionsData};
 use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, is_done, resumed_too_early, reused};
 use crate::ffi::holder::Link;
-use crate::ffi::{self, Object, Outcome, Slot, call, names, raised};
+use crate::ffi::looks::Stage;
+use crate::ffi::{self, Object, Outcome, Owned, Slot, call, names, raised};
 use crate::future::{Future, State};
 
 /// What an iteration gives: the next future that is done, or its result.
@@ -20,7 +21,21 @@ pub(super) struct Completion {
 static HOME: Home = Home::new();
 
 impl Steps for Completion {
-    const NAME: Option<&'static str> = Some("_wait_for_one");
+    fn name(&self) -> &'static str {
+        "_AsCompletedIterator._wait_for_one"
+    }
+
+    fn stage(&self) -> Stage {
+        match (self.source.slot().is_empty(), self.asker.is_empty()) {
+            (true, _) => Stage::Done,
+            (false, true) => Stage::New,
+            (false, false) => Stage::Suspended,
+        }
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.asker.get()
+    }
 
     fn home() -> &'static Home {
         &HOME

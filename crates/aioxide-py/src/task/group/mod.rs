@@ -99,6 +99,8 @@ impl Constructed for GroupData {
 }
 
 impl Entered for GroupData {
+    const ENTER: &'static str = "TaskGroup.__aenter__";
+
     fn entering() -> &'static Home {
         &ENTERING
     }

@@ -98,6 +98,8 @@ impl Constructed for TimeoutData {
 }
 
 impl Entered for TimeoutData {
+    const ENTER: &'static str = "Timeout.__aenter__";
+
     fn entering() -> &'static Home {
         &ENTERING
     }

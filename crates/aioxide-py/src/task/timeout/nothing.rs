@@ -9,6 +9,10 @@ pub(super) struct Nothing;
 static NOTHING: Home = Home::new();
 
 impl Steps for Nothing {
+    fn name(&self) -> &'static str {
+        "Timeout.__aexit__"
+    }
+
     fn home() -> &'static Home {
         &NOTHING
     }
