@@ -8,7 +8,7 @@ import sys
 from asyncio import locks as _locks
 from typing import TYPE_CHECKING
 
-from . import _aioxide
+from . import _aioxide, state
 
 if TYPE_CHECKING or sys.version_info >= (3, 11):
     from asyncio import BrokenBarrierError
@@ -90,6 +90,8 @@ class Barrier(_aioxide._BarrierCore, _BarrierBase):
     asyncio: `asyncio.Barrier`, which Python 3.10 does not have.
     """
 
+
+state.keep(Lock, Event, Condition, Semaphore, Barrier)
 
 # To `inspect`, `unittest.mock` and `help` they are what asyncio's classes are.
 for _ours in (BoundedSemaphore, Semaphore, Lock, Event, Condition, Barrier):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
-from . import _aioxide
+from . import _aioxide, state
 
 __all__ = ["LifoQueue", "PriorityQueue", "Queue", "QueueEmpty", "QueueFull", "QueueShutDown"]
 
@@ -38,6 +38,8 @@ class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
 class PriorityQueue(Queue[_T], asyncio.PriorityQueue[_T]):  # type: ignore[type-var]  # whatever can be compared
     """A queue that gives the least item first."""
 
+
+state.keep(Queue)
 
 # Their methods, `_get` and `_put` of each kind included.
 _aioxide.equip_queues(Queue, LifoQueue, PriorityQueue)

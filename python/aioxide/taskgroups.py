@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from . import _aioxide
+from . import _aioxide, state
 
 __all__ = ["TaskGroup"]
 
@@ -30,6 +30,8 @@ class TaskGroup(_aioxide._TaskGroupCore, _Stock):
     exception groups are those of the package `exceptiongroup`, which is installed with aioxide.
     """
 
+
+state.keep(TaskGroup)
 
 if not TYPE_CHECKING:
     _aioxide._equip_groups(TaskGroup, _Stock)

@@ -6,7 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, final
 
-from . import _aioxide
+from . import _aioxide, state
 from ._aioxide import timeout, timeout_at
 
 __all__ = ["Timeout", "timeout", "timeout_at"]
@@ -33,6 +33,8 @@ class Timeout(_aioxide._TimeoutCore, _Stock):  # type: ignore[misc]  # final in 
     asyncio: `asyncio.Timeout`; no difference. Python 3.10 has none: there it does what 3.13 does.
     """
 
+
+state.keep(Timeout)
 
 if not TYPE_CHECKING:
     _aioxide._equip_timeouts(Timeout, _Stock, [getattr(_State, name) for name in _STATES])

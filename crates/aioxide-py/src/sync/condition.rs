@@ -163,6 +163,11 @@ fn get_lock(this: &Holder<Condition>) -> Outcome {
 }
 
 fn set_lock(this: &Holder<Condition>, value: Option<&Object>) -> Outcome<()> {
+    if this.lock.is_empty() {
+        // The copy of another, which gets its state.
+        this.lock.put(value.map(Object::own));
+        return Ok(());
+    }
     // What was exported stays that of the lock before, as in asyncio.
     for (slot, get) in [
         (&this.acquire, get_acquire as fn(&Holder<Condition>) -> Outcome),
