@@ -6,14 +6,24 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::LoopId;
+use crate::event_loop::EventLoop;
 use crate::reactor::Reactor;
+use crate::runnable::Runnable;
 use crate::task::{Notified, Schedule, TaskList};
 use crate::timers::TimerKey;
 
-/// The running loop as Rust futures see it: without the type of its ready queue.
+mod private {
+    /// Keeps [`LoopHandle`](super::LoopHandle) to this crate: what it answers decides on which thread a `!Send` future is
+    /// polled, so an implementation in safe code elsewhere could not be believed.
+    pub trait Sealed {}
+}
+
+impl<R: Runnable> private::Sealed for EventLoop<R> {}
+
+/// The running loop as Rust futures see it: without the type of its ready queue. [`EventLoop`] alone implements it.
 ///
 /// Nothing that uses it may assume that the loop is its own: on the Python face the same queue holds Python callbacks.
-pub trait LoopHandle {
+pub trait LoopHandle: private::Sealed {
     /// Names the loop; never reused within a process.
     fn id(&self) -> LoopId;
     /// Appends a woken task to the ready queue.
@@ -63,10 +73,17 @@ pub(crate) fn is_of(scheduler: &Arc<dyn Schedule>) -> bool {
 }
 
 /// Makes `event_loop` the thread's current one until the guard is dropped; the one before comes back then.
+///
+/// On a thread that is going away (a loop that is closed by the destructor of a thread-local) there is no current loop any
+/// more: its destructors find none.
 pub fn enter(event_loop: Rc<dyn LoopHandle>) -> Entered {
     crate::clock::mark();
-    SCHEDULER.with(|address| address.set(Arc::as_ptr(event_loop.scheduler()).cast()));
-    Entered { before: CURRENT.with(|current| current.replace(Some(event_loop))) }
+    let address: *const () = Arc::as_ptr(event_loop.scheduler()).cast();
+    let entered = CURRENT.try_with(|current| current.replace(Some(event_loop)));
+    if entered.is_ok() {
+        let _ = SCHEDULER.try_with(|current| current.set(address));
+    }
+    Entered { before: entered.ok().flatten() }
 }
 
 /// Ends what [`enter`] began.
