@@ -26,6 +26,7 @@ ARROWS = {
 UNSAFE = {
     "crates/aioxide-core/src/sys/": "system calls",
     "crates/aioxide-core/src/task/": "the cell of a task is one raw allocation",
+    "crates/aioxide-core/tests/forked_child.rs": "a process is forked",
     "crates/aioxide-core/src/models.rs": "loom's models run the raw cell's own functions",
     "crates/aioxide/src/net/source.rs": "a read into memory that is not cleared before",
     "crates/aioxide-http/src/rt.rs": "hyper's buffer is filled without a copy",

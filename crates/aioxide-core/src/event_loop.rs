@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::LoopId;
 use crate::clock::{Clock, coarse_ns, mark, marked};
 use crate::current::{Entered, LoopHandle, enter};
+use crate::destroy;
 use crate::reactor::Reactor;
 use crate::ready::Ready;
 use crate::remote::{Inbox, Remote};
@@ -23,6 +24,9 @@ use crate::timers::{TimerKey, Timers};
 ///
 /// Asking with a zero timeout costs as much as a dozen short polls; tokio's figure, 61, measured well here too.
 pub const DEFAULT_POLL_INTERVAL: u32 = 61;
+
+/// A wait that ends so much after the deadline was not late by itself: something stopped the process.
+const JUMP_NS: u64 = 20_000_000;
 
 /// What a timer does when it is due.
 enum Due<R> {
@@ -279,30 +283,19 @@ impl<R: Runnable> EventLoop<R> {
             timeout = Some(Duration::ZERO);
         }
         let is_busy = timeout == Some(Duration::ZERO);
-        let mut events = self.events.take().unwrap_or_default();
         // A busy loop that watches nothing has no question.
         let asks = !is_busy || self.reactor.watched() > 0;
-        let waited = if !asks {
-            Ok(())
-        } else {
-            let selector = self.reactor.selector();
-            let mut wait = || match &*selector {
-                Some(selector) => selector.select(&mut events, timeout),
-                None => Err(io::Error::from_raw_os_error(libc::EBADF)),
-            };
-            if is_busy { wait() } else { R::block(context, wait) }
-        };
-        let found = asks && waited.is_ok() && !events.is_empty();
-        if found {
-            self.reactor.dispatch(&events, |token| self.ready.push(R::from_io(token)));
+        let mut waited = if asks { self.select(context, timeout) } else { Ok(false) };
+        self.reactor.asked(is_busy && !matches!(waited, Ok(true)), self.poll_interval.get());
+        if self.may_have_missed(&waited, timeout) {
+            let again = self.select(context, Some(Duration::ZERO));
+            waited = waited.and(again);
         }
-        self.events.set(Some(events));
-        self.reactor.asked(is_busy && !found, self.poll_interval.get());
         self.collect_inbox();
         self.advance_virtual_clock();
         self.collect_timers();
         self.last_poll_ns.set(mark());
-        waited
+        waited.map(|_| ())
     }
 
     /// Runs what is ready now, in order; what that adds waits for the next batch.
@@ -332,20 +325,55 @@ impl<R: Runnable> EventLoop<R> {
         }
         let _entered = self.enter();
         self.tasks.shut_down();
-        drop(self.inbox.close());
-        drop(self.posted.take());
+        destroy(self.inbox.close());
+        destroy(self.posted.take());
         // Destructors may queue again: until nothing is left, which ends because spawning is over.
         while !self.ready.is_empty() {
-            drop(self.ready.take());
+            destroy(self.ready.take());
         }
         let due = self.timers.borrow_mut().drain();
-        drop(due);
+        destroy(due);
         self.reactor.close();
     }
 
     /// Whether [`close`](Self::close) was called.
     pub fn is_closed(&self) -> bool {
         self.closed.get()
+    }
+
+    /// One question to the kernel; what it tells is queued. Whether it told anything.
+    fn select(&self, context: &mut R::Context<'_>, timeout: Option<Duration>) -> io::Result<bool> {
+        let mut events = self.events.take().unwrap_or_default();
+        let waited = {
+            let selector = self.reactor.selector();
+            let mut wait = || match &*selector {
+                Some(selector) => selector.select(&mut events, timeout),
+                None => Err(io::Error::from_raw_os_error(libc::EBADF)),
+            };
+            if timeout == Some(Duration::ZERO) { wait() } else { R::block(context, wait) }
+        };
+        let told = waited.is_ok() && !events.is_empty();
+        if told {
+            self.reactor.dispatch(&events, |token| self.ready.push(R::from_io(token)));
+        }
+        self.events.set(Some(events));
+        waited.map(|()| told)
+    }
+
+    /// Whether deadlines have passed during a wait that told nothing, while events may have come that it did not see.
+    ///
+    /// So it is when the process was stopped (Ctrl-Z, a frozen container) or the machine slept, of which an interrupted
+    /// wait or the clock tells. A deadline must not win against bytes that came before the process could look.
+    fn may_have_missed(&self, waited: &io::Result<bool>, timeout: Option<Duration>) -> bool {
+        if timeout == Some(Duration::ZERO) || !self.ready.is_empty() || self.clock.is_virtual() {
+            return false;
+        }
+        let deadline_ns = self.timers.borrow_mut().next_deadline_ns();
+        let late_ns = deadline_ns.map_or(0, |deadline_ns| self.clock.now_ns().saturating_sub(deadline_ns));
+        match waited {
+            Ok(_) => late_ns > JUMP_NS,
+            Err(error) => late_ns > 0 && error.kind() == io::ErrorKind::Interrupted,
+        }
     }
 
     fn wait_limit(&self) -> Option<Duration> {

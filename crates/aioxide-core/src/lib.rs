@@ -59,6 +59,7 @@
 pub mod children;
 pub mod clock;
 pub mod current;
+mod destroy;
 pub mod event_loop;
 pub mod flow;
 mod loom;
@@ -76,6 +77,7 @@ pub mod task;
 pub mod timers;
 
 pub use current::LoopHandle;
+pub use destroy::destroy;
 pub use event_loop::EventLoop;
 pub use reactor::{Reactor, Registration, Token};
 pub use remote::Remote;

@@ -1,15 +1,19 @@
 //! Threads for calls that block: started when needed, gone when idle, never more than a limit.
+//!
+//! A forked child has none of its parent's threads, and may find the parent's lock held for ever: it gets a crew of its own
+//! (and leaves the parent's alone, with the calls in its queue, which are the parent's to make).
 
 use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::current::{LoopHandle, current};
+use crate::destroy;
 use crate::task::JoinError;
 
 /// An idle thread ends after this long.
@@ -24,10 +28,20 @@ type Job = Box<dyn FnOnce() + Send>;
 pub struct Pool {
     name: &'static str,
     max_threads: usize,
-    shared: Mutex<Shared>,
-    work: Condvar,
+    crew: OnceLock<Box<Crew>>,
 }
 
+/// The threads of one process, and what they are to do.
+#[derive(Debug)]
+struct Crew {
+    process: u32,
+    shared: Mutex<Shared>,
+    work: Condvar,
+    /// That of a process which was forked from this one.
+    of_child: OnceLock<Box<Crew>>,
+}
+
+#[derive(Default)]
 struct Shared {
     queue: VecDeque<Job>,
     threads: usize,
@@ -47,8 +61,7 @@ impl std::fmt::Debug for Shared {
 impl Pool {
     /// A pool of at most `max_threads` threads called `name`; none is started yet.
     pub const fn new(name: &'static str, max_threads: usize) -> Self {
-        let shared = Shared { queue: VecDeque::new(), threads: 0, idle: 0 };
-        Self { name, max_threads, shared: Mutex::new(shared), work: Condvar::new() }
+        Self { name, max_threads, crew: OnceLock::new() }
     }
 
     /// Runs `call` on a thread of the pool; await the result on the current loop.
@@ -73,35 +86,63 @@ impl Pool {
         Blocking { slot, event_loop }
     }
 
+    /// The crew of this process.
+    fn crew(&'static self) -> &'static Crew {
+        let process = std::process::id();
+        let mut place = &self.crew;
+        loop {
+            let crew = place.get_or_init(|| Box::new(Crew::new(process)));
+            if crew.process == process {
+                return crew;
+            }
+            place = &crew.of_child;
+        }
+    }
+
     fn submit(&'static self, job: Job) {
-        let mut shared = self.lock();
+        let crew = self.crew();
+        let mut shared = crew.lock();
         shared.queue.push_back(job);
         if shared.idle >= shared.queue.len() || shared.threads >= self.max_threads {
             drop(shared);
-            self.work.notify_one();
+            crew.work.notify_one();
             return;
         }
         shared.threads += 1;
         drop(shared);
-        let started = std::thread::Builder::new().name(self.name.to_owned()).spawn(|| self.work());
+        let started = std::thread::Builder::new().name(self.name.to_owned()).spawn(|| crew.work());
         if started.is_err() {
-            let mut shared = self.lock();
+            let mut shared = crew.lock();
             shared.threads -= 1;
             if shared.threads == 0
                 && let Some(job) = shared.queue.pop_front()
             {
                 drop(shared);
-                job();
+                run(job);
             }
         }
     }
+}
 
+/// Makes a call. A panic ends here: that of the call itself is caught before, so it is one of a destructor.
+fn run(job: Job) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(job)) {
+        destroy(payload);
+    }
+}
+
+impl Crew {
+    fn new(process: u32) -> Self {
+        Self { process, shared: Mutex::default(), work: Condvar::new(), of_child: OnceLock::new() }
+    }
+
+    /// What each thread does until it has been idle for too long.
     fn work(&self) {
         let mut shared = self.lock();
         loop {
             while let Some(job) = shared.queue.pop_front() {
                 drop(shared);
-                job();
+                run(job);
                 shared = self.lock();
             }
             shared.idle += 1;
@@ -166,6 +207,8 @@ impl<T> Future for Blocking<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Cloned before, and the old one dropped after, the lock is held: a waker may be anybody's code.
+        let waker = cx.waker().clone();
         let mut state = self.slot.lock();
         match std::mem::replace(&mut *state, SlotState::Taken) {
             SlotState::Filled(outcome) => {
@@ -173,8 +216,10 @@ impl<T> Future for Blocking<T> {
                 self.stop_counting();
                 Poll::Ready(outcome)
             }
-            SlotState::Waiting(_) => {
-                *state = SlotState::Waiting(Some(cx.waker().clone()));
+            SlotState::Waiting(before) => {
+                *state = SlotState::Waiting(Some(waker));
+                drop(state);
+                drop(before);
                 Poll::Pending
             }
             SlotState::Taken => panic!("a Blocking future is not polled after it was ready"),

@@ -529,6 +529,11 @@ impl Registration {
         self.readiness.writable.set(false);
     }
 
+    /// Whether the loop that this thread runs is another one than that of the reactor, so that no event would come.
+    pub fn is_of_another_loop(&self) -> bool {
+        crate::current::try_with(|current| !Rc::ptr_eq(current.reactor(), &self.reactor)).unwrap_or(false)
+    }
+
     /// Runs `call` as soon as reading may succeed, again after each `WouldBlock`.
     ///
     /// # Errors

@@ -313,3 +313,34 @@ fn close_does_not_wait_for_threads() {
     gate.send(()).unwrap();
     assert_eq!(event_loop.reactor().selector_fd(), -1, "a closed loop has no descriptors");
 }
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        panic!("the destructor");
+    }
+}
+
+/// What nobody waits for any more is dropped on the pool's thread: a result, or a call that is not made.
+#[test]
+fn destructors_that_panic_leave_the_pool_its_threads() {
+    static POOL: Pool = Pool::new("test-bombs", 1);
+    let event_loop = new_loop();
+    for _ in 0..4 {
+        let (gate, open) = channel::<()>();
+        let (began, begun) = channel::<()>();
+        let result = POOL.run(move || {
+            began.send(()).unwrap();
+            open.recv().unwrap();
+            Bomb
+        });
+        begun.recv().unwrap();
+        let bomb = Bomb;
+        drop(POOL.run(move || std::mem::forget(bomb)));
+        drop(result);
+        gate.send(()).unwrap();
+    }
+    assert_eq!(block_on(&event_loop, async { POOL.run(|| 7).await.unwrap() }), 7);
+    event_loop.close();
+}

@@ -133,6 +133,19 @@ impl TaskRef {
         unsafe { raw::meta_of(self.header) }
     }
 
+    /// Whether the task is the one that this thread is polling (or dropping) at the moment.
+    #[inline]
+    pub fn is_current(&self) -> bool {
+        raw::polled() == Some(self.header)
+    }
+
+    /// Whether the loop that this thread runs is another one than the task's, so that its end would not come meanwhile.
+    pub fn is_of_another_loop(&self) -> bool {
+        // SAFETY: alive by our handle.
+        let here = unsafe { self.header.as_ref() }.is_here();
+        !here && crate::current::try_with(|_| ()).is_some()
+    }
+
     /// Queues the task for another poll.
     pub fn wake(&self) {
         // SAFETY: the handles' shared reference is held as long as ours is.

@@ -25,6 +25,7 @@ use super::list::{Links, TaskList};
 use super::state::{AfterPoll, State, Wake};
 use super::waker;
 use super::{Meta, Notified, Schedule};
+use crate::destroy;
 
 /// The functions that know the types behind a header.
 pub(crate) struct Vtable {
@@ -226,7 +227,10 @@ unsafe fn finish<F: Future + 'static, M: Meta>(
     }));
     let outcome = match dropped {
         Ok(()) => outcome,
-        Err(payload) => Err(JoinError::panic(payload)),
+        Err(payload) => {
+            destroy(outcome);
+            Err(JoinError::panic(payload))
+        }
     };
     let failure = outcome.as_ref().err().map(JoinError::kind);
     // SAFETY: the stage is `Empty` and ours.
@@ -292,14 +296,15 @@ unsafe fn stage_output<F: Future + 'static, M: Meta>(header: NonNull<Header>) ->
 }
 
 unsafe fn drop_local<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
-    // SAFETY: the last handle is gone and the task complete (rule 3): nobody else can reach these fields.
+    // SAFETY: the last handle is gone and the task complete (rule 3): nobody else can reach these fields. Each is taken
+    // out before its destructor runs, which may panic: the others are dropped all the same.
     unsafe {
         let cell = cell::<F, M>(header);
         (&*cell.meta.get()).abandoned(cell.header.id);
-        *cell.stage.get() = Stage::Empty;
-        *cell.header.join_waker.get() = None;
+        destroy(std::mem::replace(&mut *cell.stage.get(), Stage::Empty));
+        destroy((*cell.header.join_waker.get()).take());
         *cell.header.list.get() = None;
-        ManuallyDrop::drop(&mut *cell.meta.get());
+        destroy(ManuallyDrop::take(&mut *cell.meta.get()));
     }
 }
 

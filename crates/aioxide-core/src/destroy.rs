@@ -1,0 +1,23 @@
+//! Destructors of the user that panic where nobody could catch it: on the loop itself, on a thread of a pool.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Drops `value`; a panic of its destructor ends here, told by the panic hook and by nobody else.
+///
+/// # Examples
+/// ```
+/// struct Bomb;
+/// impl Drop for Bomb {
+///     fn drop(&mut self) {
+///         panic!("dropped");
+///     }
+/// }
+/// aioxide_core::destroy(Bomb);
+/// ```
+pub fn destroy<T>(value: T) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) else { return };
+    // What it panicked with may panic as well when it is dropped. What *that* panics with is not tried any more.
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(payload);
+    }
+}
