@@ -46,6 +46,8 @@ differential: develop ## 100 000 random programs that must leave the log of stoc
 	cd tests && ../.venv/bin/python -m differential.run --count 100000 --classes aioxide $(DIFFERENTIAL)
 hostile: develop ## random programs of objects that come back into the loop, ten minutes of them
 	cd tests && PYTHONMALLOC=debug ../.venv/bin/python -m hostile.run --minutes 10 $(HOSTILE)
+differential-rust: venv ## 100 000 random programs of the Rust face, which must leave the log of stock asyncio
+	RANDOM_PROGRAMS=100000 $(CARGO) test --release --package aioxide --test random_programs
 conformance-classes: ## the same with aioxide's Task, Future, gather, locks and queues in place of asyncio's
 	$(PYTHON) scripts/conformance.py --install . --classes --update docs/compat.md $(CONFORMANCE)
 sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
@@ -74,3 +76,4 @@ test-debug-python: ## the Python tests on a debug CPython
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
+.PHONY: differential-rust

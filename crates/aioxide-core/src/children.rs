@@ -26,6 +26,11 @@ impl ChildExit {
         Ok(Self { registration: reactor.register(watch.as_raw_fd())?, _watch: watch })
     }
 
+    /// Whether the running loop is another one than that which watches the child.
+    pub fn is_of_another_loop(&self) -> bool {
+        self.registration.is_of_another_loop()
+    }
+
     /// Ready once the child has ended.
     pub fn poll_exited(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.registration.poll_readable(cx)

@@ -41,6 +41,11 @@ impl SignalListener {
         Ok(Self { signal, seen: Cell::new(seen), place, registration, wakeup })
     }
 
+    /// Whether the running loop is another one than that which listens.
+    pub fn is_of_another_loop(&self) -> bool {
+        self.registration.is_of_another_loop()
+    }
+
     /// Ready when the signal has arrived since it was last ready.
     pub fn poll_arrived(&self, cx: &mut Context<'_>) -> Poll<()> {
         loop {

@@ -6,6 +6,13 @@ use std::fmt;
 use std::io;
 use std::rc::Rc;
 
+/// What is said where a loop is needed and none is there.
+pub(crate) const NO_LOOP: &str =
+    "no event loop is running on this thread: this works inside `aioxide::run` and the tasks spawned there";
+/// What is said where something of one loop is awaited on another.
+pub(crate) const OTHER_LOOP: &str =
+    "what is awaited belongs to another event loop than the one that runs here";
+
 /// A cancellation, as [`catch_cancel`](crate::catch_cancel) hands it out.
 ///
 /// asyncio: `CancelledError`.

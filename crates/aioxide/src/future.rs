@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{Cancelled, ResultError};
+use crate::line::Line;
 use crate::report::{Report, ReportKind, report};
 use crate::task::{Waiting, is_unwinding, raise, spawn_hidden, wait_for};
 
@@ -39,15 +40,17 @@ pub struct Future<T: 'static> {
 struct Inner<T: 'static> {
     state: State<T>,
     /// One waits in most cases: its place needs no list.
-    first: Option<(u64, Waker)>,
-    next_key: u64,
+    first: Option<Waker>,
     extra: Option<Box<Extra<T>>>,
     place: &'static Location<'static>,
 }
 
+/// The place of the one that stands in no list.
+const FIRST: u64 = u64::MAX;
+
 /// What most cells never need.
 struct Extra<T: 'static> {
-    others: Vec<(u64, Waker)>,
+    others: Line<Waker>,
     callbacks: Vec<Callback<T>>,
     /// The error to report when nobody has looked at it.
     failure: Option<String>,
@@ -56,8 +59,16 @@ struct Extra<T: 'static> {
 impl<T: 'static> Inner<T> {
     fn extra(&mut self) -> &mut Extra<T> {
         self.extra.get_or_insert_with(|| {
-            Box::new(Extra { others: Vec::new(), callbacks: Vec::new(), failure: None })
+            Box::new(Extra { others: Line::default(), callbacks: Vec::new(), failure: None })
         })
+    }
+
+    /// The waker in a place.
+    fn waker(&mut self, key: u64) -> Option<&mut Waker> {
+        match key {
+            FIRST => self.first.as_mut(),
+            key => self.extra.as_mut()?.others.get_mut(key),
+        }
     }
 
     /// Somebody looks at the result: there is nothing to report any more.
@@ -95,8 +106,7 @@ impl<T: 'static> Future<T> {
     /// A cell that is not set.
     #[track_caller]
     pub fn new() -> Self {
-        let inner =
-            Inner { state: State::Pending, first: None, next_key: 0, extra: None, place: Location::caller() };
+        let inner = Inner { state: State::Pending, first: None, extra: None, place: Location::caller() };
         Self { cell: Rc::new(RefCell::new(inner)), key: 0 }
     }
 
@@ -181,7 +191,7 @@ impl<T: 'static> Future<T> {
         let more = inner.extra.is_some();
         // No borrow is alive while a waker runs.
         drop(inner);
-        if let Some((_, waker)) = first {
+        if let Some(waker) = first {
             waker.wake();
         }
         if more {
@@ -195,11 +205,9 @@ impl<T: 'static> Future<T> {
         let (others, has_callbacks) = {
             let mut inner = self.cell.borrow_mut();
             let extra = inner.extra();
-            (std::mem::take(&mut extra.others), !extra.callbacks.is_empty())
+            (extra.others.take_all(), !extra.callbacks.is_empty())
         };
-        for (_, waker) in others {
-            waker.wake();
-        }
+        others.for_each(Waker::wake);
         if has_callbacks {
             self.schedule_callbacks();
         }
@@ -235,25 +243,22 @@ impl<T: 'static> Future<T> {
                 return Poll::Ready(Ok(get(&mut inner)));
             }
         }
-        if self.key == 0 {
-            inner.next_key += 1;
-            self.key = inner.next_key;
-            let entry = (self.key, cx.waker().clone());
+        let mut old = None;
+        match self.key {
             // The first place is not taken again by one who came later: they are woken in the order in which they came.
-            if inner.first.is_none() && inner.extra.is_none() {
-                inner.first = Some(entry);
-            } else {
-                inner.extra().others.push(entry);
+            0 if inner.first.is_none() && inner.extra.is_none() => {
+                self.key = FIRST;
+                inner.first = Some(cx.waker().clone());
             }
-        } else {
-            let key = self.key;
-            let Inner { first, extra, .. } = &mut *inner;
-            let others = extra.iter_mut().flat_map(|extra| &mut extra.others);
-            if let Some((_, held)) = first.iter_mut().chain(others).find(|(held, _)| *held == key) {
-                held.clone_from(cx.waker());
+            0 => self.key = inner.extra().others.push(cx.waker().clone()),
+            key => {
+                if let Some(held) = inner.waker(key).filter(|held| !held.will_wake(cx.waker())) {
+                    old = Some(std::mem::replace(held, cx.waker().clone()));
+                }
             }
         }
         drop(inner);
+        drop(old);
         wait_for(Waiting::Other("Future"));
         Poll::Pending
     }
@@ -297,13 +302,10 @@ impl<T: 'static> Drop for Future<T> {
         if !matches!(inner.state, State::Pending) {
             return;
         }
-        let mut removed = inner.first.take_if(|(key, _)| *key == self.key);
-        if removed.is_none()
-            && let Some(extra) = &mut inner.extra
-            && let Some(at) = extra.others.iter().position(|(key, _)| *key == self.key)
-        {
-            removed = Some(extra.others.remove(at));
-        }
+        let removed = match self.key {
+            FIRST => inner.first.take(),
+            key => inner.extra.as_mut().and_then(|extra| extra.others.remove(key)),
+        };
         drop(inner);
         drop(removed);
         if is_unwinding() {

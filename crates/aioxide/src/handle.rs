@@ -13,6 +13,7 @@ use aioxide_core::LoopHandle;
 use aioxide_core::current::current;
 use aioxide_core::timers::TimerKey;
 
+use crate::error::NO_LOOP;
 use crate::task::{AnyTask, HIDDEN, spawn_idle, spawn_on};
 use crate::time::Instant;
 
@@ -52,7 +53,7 @@ impl Handle {
     ///
     /// asyncio: `get_running_loop`.
     pub fn current() -> Self {
-        Self::try_current().expect("an event loop runs on this thread")
+        Self::try_current().expect(NO_LOOP)
     }
 
     /// The loop that this thread runs, if it does.
@@ -96,9 +97,14 @@ impl Handle {
         // Made here, so that it closes the mailbox even if the task is dropped before its first poll.
         let serving = Serving(Arc::clone(&mailbox));
         let (task, waker) = spawn_idle(&*self.event_loop, serve(serving));
-        mailbox.lock().waker = Some(waker);
+        {
+            let mut letters = mailbox.lock();
+            if !letters.closed {
+                letters.waker = Some(waker);
+            }
+        }
         task.detach();
-        RemoteHandle { mailbox }
+        RemoteHandle { sender: Arc::new(Sender(mailbox)) }
     }
 }
 
@@ -143,6 +149,8 @@ struct Letters {
     /// It has no limit: asyncio's `call_soon_threadsafe` has none.
     calls: VecDeque<RemoteCall>,
     waker: Option<Waker>,
+    /// No more calls can come.
+    no_sender: bool,
     closed: bool,
 }
 
@@ -172,12 +180,28 @@ impl Mailbox {
 /// ```
 #[derive(Clone)]
 pub struct RemoteHandle {
-    mailbox: Arc<Mailbox>,
+    sender: Arc<Sender>,
+}
+
+/// What all clones of a handle share: with the last of them the task that serves the mailbox ends.
+struct Sender(Arc<Mailbox>);
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let waker = {
+            let mut letters = self.0.lock();
+            letters.no_sender = true;
+            letters.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 impl fmt::Debug for RemoteHandle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("RemoteHandle").field("closed", &self.mailbox.lock().closed).finish()
+        formatter.debug_struct("RemoteHandle").field("closed", &self.sender.0.lock().closed).finish()
     }
 }
 
@@ -202,7 +226,7 @@ impl RemoteHandle {
     /// asyncio: `call_soon_threadsafe`.
     pub fn call_soon(&self, call: impl FnOnce() + Send + 'static) -> Result<(), Shutdown> {
         let waker = {
-            let mut letters = self.mailbox.lock();
+            let mut letters = self.sender.0.lock();
             if letters.closed {
                 return Err(Shutdown);
             }
@@ -239,19 +263,24 @@ impl Drop for Serving {
             letters.closed = true;
             (std::mem::take(&mut letters.calls), letters.waker.take())
         };
-        drop(left);
+        let (calls, waker) = left;
+        calls.into_iter().for_each(aioxide_core::destroy);
+        drop(waker);
     }
 }
 
 /// Makes the calls of a mailbox until nobody can write to it any more.
 async fn serve(serving: Serving) {
     poll_fn(|_| {
-        let calls = std::mem::take(&mut serving.0.lock().calls);
+        let (calls, no_sender) = {
+            let mut letters = serving.0.lock();
+            (std::mem::take(&mut letters.calls), letters.no_sender)
+        };
         for call in calls {
             // Each in a task of its own: a panic is reported as that of any callback.
             crate::task::spawn_hidden(async move { call() }).detach();
         }
-        Poll::<()>::Pending
+        if no_sender { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }

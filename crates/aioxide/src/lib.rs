@@ -35,6 +35,7 @@ mod blocking;
 mod error;
 mod future;
 mod handle;
+mod line;
 mod report;
 mod runtime;
 mod task;

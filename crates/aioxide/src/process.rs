@@ -17,6 +17,7 @@ use aioxide_core::signals::SIGTERM;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::error::OTHER_LOOP;
 use crate::net::source::{Source, running_loop};
 
 /// Starts processes: [`std::process::Command`], with a [`Child`] that is awaited.
@@ -229,8 +230,11 @@ impl Child {
         if let Some(status) = self.status {
             return Poll::Ready(Ok(status));
         }
-        if let Some(exit) = &self.exit {
-            ready!(exit.poll_exited(cx));
+        if let Some(exit) = &self.exit
+            && exit.poll_exited(cx).is_pending()
+        {
+            let lost = exit.is_of_another_loop().then(|| Err(io::Error::other(OTHER_LOOP)));
+            return lost.map_or(Poll::Pending, Poll::Ready);
         }
         match self.try_wait() {
             Ok(Some(status)) => Poll::Ready(Ok(status)),
@@ -415,6 +419,42 @@ impl AsyncRead for ChildStdout {
         buf.advance(count);
         Poll::Ready(Ok(()))
     }
+}
+
+/// A pipe becomes another process's, in blocking mode, as the standard library's do.
+///
+/// ```no_run
+/// # async fn example() -> std::io::Result<()> {
+/// use aioxide::process::Command;
+/// use std::process::Stdio;
+/// let mut list = Command::new("ls").stdout(Stdio::piped()).spawn()?;
+/// let count = Command::new("wc").arg("-l").stdin(list.stdout.take().unwrap()).output().await?;
+/// # list.wait().await?; Ok(()) }
+/// ```
+impl From<ChildStdout> for Stdio {
+    fn from(pipe: ChildStdout) -> Self {
+        give_away(pipe.source)
+    }
+}
+
+impl From<ChildStderr> for Stdio {
+    fn from(pipe: ChildStderr) -> Self {
+        pipe.0.into()
+    }
+}
+
+impl From<ChildStdin> for Stdio {
+    fn from(pipe: ChildStdin) -> Self {
+        pipe.source.map_or_else(Self::null, give_away)
+    }
+}
+
+/// Ends the watching of our end of a pipe and makes it block, as a program expects its standard streams to.
+fn give_away(source: Source<File>) -> Stdio {
+    let file = source.into_inner();
+    // It fails only for a descriptor that is not open.
+    let _open = SockRef::from(&file).set_nonblocking(false);
+    file.into()
 }
 
 impl AsFd for ChildStdout {

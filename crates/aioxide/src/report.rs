@@ -141,7 +141,10 @@ pub(crate) fn report(report: &Report) {
     // The handler may replace itself: no borrow is alive while it runs.
     let handler = HANDLER.try_with(|held| held.borrow().clone()).ok().flatten();
     // A handler that panics must not take the loop with it: what it was to be told goes to standard error.
-    let told = handler.is_some_and(|handler| catch_unwind(AssertUnwindSafe(|| handler(report))).is_ok());
+    let told = handler.is_some_and(|handler| {
+        let called = catch_unwind(AssertUnwindSafe(|| handler(report)));
+        called.map_err(aioxide_core::destroy).is_ok()
+    });
     if !told {
         // Nobody is left to tell when standard error is closed.
         let _ = writeln!(std::io::stderr(), "aioxide: {report}");

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use aioxide_core::signals::{self, SignalListener};
 use futures_core::Stream;
 
+use crate::error::OTHER_LOOP;
 use crate::net::source::running_loop;
 
 /// Names a signal.
@@ -83,8 +84,13 @@ impl Signal {
     }
 
     /// [`recv`](Self::recv) for futures written by hand.
+    ///
+    /// # Panics
+    /// On another loop than that on which it listens.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.listener.poll_arrived(cx)
+        let polled = self.listener.poll_arrived(cx);
+        assert!(polled.is_ready() || !self.listener.is_of_another_loop(), "{OTHER_LOOP}");
+        polled
     }
 }
 

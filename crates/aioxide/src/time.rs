@@ -11,6 +11,8 @@ use std::time::Duration;
 use aioxide_core::clock::saturating_ns;
 use aioxide_core::current::try_with;
 
+use crate::error::NO_LOOP;
+
 pub use interval::{Interval, MissedTicks, interval, interval_at};
 pub(crate) use sleep::Timer;
 pub use sleep::{Sleep, sleep, sleep_until};
@@ -102,5 +104,5 @@ impl Sub for Instant {
 }
 
 pub(crate) fn now_ns() -> u64 {
-    try_with(|event_loop| event_loop.now_ns()).expect("an event loop runs on this thread")
+    try_with(|event_loop| event_loop.now_ns()).expect(NO_LOOP)
 }

@@ -70,19 +70,17 @@ macro_rules! stream {
             /// Waits until something (or the end) can be read.
             ///
             /// # Errors
-            /// None at present.
+            /// The stream belongs to another loop than the one that runs.
             pub async fn readable(&self) -> std::io::Result<()> {
-                std::future::poll_fn(|cx| self.source.poll_read_ready(cx)).await;
-                Ok(())
+                std::future::poll_fn(|cx| self.source.poll_read_ready(cx)).await
             }
 
             /// Waits until something can be written.
             ///
             /// # Errors
-            /// None at present.
+            /// The stream belongs to another loop than the one that runs.
             pub async fn writable(&self) -> std::io::Result<()> {
-                std::future::poll_fn(|cx| self.source.poll_write_ready(cx)).await;
-                Ok(())
+                std::future::poll_fn(|cx| self.source.poll_write_ready(cx)).await
             }
 
             /// Reads without waiting.

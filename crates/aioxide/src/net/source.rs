@@ -20,6 +20,8 @@ use aioxide_core::reactor::Registration;
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
+use crate::error::{NO_LOOP, OTHER_LOOP};
+
 /// So many calls in a row may succeed without a wait. At 64 the detour costs less than 1 % of a small read.
 const BUDGET: u32 = 64;
 
@@ -39,7 +41,7 @@ impl<S: fmt::Debug> fmt::Debug for Source<S> {
 
 /// The loop that this thread runs.
 pub(crate) fn running_loop() -> io::Result<Rc<dyn LoopHandle>> {
-    current().ok_or_else(|| io::Error::other("no event loop is running on this thread"))
+    current().ok_or_else(|| io::Error::other(NO_LOOP))
 }
 
 impl<S: AsFd> Source<S> {
@@ -72,12 +74,20 @@ impl<S: AsFd> Source<S> {
         inner
     }
 
-    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.registration.poll_readable(cx)
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.refuse_elsewhere(self.registration.poll_readable(cx).map(Ok))
     }
 
-    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.registration.poll_writable(cx)
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.refuse_elsewhere(self.registration.poll_writable(cx).map(Ok))
+    }
+
+    /// Fails instead of waiting for events that the running loop does not get.
+    fn refuse_elsewhere<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_pending() && self.registration.is_of_another_loop() {
+            return Poll::Ready(Err(io::Error::other(OTHER_LOOP)));
+        }
+        polled
     }
 
     /// Runs `call` as soon as reading may succeed, again after each `WouldBlock`.
@@ -87,7 +97,7 @@ impl<S: AsFd> Source<S> {
         call: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         std::task::ready!(self.poll_budget(cx));
-        self.account(self.registration.poll_read(cx, call))
+        self.account(self.refuse_elsewhere(self.registration.poll_read(cx, call)))
     }
 
     /// Runs `call` as soon as writing may succeed, again after each `WouldBlock`.
@@ -97,7 +107,7 @@ impl<S: AsFd> Source<S> {
         call: impl FnMut() -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         std::task::ready!(self.poll_budget(cx));
-        self.account(self.registration.poll_write(cx, call))
+        self.account(self.refuse_elsewhere(self.registration.poll_write(cx, call)))
     }
 
     /// Runs `call` now; `WouldBlock` makes the next poll wait.

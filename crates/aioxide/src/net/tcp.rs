@@ -72,7 +72,7 @@ impl TcpStream {
         };
         let source = Source::new(std::net::TcpStream::from(socket))?;
         if pending {
-            poll_fn(|cx| source.poll_write_ready(cx)).await;
+            poll_fn(|cx| source.poll_write_ready(cx)).await?;
             if let Some(error) = source.get().take_error()? {
                 return Err(error);
             }

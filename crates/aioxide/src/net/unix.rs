@@ -60,7 +60,7 @@ impl UnixStream {
             }
         }
         let source = Source::new(net::UnixStream::from(socket))?;
-        poll_fn(|cx| source.poll_write_ready(cx)).await;
+        poll_fn(|cx| source.poll_write_ready(cx)).await?;
         match source.get().take_error()? {
             Some(error) => Err(error),
             None => Ok(Self { source }),

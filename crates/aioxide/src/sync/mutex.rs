@@ -91,7 +91,7 @@ impl<T> Mutex<T> {
     }
 
     fn guard(&self) -> MutexGuard<'_, T> {
-        MutexGuard { value: self.value.borrow_mut(), mutex: self }
+        MutexGuard { value: self.value.borrow_mut(), held: Held(self) }
     }
 
     /// The lock goes to the next in the queue, or is free.
@@ -134,13 +134,23 @@ impl<T> Drop for LockFuture<'_, T> {
 
 /// The use of a [`Mutex`]'s value; dropping it unlocks.
 pub struct MutexGuard<'a, T> {
+    // Before the lock: whoever gets that next may be polled at once, and finds the value free.
     value: RefMut<'a, T>,
-    mutex: &'a Mutex<T>,
+    held: Held<'a, T>,
+}
+
+/// A lock that is held; dropping it hands it on.
+struct Held<'a, T>(&'a Mutex<T>);
+
+impl<T> Drop for Held<'_, T> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
 }
 
 impl<'a, T> MutexGuard<'a, T> {
     pub(super) fn mutex(&self) -> &'a Mutex<T> {
-        self.mutex
+        self.held.0
     }
 }
 
@@ -161,12 +171,5 @@ impl<T> Deref for MutexGuard<'_, T> {
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
-    }
-}
-
-impl<T> Drop for MutexGuard<'_, T> {
-    fn drop(&mut self) {
-        // Whoever gets the lock next runs later: the value's borrow has ended by then.
-        self.mutex.release();
     }
 }

@@ -9,7 +9,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::wait_queue::{Ticket, WaitQueue};
 
@@ -349,8 +349,9 @@ impl<S: Store> BaseQueue<S> {
             }
         }
         // Whoever waits to get waits because it is empty; they find it shut down now, as the putters do.
-        self.granted_gets.set(self.granted_gets.get() + self.getters.wake_all());
-        self.granted_puts.set(self.granted_puts.get() + self.putters.wake_all());
+        self.granted_gets.set(self.granted_gets.get() + self.getters.len());
+        self.granted_puts.set(self.granted_puts.get() + self.putters.len());
+        self.getters.grant_all().chain(self.putters.grant_all()).for_each(Waker::wake);
         drop(left);
     }
 
@@ -361,8 +362,10 @@ impl<S: Store> BaseQueue<S> {
     fn put_now(&self, item: S::Item) {
         self.items.borrow_mut().put(item);
         self.unfinished.set(self.unfinished.get() + 1);
-        if self.getters.wake_one() {
+        if let Some(getter) = self.getters.grant_one() {
+            // Counted first: a waker may poll at once.
             self.granted_gets.set(self.granted_gets.get() + 1);
+            getter.wake();
         }
     }
 
@@ -374,15 +377,21 @@ impl<S: Store> BaseQueue<S> {
 
     /// Gives a free place to the putter that has waited longest.
     fn grant_put(&self) {
-        if self.has_room() && self.putters.wake_one() {
+        if self.has_room()
+            && let Some(putter) = self.putters.grant_one()
+        {
             self.granted_puts.set(self.granted_puts.get() + 1);
+            putter.wake();
         }
     }
 
     /// Gives an item that nobody was promised to the getter that has waited longest.
     fn grant_get(&self) {
-        if self.len() > self.granted_gets.get() && self.getters.wake_one() {
+        if self.len() > self.granted_gets.get()
+            && let Some(getter) = self.getters.grant_one()
+        {
             self.granted_gets.set(self.granted_gets.get() + 1);
+            getter.wake();
         }
     }
 }

@@ -27,13 +27,15 @@ use super::wait_queue::{Ticket, WaitQueue};
 #[derive(Debug)]
 pub struct Semaphore {
     available: Cell<usize>,
+    /// Permits that were kept for good and not given back.
+    forgotten: Cell<usize>,
     waiters: WaitQueue,
 }
 
 impl Semaphore {
     /// One with so many permits.
     pub fn new(permits: usize) -> Self {
-        Self { available: Cell::new(permits), waiters: WaitQueue::default() }
+        Self { available: Cell::new(permits), forgotten: Cell::new(0), waiters: WaitQueue::default() }
     }
 
     /// Waits for a permit; dropping it gives it back.
@@ -112,6 +114,8 @@ pub struct Permit<'a> {
 impl Permit<'_> {
     /// Keeps the permit for good, or until [`Semaphore::release`].
     pub fn forget(self) {
+        let forgotten = &self.semaphore.forgotten;
+        forgotten.set(forgotten.get() + 1);
         std::mem::forget(self);
     }
 }
@@ -128,7 +132,6 @@ impl Drop for Permit<'_> {
 #[derive(Debug)]
 pub struct BoundedSemaphore {
     semaphore: Semaphore,
-    bound: usize,
 }
 
 /// A permit was given back to a [`BoundedSemaphore`] that had all of its own.
@@ -146,7 +149,7 @@ impl std::error::Error for OverReleased {}
 impl BoundedSemaphore {
     /// One with so many permits.
     pub fn new(permits: usize) -> Self {
-        Self { semaphore: Semaphore::new(permits), bound: permits }
+        Self { semaphore: Semaphore::new(permits) }
     }
 
     /// As [`Semaphore::acquire`].
@@ -162,11 +165,10 @@ impl BoundedSemaphore {
     /// Gives a [forgotten](Permit::forget) permit back.
     ///
     /// # Errors
-    /// [`OverReleased`] when none is missing.
+    /// [`OverReleased`] when none is missing: one that is still held gives itself back when it is dropped.
     pub fn release(&self) -> Result<(), OverReleased> {
-        if self.semaphore.available() >= self.bound {
-            return Err(OverReleased);
-        }
+        let left = self.semaphore.forgotten.get().checked_sub(1).ok_or(OverReleased)?;
+        self.semaphore.forgotten.set(left);
         self.semaphore.release();
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use aioxide_core::current::try_with;
 use aioxide_core::task::TaskRef;
 
-use super::meta::{Callback, Meta, ROOT, Waiting, default_name};
+use super::meta::{Callback, Meta, Passed, ROOT, Waiting, default_name};
 use crate::error::message_of;
 
 /// A task, whatever the type of its result. Cloning it is one count; equal means the same task.
@@ -212,26 +212,12 @@ impl AnyTask {
         if self.done() {
             return false;
         }
-        let mut target = self.clone();
-        let mut within = within;
-        // A circle of tasks that await each other is walked once round.
-        let mut steps_left = try_with(|event_loop| event_loop.tasks().len()).unwrap_or(0);
-        loop {
-            let meta = target.meta();
-            meta.count_cancel();
-            match meta.delegate(within) {
-                Some(Waiting::Task(next)) if !next.is_complete() && steps_left > 0 => {
-                    steps_left -= 1;
-                    within = ROOT;
-                    target = Self::from_ref(next);
-                }
-                Some(Waiting::Group(_, group)) if group.cancel(message.clone()) => return true,
-                _ => {
-                    meta.request_cancel(&target.task, within, message);
-                    return true;
-                }
-            }
+        self.meta().count_cancel();
+        match self.meta().delegate(within) {
+            None => self.meta().request_cancel(&self.task, within, message),
+            Some(waiting) => HandingOn::of(message).run(self, within, waiting),
         }
+        true
     }
 
     /// How many requests to cancel are open: calls of `cancel` less calls of [`uncancel`](Self::uncancel).
@@ -256,7 +242,7 @@ impl AnyTask {
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackKey {
         let callback: Callback = Box::new(callback);
         if self.done() {
-            run_callbacks(self.clone(), vec![(0, callback)]);
+            run_callbacks(self.clone(), vec![callback]);
             return CallbackKey(0);
         }
         CallbackKey(self.meta().add_callback(callback))
@@ -302,6 +288,81 @@ impl fmt::Debug for AnyTask {
     }
 }
 
+/// A cancellation on its way along what tasks wait for, down to those that are to be unwound.
+///
+/// It is no recursion, since chains may be long; a circle (a deadlock of the program's own making) is unwound where it closes.
+/// Nobody's code runs before all have been found.
+#[derive(Default)]
+struct HandingOn {
+    message: Option<Rc<str>>,
+    steps: Vec<Step>,
+    passed: Vec<AnyTask>,
+    to_unwind: Vec<(AnyTask, u32)>,
+}
+
+enum Step {
+    /// The cancellation comes by.
+    Ask(AnyTask),
+    /// All behind the task have been asked.
+    Leave(AnyTask),
+}
+
+impl HandingOn {
+    fn of(message: Option<Rc<str>>) -> Self {
+        Self { message, ..Self::default() }
+    }
+
+    fn run(mut self, first: &AnyTask, within: u32, waiting: Waiting) {
+        self.hand_on(first.clone(), within, Some(waiting));
+        while let Some(step) = self.steps.pop() {
+            let task = match step {
+                Step::Ask(task) if task.done() => continue,
+                Step::Ask(task) => task,
+                Step::Leave(task) => {
+                    task.meta().mark_passed(Passed::Asked);
+                    continue;
+                }
+            };
+            task.meta().count_cancel();
+            match task.meta().mark_passed(Passed::UnderWay) {
+                Passed::Never => {
+                    let waiting = task.meta().delegate(ROOT);
+                    self.hand_on(task, ROOT, waiting);
+                }
+                Passed::UnderWay => self.to_unwind.push((task, ROOT)),
+                Passed::Asked => {
+                    task.meta().mark_passed(Passed::Asked);
+                }
+            }
+        }
+        for task in self.passed {
+            task.meta().mark_passed(Passed::Never);
+        }
+        for (task, within) in self.to_unwind {
+            task.meta().request_cancel(&task.task, within, self.message.clone());
+        }
+    }
+
+    fn hand_on(&mut self, task: AnyTask, within: u32, waiting: Option<Waiting>) {
+        let steps_before = self.steps.len();
+        self.steps.push(Step::Leave(task.clone()));
+        match waiting {
+            Some(Waiting::Task(next)) if !next.is_complete() => {
+                self.steps.push(Step::Ask(AnyTask::from_ref(next)));
+            }
+            Some(Waiting::Group(_, group)) => {
+                self.steps.extend(group.cancel(self.message.clone()).into_iter().rev().map(Step::Ask));
+            }
+            _ => {}
+        }
+        if self.steps.len() == steps_before + 1 {
+            self.to_unwind.push((task.clone(), within));
+        }
+        task.meta().mark_passed(Passed::UnderWay);
+        self.passed.push(task);
+    }
+}
+
 /// The future of [`AnyTask::finished`].
 #[derive(Debug)]
 #[must_use = "futures do nothing unless awaited"]
@@ -318,7 +379,8 @@ impl Future for Finished {
             self.key = None;
             return Poll::Ready(());
         }
-        self.key = Some(self.task.meta().add_waiter(self.key, cx.waker()));
+        super::assert_here(&self.task.task);
+        self.key = Some(self.task.meta().keep_waiter(self.key, cx.waker()));
         super::wait_for(Waiting::Shielded(self.task.task.clone()));
         Poll::Pending
     }
@@ -333,15 +395,16 @@ impl Drop for Finished {
 }
 
 /// Calls the callbacks of an ended task from the loop, each in turn.
-pub(crate) fn run_callbacks(task: AnyTask, callbacks: Vec<(u64, Callback)>) {
+pub(crate) fn run_callbacks(task: AnyTask, callbacks: Vec<Callback>) {
     // On a closed loop nothing runs any more, as in asyncio.
     if try_with(|_| ()).is_none() {
         return;
     }
     super::spawn_hidden(async move {
-        for (_, callback) in callbacks {
+        for callback in callbacks {
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| callback(&task))) {
                 task.meta().report_callback(task.id(), message_of(&*payload).map(str::to_owned));
+                aioxide_core::destroy(payload);
             }
         }
     });

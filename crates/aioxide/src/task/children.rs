@@ -140,9 +140,14 @@ impl<T: 'static, E: 'static> Children<T, E> {
     }
 
     /// Cancels every child that runs.
-    pub(crate) fn cancel_running(&self, message: Option<Rc<str>>) -> bool {
-        let running: Vec<AnyTask> = self.inner.borrow().running.iter().flatten().cloned().collect();
-        running.iter().fold(false, |any, task| task.cancel_shared(message.clone()) | any)
+    pub(crate) fn cancel_running(&self, message: Option<Rc<str>>) {
+        for task in self.running() {
+            task.cancel_shared(message.clone());
+        }
+    }
+
+    fn running(&self) -> Vec<AnyTask> {
+        self.inner.borrow().running.iter().flatten().filter(|task| !task.done()).cloned().collect()
     }
 
     fn end(&self, index: usize, slot: usize, outcome: Outcome<T, E>) {
@@ -170,14 +175,14 @@ impl<T: 'static, E: 'static> Children<T, E> {
 }
 
 impl<T: 'static, E: 'static> Delegate for Children<T, E> {
-    fn cancel(&self, message: Option<Rc<str>>) -> bool {
-        let any = self.cancel_running(message.clone());
-        if any {
+    fn cancel(&self, message: Option<Rc<str>>) -> Vec<AnyTask> {
+        let running = self.running();
+        if !running.is_empty() {
             let mut inner = self.inner.borrow_mut();
             inner.cancel_requested = true;
             inner.message = message;
         }
-        any
+        running
     }
 
     fn tasks(&self) -> Vec<AnyTask> {

@@ -294,8 +294,8 @@ where
                 continue;
             }
             this.over = true;
-            let unfinished = this.children.more_to_come();
-            if this.children.is_cancel_requested() && (M::RETURN_EXCEPTIONS || unfinished) {
+            // Also when every child has dealt with its cancellation: ours goes on, as asyncio's does.
+            if this.children.is_cancel_requested() {
                 this.raised = true;
                 return raise(this.children.message());
             }

@@ -8,12 +8,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use aioxide_core::task::TaskRef;
 use pin_project_lite::pin_project;
 
-use super::meta::{Delegate, Waiting};
+use super::meta::{Delegate, Meta, Waiting};
 use super::scope::Scope;
 use super::{AnyTask, Task, catch_cancel, raise, spawn_with, wait_for};
 use crate::error::{Cancelled, Panic, TaskError};
+use crate::line::Line;
 
 /// Runs `body` with a group in which it may spawn; returns when the body and all tasks of the group have ended.
 ///
@@ -64,16 +66,14 @@ where
     B: AsyncFnOnce(TaskGroup<E>) -> Result<R, E>,
     E: 'static,
 {
-    let shared = Rc::new(Shared { state: RefCell::new(State::new()) });
+    let shared = Rc::new(Shared { state: RefCell::new(State::new()), scope: Scope::new(true) });
     let aborts = AbortOnDrop(Rc::clone(&shared));
-    let scope = Scope::open(true);
-    let parent = scope.as_ref().map(|scope| AnyTask::from_ref(scope.task().clone()));
-    let count_before = parent.as_ref().map_or(0, AnyTask::cancelling);
-    if let (Some(parent), Some(scope)) = (&parent, &scope) {
-        shared.state.borrow_mut().body = Some((parent.clone(), scope.id()));
-    }
-    let (ended, mut passing_on) = run_body(body(TaskGroup { shared: Rc::clone(&shared) }), scope).await;
-    shared.state.borrow_mut().body = None;
+    shared.scope.arrive();
+    let body = body(TaskGroup { shared: Rc::clone(&shared) });
+    let (ended, mut passing_on) = run_body(body, &shared.scope).await;
+    shared.state.borrow_mut().body_runs = false;
+    let left = shared.scope.take_back();
+    shared.scope.close();
 
     let mut value = None;
     let mut panicked = None;
@@ -89,10 +89,7 @@ where
             shared.abort();
         }
     }
-    if shared.state.borrow().parent_cancelled
-        && let Some(parent) = &parent
-        && parent.meta().uncancel_quietly() <= count_before
-    {
+    if left == Some(0) {
         // It was our own cancellation of the body that came through.
         passing_on = None;
     }
@@ -110,16 +107,18 @@ where
     };
     match (value, passing_on) {
         (_, Some(cancelled)) if errors.is_empty() => match cancelled.propagate().await {},
-        (_, Some(cancelled)) => {
-            // The failures are returned, and the cancellation waits at the next await.
-            if let Some(parent) = &parent {
+        (Some(value), None) if errors.is_empty() && !was_cancelled => Ok(value),
+        (_, passing_on) => {
+            // The failures are returned, and a cancellation from outside waits at the next await.
+            let parent = TaskRef::current().filter(|task| task.meta::<Meta>().is_some());
+            if let Some(parent) =
+                parent.map(AnyTask::from_ref).filter(|parent| !errors.is_empty() && parent.cancelling() > 0)
+            {
                 parent.meta().uncancel_quietly();
-                parent.cancel_shared(cancelled.shared_message());
+                parent.cancel_shared(passing_on.and_then(|cancelled| cancelled.shared_message()));
             }
             Err(GroupError { errors })
         }
-        (Some(value), None) if errors.is_empty() && !was_cancelled => Ok(value),
-        _ => Err(GroupError { errors }),
     }
 }
 
@@ -130,19 +129,13 @@ enum Body<R, E> {
 }
 
 /// Runs the body in its scope; the second value is a cancellation that the body ended before it was delivered.
-async fn run_body<F, R, E>(body: F, scope: Option<Scope>) -> (Body<R, E>, Option<Cancelled>)
+async fn run_body<F, R, E>(body: F, scope: &Scope) -> (Body<R, E>, Option<Cancelled>)
 where
     F: Future<Output = Result<R, E>>,
 {
     let mut slot = pin!(Some(body));
     let ended = poll_fn(|cx| {
-        let Some(scope) = &scope else {
-            let body = slot.as_mut().as_pin_mut().expect("not polled after it was ready");
-            return match catch_unwind(AssertUnwindSafe(|| body.poll(cx))) {
-                Ok(polled) => polled.map(Body::Returned),
-                Err(payload) => Poll::Ready(Body::Panicked(payload)),
-            };
-        };
+        scope.arrive();
         if !scope.take_delivery() {
             let body = slot.as_mut().as_pin_mut().expect("not polled after it was ready");
             match catch_unwind(AssertUnwindSafe(|| scope.poll(body, cx))) {
@@ -155,14 +148,17 @@ where
                 Ok(Poll::Pending) => {}
             }
         }
-        let cancelled = scope.meta().cancelled_error();
-        scope.meta().while_unwinding(|| slot.set(None));
-        Poll::Ready(Body::Cancelled(cancelled))
+        let cancelled = scope.cancelled_error();
+        let dropped = catch_unwind(AssertUnwindSafe(|| scope.unwind(|| slot.set(None))));
+        Poll::Ready(dropped.map_or_else(Body::Panicked, |()| Body::Cancelled(cancelled)))
     })
     .await;
     // What the body holds is dropped before the group waits for its tasks.
-    slot.set(None);
-    let undelivered = scope.filter(Scope::take_delivery).map(|scope| scope.meta().cancelled_error());
+    let ended = match catch_unwind(AssertUnwindSafe(|| slot.set(None))) {
+        Ok(()) => ended,
+        Err(payload) => Body::Panicked(payload),
+    };
+    let undelivered = scope.take_delivery().then(|| scope.cancelled_error());
     (ended, undelivered)
 }
 
@@ -196,18 +192,14 @@ impl<E: 'static> TaskGroup<E> {
         F::IntoFuture: 'static,
         T: 'static,
     {
-        let key = {
-            let mut state = self.shared.state.borrow_mut();
-            state.next_key += 1;
-            state.unfinished += 1;
-            state.next_key
-        };
+        // The place is there before the task, which takes itself out of it at its end.
+        let key = self.shared.state.borrow_mut().running.push(None);
         let member = Member { inner: future.into_future(), shared: Rc::clone(&self.shared), key };
         let task = spawn_with(member, Location::caller(), 0, None, None);
         let refuse = {
             let mut state = self.shared.state.borrow_mut();
-            if !task.done() {
-                state.running.push((key, task.any().clone()));
+            if let Some(place) = state.running.get_mut(key) {
+                *place = Some(task.any().clone());
             }
             state.aborting || state.over
         };
@@ -228,35 +220,31 @@ impl<E: 'static> TaskGroup<E> {
 
 struct Shared<E> {
     state: RefCell<State<E>>,
+    /// That of the body.
+    scope: Scope,
 }
 
 struct State<E> {
-    /// In the order of the spawns.
-    running: Vec<(u64, AnyTask)>,
-    next_key: u64,
-    unfinished: usize,
+    /// In the order of the spawns; `None` is one that is being spawned.
+    running: Line<Option<AnyTask>>,
     errors: Vec<TaskError<E>>,
     aborting: bool,
     over: bool,
     was_cancelled: bool,
-    /// The task that runs the body, and the scope in it, while it does.
-    body: Option<(AnyTask, u32)>,
-    parent_cancelled: bool,
+    /// The body runs and was not cancelled by the group yet.
+    body_runs: bool,
     waker: Option<Waker>,
 }
 
 impl<E> State<E> {
     fn new() -> Self {
         Self {
-            running: Vec::new(),
-            next_key: 0,
-            unfinished: 0,
+            running: Line::default(),
             errors: Vec::new(),
             aborting: false,
             over: false,
             was_cancelled: false,
-            body: None,
-            parent_cancelled: false,
+            body_runs: true,
             waker: None,
         }
     }
@@ -269,7 +257,7 @@ impl<E: 'static> Shared<E> {
             if std::mem::replace(&mut state.aborting, true) {
                 return;
             }
-            state.running.iter().map(|(_, task)| task.clone()).collect()
+            state.running.iter().flatten().cloned().collect()
         };
         for task in running {
             task.cancel();
@@ -278,14 +266,9 @@ impl<E: 'static> Shared<E> {
 
     fn abort_with_body(&self) {
         self.abort();
-        let body = {
-            let mut state = self.state.borrow_mut();
-            let body = state.body.take();
-            state.parent_cancelled |= body.is_some();
-            body
-        };
-        if let Some((task, scope)) = body {
-            task.cancel_within(scope, None);
+        let body_runs = std::mem::take(&mut self.state.borrow_mut().body_runs);
+        if body_runs {
+            self.scope.cancel();
         }
     }
 
@@ -297,10 +280,8 @@ impl<E: 'static> Shared<E> {
     fn member_ended(&self, key: u64) {
         let (task, waker) = {
             let mut state = self.state.borrow_mut();
-            state.unfinished -= 1;
-            let at = state.running.iter().position(|(held, _)| *held == key);
-            let task = at.map(|at| state.running.swap_remove(at));
-            (task, if state.unfinished == 0 { state.waker.take() } else { None })
+            let task = state.running.remove(key);
+            (task, if state.running.len() == 0 { state.waker.take() } else { None })
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -311,7 +292,7 @@ impl<E: 'static> Shared<E> {
     async fn drained(self: &Rc<Self>) {
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
-            if state.unfinished == 0 {
+            if state.running.len() == 0 {
                 state.over = true;
                 return Poll::Ready(());
             }
@@ -326,12 +307,12 @@ impl<E: 'static> Shared<E> {
 
 /// Only looked at: a cancellation is caught by the group itself.
 impl<E: 'static> Delegate for Shared<E> {
-    fn cancel(&self, _: Option<Rc<str>>) -> bool {
-        false
+    fn cancel(&self, _: Option<Rc<str>>) -> Vec<AnyTask> {
+        Vec::new()
     }
 
     fn tasks(&self) -> Vec<AnyTask> {
-        self.state.borrow().running.iter().map(|(_, task)| task.clone()).collect()
+        self.state.borrow().running.iter().flatten().cloned().collect()
     }
 }
 
@@ -340,6 +321,7 @@ struct AbortOnDrop<E: 'static>(Rc<Shared<E>>);
 impl<E: 'static> Drop for AbortOnDrop<E> {
     fn drop(&mut self) {
         self.0.state.borrow_mut().over = true;
+        self.0.scope.close();
         self.0.abort();
     }
 }

@@ -138,6 +138,7 @@ impl<T> Task<T> {
             }
             Poll::Pending => {
                 assert!(!self.any.task_ref().is_running(), "a task cannot await itself");
+                super::assert_here(self.any.task_ref());
                 self.awaited = true;
                 wait_for(Waiting::Task(self.any.task_ref().clone()));
                 Poll::Pending

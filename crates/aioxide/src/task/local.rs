@@ -10,7 +10,17 @@ use aioxide_core::task::with_current_meta;
 
 use super::meta::Meta;
 
-type Values = Vec<(usize, Rc<dyn Any>)>;
+#[derive(Clone, Default)]
+struct Values(Vec<(usize, Rc<dyn Any>)>);
+
+impl Drop for Values {
+    fn drop(&mut self) {
+        // One at a time: two destructors that panic must not meet.
+        for (_, value) in self.0.drain(..) {
+            aioxide_core::destroy(value);
+        }
+    }
+}
 
 /// The values of all [`ContextVar`]s at one moment; cloning it is one count.
 ///
@@ -21,7 +31,7 @@ pub struct Context(Option<Rc<Values>>);
 
 impl fmt::Debug for Context {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values = self.0.as_ref().map_or(0, |values| values.len());
+        let values = self.0.as_ref().map_or(0, |values| values.0.len());
         formatter.debug_struct("Context").field("values", &values).finish()
     }
 }
@@ -37,7 +47,8 @@ fn with_current<T>(look: impl FnOnce(&RefCell<Context>) -> T) -> T {
     let mut run = |context: &RefCell<Context>| look.take().map(|look| look(context));
     match with_current_meta::<Meta, _>(|meta| run(meta.context())) {
         Some(seen) => seen.expect("called once"),
-        None => OUTSIDE.with(run).expect("called once"),
+        // At the very end of a thread there is none any more, and nobody to see what is set.
+        None => OUTSIDE.try_with(&mut run).unwrap_or_else(|_| run(&RefCell::default())).expect("called once"),
     }
 }
 
@@ -56,12 +67,12 @@ impl Context {
     }
 
     fn get(&self, key: usize) -> Option<Rc<dyn Any>> {
-        let (_, value) = self.0.as_ref()?.iter().find(|(held, _)| *held == key)?;
+        let (_, value) = self.0.as_ref()?.0.iter().find(|(held, _)| *held == key)?;
         Some(Rc::clone(value))
     }
 
     fn set(&mut self, key: usize, value: Option<Rc<dyn Any>>) -> Option<Rc<dyn Any>> {
-        let values = Rc::make_mut(self.0.get_or_insert_default());
+        let values = &mut Rc::make_mut(self.0.get_or_insert_default()).0;
         match (values.iter().position(|(held, _)| *held == key), value) {
             (Some(at), Some(value)) => Some(std::mem::replace(&mut values[at].1, value)),
             (Some(at), None) => Some(values.swap_remove(at).1),

@@ -1,16 +1,15 @@
 //! What this face keeps with each task: name, place, counts of cancellation, open scopes, who waits.
 //!
-//! Cancellation. `pending` names the scope that is to be unwound at the next occasion; 0 is none, [`ROOT`] the task.
+//! Cancellation.
 //!
 //! ```text
-//!   cancel() ──► pending = innermost catching scope ──► its next poll: inner future dropped, Err(Cancelled)
-//!                        │ none open                     raise() inside its poll: the same, at once
-//!                        └──► pending = ROOT ──────────► next poll: the whole future dropped, task cancelled
+//!   cancel() ──► offered to the innermost catching scope ──► its next poll: inner future dropped, Err(Cancelled)
+//!                   │ none open, or none that is polled       raise() inside its poll: the same, at once
+//!                   └──► ROOT_DUE ──────────────────────────► next poll: the whole future dropped, task cancelled
 //! ```
 //!
-//! * A scope is open from its first poll until it is ready or dropped. It knows the scope around it, so that a deadline
-//!   reaches what is inside it and never a scope beside it.
-//! * A scope that closes with `pending` on it hands it to the one around it; one that opens takes it over from there.
+//! * A scope is open in the task that polled it last, from then until it is ready or dropped; `scopes.rs` says which is
+//!   inside which, and what becomes of an offer to a scope that is not polled.
 //! * What stands in `waiting` was said in the last poll; a cancellation goes there first when it is a task.
 
 use std::cell::{Cell, RefCell};
@@ -24,30 +23,38 @@ use aioxide_core::task::{End, Meta as CoreMeta, TaskRef};
 
 use super::AnyTask;
 use super::local::Context;
+use super::scopes::{Effects, Scopes};
 use crate::error::Cancelled;
+use crate::line::Line;
 use crate::report::{Report, ReportKind, ReportedTask, report, slow_ns};
 
-/// The scope that is the task itself.
-pub(crate) const ROOT: u32 = 1;
-const NONE: u32 = 0;
-
 /// The task belongs to the crate's own machinery: not listed.
-pub(crate) const HIDDEN: u8 = 0b0001;
+pub(crate) const HIDDEN: u16 = 1;
 /// A future of the task is being dropped because of a cancellation.
-const UNWINDING: u8 = 0b0010;
+const UNWINDING: u16 = 1 << 1;
 /// The task failed and nobody has looked.
-const UNRETRIEVED: u8 = 0b0100;
+const UNRETRIEVED: u16 = 1 << 2;
 /// The task ended as cancelled.
-const CANCELLED: u8 = 0b1000;
+const CANCELLED: u16 = 1 << 3;
 /// The task ended by a panic.
-const PANICKED: u8 = 0b1_0000;
+const PANICKED: u16 = 1 << 4;
 /// `waiting` holds something.
-const WAITING: u8 = 0b10_0000;
+const WAITING: u16 = 1 << 5;
+/// The whole future is to be dropped at the next occasion.
+const ROOT_DUE: u16 = 1 << 6;
+/// No scope was polled since `waiting` was said: it is what the task does, and open scopes beside it are not looked after.
+const WAITING_LAST: u16 = 1 << 10;
+/// Some scope was offered a cancellation that it has not taken.
+const OFFERED: u16 = 1 << 7;
+/// A cancellation that is being handed on has come by, and those behind it are under way.
+const UNDER_WAY: u16 = 1 << 8;
+/// The same, and all behind it have been asked.
+const ASKED: u16 = 1 << 9;
 
 /// Something that a cancellation of the waiting task is handed to.
 pub(crate) trait Delegate {
-    /// `false` if there was nothing left to cancel.
-    fn cancel(&self, message: Option<Rc<str>>) -> bool;
+    /// Those that the cancellation goes to; none if there was nothing left to cancel.
+    fn cancel(&self, message: Option<Rc<str>>) -> Vec<AnyTask>;
     /// The tasks that are waited for.
     fn tasks(&self) -> Vec<AnyTask>;
 }
@@ -72,18 +79,19 @@ pub(crate) struct Meta {
     place: &'static Location<'static>,
     spawned_ns: u64,
     cancelling: Cell<u32>,
-    pending: Cell<u32>,
     /// The scope that is being polled.
     scope: Cell<u32>,
     /// The scope in which `waiting` was said.
     waiting_scope: Cell<u32>,
-    flags: Cell<u8>,
+    flags: Cell<u16>,
     /// The operation waited for, by name; tasks and groups stand in `waiting`, with a flag, since most polls have none.
     waiting_name: Cell<Option<&'static str>>,
     waiting: Cell<Waiting>,
     context: RefCell<Context>,
     extra: RefCell<Option<Box<Extra>>>,
 }
+
+pub(crate) use super::scopes::ROOT;
 
 pub(crate) type Callback = Box<dyn FnOnce(&AnyTask)>;
 
@@ -93,18 +101,22 @@ struct Extra {
     name: Option<Rc<str>>,
     message: Option<Rc<str>>,
     failure: Option<String>,
-    callbacks: Vec<(u64, Callback)>,
-    waiters: Vec<(u64, Waker)>,
-    next_key: u64,
-    scopes: Vec<OpenScope>,
-    next_scope: u32,
+    callbacks: Line<Callback>,
+    waiters: Line<Waiter>,
+    scopes: Option<Scopes>,
 }
 
-struct OpenScope {
-    id: u32,
-    around: u32,
-    catches: bool,
-    waker: Option<Waker>,
+/// Who is told of a task's end, before its callbacks.
+pub(crate) enum Waiter {
+    Task(Waker),
+    /// One that waits for many.
+    Tally(Rc<dyn Tally>),
+}
+
+/// Counts the ends of many.
+pub(crate) trait Tally {
+    /// One has ended.
+    fn ended(&self, meta: &Meta);
 }
 
 impl Meta {
@@ -112,7 +124,7 @@ impl Meta {
     pub(crate) fn new(
         place: &'static Location<'static>,
         spawned_ns: u64,
-        flags: u8,
+        flags: u16,
         context: Context,
         name: Option<Rc<str>>,
     ) -> Self {
@@ -121,7 +133,6 @@ impl Meta {
             place,
             spawned_ns,
             cancelling: Cell::new(0),
-            pending: Cell::new(NONE),
             scope: Cell::new(ROOT),
             waiting_scope: Cell::new(ROOT),
             flags: Cell::new(flags),
@@ -142,12 +153,12 @@ impl Meta {
     }
 
     #[inline]
-    fn flag(&self, flag: u8) -> bool {
+    fn flag(&self, flag: u16) -> bool {
         self.flags.get() & flag != 0
     }
 
     #[inline]
-    fn set_flag(&self, flag: u8, on: bool) {
+    fn set_flag(&self, flag: u16, on: bool) {
         let others = self.flags.get() & !flag;
         self.flags.set(if on { others | flag } else { others });
     }
@@ -204,7 +215,7 @@ impl Meta {
             return;
         }
         self.waiting_scope.set(self.scope.get());
-        self.set_flag(WAITING, true);
+        self.set_flag(WAITING | WAITING_LAST, true);
         drop(self.waiting.replace(what));
     }
 
@@ -229,41 +240,39 @@ impl Meta {
 
     // -- the end --------------------------------------------------------------------------------------------------
 
-    /// Adds a waker for the end; the key takes it back.
-    pub(crate) fn add_waiter(&self, key: Option<u64>, waker: &Waker) -> u64 {
-        self.with_extra(|extra| {
-            if let Some((key, held)) = extra.waiters.iter_mut().find(|(held, _)| Some(*held) == key) {
-                held.clone_from(waker);
-                return *key;
-            }
-            extra.next_key += 1;
-            extra.waiters.push((extra.next_key, waker.clone()));
-            extra.next_key
-        })
+    /// Adds somebody to be told of the end; the key takes it back.
+    pub(crate) fn add_waiter(&self, waiter: Waiter) -> u64 {
+        self.with_extra(|extra| extra.waiters.push(waiter))
+    }
+
+    /// Adds a waker for the end, or renews that of the key.
+    pub(crate) fn keep_waiter(&self, key: Option<u64>, waker: &Waker) -> u64 {
+        let Some(key) = key else { return self.add_waiter(Waiter::Task(waker.clone())) };
+        let known = self.look_extra(|extra| match extra.waiters.get(key) {
+            Some(Waiter::Task(held)) => held.will_wake(waker),
+            _ => true,
+        });
+        if known == Some(false) {
+            let waker = waker.clone();
+            let old = self.look_extra(|extra| {
+                extra.waiters.get_mut(key).map(|held| std::mem::replace(held, Waiter::Task(waker)))
+            });
+            drop(old);
+        }
+        key
     }
 
     pub(crate) fn remove_waiter(&self, key: u64) {
-        let removed = self.look_extra(|extra| {
-            let at = extra.waiters.iter().position(|(held, _)| *held == key)?;
-            Some(extra.waiters.swap_remove(at))
-        });
+        let removed = self.look_extra(|extra| extra.waiters.remove(key));
         drop(removed);
     }
 
     pub(crate) fn add_callback(&self, callback: Callback) -> u64 {
-        self.with_extra(|extra| {
-            extra.next_key += 1;
-            extra.callbacks.push((extra.next_key, callback));
-            extra.next_key
-        })
+        self.with_extra(|extra| extra.callbacks.push(callback))
     }
 
     pub(crate) fn remove_callback(&self, key: u64) -> bool {
-        let removed = self.look_extra(|extra| {
-            let at = extra.callbacks.iter().position(|(held, _)| *held == key)?;
-            Some(extra.callbacks.remove(at))
-        });
-        removed.flatten().is_some()
+        self.look_extra(|extra| extra.callbacks.remove(key)).flatten().is_some()
     }
 
     /// Notes a failure that is to be reported if nobody looks.
@@ -297,10 +306,10 @@ impl Meta {
 
     /// One request less; at 0 a cancellation that was not delivered yet is forgotten.
     pub(crate) fn uncancel(&self) -> u32 {
-        let left = self.cancelling.get().saturating_sub(1);
-        self.cancelling.set(left);
+        let left = self.uncancel_quietly();
         if left == 0 {
-            self.pending.set(NONE);
+            self.set_flag(ROOT_DUE, false);
+            self.look_scopes(|scopes| scopes.withdraw(ROOT));
         }
         left
     }
@@ -319,30 +328,40 @@ impl Meta {
 
     /// Runs `unwind`, which drops a future because of a cancellation.
     pub(crate) fn while_unwinding(&self, unwind: impl FnOnce()) {
-        let before = self.flag(UNWINDING);
+        struct Restore<'a>(&'a Meta, bool);
+        impl Drop for Restore<'_> {
+            fn drop(&mut self) {
+                self.0.set_flag(UNWINDING, self.1);
+            }
+        }
+        let _restore = Restore(self, self.flag(UNWINDING));
         self.set_flag(UNWINDING, true);
         unwind();
-        self.set_flag(UNWINDING, before);
     }
 
-    /// The innermost catching scope within `within`, or `within` itself.
-    fn innermost(&self, within: u32) -> u32 {
-        self.look_extra(|extra| {
-            let inside = |open: &&OpenScope| open.catches && extra.is_within(open.id, within);
-            extra.scopes.iter().rev().find(inside).map(|open| open.id)
-        })
-        .flatten()
-        .unwrap_or(within)
+    /// Marks the task as one that a cancellation has come by on its way; what it was marked as before.
+    pub(crate) fn mark_passed(&self, passed: Passed) -> Passed {
+        let before = match (self.flag(UNDER_WAY), self.flag(ASKED)) {
+            (true, _) => Passed::UnderWay,
+            (_, true) => Passed::Asked,
+            _ => Passed::Never,
+        };
+        self.set_flag(UNDER_WAY, passed == Passed::UnderWay);
+        self.set_flag(ASKED, passed == Passed::Asked);
+        before
     }
 
     /// Whom a cancellation of the scope `within` is handed to, if what the task waits for lies inside.
     pub(crate) fn delegate(&self, within: u32) -> Option<Waiting> {
-        let target = self.innermost(within);
-        let scope = self.waiting_scope.get();
-        let inside = target == ROOT
-            || scope == target
-            || self.look_extra(|extra| extra.is_within(scope, target)).unwrap_or(false);
-        if !inside {
+        if !self.flag(WAITING) {
+            return None;
+        }
+        let (scope, last) = (self.waiting_scope.get(), self.flag(WAITING_LAST));
+        let inside = self.look_scopes(|scopes| {
+            let target = if last { within } else { scopes.innermost(within) };
+            scopes.is_within(scope, target)
+        });
+        if inside == Some(false) {
             return None;
         }
         self.look_waiting(|waiting| match waiting {
@@ -354,18 +373,23 @@ impl Meta {
 
     /// Asks the innermost scope within `within` to unwind, and wakes it.
     pub(crate) fn request_cancel(&self, task: &TaskRef, within: u32, message: Option<Rc<str>>) {
-        let target = self.innermost(within);
-        if self.pending.get() == NONE {
-            self.pending.set(target);
-        }
+        let target = self.look_scopes(|scopes| scopes.innermost(within)).unwrap_or(ROOT);
+        let waker = self.make_due(target, within);
         self.set_message(message);
-        let waker = self
-            .look_extra(|extra| extra.scopes.iter().find(|open| open.id == target)?.waker.clone())
-            .flatten();
-        match waker {
-            Some(waker) => waker.wake(),
-            None => task.wake(),
+        if let Some(waker) = waker {
+            waker.wake();
         }
+        // Also when the scope's own waker leads nowhere: the offer then goes to another scope.
+        task.wake();
+    }
+
+    fn make_due(&self, target: u32, within: u32) -> Option<Waker> {
+        if target == ROOT {
+            self.set_flag(ROOT_DUE, true);
+            return None;
+        }
+        self.set_flag(OFFERED, true);
+        self.look_scopes(|scopes| scopes.offer(target, within)).flatten()
     }
 
     fn set_message(&self, message: Option<Rc<str>>) {
@@ -376,108 +400,112 @@ impl Meta {
 
     /// Unwinds the scope that is being polled, as a cancellation that was met there.
     pub(crate) fn raise(&self, message: Option<Rc<str>>) {
-        self.pending.set(self.catching(self.scope.get()));
+        let scope = self.scope.get();
+        let target = self.look_scopes(|scopes| scopes.catching_around(scope)).unwrap_or(ROOT);
+        let _being_polled = self.make_due(target, ROOT);
         self.set_message(message);
     }
 
     // -- scopes ---------------------------------------------------------------------------------------------------
 
+    fn look_scopes<T>(&self, look: impl FnOnce(&mut Scopes) -> T) -> Option<T> {
+        self.look_extra(|extra| extra.scopes.as_mut().map(look)).flatten()
+    }
+
     /// Opens a scope inside the one that is being polled.
     pub(crate) fn open_scope(&self, catches: bool) -> u32 {
         let around = self.scope.get();
-        let id = self.with_extra(|extra| {
-            extra.next_scope += 1;
-            let id = extra.next_scope + ROOT;
-            extra.scopes.push(OpenScope { id, around, catches, waker: None });
-            id
-        });
-        let pending = self.pending.get();
-        if catches && pending != NONE {
-            let inside = self.look_extra(|extra| extra.is_within(id, pending)).unwrap_or(false);
-            if inside {
-                self.pending.set(id);
-            }
+        let takes_over = catches && self.flag(ROOT_DUE);
+        let id = self.with_extra(|extra| extra.scopes.get_or_insert_default().open(around, catches));
+        if takes_over {
+            self.set_flag(ROOT_DUE, false);
+            let _not_polled_yet = self.make_due(id, ROOT);
         }
         id
     }
 
-    pub(crate) fn close_scope(&self, id: u32) {
-        let closed = self.look_extra(|extra| {
-            let at = extra.scopes.iter().rposition(|open| open.id == id)?;
-            Some(extra.scopes.remove(at))
-        });
-        if let Some(open) = closed.flatten()
-            && self.pending.get() == id
-        {
-            self.pending.set(self.catching(open.around));
+    pub(crate) fn close_scope(&self, task: &TaskRef, id: u32) {
+        if self.waiting_scope.get() == id {
+            self.waiting_scope.set(ROOT);
+        }
+        if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
+            self.apply(effects, task);
         }
     }
 
-    /// The innermost catching scope that is `scope` or around it.
-    fn catching(&self, scope: u32) -> u32 {
-        self.look_extra(|extra| {
-            let mut at = scope;
-            while let Some(open) = extra.scopes.iter().find(|open| open.id == at) {
-                if open.catches {
-                    return at;
-                }
-                at = open.around;
-            }
-            ROOT
-        })
-        .unwrap_or(ROOT)
+    /// Wakes and drops what a change of the scopes leaves behind.
+    fn apply(&self, effects: Effects, task: &TaskRef) {
+        let Effects { root_due, poll_again, wake, old } = effects;
+        let offered = self.look_scopes(|scopes| scopes.has_offers()).unwrap_or(false);
+        self.set_flag(OFFERED, offered);
+        if root_due {
+            self.set_flag(ROOT_DUE, true);
+        }
+        wake.into_iter().for_each(Waker::wake);
+        if root_due || poll_again {
+            task.wake();
+        }
+        drop(old);
     }
 
     /// Lets an open scope catch from now on.
     pub(crate) fn make_catching(&self, id: u32) {
-        self.look_extra(|extra| {
-            if let Some(open) = extra.scopes.iter_mut().find(|open| open.id == id) {
-                open.catches = true;
-            }
-        });
+        self.look_scopes(|scopes| scopes.make_catching(id));
     }
 
     /// Makes `id` the scope that is being polled; gives back which one was.
     pub(crate) fn enter_scope(&self, id: u32) -> u32 {
-        self.scope.replace(id)
+        self.set_flag(WAITING_LAST, false);
+        let around = self.scope.replace(id);
+        self.look_scopes(|scopes| scopes.enter(id, around));
+        around
+    }
+
+    /// Ends what [`enter_scope`](Self::enter_scope) began.
+    pub(crate) fn leave_scope(&self, around: u32) {
+        self.scope.set(around);
     }
 
     /// Whether the scope `id` is to be unwound now; if so, that is done with.
     pub(crate) fn take_delivery(&self, id: u32) -> bool {
-        let due = self.pending.get() == id;
-        if due {
-            self.pending.set(NONE);
-        }
-        due
+        self.flag(OFFERED) && self.look_scopes(|scopes| scopes.take_delivery(id)).unwrap_or(false)
     }
 
     /// Keeps the waker of a scope, through which a cancellation reaches it.
     pub(crate) fn keep_waker(&self, id: u32, waker: &Waker) {
-        self.look_extra(|extra| {
-            if let Some(open) = extra.scopes.iter_mut().rfind(|open| open.id == id) {
-                match &mut open.waker {
-                    Some(held) => held.clone_from(waker),
-                    None => open.waker = Some(waker.clone()),
-                }
-            }
-        });
+        let known = self.look_scopes(|scopes| scopes.waker(id).is_some_and(|held| held.will_wake(waker)));
+        if known == Some(false) {
+            let waker = waker.clone();
+            let old = self.look_scopes(|scopes| scopes.set_waker(id, waker));
+            drop(old);
+        }
+    }
+
+    #[cold]
+    fn begin_poll_of_cancelled(&self) -> bool {
+        self.look_scopes(Scopes::begin_poll);
+        let goes_on = !self.flag(ROOT_DUE);
+        self.set_flag(UNWINDING, !goes_on);
+        goes_on
+    }
+
+    #[cold]
+    fn end_poll_of_cancelled(&self) -> bool {
+        if let (Some(effects), Some(task)) = (self.look_scopes(Scopes::end_poll), TaskRef::current()) {
+            self.apply(effects, &task);
+        }
+        let goes_on = !self.flag(ROOT_DUE);
+        self.set_flag(UNWINDING, !goes_on);
+        goes_on
     }
 }
 
-impl Extra {
-    /// Whether the scope `id` is `around` or lies inside it.
-    fn is_within(&self, id: u32, around: u32) -> bool {
-        let mut at = id;
-        loop {
-            if at == around || around == ROOT {
-                return true;
-            }
-            match self.scopes.iter().find(|open| open.id == at) {
-                Some(open) => at = open.around,
-                None => return false,
-            }
-        }
-    }
+/// Whether a cancellation that is being handed on has come by a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passed {
+    Never,
+    UnderWay,
+    Asked,
 }
 
 impl CoreMeta for Meta {
@@ -485,11 +513,7 @@ impl CoreMeta for Meta {
     fn before_poll(&self) -> bool {
         self.forget_waiting();
         self.scope.set(ROOT);
-        let goes_on = self.pending.get() != ROOT;
-        if !goes_on {
-            self.set_flag(UNWINDING, true);
-        }
-        goes_on
+        !self.flag(ROOT_DUE | OFFERED) || self.begin_poll_of_cancelled()
     }
 
     #[inline]
@@ -498,11 +522,7 @@ impl CoreMeta for Meta {
         if took_ns >= slow_ns() {
             self.report_slow(took_ns);
         }
-        let goes_on = pending && self.pending.get() != ROOT;
-        if pending && !goes_on {
-            self.set_flag(UNWINDING, true);
-        }
-        goes_on
+        pending && (!self.flag(ROOT_DUE | OFFERED) || self.end_poll_of_cancelled())
     }
 
     #[inline]
@@ -547,11 +567,14 @@ impl Meta {
     }
 
     fn tell_the_end(&self, task: &TaskRef) {
-        let (waiters, callbacks) = self
-            .with_extra(|extra| (std::mem::take(&mut extra.waiters), std::mem::take(&mut extra.callbacks)));
-        for (_, waker) in waiters {
-            waker.wake();
+        let waiters = self.with_extra(|extra| extra.waiters.take_all());
+        for waiter in waiters {
+            match waiter {
+                Waiter::Task(waker) => waker.wake(),
+                Waiter::Tally(tally) => tally.ended(self),
+            }
         }
+        let callbacks: Vec<_> = self.with_extra(|extra| extra.callbacks.take_all()).collect();
         if !callbacks.is_empty() {
             super::run_callbacks(AnyTask::from_ref(task.clone()), callbacks);
         }

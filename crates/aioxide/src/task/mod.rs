@@ -8,6 +8,7 @@ mod join;
 mod local;
 mod meta;
 mod scope;
+mod scopes;
 mod wait;
 
 use std::future::{Future, IntoFuture};
@@ -20,6 +21,8 @@ use aioxide_core::LoopHandle;
 use aioxide_core::current::try_with;
 use aioxide_core::task::{TaskRef, with_current_meta};
 use pin_project_lite::pin_project;
+
+use crate::error::{NO_LOOP, OTHER_LOOP};
 
 pub use any::{AnyTask, CallbackKey, Finished, TaskState, WaitingOn};
 pub use gather::{AllOutcomes, FirstFailure, Gather, GatherAll, Gathering, Mode, gather, ok};
@@ -141,19 +144,19 @@ impl Builder {
 pub(crate) fn spawn_with<F: Future + 'static>(
     future: F,
     place: &'static Location<'static>,
-    flags: u8,
+    flags: u16,
     name: Option<Rc<str>>,
     context: Option<Context>,
 ) -> Task<F::Output> {
     let spawned = try_with(|event_loop| spawn_on(event_loop, future, place, flags, name, context));
-    spawned.unwrap_or_else(|| panic!("no event loop runs on this thread: {place}"))
+    spawned.unwrap_or_else(|| panic!("{NO_LOOP} ({place})"))
 }
 
 pub(crate) fn spawn_on<F: Future + 'static>(
     event_loop: &dyn LoopHandle,
     future: F,
     place: &'static Location<'static>,
-    flags: u8,
+    flags: u16,
     name: Option<Rc<str>>,
     context: Option<Context>,
 ) -> Task<F::Output> {
@@ -197,6 +200,12 @@ pub fn all_tasks() -> Vec<AnyTask> {
 pub(crate) fn list_tasks(event_loop: &dyn LoopHandle) -> Vec<AnyTask> {
     let listed = |task: &TaskRef| task.meta::<Meta>().is_some_and(|meta| !meta.is_hidden());
     event_loop.tasks().snapshot().into_iter().filter(listed).map(AnyTask::from_ref).collect()
+}
+
+/// Refuses to wait for a task of another loop, whose end would not come while this one runs.
+#[inline]
+pub(crate) fn assert_here(task: &TaskRef) {
+    assert!(!task.is_of_another_loop(), "{OTHER_LOOP}");
 }
 
 /// Says what the current task waits for, until its next poll.

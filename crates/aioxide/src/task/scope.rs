@@ -1,5 +1,6 @@
 //! Where a cancellation is caught: `catch_cancel`, and the scope that it and the deadlines are built on.
 
+use std::cell::{Cell, RefCell};
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -8,38 +9,74 @@ use std::task::{Context, Poll};
 use aioxide_core::task::{TaskRef, with_current_meta};
 use pin_project_lite::pin_project;
 
+use super::AnyTask;
 use super::meta::Meta;
 use crate::error::Cancelled;
 
-/// A scope of the current task; dropping it closes it.
+/// A scope of whichever task polled it last; dropping it closes it.
+///
+/// Its owner calls [`arrive`](Self::arrive) at the begin of each poll. Outside tasks of this face it has no home: nothing can
+/// be cancelled there.
 #[derive(Debug)]
 pub(crate) struct Scope {
+    home: RefCell<Option<Home>>,
+    catches: Cell<bool>,
+    /// The owner has asked what is inside to end, and has not [taken it back](Self::settle).
+    requested: Cell<bool>,
+}
+
+#[derive(Debug)]
+struct Home {
     task: TaskRef,
     id: u32,
+    /// How many requests to cancel the task were open when the scope came.
+    count_before: u32,
+}
+
+impl Home {
+    fn meta(&self) -> &Meta {
+        self.task.meta().expect("a scope is opened in a task of this face")
+    }
 }
 
 impl Scope {
-    /// Opens a scope in the task being polled; `None` outside tasks of this face, where nothing can be cancelled.
-    pub(crate) fn open(catches: bool) -> Option<Self> {
-        let id = with_current_meta::<Meta, _>(|meta| meta.open_scope(catches))?;
-        Some(Self { task: TaskRef::current()?, id })
+    pub(crate) fn new(catches: bool) -> Self {
+        Self { home: RefCell::default(), catches: Cell::new(catches), requested: Cell::new(false) }
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.id
+    /// Moves the scope to the task that is being polled, unless it is there.
+    #[inline]
+    pub(crate) fn arrive(&self) {
+        let there = self.home.borrow().as_ref().is_some_and(|home| home.task.is_current());
+        if !there {
+            self.move_here();
+        }
     }
 
-    pub(crate) fn task(&self) -> &TaskRef {
-        &self.task
+    fn move_here(&self) {
+        let requested = self.requested.get();
+        self.close();
+        let Some(task) = TaskRef::current() else { return };
+        let Some(meta) = task.meta::<Meta>() else { return };
+        let (id, count_before) = (meta.open_scope(self.catches.get()), meta.cancelling());
+        *self.home.borrow_mut() = Some(Home { task, id, count_before });
+        if requested {
+            self.cancel();
+        }
     }
 
-    pub(crate) fn meta(&self) -> &Meta {
-        self.task.meta().expect("a scope is opened in a task of this face")
+    fn look<T>(&self, look: impl FnOnce(&Home) -> T) -> Option<T> {
+        self.home.borrow().as_ref().map(look)
+    }
+
+    /// Whether it is in a task.
+    pub(crate) fn is_open(&self) -> bool {
+        self.home.borrow().is_some()
     }
 
     /// Whether the scope is to be unwound now; the cancellation counts as delivered then.
     pub(crate) fn take_delivery(&self) -> bool {
-        self.meta().take_delivery(self.id)
+        self.look(|home| home.meta().take_delivery(home.id)).unwrap_or(false)
     }
 
     /// Polls `inner` inside the scope.
@@ -47,23 +84,69 @@ impl Scope {
         struct Leave<'a>(&'a Meta, u32);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                self.0.enter_scope(self.1);
+                self.0.leave_scope(self.1);
             }
         }
-        let meta = self.meta();
-        let _leave = Leave(meta, meta.enter_scope(self.id));
+        // Only `arrive` and `close` change the home, and both are the owner's, who is here.
+        let home = self.home.borrow();
+        let Some(home) = &*home else { return inner.poll(cx) };
+        let meta = home.meta();
+        let _leave = Leave(meta, meta.enter_scope(home.id));
         inner.poll(cx)
     }
 
     /// Lets a cancellation find the scope between polls.
     pub(crate) fn keep_waker(&self, cx: &Context<'_>) {
-        self.meta().keep_waker(self.id, cx.waker());
+        self.look(|home| home.meta().keep_waker(home.id, cx.waker()));
+    }
+
+    /// Asks what is inside to end, on behalf of the scope's owner. The scope catches from now on.
+    pub(crate) fn cancel(&self) {
+        self.catches.set(true);
+        self.requested.set(true);
+        let Some((task, id)) = self.look(|home| (home.task.clone(), home.id)) else { return };
+        let task = AnyTask::from_ref(task);
+        task.meta().make_catching(id);
+        task.cancel_within(id, None);
+    }
+
+    /// Takes the owner's request back, if there was one; how many others are open then.
+    pub(crate) fn take_back(&self) -> Option<u32> {
+        let requested = self.requested.take();
+        requested.then(|| self.look(|home| home.meta().uncancel_quietly())).map(Option::unwrap_or_default)
+    }
+
+    /// Takes the owner's request back; whether there was one, and no other has come since the scope did.
+    pub(crate) fn settle(&self) -> bool {
+        let count_before = self.look(|home| home.count_before).unwrap_or_default();
+        self.take_back().is_some_and(|left| left <= count_before)
+    }
+
+    /// Drops what was inside, by `unwind`, as a cancellation does.
+    pub(crate) fn unwind(&self, unwind: impl FnOnce()) {
+        let home = self.home.borrow();
+        match &*home {
+            Some(home) => home.meta().while_unwinding(unwind),
+            None => unwind(),
+        }
+    }
+
+    pub(crate) fn cancelled_error(&self) -> Cancelled {
+        self.look(|home| home.meta().cancelled_error()).unwrap_or_default()
+    }
+
+    pub(crate) fn close(&self) {
+        self.take_back();
+        let home = self.home.take();
+        if let Some(home) = home {
+            home.meta().close_scope(&home.task, home.id);
+        }
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        self.meta().close_scope(self.id);
+        self.close();
     }
 }
 
@@ -84,8 +167,7 @@ pin_project! {
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct CatchCancel<F> {
-        scope: Option<Scope>,
-        opened: bool,
+        scope: Scope,
         #[pin]
         inner: Option<F>,
     }
@@ -121,7 +203,7 @@ pin_project! {
 ///
 /// [`AnyTask::uncancel`]: crate::AnyTask::uncancel
 pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
-    CatchCancel { scope: None, opened: false, inner: Some(future.into_future()) }
+    CatchCancel { scope: Scope::new(true), inner: Some(future.into_future()) }
 }
 
 impl<F: Future> Future for CatchCancel<F> {
@@ -129,15 +211,12 @@ impl<F: Future> Future for CatchCancel<F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if !*this.opened {
-            *this.opened = true;
-            *this.scope = Scope::open(true);
-        }
+        let scope = &*this.scope;
+        scope.arrive();
         let mut inner = this.inner.as_mut().as_pin_mut().expect("not polled after it was ready");
-        let Some(scope) = this.scope.as_ref() else { return inner.poll(cx).map(Ok) };
         if !scope.take_delivery() {
             if let Poll::Ready(output) = scope.poll(inner.as_mut(), cx) {
-                *this.scope = None;
+                scope.close();
                 return Poll::Ready(Ok(output));
             }
             if !scope.take_delivery() {
@@ -145,9 +224,9 @@ impl<F: Future> Future for CatchCancel<F> {
                 return Poll::Pending;
             }
         }
-        let cancelled = scope.meta().cancelled_error();
-        scope.meta().while_unwinding(|| this.inner.set(None));
-        *this.scope = None;
+        let cancelled = scope.cancelled_error();
+        scope.unwind(|| this.inner.set(None));
+        scope.close();
         Poll::Ready(Err(cancelled))
     }
 }

@@ -1,15 +1,16 @@
 //! Waiting for some of many: `wait`, `as_completed`; and `shield`.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, IntoFuture, poll_fn};
 use std::panic::Location;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::children::{Children, Outcome, WakeWhen};
-use super::meta::Waiting;
+use super::meta::{Meta, Tally, Waiter, Waiting};
 use super::{Task, is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 use crate::time::{Instant, Timer};
@@ -48,9 +49,14 @@ pub enum ReturnWhen {
 pub fn wait<T>(tasks: impl IntoIterator<Item = Task<T>>, return_when: ReturnWhen) -> Wait<T> {
     let tasks: Vec<_> = tasks.into_iter().collect();
     Wait {
-        keys: vec![None; tasks.len()],
+        keys: Vec::new(),
         tasks,
-        return_when,
+        count: Rc::new(Count {
+            return_when,
+            left: Cell::new(0),
+            over: Cell::new(false),
+            waker: RefCell::default(),
+        }),
         timeout: None,
         deadline: None,
         timer: Timer::default(),
@@ -61,8 +67,9 @@ pub fn wait<T>(tasks: impl IntoIterator<Item = Task<T>>, return_when: ReturnWhen
 #[must_use = "futures do nothing unless awaited"]
 pub struct Wait<T> {
     tasks: Vec<Task<T>>,
-    keys: Vec<Option<u64>>,
-    return_when: ReturnWhen,
+    /// Our places among those that are told of each task's end; 0 where there is none.
+    keys: Vec<u64>,
+    count: Rc<Count>,
     timeout: Option<Duration>,
     deadline: Option<Instant>,
     timer: Timer,
@@ -93,39 +100,50 @@ impl<T> Wait<T> {
         self
     }
 
-    fn is_over(&self) -> bool {
-        let mut done = self.tasks.iter().filter(|task| task.done());
-        match self.return_when {
-            ReturnWhen::FirstCompleted => done.next().is_some() || self.tasks.is_empty(),
-            ReturnWhen::AllCompleted => done.count() == self.tasks.len(),
-            ReturnWhen::FirstException => {
-                let mut count = 0;
-                done.any(|task| {
-                    count += 1;
-                    task.meta().failure().is_some()
-                }) || count == self.tasks.len()
-            }
+    /// Asks each task to tell its end; those that have ended already count at once.
+    fn begin(&mut self) {
+        self.count.left.set(self.tasks.len());
+        for task in &self.tasks {
+            let key = if task.done() {
+                self.count.ended(task.meta());
+                0
+            } else {
+                super::assert_here(task.task_ref());
+                task.meta().add_waiter(Waiter::Tally(Rc::clone(&self.count) as Rc<dyn Tally>))
+            };
+            self.keys.push(key);
         }
     }
 
     fn forget(&mut self) {
-        for (task, key) in self.tasks.iter().zip(&mut self.keys) {
-            if let Some(key) = key.take() {
-                task.meta().remove_waiter(key);
-            }
+        for (task, key) in self.tasks.iter().zip(self.keys.drain(..)) {
+            task.meta().remove_waiter(key);
         }
     }
+}
 
-    fn register(&mut self, cx: &Context<'_>) {
-        let one_by_one = self.return_when == ReturnWhen::AllCompleted;
-        for (task, key) in self.tasks.iter().zip(&mut self.keys) {
-            if task.done() {
-                continue;
-            }
-            *key = Some(task.meta().add_waiter(*key, cx.waker()));
-            if one_by_one {
-                // The first that is pending is enough: until it ends, not all have.
-                return;
+/// Counts the ends of the tasks that are waited for, so that each costs the same however many there are.
+#[derive(Debug)]
+struct Count {
+    return_when: ReturnWhen,
+    left: Cell<usize>,
+    over: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Tally for Count {
+    fn ended(&self, meta: &Meta) {
+        self.left.set(self.left.get() - 1);
+        let over = match self.return_when {
+            ReturnWhen::FirstCompleted => true,
+            ReturnWhen::FirstException => meta.failure().is_some() || self.left.get() == 0,
+            ReturnWhen::AllCompleted => self.left.get() == 0,
+        };
+        if over {
+            self.over.set(true);
+            let waker = self.waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
             }
         }
     }
@@ -139,10 +157,14 @@ impl<T> Future for Wait<T> {
         if let Some(timeout) = this.timeout.take() {
             this.deadline = Some(Instant::now() + timeout);
         }
-        let over = this.is_over();
+        if this.keys.len() < this.tasks.len() {
+            this.begin();
+        }
+        let over = this.count.over.get() || this.tasks.is_empty();
         let late = || this.deadline.is_some_and(|deadline| this.timer.poll_deadline(deadline, cx).is_ready());
         if !over && !{ late }() {
-            this.register(cx);
+            let old = this.count.waker.replace(Some(cx.waker().clone()));
+            drop(old);
             wait_for(Waiting::Other("wait"));
             return Poll::Pending;
         }

@@ -46,7 +46,7 @@ pub fn interval(period: Duration) -> Interval {
 /// When `period` is zero.
 pub fn interval_at(start: Instant, period: Duration) -> Interval {
     assert!(!period.is_zero(), "an interval's period is not zero");
-    Interval { next: start, period, missed: MissedTicks::default(), timer: Timer::default() }
+    Interval { next: start, period, missed: MissedTicks::default(), timer: Timer::default(), at_once: 0 }
 }
 
 /// A source of ticks; see [`interval`].
@@ -56,7 +56,12 @@ pub struct Interval {
     period: Duration,
     missed: MissedTicks,
     timer: Timer,
+    /// How many ticks in a row have come without a wait.
+    at_once: u32,
 }
+
+/// So many ticks may come without a wait; then the others have their turn, however short the period.
+const MOST_AT_ONCE: u32 = 32;
 
 impl Interval {
     /// Waits for the next tick and tells when it was due.
@@ -69,11 +74,18 @@ impl Interval {
 
     /// Ready with the moment at which the next tick was due.
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
+        if self.at_once == MOST_AT_ONCE {
+            self.at_once = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let due = self.next;
         if self.timer.poll_deadline(due, cx).is_pending() {
+            self.at_once = 0;
             wait_for(Waiting::Other("Interval::tick"));
             return Poll::Pending;
         }
+        self.at_once += 1;
         let now = Instant::now();
         self.next = match self.missed {
             MissedTicks::Burst => due + self.period,

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use aioxide_core::LoopHandle;
-use aioxide_core::current::current;
+use aioxide_core::current::{current, try_with};
 use aioxide_core::timers::TimerKey;
 
 use super::Instant;
+use crate::error::NO_LOOP;
 use crate::task::{Waiting, wait_for};
 
 /// Waits for `duration`, counted from the call; never less.
@@ -109,12 +110,14 @@ impl Timer {
                 self.clear();
                 return Poll::Ready(());
             }
-            if set.waker.will_wake(cx.waker()) {
+            // On another loop than before it is set anew: the one before may not run any more.
+            let elsewhere = try_with(|here| here.id() != set.event_loop.id()).unwrap_or(true);
+            if set.waker.will_wake(cx.waker()) && !elsewhere {
                 return Poll::Pending;
             }
         }
         self.clear();
-        let event_loop = current().expect("an event loop runs on this thread");
+        let event_loop = current().expect(NO_LOOP);
         let key = event_loop.add_timer(deadline.as_ns(), cx.waker().clone());
         self.set = Some(SetTimer { event_loop, key, deadline, waker: cx.waker().clone() });
         Poll::Pending

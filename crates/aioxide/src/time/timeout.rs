@@ -10,18 +10,17 @@ use pin_project_lite::pin_project;
 use super::Instant;
 use super::sleep::Timer;
 use crate::error::Elapsed;
-use crate::task::{AnyTask, Scope, raise};
+use crate::task::{Scope, raise};
 
 pin_project! {
     /// The future of [`timeout`] and [`timeout_at`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct Timeout<F> {
-        scope: Option<Scope>,
+        scope: Scope,
         phase: Phase,
         deadline: Option<Instant>,
         timer: Timer,
-        count_before: u32,
         #[pin]
         inner: Option<F>,
     }
@@ -74,11 +73,10 @@ pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoF
 /// As [`timeout`].
 pub fn timeout_at<F: IntoFuture>(deadline: impl Into<Option<Instant>>, future: F) -> Timeout<F::IntoFuture> {
     Timeout {
-        scope: None,
+        scope: Scope::new(false),
         phase: Phase::New,
         deadline: deadline.into(),
         timer: Timer::default(),
-        count_before: 0,
         inner: Some(future.into_future()),
     }
 }
@@ -106,74 +104,55 @@ impl<F: Future> Future for Timeout<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         match *this.phase {
-            Phase::New => {
-                *this.phase = Phase::Active;
-                *this.scope = Scope::open(false);
-                if let Some(scope) = this.scope {
-                    *this.count_before = scope.meta().cancelling();
-                }
-            }
+            Phase::New => *this.phase = Phase::Active,
             Phase::PassingOn => return raise(None),
             _ => {}
         }
+        let scope = &*this.scope;
+        scope.arrive();
         loop {
-            let delivered = this.scope.as_ref().is_some_and(Scope::take_delivery);
+            let mut delivered = scope.take_delivery();
             if !delivered {
                 let inner = this.inner.as_mut().as_pin_mut().expect("not polled after it was ready");
-                let polled = match this.scope.as_ref() {
-                    Some(scope) => scope.poll(inner, cx),
-                    None => inner.poll(cx),
-                };
-                if let Poll::Ready(output) = polled {
+                if let Poll::Ready(output) = scope.poll(inner, cx) {
                     this.timer.clear();
-                    if *this.phase == Phase::Expiring {
-                        if let Some(scope) = this.scope.as_ref()
-                            && scope.meta().uncancel_quietly() <= *this.count_before
-                        {
-                            // Our cancellation came too late to be delivered: it goes no further.
-                            scope.take_delivery();
-                        }
-                        *this.phase = Phase::Expired;
-                    } else {
-                        *this.phase = Phase::Done;
-                    }
-                    *this.scope = None;
+                    // A cancellation of ours that came too late to be delivered goes no further.
+                    scope.close();
+                    let late = *this.phase == Phase::Expiring;
+                    *this.phase = if late { Phase::Expired } else { Phase::Done };
                     return Poll::Ready(Ok(output));
                 }
+                delivered = scope.take_delivery();
             }
-            if delivered || this.scope.as_ref().is_some_and(Scope::take_delivery) {
-                let scope = this.scope.take().expect("delivered to an open scope");
-                scope.meta().while_unwinding(|| this.inner.set(None));
-                let left = scope.meta().uncancel_quietly();
-                if left <= *this.count_before {
+            if delivered {
+                scope.unwind(|| this.inner.set(None));
+                let message = scope.cancelled_error().shared_message();
+                let ours_alone = scope.settle();
+                scope.close();
+                if ours_alone {
                     *this.phase = Phase::Expired;
                     return Poll::Ready(Err(Elapsed(())));
                 }
                 // Somebody else has cancelled the task as well: theirs goes on outwards.
-                let message = scope.meta().cancelled_error().shared_message();
-                drop(scope);
                 *this.phase = Phase::PassingOn;
                 return raise(message);
             }
             let due = *this.phase == Phase::Active
                 && this.deadline.is_some_and(|deadline| this.timer.poll_deadline(deadline, cx).is_ready());
             if !due {
-                if let Some(scope) = this.scope.as_ref()
-                    && *this.phase == Phase::Expiring
-                {
+                if *this.phase == Phase::Expiring {
                     scope.keep_waker(cx);
                 }
                 return Poll::Pending;
             }
-            let Some(scope) = this.scope.as_ref() else {
+            if !scope.is_open() {
                 this.inner.set(None);
                 *this.phase = Phase::Expired;
                 return Poll::Ready(Err(Elapsed(())));
-            };
+            }
             *this.phase = Phase::Expiring;
-            scope.meta().make_catching(scope.id());
             scope.keep_waker(cx);
-            AnyTask::from_ref(scope.task().clone()).cancel_within(scope.id(), None);
+            scope.cancel();
         }
     }
 }

@@ -1,0 +1,296 @@
+//! The open scopes of one task, as a tree: where a cancellation goes, and what becomes of one that nobody takes.
+//!
+//! ```text
+//!   request(within) ──► offered to the innermost catching scope inside `within`, latest polled first: it is `due`
+//!        due scope is polled ───────────► take_delivery: its inner future is dropped, Err(Cancelled)
+//!        due scope is closed ───────────► offered to the next one around it, as far as `within`
+//!        PATIENCE polls of the task pass
+//!        in which it was not polled ────► offered to the innermost of those that were, else to `within` itself
+//! ```
+//!
+//! * A scope that is open is not always awaited: it may be the future on which a `select!` lost interest for a while. Only
+//!   its next poll tells, and an offer must not wait for one that does not come.
+//! * Which scope is around another is learnt anew at each poll, since futures move.
+
+use std::task::Waker;
+
+/// The scope that is the task itself.
+pub(crate) const ROOT: u32 = 0;
+const NONE: u32 = 0;
+/// How many polls of the task an offer waits for: a combinator with queues of its own may need more than one.
+const PATIENCE: u8 = 3;
+
+pub(super) struct Scopes {
+    /// The task's own stands first.
+    nodes: Vec<Node>,
+    free: Vec<u32>,
+    offers: Vec<Offer>,
+    /// Counts the polls that began with an offer open.
+    epoch: u32,
+}
+
+#[derive(Default)]
+struct Node {
+    around: u32,
+    /// The neighbours inside the same scope; the one after was polled later.
+    before: u32,
+    after: u32,
+    /// The one inside that was polled last.
+    last: u32,
+    catches: bool,
+    due: bool,
+    polled: u32,
+    waker: Option<Waker>,
+}
+
+struct Offer {
+    target: u32,
+    within: u32,
+    patience: u8,
+}
+
+/// What is left to do when a change has been made, while nothing is borrowed.
+#[derive(Default)]
+pub(super) struct Effects {
+    /// The cancellation has reached the task itself.
+    pub(super) root_due: bool,
+    /// The task is to be polled again.
+    pub(super) poll_again: bool,
+    /// To be woken.
+    pub(super) wake: Vec<Waker>,
+    /// To be dropped.
+    pub(super) old: Option<Waker>,
+}
+
+impl Default for Scopes {
+    fn default() -> Self {
+        Self { nodes: vec![Node::default()], free: Vec::new(), offers: Vec::new(), epoch: 0 }
+    }
+}
+
+impl Scopes {
+    fn node(&mut self, id: u32) -> &mut Node {
+        &mut self.nodes[id as usize]
+    }
+
+    /// Puts `id` into `around`, as the one polled last.
+    fn link(&mut self, id: u32, around: u32) {
+        let before = std::mem::replace(&mut self.node(around).last, id);
+        if before != NONE {
+            self.node(before).after = id;
+        }
+        let node = self.node(id);
+        (node.around, node.before, node.after) = (around, before, NONE);
+    }
+
+    fn unlink(&mut self, id: u32) {
+        let Node { around, before, after, .. } = *self.node(id);
+        if before != NONE {
+            self.node(before).after = after;
+        }
+        match after {
+            NONE => self.node(around).last = before,
+            after => self.node(after).before = before,
+        }
+    }
+
+    /// Opens a scope inside `around`; one that catches takes over what was offered to a scope around it.
+    pub(super) fn open(&mut self, around: u32, catches: bool) -> u32 {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.nodes.push(Node::default());
+            (self.nodes.len() - 1) as u32
+        });
+        let polled = self.epoch;
+        *self.node(id) = Node { catches, polled, ..Node::default() };
+        self.link(id, around);
+        if catches {
+            for at in 0..self.offers.len() {
+                if self.is_within(id, self.offers[at].target) {
+                    self.redirect(at, id);
+                }
+            }
+        }
+        id
+    }
+
+    /// Closes a scope. What was offered to it on behalf of another one goes on outwards.
+    pub(super) fn close(&mut self, id: u32) -> Effects {
+        let around = self.node(id).around;
+        while self.node(id).last != NONE {
+            let inside = self.node(id).last;
+            self.unlink(inside);
+            self.link(inside, around);
+        }
+        self.withdraw(id);
+        let mut effects = Effects::default();
+        for at in (0..self.offers.len()).rev() {
+            if self.offers[at].target == id {
+                let next = self.catching(around, self.offers[at].within);
+                self.offer_next(at, next, &mut effects);
+            }
+        }
+        self.unlink(id);
+        effects.old = self.node(id).waker.take();
+        self.free.push(id);
+        effects
+    }
+
+    /// Notes that `id` is polled, inside `around`.
+    pub(super) fn enter(&mut self, id: u32, around: u32) {
+        self.node(id).polled = self.epoch;
+        if self.node(id).around != around || self.node(around).last != id {
+            self.unlink(id);
+            self.link(id, around);
+        }
+    }
+
+    /// Whether the scope `id` is `around` or lies inside it.
+    pub(super) fn is_within(&self, id: u32, around: u32) -> bool {
+        let mut at = id;
+        while at != around && at != ROOT {
+            at = self.nodes[at as usize].around;
+        }
+        at == around
+    }
+
+    /// The innermost catching scope within `within`, or `within` itself.
+    pub(super) fn innermost(&self, within: u32) -> u32 {
+        self.find(within, |_| true)
+    }
+
+    /// The first catching scope within `within` that `may` be, those inside before those around them, the latest polled first.
+    fn find(&self, within: u32, may: impl Fn(&Node) -> bool) -> u32 {
+        let mut at = self.deepest(within);
+        while at != within {
+            let node = &self.nodes[at as usize];
+            if node.catches && may(node) {
+                break;
+            }
+            at = if node.before == NONE { node.around } else { self.deepest(node.before) };
+        }
+        at
+    }
+
+    fn deepest(&self, mut at: u32) -> u32 {
+        while self.nodes[at as usize].last != NONE {
+            at = self.nodes[at as usize].last;
+        }
+        at
+    }
+
+    /// The first catching scope from `scope` outwards, `within` at the latest.
+    fn catching(&self, scope: u32, within: u32) -> u32 {
+        let mut at = scope;
+        while at != within && at != ROOT && !self.nodes[at as usize].catches {
+            at = self.nodes[at as usize].around;
+        }
+        at
+    }
+
+    /// The first catching scope from `scope` outwards; the task if there is none.
+    pub(super) fn catching_around(&self, scope: u32) -> u32 {
+        self.catching(scope, ROOT)
+    }
+
+    /// Offers a cancellation of what is inside `within` to the scope `target`; its waker, to be woken.
+    pub(super) fn offer(&mut self, target: u32, within: u32) -> Option<Waker> {
+        self.node(target).due = true;
+        if !self.offers.iter().any(|offer| offer.target == target && offer.within == within) {
+            self.offers.push(Offer { target, within, patience: PATIENCE });
+        }
+        self.node(target).waker.clone()
+    }
+
+    /// Forgets what was offered on behalf of `within`.
+    pub(super) fn withdraw(&mut self, within: u32) {
+        for at in (0..self.offers.len()).rev() {
+            if self.offers[at].within == within {
+                let offer = self.offers.swap_remove(at);
+                self.release(offer.target);
+            }
+        }
+    }
+
+    pub(super) fn has_offers(&self) -> bool {
+        !self.offers.is_empty()
+    }
+
+    /// Whether the scope `id` is to be unwound now; if so, all that was offered to it, or inside it, is dealt with.
+    pub(super) fn take_delivery(&mut self, id: u32) -> bool {
+        if !self.node(id).due {
+            return false;
+        }
+        for at in (0..self.offers.len()).rev() {
+            if self.is_within(self.offers[at].target, id) {
+                let offer = self.offers.swap_remove(at);
+                self.release(offer.target);
+            }
+        }
+        true
+    }
+
+    pub(super) fn make_catching(&mut self, id: u32) {
+        self.node(id).catches = true;
+    }
+
+    pub(super) fn waker(&self, id: u32) -> Option<&Waker> {
+        self.nodes[id as usize].waker.as_ref()
+    }
+
+    /// Keeps the waker through which an offer reaches the scope; gives the one before back.
+    pub(super) fn set_waker(&mut self, id: u32, waker: Waker) -> Option<Waker> {
+        self.node(id).waker.replace(waker)
+    }
+
+    /// A poll of the task begins.
+    pub(super) fn begin_poll(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// A poll of the task has ended: offers to scopes that were not polled in it lose patience.
+    pub(super) fn end_poll(&mut self) -> Effects {
+        let mut effects = Effects::default();
+        for at in (0..self.offers.len()).rev() {
+            let Offer { target, within, .. } = self.offers[at];
+            // One that is asked on its own behalf can wait for its poll.
+            if target == within || self.node(target).polled == self.epoch {
+                continue;
+            }
+            self.offers[at].patience -= 1;
+            if self.offers[at].patience > 0 {
+                effects.poll_again = true;
+            } else {
+                let epoch = self.epoch;
+                let next = self.find(within, |node| node.polled == epoch);
+                self.offer_next(at, next, &mut effects);
+            }
+        }
+        effects
+    }
+
+    fn offer_next(&mut self, at: usize, next: u32, effects: &mut Effects) {
+        if next == ROOT {
+            let offer = self.offers.swap_remove(at);
+            self.release(offer.target);
+            effects.root_due = true;
+        } else {
+            self.redirect(at, next);
+            effects.wake.extend(self.node(next).waker.clone());
+            effects.poll_again = true;
+        }
+    }
+
+    fn redirect(&mut self, at: usize, target: u32) {
+        let offer = &mut self.offers[at];
+        let before = std::mem::replace(&mut offer.target, target);
+        offer.patience = PATIENCE;
+        self.node(target).due = true;
+        self.release(before);
+    }
+
+    /// A scope that nothing is offered to any more is not due.
+    fn release(&mut self, id: u32) {
+        let due = self.offers.iter().any(|offer| offer.target == id);
+        self.node(id).due = due;
+    }
+}
