@@ -1,4 +1,4 @@
-"""Random programs for the Rust face, each with the log that stock asyncio leaves on a virtual clock: the Rust tests run them.
+"""Random programs for the Rust face, each with the log that stock asyncio leaves on a virtual clock.
 
     python3 tests/differential/timed.py --count 1000 --seed 0 > programs.jsonl
 
@@ -24,6 +24,24 @@ MOST_TASKS = 12
 # When everything still alive is cancelled, and how often.
 END = 10_000_000
 ROUNDS = 8
+
+
+NESTING = ["try", "reraise", "timeout", "timeout", "group", "lock", "semaphore", "moved", "moved", "select"]
+SIMPLE = [
+    "log",
+    "spawn",
+    "await",
+    "await",
+    "cancel",
+    "cancel",
+    "fail",
+    "gather",
+    "shield",
+    "put",
+    "get",
+    "event_wait",
+    "event_set",
+]
 
 
 def delay(r: random.Random) -> int:
@@ -53,9 +71,7 @@ def draw_body(r: random.Random, number: int, count: int, depth: int) -> Body:
 def draw_op(r: random.Random, number: int, count: int, depth: int) -> Op:
     later = number + 1 < count
     if depth < 3 and r.random() < 0.5:
-        kind = r.choice(["try", "reraise", "timeout", "timeout", "group", "lock", "semaphore", "moved", "moved", "select"])
-        if kind == "select":
-            return [kind, r.choice(["try", "timeout", "group"]), delay(r), delay(r), delay(r), inside(r, number, count, depth)]
+        kind = r.choice(NESTING)
         body = inside(r, number, count, depth)
         if kind == "moved":
             # Its first poll, which is another task's, comes as far as a wait inside of scopes.
@@ -63,14 +79,14 @@ def draw_op(r: random.Random, number: int, count: int, depth: int) -> Op:
                 scope = r.choice(["try", "reraise", "timeout", "lock"])
                 body = [[scope, delay(r), body] if scope == "timeout" else [scope, body]]
             return [kind, body]
+        if kind == "select":
+            return [kind, [r.choice(["try", "timeout", "group"]), delay(r), delay(r), delay(r)], body]
         if kind == "timeout":
             return [kind, delay(r), body]
         if kind == "group":
             return [kind, [r.randrange(number + 1, count)] if later else [], body]
         return [kind, body]
-    kind = r.choice(
-        ["log", "spawn", "await", "await", "cancel", "cancel", "fail", "gather", "shield", "put", "get", "event_wait", "event_set"]
-    )
+    kind = r.choice(SIMPLE)
     if kind in ("spawn", "shield"):
         return [kind, r.randrange(number + 1, count)] if later else ["log"]
     if kind == "gather":
@@ -88,7 +104,7 @@ def inside(r: random.Random, number: int, count: int, depth: int) -> Body:
 
 
 def own_length(name: str, time: int) -> int:
-    """Returns a length of time that is a little different for each task, so that two that run one script do not act at once."""
+    """Returns a length of time a little different for each task: two that run one script do not act at once."""
     own = 7
     for byte in name.encode():
         own = (own * 31 + byte) % 9973
@@ -240,6 +256,7 @@ class World:
             self.note(name, "elapsed")
 
     async def do_group(self, name: str, children: list[int], body: Body) -> None:
+        over = False
         try:
             async with asyncio.TaskGroup() as group:
                 for script in children:
@@ -248,14 +265,18 @@ class World:
                         self.tasks[child] = group.create_task(self.script(child, script))
                         self.members.add(child)
                 await self.body(name, body)
-        except BaseExceptionGroup as error:
+                over = True
+        except BaseExceptionGroup as error:  # noqa: F821 - since Python 3.11, as this file needs
             self.note(name, f"group: {len(error.exceptions)} failed")
             task = asyncio.current_task()
             assert task is not None
-            if sys.version_info < (3, 13) and task.cancelling():
-                # As since 3.13: a cancellation from outside waits at the next await.
-                task.uncancel()
-                task.cancel()
+            if sys.version_info < (3, 13):
+                # As since 3.13: the group takes its own request back, and one from outside waits at the next await.
+                if over and group._parent_cancel_requested:
+                    task.uncancel()
+                if task.cancelling():
+                    task.uncancel()
+                    task.cancel()
             await asyncio.sleep(own_length(name, 1))
 
     async def do_lock(self, name: str, body: Body) -> None:
@@ -271,9 +292,10 @@ class World:
     async def do_moved(self, name: str, body: Body) -> None:
         await self.body(name, body)
 
-    async def do_select(self, name: str, scope: str, length: int, until: int, deadline: int, body: Body) -> None:
+    async def do_select(self, name: str, work: list[Any], body: Body) -> None:
         """A sleep in a scope that is looked after until a time; then other things are done, and then it again."""
-        length, until, deadline = (own_length(name, time) for time in (length, until, deadline))
+        scope = work[0]
+        length, until, deadline = (own_length(name, time) for time in work[1:])
         begin = self.loop.time()
         end = begin + length
         if scope == "timeout":

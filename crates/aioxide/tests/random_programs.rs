@@ -187,7 +187,7 @@ impl World {
                 });
                 return begun.await.await;
             }
-            "select" => return self.select(name, op).await,
+            "select" => return self.select(name, &op[1], &op[2]).await,
             "gather" => self.gather(name, op).await,
             "shield" => {
                 let child = self.script(self.child_of(name), &op[1]);
@@ -272,9 +272,10 @@ impl World {
     }
 
     /// Looks after a sleep in a scope until a time; then does other things, and then looks after it again.
-    async fn select(self: &Rc<Self>, name: &str, op: &Value) -> Ended {
-        let (long, until, deadline) = (length(name, &op[2]), length(name, &op[3]), length(name, &op[4]));
-        let mut work: Pin<Box<dyn Future<Output = &str>>> = match op[1].as_str().unwrap() {
+    async fn select(self: &Rc<Self>, name: &str, work: &Value, body: &Value) -> Ended {
+        let (long, until, deadline) =
+            (length(name, &work[1]), length(name, &work[2]), length(name, &work[3]));
+        let mut work: Pin<Box<dyn Future<Output = &str>>> = match work[0].as_str().unwrap() {
             "try" => Box::pin(async move {
                 if catch_cancel(sleep(long)).await.is_ok() { "selected" } else { "caught" }
             }),
@@ -293,7 +294,7 @@ impl World {
         let ended = match select(&mut work, Box::pin(sleep(until))).await {
             Either::Left((ended, _)) => ended,
             Either::Right(_) => {
-                self.body(name, &op[5]).await?;
+                self.body(name, body).await?;
                 work.await
             }
         };
