@@ -67,6 +67,8 @@ compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
 	scripts/compat.sh --anyio $(ANYIO)
 instructions: setup-bench develop  ## what one operation of each mechanism costs in instructions (valgrind)
 	.venv/bin/python benches/instructions.py $(BENCH)
+suites:      ## real libraries' own test-suites on aioxide, beside stock asyncio (SUITES="tornado aiohttp": only these)
+	$(PYTHON) scripts/suites.py --update docs/compat.md $(SUITES)
 soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks: memory stays
 	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK)
 refleaks:    ## each behaviour over and over on a debug CPython: references, memory and descriptors must not grow
