@@ -37,6 +37,8 @@ class World:
         self.loop.set_exception_handler(self._report)
         self.names = Names(package)
         self.log: list[str] = []
+        # How deep in `cancel` of derived tasks: only the outermost is noted, as a ring of them ends in recursion.
+        self.cancelling = 0
         self.tasks: list[Any] = []
         # The timeouts and the groups that each task is in, the innermost last.
         self.scopes: defaultdict[Any, list[Any]] = defaultdict(list)
@@ -64,7 +66,8 @@ class World:
 
     def _report(self, loop: Any, context: dict[str, Any]) -> None:
         if not any(text in context["message"] for text in UNTIMED):
-            self.log.append(f"report: {context['message'].split('<')[0]} {context.get('exception')!r}")
+            reported = describe(context["exception"]) if "exception" in context else ""
+            self.log.append(f"report: {context['message'].split('<')[0]} {reported}")
 
     async def _main(self, program: Program) -> None:
         task = asyncio.current_task()
@@ -93,7 +96,10 @@ class World:
         for task in self.tasks:
             if not task.done():
                 self.note(f"round {number} cancels {task.get_name()}")
-                task.cancel()
+                try:
+                    task.cancel()
+                except RecursionError:
+                    self.note("it waits in a ring")
 
     def spawn(self, script: int) -> Any:
         if len(self.tasks) >= MOST_TASKS:
@@ -121,8 +127,13 @@ class World:
 
         class Task(self.names.Task):  # type: ignore[misc]
             def cancel(self, msg: Any = None) -> Any:
-                world.note(f"cancel of {self.get_name()} {msg}")
-                return super().cancel(msg=msg)
+                if not world.cancelling:
+                    world.note(f"cancel of {self.get_name()} {msg}")
+                world.cancelling += 1
+                try:
+                    return super().cancel(msg=msg)
+                finally:
+                    world.cancelling -= 1
 
             def result(self) -> Any:
                 world.note(f"result of {self.get_name()}")
@@ -177,7 +188,7 @@ class World:
         return self.tasks[index % len(self.tasks)]
 
     def later(self, index: int) -> Any:
-        """Picks a task made after the current one: tasks that wait for each other in a ring end in recursion."""
+        """Picks a task made after the current one, so that there is no ring."""
         task = asyncio.current_task()
         candidates = self.tasks[self.tasks.index(task) + 1 :]
         if not candidates:
@@ -282,6 +293,10 @@ class World:
     async def _do_await(self, index: int) -> Any:
         return await self.later(index)
 
+    async def _do_await_any(self, index: int) -> Any:
+        """Tasks that wait for each other in a ring cannot be cancelled: that is a RecursionError."""
+        return await self.pick(index)
+
     async def _do_cancel(self, index: int, message: str | None) -> bool:
         return self.pick(index).cancel(message)  # type: ignore[no-any-return]
 
@@ -291,6 +306,8 @@ class World:
     async def _do_inspect(self, index: int) -> str:
         task = self.pick(index)
         counts = task.cancelling() if hasattr(task, "cancelling") else 0
+        # In a ring the count goes up until the recursion ends.
+        counts = counts if counts < 5 else "many"
         return f"{outcome(task)} {counts} {task._must_cancel} {task._fut_waiter is not None}"
 
     async def _do_callback(self, index: int) -> None:

@@ -14,7 +14,8 @@ use super::{Task, cancel};
 use crate::entry::Entry;
 use crate::event_loop::LoopState;
 use crate::ffi::awaitable::Awaitable;
-use crate::ffi::{Object, Outcome, Slot, cast};
+use crate::ffi::{Object, Outcome, Raised, Slot, cast, names, raised};
+use crate::future;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,10 +89,25 @@ impl Deadline {
         }
         self.timer.set(None);
         if let Some(task) = self.task.get() {
-            super::in_copy_of_context(&task, || cancel(&task, None))?;
+            if let Err(raised) = super::in_copy_of_context(&task, || cancel(&task, None)) {
+                return report(&task, raised);
+            }
         }
         self.phase.set(Phase::Expiring);
         Ok(())
+    }
+}
+
+/// Tells the loop's exception handler what the cancellation raised, in the words of asyncio's timer.
+#[cold]
+fn report(task: &Object, raised: Raised) -> Outcome<()> {
+    let exception = raised::take(raised);
+    match Task::from_object(task).filter(|_| !raised::ends_the_loop(&exception)) {
+        Some(task) => raised::handling(&exception, || {
+            const MESSAGE: &str = "Exception in callback Timeout._on_timeout()";
+            future::report(task.as_future(), MESSAGE, Some(&exception), &names().task)
+        }),
+        None => Err(raised::put_back(exception)),
     }
 }
 
