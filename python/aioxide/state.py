@@ -12,8 +12,8 @@ __all__ = ["keep"]
 def keep(*classes: type[Any]) -> None:
     """Gives classes whose state is in Rust the methods by which `copy` and `pickle` get at it."""
     for each in classes:
-        each.__getstate__ = _get_state  # type: ignore[attr-defined]
-        each.__setstate__ = _set_state  # type: ignore[attr-defined]
+        each.__getstate__ = _get_state  # type: ignore[assignment]
+        each.__setstate__ = _set_state
 
 
 def _get_state(self: Any) -> dict[str, Any]:
