@@ -31,6 +31,7 @@ static POOL: Pool = Pool::new("aioxide-blocking", 32);
 /// assert!(text.unwrap().unwrap().contains("[package]"));
 /// ```
 /// asyncio: `loop.run_in_executor(None, ...)`.
+#[doc(alias = "run_in_executor")]
 pub fn spawn_blocking<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     Blocking { inner: POOL.run(call) }
 }

@@ -178,6 +178,8 @@ impl Mailbox {
 ///     drop(thread);
 /// }).unwrap();
 /// ```
+#[doc(alias = "call_soon_threadsafe")]
+#[doc(alias = "run_coroutine_threadsafe")]
 #[derive(Clone)]
 pub struct RemoteHandle {
     sender: Arc<Sender>,

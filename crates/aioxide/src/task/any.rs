@@ -178,7 +178,8 @@ impl AnyTask {
     ///
     /// It takes effect when the loop runs the task next: at the innermost [`catch_cancel`](crate::catch_cancel) scope
     /// it is inside, else by dropping its whole future. If it waits for another task (and not behind a
-    /// [`shield`](crate::shield)) that one is asked instead, and the cancellation comes back through the await.
+    /// [`shield`](crate::shield)) that one is asked instead, and the cancellation comes back through the await. A task that
+    /// cancels itself and returns without waiting again keeps its value (in asyncio it is cancelled).
     ///
     /// # Examples
     /// ```

@@ -88,6 +88,17 @@ impl<I> Gather<I> {
     /// The next item is asked of the iterator only when there is room, so an input of any length needs memory for
     /// `limit` tasks and for the results. After the first failure, without `return_exceptions`, no more are started.
     ///
+    /// ```
+    /// use aioxide::{gather, ok, testing, time::{Instant, sleep}};
+    /// use std::time::Duration;
+    /// testing::run(async {
+    ///     let start = Instant::now();
+    ///     let sleeps = (0..6).map(|_| ok(sleep(Duration::from_secs(1))));
+    ///     assert_eq!(gather(sleeps).limit(2).await.unwrap().len(), 6);
+    ///     assert_eq!(start.elapsed(), Duration::from_secs(3));
+    /// });
+    /// ```
+    ///
     /// # Panics
     /// When `limit` is 0.
     pub fn limit(mut self, limit: usize) -> Self {
@@ -97,6 +108,14 @@ impl<I> Gather<I> {
     }
 
     /// Lets all run to their ends: failures stand in the list at their places.
+    ///
+    /// ```
+    /// use aioxide::{TaskError, gather, testing};
+    /// testing::run(async {
+    ///     let parsed = gather(["1", "x"].map(|text| async move { text.parse::<u8>() })).return_exceptions().await;
+    ///     assert!(matches!(parsed[..], [Ok(1), Err(TaskError::Failed(_))]));
+    /// });
+    /// ```
     pub fn return_exceptions(self) -> GatherAll<I> {
         GatherAll { gather: self }
     }

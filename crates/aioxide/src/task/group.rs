@@ -367,6 +367,7 @@ impl<F: Future<Output = Result<T, E>>, T, E: 'static> Future for Member<F, E> {
 /// What failed in a group.
 ///
 /// asyncio: `ExceptionGroup`.
+#[doc(alias = "ExceptionGroup")]
 #[derive(Debug)]
 pub struct GroupError<E> {
     errors: Vec<TaskError<E>>,

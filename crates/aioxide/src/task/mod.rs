@@ -52,6 +52,8 @@ pub(crate) use scope::{Scope, raise};
 /// }).unwrap();
 /// ```
 /// asyncio: `create_task`; the loop's reference is a strong one.
+#[doc(alias = "create_task")]
+#[doc(alias = "ensure_future")]
 #[track_caller]
 pub fn spawn<F: IntoFuture>(future: F) -> Task<F::Output>
 where
@@ -223,6 +225,7 @@ pub(crate) fn is_unwinding() -> bool {
 /// Lets the other ready tasks run before going on.
 ///
 /// asyncio: `sleep(0)`.
+#[doc(alias = "sleep(0)")]
 pub fn yield_now() -> YieldNow {
     YieldNow { yielded: false }
 }

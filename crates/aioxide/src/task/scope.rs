@@ -202,6 +202,7 @@ pin_project! {
 /// asyncio: `try: ... except CancelledError:`.
 ///
 /// [`AnyTask::uncancel`]: crate::AnyTask::uncancel
+#[doc(alias = "CancelledError")]
 pub fn catch_cancel<F: IntoFuture>(future: F) -> CatchCancel<F::IntoFuture> {
     CatchCancel { scope: Scope::new(true), inner: Some(future.into_future()) }
 }

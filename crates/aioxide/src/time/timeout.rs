@@ -63,6 +63,7 @@ enum Phase {
 /// });
 /// ```
 /// asyncio: `wait_for`, and `async with timeout(...)`.
+#[doc(alias = "wait_for")]
 pub fn timeout<F: IntoFuture>(duration: Duration, future: F) -> Timeout<F::IntoFuture> {
     timeout_at(Instant::now() + duration, future)
 }
