@@ -1,6 +1,7 @@
 //! The event loop: one ready queue, timers, reactor and inbox, and the order of an iteration's phases.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::io;
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::reactor::Reactor;
 use crate::ready::Ready;
 use crate::remote::{Inbox, Remote};
 use crate::runnable::Runnable;
-use crate::sys::Events;
+use crate::sys::{Event, Events, Interest, Selector};
 use crate::task::{Notified, Schedule, TaskList};
 use crate::timers::{TimerKey, Timers};
 
@@ -287,13 +288,17 @@ impl<R: Runnable> EventLoop<R> {
         let asks = !is_busy || self.reactor.watched() > 0;
         let mut waited = if asks { self.select(context, timeout) } else { Ok(false) };
         self.reactor.asked(is_busy && !matches!(waited, Ok(true)), self.poll_interval.get());
-        if self.may_have_missed(&waited, timeout) {
-            let again = self.select(context, Some(Duration::ZERO));
-            waited = waited.and(again);
+        let mut now_ns = self.time_of_timers();
+        if asks && self.may_have_missed(&waited, now_ns) {
+            waited = waited.and(self.look_again());
+            now_ns = self.time_of_timers();
         }
         self.collect_inbox();
-        self.advance_virtual_clock();
-        self.collect_timers();
+        if self.clock.is_virtual() {
+            self.advance_virtual_clock();
+            now_ns = self.time_of_timers();
+        }
+        self.collect_timers(now_ns);
         self.last_poll_ns.set(mark());
         waited.map(|_| ())
     }
@@ -346,34 +351,55 @@ impl<R: Runnable> EventLoop<R> {
         let mut events = self.events.take().unwrap_or_default();
         let waited = {
             let selector = self.reactor.selector();
-            let mut wait = || match &*selector {
-                Some(selector) => selector.select(&mut events, timeout),
-                None => Err(io::Error::from_raw_os_error(libc::EBADF)),
-            };
+            let mut wait = || ask(selector.as_ref(), &mut events, timeout);
             if timeout == Some(Duration::ZERO) { wait() } else { R::block(context, wait) }
         };
         let told = waited.is_ok() && !events.is_empty();
         if told {
-            self.reactor.dispatch(&events, |token| self.ready.push(R::from_io(token)));
+            self.reactor.dispatch(events.iter(), |token| self.ready.push(R::from_io(token)));
         }
         self.events.set(Some(events));
         waited.map(|()| told)
     }
 
-    /// Whether deadlines have passed during a wait that told nothing, while events may have come that it did not see.
+    /// Whether deadlines have passed while events may have come that the question to the kernel was too early for.
     ///
     /// So it is when the process was stopped (Ctrl-Z, a frozen container) or the machine slept, of which an interrupted
     /// wait or the clock tells. A deadline must not win against bytes that came before the process could look.
-    fn may_have_missed(&self, waited: &io::Result<bool>, timeout: Option<Duration>) -> bool {
-        if timeout == Some(Duration::ZERO) || !self.ready.is_empty() || self.clock.is_virtual() {
+    fn may_have_missed(&self, waited: &io::Result<bool>, now_ns: u64) -> bool {
+        if now_ns == 0 || self.clock.is_virtual() {
             return false;
         }
         let deadline_ns = self.timers.borrow_mut().next_deadline_ns();
-        let late_ns = deadline_ns.map_or(0, |deadline_ns| self.clock.now_ns().saturating_sub(deadline_ns));
-        match waited {
-            Ok(_) => late_ns > JUMP_NS,
-            Err(error) => late_ns > 0 && error.kind() == io::ErrorKind::Interrupted,
+        let late_ns = deadline_ns.map_or(0, |deadline_ns| now_ns.saturating_sub(deadline_ns));
+        let interrupted = matches!(waited, Err(error) if error.kind() == io::ErrorKind::Interrupted);
+        late_ns > if interrupted { 0 } else { JUMP_NS }
+    }
+
+    /// Asks the kernel again without waiting, until it has told all. A callback is queued once, however often it is told of.
+    #[cold]
+    fn look_again(&self) -> io::Result<bool> {
+        let mut events = self.events.take().unwrap_or_default();
+        let mut told: HashMap<u64, Interest> = HashMap::new();
+        let mut waited = Ok(());
+        // Each question but the last fills the buffer, so there are no more than descriptors.
+        for _ in 0..=self.reactor.watched() {
+            for event in events.iter() {
+                let ready = told.entry(event.key).or_insert(Interest::NONE);
+                *ready = ready.union(event.ready);
+            }
+            waited = ask(self.reactor.selector().as_ref(), &mut events, Some(Duration::ZERO));
+            let news = events.iter().map(|event| {
+                let known = told.get(&event.key).copied().unwrap_or(Interest::NONE);
+                Event { ready: event.ready.without(known), ..event }
+            });
+            self.reactor.dispatch(news, |token| self.ready.push(R::from_io(token)));
+            if waited.is_err() || !events.is_full() {
+                break;
+            }
         }
+        self.events.set(Some(events));
+        waited.map(|()| !told.is_empty())
     }
 
     fn wait_limit(&self) -> Option<Duration> {
@@ -415,11 +441,12 @@ impl<R: Runnable> EventLoop<R> {
         self.posted.set(posted);
     }
 
-    fn collect_timers(&self) {
-        if self.timers.borrow().is_empty() {
-            return;
-        }
-        let now_ns = self.clock.now_ns();
+    /// The time against which timers are measured; 0, without a look at the clock, when there is none.
+    fn time_of_timers(&self) -> u64 {
+        if self.timers.borrow().is_empty() { 0 } else { self.clock.now_ns() }
+    }
+
+    fn collect_timers(&self, now_ns: u64) {
         loop {
             // The borrow ends with this statement: a waker may set timers.
             let due = self.timers.borrow_mut().pop_due(now_ns);
@@ -429,6 +456,13 @@ impl<R: Runnable> EventLoop<R> {
                 None => break,
             }
         }
+    }
+}
+
+fn ask(selector: Option<&Selector>, events: &mut Events, timeout: Option<Duration>) -> io::Result<()> {
+    match selector {
+        Some(selector) => selector.select(events, timeout),
+        None => Err(io::Error::from_raw_os_error(libc::EBADF)),
     }
 }
 

@@ -22,7 +22,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::sys::{Event, Events, Interest, Selector, Trigger, is_open};
+use crate::sys::{Event, Interest, Selector, Trigger, is_open};
 
 /// What a face gets back when a descriptor that it watches by callback is ready; its meaning is the face's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -271,9 +271,9 @@ impl Reactor {
     }
 
     /// Turns events into calls of `fired` (callbacks) and wake-ups (Rust I/O), in the kernel's order.
-    pub fn dispatch(&self, events: &Events, mut fired: impl FnMut(Token)) {
+    pub(crate) fn dispatch(&self, events: impl Iterator<Item = Event>, mut fired: impl FnMut(Token)) {
         let mut stale = false;
-        for event in events.iter() {
+        for event in events {
             if event.key == WAKEUP_KEY {
                 continue;
             }

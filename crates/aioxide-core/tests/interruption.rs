@@ -18,8 +18,10 @@ struct World {
     after_wait: Option<Box<dyn FnOnce()>>,
 }
 
+const LATER: Token = Token(2);
+
 enum Entry {
-    Io,
+    Io(&'static str),
     Timer(&'static str),
 }
 
@@ -33,15 +35,13 @@ impl Runnable for Entry {
     type Posted = Notified;
     type Context<'a> = World;
 
-    fn from_io(_: Token) -> Self {
-        Self::Io
+    fn from_io(token: Token) -> Self {
+        Self::Io(if token == LATER { "later bytes" } else { "bytes" })
     }
 
     fn run(self, world: &mut World) -> ControlFlow<()> {
-        world.log.push(match self {
-            Self::Io => "bytes",
-            Self::Timer(name) => name,
-        });
+        let (Self::Io(name) | Self::Timer(name)) = self;
+        world.log.push(name);
         ControlFlow::Continue(())
     }
 
@@ -78,6 +78,44 @@ fn order_after_a_stop() -> Vec<&'static str> {
 #[test]
 fn bytes_that_came_during_a_stop_are_seen_before_deadlines_that_passed_in_it() {
     assert_eq!(order_after_a_stop(), ["bytes", "first deadline", "deadline of the bytes"]);
+}
+
+/// A wait that ends with bytes for some descriptors; before timers are looked at the process is stopped, and bytes come for others.
+fn told_before_a_stop(descriptors: usize) -> Vec<&'static str> {
+    let event_loop = EventLoop::<Entry>::new().unwrap();
+    let (one, mut other) = UnixStream::pair().unwrap();
+    let (later, mut later_other) = UnixStream::pair().unwrap();
+    let copies: Vec<_> = (0..descriptors).map(|_| one.try_clone().unwrap()).collect();
+    for copy in &copies {
+        event_loop.reactor().set_reader(copy.as_raw_fd(), Token(1)).unwrap();
+    }
+    event_loop.reactor().set_reader(later.as_raw_fd(), LATER).unwrap();
+    let soon_ns = event_loop.clock().now_ns() + 20_000_000;
+    event_loop.call_at(soon_ns, Entry::Timer("deadline"));
+    other.write_all(b"x").unwrap();
+    let stop = move || {
+        later_other.write_all(b"x").unwrap();
+        while Clock::Monotonic.now_ns() < soon_ns + 60_000_000 {
+            std::thread::yield_now();
+        }
+    };
+    let mut world = World { log: Vec::new(), after_wait: Some(Box::new(stop)) };
+    let _ = event_loop.run_once(&mut world).unwrap();
+    copies.iter().chain([&later]).for_each(|copy| event_loop.reactor().forget(copy.as_raw_fd()));
+    event_loop.close();
+    world.log
+}
+
+#[test]
+fn bytes_that_came_after_others_were_told_of_are_seen_before_deadlines_that_passed_meanwhile() {
+    assert_eq!(told_before_a_stop(1), ["bytes", "later bytes", "deadline"]);
+}
+
+#[test]
+fn all_descriptors_are_looked_at_after_a_stop_however_many_one_question_tells_of() {
+    let log = told_before_a_stop(700);
+    assert_eq!(log.len(), 702, "each once");
+    assert_eq!(log.last(), Some(&"deadline"));
 }
 
 struct Bomb(Rc<RefCell<u32>>);

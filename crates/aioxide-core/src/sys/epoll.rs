@@ -46,6 +46,11 @@ impl Events {
         self.buffer.is_empty()
     }
 
+    /// Whether the last wait filled the buffer, so that there may be more.
+    pub fn is_full(&self) -> bool {
+        self.buffer.len() == CAPACITY
+    }
+
     /// The events of the last wait, in the kernel's order.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
         self.buffer.iter().map(|event| {
