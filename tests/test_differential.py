@@ -38,7 +38,7 @@ def test_program_of_a_seed_is_always_the_same() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_programs_do_enough_to_tell() -> None:
-    logs = [World(asyncio.SelectorEventLoop).run(draw(seed)) for seed in range(100)]
+    logs = [World(asyncio.SelectorEventLoop).run(draw(seed)) for seed in range(300)]
     text = "\n".join(line for log in logs for line in log)
     words = ["gather [", "shield", "wait_for", "has the lock", "get ", "cancelled", "callback of"]
     words += ["as_completed [", "wait (["]

@@ -59,7 +59,8 @@ class Foreign:
         self.loop.call_soon(callback, self)
 
     def done(self) -> bool:
-        return True
+        """Not yet: as from 3.12 on, gather itself would fail of one that is."""
+        return False
 
     def cancelled(self) -> bool:
         return False

@@ -12,6 +12,8 @@ use crate::future::{Future, State};
 
 pub(super) struct Waiters {
     line: Line,
+    /// Those before the line that were cancelled and have not left yet: nobody looks at them again.
+    passed_over: Line,
     shown: Slot,
     /// Whether the attribute is a deque, not None: where asyncio makes it with the first waiter, it stays false till then.
     begun: Cell<bool>,
@@ -20,13 +22,12 @@ pub(super) struct Waiters {
 impl Waiters {
     /// `begun` tells whether the attribute is a deque before the first waiter comes.
     pub(super) const fn new(begun: bool) -> Self {
-        Self { line: Line::new(), shown: Slot::new(), begun: Cell::new(begun) }
+        Self { line: Line::new(), passed_over: Line::new(), shown: Slot::new(), begun: Cell::new(begun) }
     }
 
     /// Begins anew.
     pub(super) fn reset(&self, begun: bool) {
-        drop(self.line.take());
-        self.shown.clear();
+        self.clear();
         self.begun.set(begun);
     }
 
@@ -42,6 +43,9 @@ impl Waiters {
     /// Takes a future out, if it is still there.
     pub(super) fn remove(&self, future: &Object) -> Outcome<()> {
         let Some(shown) = self.shown.get() else {
+            if !self.passed_over.is_empty() {
+                self.passed_over.remove(future);
+            }
             self.line.remove(future);
             return Ok(());
         };
@@ -57,7 +61,7 @@ impl Waiters {
     pub(super) fn len(&self) -> Outcome<usize> {
         match self.shown.get() {
             Some(shown) => call::length(&shown),
-            None => Ok(self.line.len()),
+            None => Ok(self.passed_over.len() + self.line.len()),
         }
     }
 
@@ -81,7 +85,7 @@ impl Waiters {
         Ok(false)
     }
 
-    /// Takes out those at the front that were cancelled: nobody wakes them, and they leave without being there.
+    /// Takes those at the front out of the line that were cancelled: nobody wakes them.
     ///
     /// Else each of many that are cancelled at once would look at all the others.
     fn pass_over_cancelled(&self) {
@@ -90,6 +94,7 @@ impl Waiters {
         };
         while let Some(first) = self.line.get(&mut 0).filter(|first| is_cancelled(first)) {
             self.line.remove(&first);
+            self.passed_over.push(first);
         }
     }
 
@@ -144,7 +149,7 @@ impl Waiters {
             return Ok(Owned::none());
         }
         let deque = call::call(&names().deque, &[])?;
-        for future in self.line.take() {
+        for future in self.passed_over.take().into_iter().chain(self.line.take()) {
             call::call_method(&names().append, &[&deque, &future], None)?;
         }
         self.shown.set(deque.clone());
@@ -156,19 +161,21 @@ impl Waiters {
         let Some(value) = value else {
             return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
         };
-        drop(self.line.take());
+        self.clear();
         self.begun.set(!value.is_none());
         self.shown.put((!value.is_none()).then(|| value.own()));
         Ok(())
     }
 
     pub(super) fn traverse(&self, visit: Visit) -> c_int {
-        let status = self.shown.visit(visit);
-        if status != 0 { status } else { self.line.visit(visit) }
+        [self.shown.visit(visit), self.passed_over.visit(visit), self.line.visit(visit)]
+            .into_iter()
+            .find(|status| *status != 0)
+            .unwrap_or(0)
     }
 
     pub(super) fn clear(&self) {
-        drop(self.line.take());
+        drop((self.line.take(), self.passed_over.take()));
         self.shown.clear();
     }
 }

@@ -49,8 +49,13 @@ impl Steps for WaitFor {
         }
     }
 
+    /// Of asyncio's own coroutine what it awaits: it stands for this.
     fn awaited(&self) -> Option<Owned> {
-        self.inner.slot().get()
+        let inner = self.inner.slot().get()?;
+        match self.state.get() {
+            State::Passing => call::get_attribute(&inner, &names().cr_await).map_err(raised::clear).ok(),
+            _ => Some(inner),
+        }
     }
 
     fn home() -> &'static Home {
