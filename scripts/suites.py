@@ -15,13 +15,17 @@ Needs Python 3.11 or later; PYTHON or --python chooses the interpreter under tes
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable
+import urllib.request
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -33,6 +37,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 SUITES = PROJECT / "tests" / "suites"
 CACHE = PROJECT / ".cache" / "suites"
 BEGIN, END = "<!-- suites begin -->", "<!-- suites end -->"
+# PyPI's list of a package's files.
+SIMPLE = "application/vnd.pypi.simple.v1+json"
 # More failures than this have one cause, which is better looked for than tried again.
 MANY = 60
 TRIES = 3
@@ -55,6 +61,10 @@ class Suite:
     # Extras of the package, and variables of the environment.
     extras: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    # A command that runs beside the tests; without it on the path the suite is left out.
+    service: list[str] = field(default_factory=list)
+    # Loggers that the library's own runner silences.
+    quiet: list[str] = field(default_factory=list)
     # Files of the archive that must go, for the installed package to be the one that is tested.
     remove: list[str] = field(default_factory=list)
     timeout: int = 60
@@ -92,7 +102,10 @@ def read(names: list[str]) -> list[Suite]:
     suites = []
     for file in files:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-        suites.append(Suite(file.stem, **{"package": file.stem, **table}))
+        suite = Suite(file.stem, **{"package": file.stem, **table})
+        if suite.service and not shutil.which(suite.service[0]):
+            suite.left_out = f"there is no {suite.service[0]} on the path"
+        suites.append(suite)
     return suites
 
 
@@ -116,9 +129,8 @@ class Environment:
         extras = f"[{self.suite.extras}]" if self.suite.extras else ""
         package = f"{self.suite.package}{extras}=={self.suite.version}"
         self.pip("install", "-q", package, "pytest", "pytest-timeout", *self.suite.requirements)
-        self.pip("download", "-q", "--no-deps", "--no-binary", ":all:", "-d", str(self.folder), package)
-        (archive,) = self.folder.glob("*.tar.gz")
-        with tarfile.open(archive) as tar:
+        archive = download(self.suite.package, self.suite.version)
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             top = tar.getnames()[0].partition("/")[0]
             tar.extractall(self.folder, filter="data")
         (self.folder / top).rename(self.source)
@@ -131,12 +143,25 @@ class Environment:
         command = [str(self.python), "-m", "pip", "--disable-pip-version-check", *arguments]
         subprocess.run(command, check=True)
 
+    @contextmanager
+    def service(self) -> Iterator[None]:
+        """Runs the suite's service, if it has one."""
+        if not self.suite.service:
+            yield
+            return
+        with subprocess.Popen(self.suite.service, cwd=self.folder, stdout=subprocess.DEVNULL) as process:
+            try:
+                yield
+            finally:
+                process.terminate()
+
     def run(self, name: str, tests: list[str], *, aioxide: bool) -> Outcomes:
         """Runs tests (all of them: an empty list); returns their outcomes, and keeps what pytest prints."""
         report = self.folder / f"{name}.outcomes"
         report.unlink(missing_ok=True)
         environment = os.environ | self.suite.environment
         environment |= {"AIOXIDE": "1" if aioxide else "0", "AIOXIDE_SUITE_OUTCOMES": str(report)}
+        environment["AIOXIDE_SUITE_QUIET"] = " ".join(self.suite.quiet)
         environment["PYTHONPATH"] = os.pathsep.join([str(SUITES), environment.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         environment["PATH"] = os.pathsep.join([str(self.python.parent), environment["PATH"]])
         command = [str(self.python), "-m", "pytest", "-p", "recorder", "-p", "no:cacheprovider", "-q", "--tb=short"]
@@ -146,7 +171,7 @@ class Environment:
             command = [part for part in command if part not in paths] + tests
         for entry in self.suite.deselected:
             command += [part for test in entry["tests"] for part in ("--deselect", test)]
-        with (self.folder / f"{name}.log").open("w") as log:
+        with (self.folder / f"{name}.log").open("w") as log, self.service():
             subprocess.run(command, cwd=self.source, env=environment, stdout=log, stderr=log, check=False)
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
         if not lines and not tests:
@@ -157,6 +182,20 @@ class Environment:
 
 def output(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def download(package: str, version: str) -> bytes:
+    """Gets the source archive from PyPI; pip would build it to learn its name."""
+    index = urllib.request.Request(f"https://pypi.org/simple/{package}/", headers={"Accept": SIMPLE})
+    with urllib.request.urlopen(index, timeout=60) as response:
+        files = json.load(response)["files"]
+    name = f"{package}-{version}.tar.gz"
+    (file,) = (file for file in files if file["filename"].lower().replace("_", "-") == name.replace("_", "-"))
+    with urllib.request.urlopen(file["url"], timeout=60) as response:
+        archive: bytes = response.read()
+    if hashlib.sha256(archive).hexdigest() != file["hashes"]["sha256"]:
+        raise SystemExit(f"{package} {version}: the archive is damaged")
+    return archive
 
 
 def build(python: str, profile: str) -> Path:
@@ -259,7 +298,7 @@ def main() -> int:
             results.append(examine(Environment(suite, options.python, wheel), options.test, options.fresh))
             show(results[-1])
             if options.update:
-                update(options.update, results[-1:], left_out)
+                update(options.update, results[-1:], [suite for suite in left_out if not suite.service])
     return 1 if any(result.failed for result in results) else 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from typing import Any
 
@@ -10,6 +11,9 @@ FILE = os.environ["AIOXIDE_SUITE_OUTCOMES"]
 # What an earlier phase said is kept unless a later one is worse: setup, call, teardown.
 _ORDER = ["passed", "skipped", "failed"]
 _outcomes: dict[str, str] = {}
+
+for name in os.environ["AIOXIDE_SUITE_QUIET"].split():
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def write(test: str, outcome: str) -> None:
