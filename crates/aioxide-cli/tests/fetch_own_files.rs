@@ -138,6 +138,20 @@ fn overwriting_spares_the_report_and_the_list() {
 }
 
 #[test]
+fn files_of_the_marks_and_the_messages_are_not_replaced() {
+    let place = Place::new();
+    let (marks, messages) = (place.path("marks"), place.path("messages"));
+    let mut command = aioxide();
+    command.args(["fetch", "--marks", "--overwrite", "-j1", "-o", &place.path("")]);
+    command.args(["/ok/1/marks", "/ok/1/messages", "/status/404"].map(|path| place.server.url(path)));
+    command.stdout(File::create(&marks).unwrap()).stderr(File::create(&messages).unwrap());
+    assert_eq!(command.status().unwrap().code(), Some(1));
+    assert_eq!(fs::read_to_string(&marks).unwrap(), "..H\n");
+    assert!(fs::read_to_string(&messages).unwrap().contains("404"));
+    assert!(Path::new(&place.path("marks-1")).is_file() && Path::new(&place.path("messages-1")).is_file());
+}
+
+#[test]
 fn report_may_stand_in_the_directory_that_is_made() {
     let place = Place::new();
     let (out, report) = (place.path("new/out"), place.path("new/out/report"));

@@ -279,3 +279,23 @@ fn report_in_a_pipe_is_not_behind() {
     server.release();
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn signals_end_a_run_whose_output_nobody_reads() {
+    let server = Nasty::start();
+    for (signal, status, output) in
+        [(Signal::TERM, 143, "--report=-"), (Signal::HUP, 129, "--marks"), (Signal::INT, 130, "--report=-")]
+    {
+        let (_unread, full) = std::io::pipe().unwrap();
+        rustix::io::ioctl_fionbio(&full, true).unwrap();
+        while rustix::io::write(&full, &[b'x'; 4096]).is_ok() {}
+        rustix::io::ioctl_fionbio(&full, false).unwrap();
+        let before = server.requests().len();
+        let mut command = aioxide();
+        command.args(["fetch", "--discard", output, &server.url("/ok/1"), &server.url("/status/404")]);
+        let mut child = command.stdout(full).stderr(Stdio::null()).spawn().unwrap();
+        server.wait_for_requests(before + 1);
+        send(&child, signal);
+        assert_eq!(child.wait().unwrap().code(), Some(status), "{output}");
+    }
+}

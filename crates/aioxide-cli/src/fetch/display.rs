@@ -1,7 +1,7 @@
 //! What a person sees while a fetch runs: a progress bar, marks, lines about failures, and the summary.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,7 +10,7 @@ use super::meter::{Meter, spoken};
 use super::progress::WHOLE;
 use super::report::{Outcome, Record};
 use super::secret;
-use super::streams::{Patient, outputs_are_one};
+use super::streams::{self, outputs_are_one};
 use crate::clock::Stopwatch;
 
 /// Shows the run, and counts its outcomes.
@@ -103,10 +103,8 @@ impl Display {
         if matches!(self.mode, Mode::Marks { .. }) {
             let mut mark = [0; 4];
             // Whoever reads the marks may have gone; the downloads go on.
-            let mut out = Patient(io::stdout());
-            let _ = out
-                .write_all(record.outcome.mark().encode_utf8(&mut mark).as_bytes())
-                .and_then(|()| out.flush());
+            let mark = record.outcome.mark().encode_utf8(&mut mark);
+            let _ = streams::write_all(io::stdout(), mark.as_bytes());
         }
         // A run that was stopped has a report for what it did not do; a line for each would bury the rest.
         if !record.outcome.is_good() && record.outcome != Outcome::Cancelled {
@@ -180,7 +178,7 @@ impl Display {
             Mode::Quiet => return,
             Mode::Bar(bar, _) => bar.finish_and_clear(),
             Mode::Marks { .. } if self.count() > 0 => {
-                let _ = writeln!(Patient(io::stdout()));
+                let _ = streams::write_all(io::stdout(), b"\n");
             }
             _ => {}
         }
@@ -226,7 +224,7 @@ fn printable(text: &str) -> String {
 /// Prints a line on the standard error, in one piece: other programs may write there too.
 fn print_line(line: &str) {
     // Nobody is left to be told about a failure.
-    let _ = Patient(io::stderr()).write_all(format!("{line}\n").as_bytes());
+    let _ = streams::write_all(io::stderr(), format!("{line}\n").as_bytes());
 }
 
 fn bar(total: Option<u64>) -> ProgressBar {

@@ -68,7 +68,7 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
         named(path, report.begin())?;
     }
     if let Some(directory) = &mut directory {
-        directory.spare(list.into_iter().chain(report_file));
+        directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(&args)));
     }
     let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
     let plain = typed || report.as_ref().is_some_and(Report::is_terminal);
@@ -98,7 +98,8 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
         }
         let (fail_fast, state) = (args.fail_fast, RefCell::new(state));
         let fetch = Rc::new(Fetch { session: session.build()?, directory, asked, jobs, fail_fast, state });
-        fetch.run_all().await;
+        // They are heard until all is told.
+        let _signals = fetch.run_all().await;
         Ok(fetch.finish())
     })?
 }
@@ -125,7 +126,7 @@ struct Fetch {
 
 impl Fetch {
     /// Downloads everything, until the end of the list or a stop.
-    async fn run_all(self: &Rc<Self>) {
+    async fn run_all(self: &Rc<Self>) -> Signals {
         let mut signals = Signals::listen();
         let drawing = self.state.borrow().display.has_bar().then(|| {
             let fetch = Rc::clone(self);
@@ -163,6 +164,7 @@ impl Fetch {
         // What follows does not look at signals.
         signals.let_interrupt_kill();
         self.report_left_over();
+        signals
     }
 
     /// Starts the download of one entry.

@@ -1,13 +1,12 @@
 //! What became of each URL: the outcomes, and the report of one JSON line per URL.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use serde::{Serialize, Serializer};
 
-use super::streams::{Identity, Patient};
+use super::streams::{self, Identity};
 
 /// What became of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -175,9 +174,9 @@ impl Report {
     /// Hands the lines to the system: from then on they are told, whatever becomes of this process.
     pub(crate) fn flush(&mut self) {
         if self.failed.is_none() && !self.lines.is_empty() {
-            let written = match &mut self.to {
-                To::Out(out) => give(out, &self.lines),
-                To::File(file) => give(file, &self.lines),
+            let written = match &self.to {
+                To::Out(out) => streams::write_all(out, &self.lines),
+                To::File(file) => streams::write_all(file, &self.lines),
             };
             self.failed = written.err();
             self.lines.clear();
@@ -189,12 +188,6 @@ impl Report {
         self.flush();
         self.failed.map_or(Ok(()), Err)
     }
-}
-
-fn give(stream: impl Write + AsFd, lines: &[u8]) -> io::Result<()> {
-    let mut stream = Patient(stream);
-    stream.write_all(lines)?;
-    stream.flush()
 }
 
 #[cfg(test)]

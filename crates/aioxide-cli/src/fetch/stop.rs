@@ -1,9 +1,14 @@
 //! What ends a run before its list: a signal, or a failure with `--fail-fast`.
 
+use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
-use std::task::{Context, Poll};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use aioxide::signal::{Signal, SignalKind, signal};
+
+use crate::clock::Stopwatch;
 
 /// Why a run ends before its list does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +41,23 @@ const ENDING: [SignalKind; 3] = [SignalKind::INTERRUPT, SignalKind::TERMINATE, S
 
 /// Listens to the signals that ask for an end.
 #[derive(Debug)]
-pub(crate) struct Signals(Vec<(SignalKind, Signal)>);
+pub(crate) struct Signals(Rc<Heard>);
+
+/// The first signal that came, and who waits for it.
+#[derive(Debug)]
+struct Heard {
+    listeners: RefCell<Vec<(SignalKind, Signal)>>,
+    come: Cell<Option<(SignalKind, Stopwatch)>>,
+    given_up: Cell<bool>,
+}
+
+thread_local! {
+    /// Those of the run, for outputs that hold it up.
+    static OF_THE_RUN: RefCell<Weak<Heard>> = const { RefCell::new(Weak::new()) };
+}
+
+/// After a signal, how long an output may take nothing before it is given up.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Signals {
     /// Listens from now on, but for signals that the program was started to ignore (`nohup`, `&` in a script).
@@ -44,27 +65,61 @@ impl Signals {
         let ignored = ignored();
         let heard = ENDING.into_iter().filter(|kind| ignored >> (kind.as_raw() - 1) & 1 == 0);
         // One that cannot be listened to keeps its usual effect, which is to kill.
-        Signals(heard.filter_map(|kind| Some((kind, signal(kind).ok()?))).collect())
+        let listeners = heard.filter_map(|kind| Some((kind, signal(kind).ok()?))).collect();
+        let heard = Rc::new(Heard {
+            listeners: RefCell::new(listeners),
+            come: Cell::new(None),
+            given_up: Cell::new(false),
+        });
+        OF_THE_RUN.set(Rc::downgrade(&heard));
+        Signals(heard)
     }
 
-    /// Ready with a signal that has come. From then on Ctrl-C kills; the others, which whoever sends them may send
+    /// Ready once a signal has come. From then on Ctrl-C kills; the others, which whoever sends them may send
     /// twice (`timeout`, a shell that hangs up), do nothing more.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<SignalKind> {
-        let come =
-            self.0.iter_mut().find_map(|(kind, signal)| signal.poll_recv(cx).is_ready().then_some(*kind));
-        match come {
-            Some(kind) => {
-                self.let_interrupt_kill();
-                Poll::Ready(kind)
-            }
-            None => Poll::Pending,
-        }
+        self.0.look(cx).map_or(Poll::Pending, |(kind, _)| Poll::Ready(kind))
     }
 
     /// Leaves Ctrl-C to the system, which kills.
     pub(crate) fn let_interrupt_kill(&mut self) {
-        self.0.retain(|(kind, _)| *kind != SignalKind::INTERRUPT);
+        self.0.let_interrupt_kill();
     }
+}
+
+impl Heard {
+    fn look(&self, cx: &mut Context<'_>) -> Option<(SignalKind, Stopwatch)> {
+        if self.come.get().is_none() {
+            let mut listeners = self.listeners.borrow_mut();
+            let kind = listeners
+                .iter_mut()
+                .find_map(|(kind, signal)| signal.poll_recv(cx).is_ready().then_some(*kind))?;
+            drop(listeners);
+            self.come.set(Some((kind, Stopwatch::start())));
+            self.let_interrupt_kill();
+        }
+        self.come.get()
+    }
+
+    fn let_interrupt_kill(&self) {
+        self.listeners.borrow_mut().retain(|(kind, _)| *kind != SignalKind::INTERRUPT);
+    }
+}
+
+/// Whether a signal has asked the run to end so long ago that an output which takes nothing is to be given up.
+///
+/// It is asked by whoever holds up the loop meanwhile, so that the loop cannot tell of the signal.
+pub(crate) fn is_overdue() -> bool {
+    let Some(heard) = OF_THE_RUN.with_borrow(Weak::upgrade) else { return false };
+    // The run's task stays the one that is woken: what has come is there when it asks.
+    let come = heard.look(&mut Context::from_waker(Waker::noop()));
+    heard.given_up.set(come.is_some_and(|(_, since)| since.elapsed() >= PATIENCE));
+    heard.given_up.get()
+}
+
+/// Whether it [was](is_overdue) overdue when it was last asked: then no output is waited for again.
+pub(crate) fn has_given_up() -> bool {
+    OF_THE_RUN.with_borrow(Weak::upgrade).is_some_and(|heard| heard.given_up.get())
 }
 
 /// The signals that are ignored, as a set of bits; where the system does not tell, none.

@@ -1,29 +1,26 @@
 //! The files and streams that a run reads and writes: with patience, and never two of them one.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::AsFd;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 
+use super::stop;
 use crate::args::FetchArgs;
 
-/// A stream whose calls wait. The standard streams may be non-blocking because another program, which shares them, has
+/// A stream whose reads wait. The standard streams may be non-blocking because another program, which shares them, has
 /// made them so; std passes on what the system then says ("resource temporarily unavailable").
 #[derive(Debug)]
 pub(crate) struct Patient<T>(pub(crate) T);
 
-impl<T: AsFd> Patient<T> {
-    fn retry<R>(
-        &mut self,
-        events: PollFlags,
-        mut call: impl FnMut(&mut T) -> io::Result<R>,
-    ) -> io::Result<R> {
+impl<T: AsFd + Read> Read for Patient<T> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            match call(&mut self.0) {
+            match self.0.read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    match poll(&mut [PollFd::new(&self.0, events)], None) {
+                    match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], None) {
                         Ok(_) | Err(Errno::INTR) => {}
                         Err(error) => return Err(error.into()),
                     }
@@ -34,21 +31,36 @@ impl<T: AsFd> Patient<T> {
     }
 }
 
-impl<T: AsFd + Read> Read for Patient<T> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.retry(PollFlags::IN, |stream| stream.read(buf))
+/// Writes all of `bytes`, however long the reader of a pipe takes; but not when the run has been told to end.
+///
+/// # Errors
+/// `TimedOut` when nobody reads; else as `write`.
+pub(crate) fn write_all(stream: impl AsFd, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let wait = if stop::has_given_up() { Timespec::default() } else { LOOK_AROUND };
+        match poll(&mut [PollFd::new(&stream, PollFlags::OUT)], Some(&wait)) {
+            Ok(0) if stop::is_overdue() => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
+            }
+            Ok(0) | Err(Errno::INTR) => continue,
+            // One that is closed or broken says so when it is written to.
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match rustix::io::write(&stream, &bytes[..bytes.len().min(ATOMIC)]) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(())
 }
 
-impl<T: AsFd + Write> Write for Patient<T> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.retry(PollFlags::OUT, |stream| stream.write(bytes))
-    }
+/// How often a writer that waits looks whether the run has been told to end.
+const LOOK_AROUND: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.retry(PollFlags::OUT, Write::flush)
-    }
-}
+/// So many bytes a pipe that has room takes without a wait.
+const ATOMIC: usize = 4096;
 
 /// Which file something is, whatever name it was opened by: two hard links are one file.
 #[derive(Debug, Clone, Copy)]
@@ -89,6 +101,13 @@ impl PartialEq for Identity {
     fn eq(&self, other: &Self) -> bool {
         (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
     }
+}
+
+/// The files that the marks and the messages go to, which no download may replace.
+pub(crate) fn outputs(args: &FetchArgs) -> impl Iterator<Item = Identity> {
+    let marks = args.marks.then(|| Identity::of(io::stdout()));
+    let messages = (!args.quiet).then(|| Identity::of(io::stderr()));
+    [marks, messages].into_iter().flatten().flatten()
 }
 
 /// Whether the standard output and the standard error end in one file or pipe.
@@ -134,6 +153,7 @@ pub(crate) fn check(
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::os::unix::net::UnixStream;
 
     use super::*;
@@ -153,10 +173,10 @@ mod tests {
     }
 
     #[test]
-    fn patient_stream_writes_more_than_there_is_room_for() {
+    fn write_goes_on_with_more_than_there_is_room_for() {
         let (near, mut far) = UnixStream::pair().unwrap();
         near.set_nonblocking(true).unwrap();
-        let writer = std::thread::spawn(move || Patient(near).write_all(&vec![b'x'; 4_000_000]).unwrap());
+        let writer = std::thread::spawn(move || write_all(near, &vec![b'x'; 4_000_000]).unwrap());
         let mut bytes = Vec::new();
         far.read_to_end(&mut bytes).unwrap();
         writer.join().unwrap();
