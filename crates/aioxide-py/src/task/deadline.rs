@@ -88,10 +88,10 @@ impl Deadline {
             return Ok(());
         }
         self.timer.set(None);
-        if let Some(task) = self.task.get() {
-            if let Err(raised) = super::in_copy_of_context(&task, || cancel(&task, None)) {
-                return report(&task, raised);
-            }
+        if let Some(task) = self.task.get()
+            && let Err(raised) = super::in_copy_of_context(&task, || cancel(&task, None))
+        {
+            return report(&task, raised);
         }
         self.phase.set(Phase::Expiring);
         Ok(())
