@@ -13,7 +13,11 @@ use crate::future::Future;
 pub(crate) fn step(py: Python<'_>, state: &LoopState, task: &Object, thrown: Option<Owned>) -> PyResult<()> {
     // SAFETY: only tasks are queued as such.
     let task: &Task = unsafe { cast(task.as_ptr()) };
-    step::run(state, task, thrown).or_else(|raised| report_step(py, raised, task))
+    step::run(state, task, thrown).or_else(|raised| {
+        // What asyncio queues here is an object that shows as no more than that.
+        let shown = || Ok(format!("<TaskStepMethWrapper object at {task:p}>()"));
+        report(py, raised, task.as_future(), shown, || Ok(None))
+    })
 }
 
 /// A wake-up of a task.
@@ -21,7 +25,13 @@ pub(crate) fn step(py: Python<'_>, state: &LoopState, task: &Object, thrown: Opt
 pub(crate) fn wake(py: Python<'_>, state: &LoopState, task: &Object) -> PyResult<()> {
     // SAFETY: only tasks are queued as such.
     let task: &Task = unsafe { cast(task.as_ptr()) };
-    step::wake(state, task).or_else(|raised| report_step(py, raised, task))
+    step::wake(state, task).or_else(|raised| {
+        let callback = step::wakeup_callback(task).unwrap_or_else(|raised| {
+            raised::clear(raised);
+            task.own()
+        });
+        report_call(py, raised, &callback, task.as_future(), None)
+    })
 }
 
 /// A Python callback of a future.
@@ -39,7 +49,7 @@ pub(crate) fn call_back(
     });
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(future.as_ptr()) };
-    outcome.or_else(|raised| report(py, raised, callback, future, Some(context)))
+    outcome.or_else(|raised| report_call(py, raised, callback, future, Some(context)))
 }
 
 /// What a parent waits for is done.
@@ -47,7 +57,7 @@ pub(crate) fn call_back(
 pub(crate) fn child_done(py: Python<'_>, waiting: &Object, child: &Object) -> PyResult<()> {
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(child.as_ptr()) };
-    parent::child_done(waiting, child).or_else(|raised| report(py, raised, waiting, future, None))
+    parent::child_done(waiting, child).or_else(|raised| report_call(py, raised, waiting, future, None))
 }
 
 /// The time of a timeout is up.
@@ -55,13 +65,30 @@ pub(crate) fn expire(py: Python<'_>, owner: &Object, generation: u32) -> PyResul
     deadline::expire(owner, generation).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
+/// Reports what the call of `callback` with `future` raised.
 #[cold]
-fn report_step(py: Python<'_>, raised: Raised, task: &Task) -> PyResult<()> {
-    let callback = step::wakeup_callback(task).unwrap_or_else(|raised| {
-        raised::clear(raised);
-        task.own()
-    });
-    report(py, raised, &callback, task.as_future(), None)
+fn report_call(
+    py: Python<'_>,
+    raised: Raised,
+    callback: &Object,
+    future: &Future,
+    context: Option<&Captured>,
+) -> PyResult<()> {
+    let arguments = || call::tuple(&[future.object()]);
+    let shown = || {
+        let format = call::get_attribute(
+            &names().format_helpers_module,
+            &*call::interned(c"_format_callback_source")?,
+        )?;
+        Ok(to_string(&*call::call(&format, &[callback, &*arguments()?])?))
+    };
+    let handle = || {
+        let Some(context) = context else { return Ok(None) };
+        // A program may expect it there, so it is made now.
+        let parts = [callback, &*arguments()?, &*future.loop_or_raise()?, &*context.get_or_none()?];
+        call::call(&names().stock_handle, &parts).map(Some)
+    };
+    report(py, raised, future, shown, handle)
 }
 
 /// Hands what a callback raised to the loop's exception handler, as a Handle does, or lets it leave the loop.
@@ -69,39 +96,24 @@ fn report_step(py: Python<'_>, raised: Raised, task: &Task) -> PyResult<()> {
 fn report(
     py: Python<'_>,
     raised: Raised,
-    callback: &Object,
     future: &Future,
-    context: Option<&Captured>,
+    shown: impl FnOnce() -> Outcome<String>,
+    handle: impl FnOnce() -> Outcome<Option<Owned>>,
 ) -> PyResult<()> {
     let exception = raised::take(raised);
     if raised::ends_the_loop(&exception) {
         return Err(raised::to_pyerr(py, raised::put_back(exception)));
     }
-    raised::handling(&exception, || tell_handler(&exception, callback, future, context))
-        .map_err(|raised| raised::to_pyerr(py, raised))
-}
-
-fn tell_handler(
-    exception: &Object,
-    callback: &Object,
-    future: &Future,
-    context: Option<&Captured>,
-) -> Outcome<()> {
-    let names = names();
-    let event_loop = future.loop_or_raise()?;
-    let arguments = call::tuple(&[future.object()])?;
-    let helpers = &names.format_helpers_module;
-    let format = call::get_attribute(helpers, &*call::interned(c"_format_callback_source")?)?;
-    let shown = call::call(&format, &[callback, &arguments])?;
-    let details = call::dict()?;
-    let message = format!("Exception in callback {}", to_string(&shown));
-    call::set_item(&details, &names.message, &*call::text(&message)?)?;
-    call::set_item(&details, &names.exception, exception)?;
-    if let Some(context) = context {
-        // A handle, which a program may expect there, is made only now.
-        let handle =
-            call::call(&names.stock_handle, &[callback, &arguments, &event_loop, &*context.get_or_none()?])?;
-        call::set_item(&details, &*call::interned(c"handle")?, &handle)?;
-    }
-    call::call_method(&names.call_exception_handler, &[&event_loop, &details], None).map(drop)
+    let tell = || {
+        let details = call::dict()?;
+        let message = format!("Exception in callback {}", shown()?);
+        call::set_item(&details, &names().message, &*call::text(&message)?)?;
+        call::set_item(&details, &names().exception, &exception)?;
+        if let Some(handle) = handle()? {
+            call::set_item(&details, &*call::interned(c"handle")?, &handle)?;
+        }
+        let event_loop = future.loop_or_raise()?;
+        call::call_method(&names().call_exception_handler, &[&event_loop, &details], None).map(drop)
+    };
+    raised::handling(&exception, tell).map_err(|raised| raised::to_pyerr(py, raised))
 }
