@@ -107,6 +107,7 @@ def test_everything_of_asyncio_looks_the_same_after_install(both: Any) -> None:
     assert not different
 
 
+@pytest.mark.filterwarnings("ignore:'asyncio.iscoroutinefunction' is deprecated:DeprecationWarning")
 def test_asyncios_own_coroutine_functions_are_known_by_asyncio(both: Any) -> None:
     for name, thing in both[0].items():
         known = asyncio.iscoroutinefunction(thing)

@@ -195,7 +195,10 @@ fn cannot_delete() -> Raised {
 }
 
 fn set_blocking(this: &Future, value: Option<&Object>) -> Outcome<()> {
-    this.loop_or_raise()?;
+    // As from 3.14 on, asyncio looks at the value first.
+    if value.is_some() || cfg!(not(Py_3_14)) {
+        this.loop_or_raise()?;
+    }
     let Some(value) = value else { return Err(cannot_delete()) };
     this.blocking.set(call::truth(value)?);
     Ok(())

@@ -211,7 +211,8 @@ impl<'py> This<'_, 'py> {
         }
         let mut rest = Rest { pieces: &pieces, index: 0, offset: 0 };
         rest.advance(0);
-        if self.core.buffer.borrow().is_empty() {
+        let behind = !self.core.buffer.borrow().is_empty();
+        if !behind {
             self.core.state.expect_events();
             while !rest.is_empty() {
                 let (slices, asked) = rest.slices();
@@ -243,6 +244,13 @@ impl<'py> This<'_, 'py> {
             self.core.buffer.borrow_mut().push(chunk, std::mem::take(&mut offset));
         }
         drop(pieces);
+        if behind {
+            // As asyncio does: another try at once, and from now on in the context of this call.
+            self.write_ready()?;
+            if !self.core.buffer.borrow().is_empty() {
+                self.start_writing()?;
+            }
+        }
         self.maybe_pause_protocol()
     }
 
