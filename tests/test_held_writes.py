@@ -87,6 +87,54 @@ def test_what_was_written_is_sent_before_anything_else(run: Any, name: str) -> N
     run(main())
 
 
+def test_whatever_is_like_bytes_is_sent(run: Any) -> None:
+    class Derived(bytes):
+        pass
+
+    class Derived2(bytearray):
+        pass
+
+    async def main() -> None:
+        connected = await connect()
+        transport = connected.transport
+        sizes = (1, 5_000, 70_000)
+        for size in sizes:
+            for kind in (bytes, Derived, bytearray, Derived2, memoryview):
+                transport.write(kind(b"x" * size))
+                transport.writelines([kind(b"y" * size), b"z"])
+        await asyncio.sleep(0)
+        transport.write_eof()
+        expected = b"".join((b"x" * size + b"y" * size + b"z") * 5 for size in sizes)
+        loop = asyncio.get_running_loop()
+        connected.peer.setblocking(False)
+        received = b""
+        while data := await loop.sock_recv(connected.peer, 1 << 20):
+            received += data
+        assert received == expected
+        await end(connected)
+
+    run(main())
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_destructor_of_what_was_written_writes_behind_it(run: Any, closes: bool) -> None:
+    async def main() -> None:
+        connected = await connect()
+
+        class Last(bytes):
+            def __del__(self) -> None:
+                connected.transport.write(b" by the destructor")
+                if closes:
+                    connected.transport.close()
+
+        connected.transport.write(Last(b"data"))
+        await asyncio.sleep(0)
+        assert waiting(connected.peer) == b"data by the destructor"
+        await end(connected)
+
+    run(main())
+
+
 def test_writes_of_one_step_leave_when_it_ends(loop_factory: Any, loop_name: str) -> None:
     loop = loop_factory()
     seen = []

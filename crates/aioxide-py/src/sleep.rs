@@ -4,6 +4,8 @@
 //! timer will finish, then DONE. It has what the abstract class Coroutine asks for, so that `create_task` takes it.
 
 use std::cell::Cell;
+
+use pyo3::ffi::Py_LE;
 use std::sync::OnceLock;
 
 use crate::event_loop;
@@ -108,8 +110,9 @@ fn begin(this: &Sleep) -> Outcome<Next> {
     let delay = this.delay.get_or_none();
     let Some(seconds) = call::to_float(&delay)? else {
         this.state.set(State::Done);
-        let message = "must be real number";
-        return Err(raised::raise(raised::type_error(), message));
+        // What asyncio asks of it, which fails in its words.
+        call::compare(&delay, &*call::integer(0)?, Py_LE)?;
+        return Err(raised::raise(raised::type_error(), "must be real number"));
     };
     if seconds <= 0.0 {
         this.state.set(State::Yielded);

@@ -88,8 +88,16 @@ fn call_soon_threadsafe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
 fn call_later(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     let Split { leading: [delay, callback], rest, context } =
         arguments.split("call_later", ["delay", "callback"])?;
-    let delay = number(delay, "delay must not be None")?;
-    let when = this.state().now() + delay;
+    let now = this.state().now();
+    let delay = number(delay, "delay must not be None").or_else(|raised| {
+        if delay.is_none() {
+            return Err(raised);
+        }
+        // asyncio's sum fails in its words.
+        raised::clear(raised);
+        call::as_float(&*call::add(&*call::float(now)?, delay)?).map(|when| when - now)
+    })?;
+    let when = now + delay;
     let handle = schedule(this, &Callback { callback, arguments: rest, context }, when, delay)?;
     Ok(handle.into_owned())
 }

@@ -160,11 +160,13 @@ pub(crate) enum Chunk {
 }
 
 impl Chunk {
-    /// The content of an object: that of bytes, which cannot change, is not copied. No destructor of the program's is put off.
-    pub(crate) fn of(object: &Object) -> Self {
-        match object.bind(super::python(object)).cast_exact::<PyBytes>() {
-            Ok(bytes) => Self::Bytes(bytes.to_owned().unbind()),
-            Err(_) => Self::Copy(bytes_content(object).unwrap_or_default().into()),
+    /// The content of bytes, which cannot change, is not copied; that of a derived class is: no destructor of the program's is
+    /// put off.
+    pub(crate) fn of(bytes: &Bound<'_, PyBytes>) -> Self {
+        if bytes.is_exact_instance_of::<PyBytes>() {
+            Self::Bytes(bytes.to_owned().unbind())
+        } else {
+            Self::Copy(bytes.as_bytes().into())
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{ours, repr};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind, Shown};
 use crate::ffi::method::{attribute, method_fast, method_none};
-use crate::ffi::text::show;
+use crate::ffi::text::{show, to_string};
 use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,9 @@ const STATES: [(State, &CStr); 4] = [
 pub(super) struct Barrier {
     pub(super) state: Cell<State>,
     pub(super) count: Cell<i64>,
-    pub(super) parties: Cell<i64>,
+    /// What the program gave, and how many tasks that is: more than ever come for what no number of tasks equals (`1.5`).
+    parties: Slot,
+    pub(super) needed: Cell<i64>,
     condition: Slot,
     overrides: Overrides,
 }
@@ -55,11 +57,15 @@ impl Contents for Barrier {
     }
 
     fn traverse(&self, visit: Visit) -> c_int {
-        self.condition.visit(visit)
+        match self.condition.visit(visit) {
+            0 => self.parties.visit(visit),
+            stop => stop,
+        }
     }
 
     fn clear(&self) {
         self.condition.clear();
+        self.parties.clear();
     }
 }
 
@@ -68,7 +74,8 @@ impl Constructed for Barrier {
         Self {
             state: Cell::new(State::Filling),
             count: Cell::new(0),
-            parties: Cell::new(1),
+            parties: Slot::new(),
+            needed: Cell::new(1),
             condition: Slot::new(),
             overrides: Overrides::new(),
         }
@@ -85,7 +92,7 @@ impl Constructed for Barrier {
             let message = if cfg!(Py_3_14) { "parties must be >= 1" } else { "parties must be > 0" };
             return Err(raised::raise(raised::value_error(), message));
         }
-        this.parties.set(call::to_integer(parties)?);
+        this.set_parties(parties);
         this.condition.set(call::call(&*ours(c"Condition")?, &[])?);
         this.state.set(State::Filling);
         this.count.set(0);
@@ -99,7 +106,8 @@ impl Shown for Barrier {
         if this.state.get() == State::Broken {
             return repr(this.object(), state, 0);
         }
-        let text = format!("{state}, waiters:{}/{}", this.waiting(), this.parties.get());
+        let parties = to_string(&*call::to_text(&this.parties.get_or_none())?);
+        let text = format!("{state}, waiters:{}/{parties}", this.waiting());
         repr(this.object(), &text, 0)
     }
 
@@ -135,6 +143,14 @@ impl Holder<Barrier> {
         let replaced = self.overrides.any(self.object(), &WATCHED, PARTS)?
             || Holder::<Condition>::from_object(&self.condition.get_or_none()).is_none();
         Ok(replaced && !WATCHED.theirs(WAIT)?.is_none())
+    }
+
+    fn set_parties(&self, parties: &Object) {
+        let whole = |number: f64| (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64);
+        let needed = call::small_integer(parties)
+            .or_else(|| call::as_float(parties).map_err(raised::clear).ok().and_then(whole));
+        self.needed.set(needed.unwrap_or(i64::MAX));
+        self.parties.set(parties.own());
     }
 
     fn waiting(&self) -> i64 {
@@ -197,11 +213,11 @@ fn abort(this: &Holder<Barrier>) -> Outcome {
 }
 
 fn get_parties(this: &Holder<Barrier>) -> Outcome {
-    call::integer(this.parties.get())
+    Ok(this.parties.get_or_none())
 }
 
 fn set_parties(this: &Holder<Barrier>, value: Option<&Object>) -> Outcome<()> {
-    this.parties.set(call::to_integer(value.unwrap_or(crate::ffi::none()))?);
+    this.set_parties(value.unwrap_or(crate::ffi::none()));
     Ok(())
 }
 

@@ -115,7 +115,7 @@ impl BarrierWait {
             self.index.set(barrier.count.get());
             barrier.count.set(self.index.get() + 1);
             self.state.set(State::Counted);
-            if self.index.get() + 1 == barrier.parties.get() {
+            if self.index.get() + 1 == barrier.needed.get() {
                 barrier.state.set(BarrierState::Draining);
                 condition.notify_all()?;
                 return Ok(None);

@@ -4,6 +4,8 @@
 //! without coroutine frames, with another they are asyncio's own coroutines, as they are when `acquire`, `release` or
 //! `locked` of the condition were replaced.
 
+use pyo3::ffi::Py_GE;
+
 use super::bound::refuse_loop;
 use super::lock::Lock;
 use super::overrides::Watched;
@@ -118,6 +120,19 @@ impl Holder<Condition> {
         self.waiters.wake(count, false).map(drop)
     }
 
+    /// The same for whatever asyncio can compare with the number of those it has woken: `1.5` wakes two, `inf` wakes all.
+    fn notify_counted(&self, count: &Object) -> Outcome<()> {
+        if let Some(count) = call::small_integer(count) {
+            return self.notify_some(count);
+        }
+        let waiting = self.waiters.len()? as i64;
+        let mut woken = 0;
+        while woken < waiting && !call::compare(&*call::integer(woken)?, count, Py_GE)? {
+            woken += 1;
+        }
+        self.notify_some(woken)
+    }
+
     pub(super) fn notify_all(&self) -> Outcome<()> {
         self.notify_some(i64::MAX)
     }
@@ -230,16 +245,17 @@ fn notify(this: &Holder<Condition>, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
     let [count] = arguments.parse("notify", &[&names.n], 1)?;
     refuse_unlocked(this)?;
+    let one = call::integer(1)?;
+    let count = count.unwrap_or(&one);
     if this.replaced(NOTIFY_SOME)? {
-        let one = call::integer(1)?;
-        return call::call_method(&names.notify_some, &[this.object(), count.unwrap_or(&one)], None);
+        return call::call_method(&names.notify_some, &[this.object(), count], None);
     }
-    this.notify_some(count.map_or(Ok(1), call::to_integer)?)?;
+    this.notify_counted(count)?;
     Ok(Owned::none())
 }
 
 fn notify_some(this: &Holder<Condition>, count: &Object) -> Outcome {
-    this.notify_some(call::to_integer(count)?)?;
+    this.notify_counted(count)?;
     Ok(Owned::none())
 }
 

@@ -4,10 +4,12 @@
 //! later cannot take it. A waiter that leaves after it was woken gives the permit back, and every waiter that goes on or
 //! away wakes others as long as there are permits.
 //!
-//! A value that is no int, or none that fits 64 bits (`float("inf")`), is kept as it is, and asyncio's own methods do the
+//! A value that is no plain int, or none that fits 64 bits (`float("inf")`), is kept as it is, and asyncio's own methods do the
 //! sums.
 
 use std::cell::Cell;
+
+use pyo3::ffi::Py_GE;
 
 use super::bound::refuse_loop;
 use super::overrides::Watched;
@@ -18,7 +20,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none};
-use crate::ffi::text::show;
+use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, Slot, call, function, names, raised};
 
 /// What it has beside what all have.
@@ -78,7 +80,8 @@ impl Own for SemaphoreData {
         if is_locked {
             return repr(this.object(), "locked", this.waiters.len()?);
         }
-        repr(this.object(), &format!("unlocked, value:{}", show(&*get_value(this)?)), this.waiters.len()?)
+        let value = to_string(&*call::to_text(&*get_value(this)?)?);
+        repr(this.object(), &format!("unlocked, value:{value}"), this.waiters.len()?)
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
@@ -148,7 +151,11 @@ impl Holder<Semaphore> {
 
     #[inline]
     fn give_back(&self) -> Outcome<()> {
-        self.value.set(self.value.get().saturating_add(1));
+        let value = self.value.get();
+        match value.checked_add(1) {
+            Some(value) => self.value.set(value),
+            None => set_value(self, Some(&*call::add(&*call::integer(value)?, &*call::integer(1)?)?))?,
+        }
         self.wake_next().map(drop)
     }
 }
@@ -186,11 +193,11 @@ fn release(this: &Holder<Semaphore>) -> Outcome {
 
 fn refuse_excess(this: &Holder<Semaphore>) -> Outcome<()> {
     let bound = this.bound_value.get_or_none();
-    let below = match call::small_integer(&bound) {
-        Some(bound) if this.odd_value.is_empty() => this.value.get() < bound,
-        _ => call::less(&*get_value(this)?, &bound)?,
+    let exceeds = match call::small_integer(&bound) {
+        Some(bound) if this.odd_value.is_empty() => this.value.get() >= bound,
+        _ => call::compare(&*get_value(this)?, &bound, Py_GE)?,
     };
-    if below {
+    if !exceeds {
         return Ok(());
     }
     Err(raised::raise(raised::value_error(), "BoundedSemaphore released too many times"))
@@ -238,7 +245,7 @@ fn set_value(this: &Holder<Semaphore>, value: Option<&Object>) -> Outcome<()> {
     let Some(value) = value else {
         return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
     };
-    match call::small_integer(value) {
+    match call::to_exact_integer(value) {
         Some(value) => {
             this.odd_value.clear();
             this.value.set(value);

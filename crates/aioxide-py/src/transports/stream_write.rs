@@ -22,7 +22,8 @@ pub(super) const SLICES: usize = 64;
 /// What the socket says otherwise is noted for the general way, which does the rest.
 pub(super) fn write_at_once(transport: &Object, core: &StreamCore, arguments: &[&Object]) -> Option<Owned> {
     let (core, [data]) = (&*core.0, arguments) else { return None };
-    let content = ffi::bytes_content(data)?;
+    let data = data.bind(ffi::python(transport)).cast_exact::<PyBytes>().ok()?;
+    let content = data.as_bytes();
     let is_open = core.conn_lost.get() == 0
         && !core.eof.get()
         && !content.is_empty()
@@ -30,7 +31,7 @@ pub(super) fn write_at_once(transport: &Object, core: &StreamCore, arguments: &[
     if !is_open {
         return None;
     }
-    if core.hold_write(transport, content.len(), || Chunk::of(data)) {
+    if core.hold_write(transport, content.len(), || Chunk::of(&data)) {
         return Some(Owned::none());
     }
     if !core.buffer.try_borrow().is_ok_and(|buffer| buffer.is_empty()) {
@@ -124,7 +125,7 @@ impl<'py> This<'_, 'py> {
     pub(super) fn write(self, data: &Bound<'py, PyAny>) -> PyResult<()> {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             let content = bytes.as_bytes();
-            let chunk = || Chunk::of(Object::of(data));
+            let chunk = || Chunk::of(bytes);
             if content.is_empty()
                 || self.core.hold_write(Object::of(self.transport), content.len(), chunk)
                 || self.send_with_held(content.len(), chunk)?
