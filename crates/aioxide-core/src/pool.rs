@@ -230,5 +230,8 @@ impl<T> Future for Blocking<T> {
 impl<T> Drop for Blocking<T> {
     fn drop(&mut self) {
         self.stop_counting();
+        // What nobody wants ends alike, whichever thread is the last to have it: a destructor's panic does not get out.
+        let unwanted = std::mem::replace(&mut *self.slot.lock(), SlotState::Taken);
+        destroy(unwanted);
     }
 }

@@ -344,3 +344,31 @@ fn destructors_that_panic_leave_the_pool_its_threads() {
     assert_eq!(block_on(&event_loop, async { POOL.run(|| 7).await.unwrap() }), 7);
     event_loop.close();
 }
+
+#[test]
+fn result_that_nobody_wants_may_panic_in_its_destructor() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    struct Told(Mutex<std::sync::mpsc::Sender<()>>);
+    impl std::task::Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.0.lock().unwrap().send(()).unwrap();
+        }
+    }
+    static POOL: Pool = Pool::new("unwanted", 1);
+    let (go, begin) = channel::<()>();
+    let (told, ended) = channel();
+    let mut blocking = POOL.run(move || {
+        begin.recv().unwrap();
+        Bomb
+    });
+    let waker = Waker::from(Arc::new(Told(Mutex::new(told))));
+    assert!(Pin::new(&mut blocking).poll(&mut Context::from_waker(&waker)).is_pending());
+    go.send(()).unwrap();
+    ended.recv().unwrap();
+    drop(blocking);
+}
