@@ -99,6 +99,20 @@ def test_broken_pipe_ends_the_writer(run: Any, loop: asyncio.AbstractEventLoop) 
     run(main())
 
 
+def test_writes_after_the_end_are_dropped(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        reading, transport, protocol = await write_end(loop)
+        transport.write(b"before")
+        transport.close()
+        assert await protocol.lost is None
+        transport.write(b"after")
+        transport.writelines([b"a", bytearray(b"b")])
+        assert os.read(reading, 100) == b"before"
+        os.close(reading)
+
+    run(main())
+
+
 def test_plain_file_is_refused(run: Any, loop: asyncio.AbstractEventLoop, tmp_path: Any) -> None:
     async def main() -> None:
         with (tmp_path / "file").open("wb+", 0) as file:

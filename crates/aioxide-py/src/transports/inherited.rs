@@ -76,7 +76,10 @@ fn write_pipe<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>)
     let name = intern!(py, "write");
     let Some(data) = arguments[0] else { return Ok(py.None()) };
     let event_loop = transport.getattr(intern!(py, "_loop"))?;
-    event_loop.cast::<LoopCore>()?.get().state.expect_events();
+    // None when the connection is lost: the write is dropped and counted, as asyncio does.
+    if let Ok(event_loop) = event_loop.cast::<LoopCore>() {
+        event_loop.get().state.expect_events();
+    }
     let class = common::write_pipe_class(py)?;
     let plain = match data.cast_exact::<PyBytes>() {
         Ok(bytes) if !bytes.as_bytes().is_empty() => {
