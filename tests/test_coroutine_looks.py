@@ -67,7 +67,8 @@ def test_a_waiting_one_shows_what_a_coroutine_shows(name: str, package: ModuleTy
         assert waiting.cr_code.co_name == waiting.__name__
         assert waiting.cr_frame.f_code is waiting.cr_code
         assert waiting.cr_await is not None
-        assert inspect.getcoroutinestate(waiting) == inspect.CORO_SUSPENDED
+        if sys.version_info >= (3, 11):  # before, inspect asks the frame, and no frame of ours has run
+            assert inspect.getcoroutinestate(waiting) == inspect.CORO_SUSPENDED
         assert f"<coroutine object {name} at" in repr(waiting)
         assert f"coro=<{name}() running at " in repr(task)
         assert [frame.f_code.co_name for frame in task.get_stack()] == [waiting.__name__]

@@ -159,7 +159,9 @@ class Scene:
             "_result",
             "_exception",
         ]
-        names += ["_asyncio_future_blocking", "get_name", "cancelling", "_must_cancel", "_coro", "_fut_waiter"]
+        names += ["_asyncio_future_blocking", "get_name", "_must_cancel", "_coro", "_fut_waiter"]
+        if hasattr(asyncio.Task, "cancelling"):
+            names.append("cancelling")
         return [[name, self.attempt(lambda name=name: self.value_of(name))] for name in names]
 
     def value_of(self, name: str) -> Any:
