@@ -129,6 +129,9 @@ class Scene:
             return "the event"
         if value in self.made:
             return f"coroutine {self.made.index(value)}"
+        if isinstance(value, asyncio.CancelledError) and sys.version_info < (3, 11):
+            # Whoever asks second gets no message from asyncio there; aioxide keeps it, as from 3.11 on.
+            return ["CancelledError", []]
         if isinstance(value, BaseException):
             return [type(value).__name__, [self.shown(each) for each in value.args]]
         if type(value).__name__ == "list" and value and hasattr(value[0], "f_code"):
