@@ -42,8 +42,9 @@ test-python: develop  ## the tests of the Python face, on stock asyncio and on a
 	.venv/bin/python -m pytest -q $(TESTS)
 conformance: differential ## CPython's own asyncio tests on aioxide, on every interpreter found, beside stock asyncio
 	$(PYTHON) scripts/conformance.py --install . --update docs/compat.md $(CONFORMANCE)
-differential: develop ## 100 000 random programs that must leave the log of stock asyncio, on every core
+differential: develop ## 100 000 random programs, and 10 000 of connections, that must leave the log of stock asyncio
 	cd tests && ../.venv/bin/python -m differential.run --count 100000 --classes aioxide $(DIFFERENTIAL)
+	cd tests && ../.venv/bin/python -m differential.connections --count 10000
 hostile: develop ## random programs of objects that come back into the loop, ten minutes of them
 	cd tests && PYTHONMALLOC=debug ../.venv/bin/python -m hostile.run --minutes 10 $(HOSTILE)
 differential-rust: venv ## 100 000 random programs of the Rust face, which must leave the log of stock asyncio
