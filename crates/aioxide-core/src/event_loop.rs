@@ -263,7 +263,7 @@ impl<R: Runnable> EventLoop<R> {
     /// Whether the kernel, the inbox and the timers are to be asked before the next batch.
     #[inline]
     pub fn needs_poll(&self) -> bool {
-        self.run_since_poll.get() >= self.reactor.patience()
+        self.run_since_poll.get() >= self.reactor.patience().entries()
             || self.ready.is_empty()
             || self.inbox.is_pending()
             || self.stopping.get()
@@ -287,7 +287,7 @@ impl<R: Runnable> EventLoop<R> {
         // A busy loop that watches nothing has no question.
         let asks = !is_busy || self.reactor.watched() > 0;
         let mut waited = if asks { self.select(context, timeout) } else { Ok(false) };
-        self.reactor.asked(is_busy && !matches!(waited, Ok(true)), self.poll_interval.get());
+        self.reactor.patience().asked(is_busy && !matches!(waited, Ok(true)), self.poll_interval.get());
         let mut now_ns = self.time_of_timers();
         if asks && self.may_have_missed(&waited, now_ns) {
             waited = waited.and(self.look_again());

@@ -22,6 +22,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use crate::patience::Patience;
 use crate::sys::{Event, Interest, Selector, Trigger, is_open};
 
 /// What a face gets back when a descriptor that it watches by callback is ready; its meaning is the face's.
@@ -31,12 +32,6 @@ pub struct Token(pub u64);
 /// The key of the inbox's wake-up descriptor.
 const WAKEUP_KEY: u64 = u64::MAX;
 
-/// After how many iterations in a row that neither waited nor found an event the loop is hot.
-///
-/// Until then the kernel is asked in every iteration, as asyncio does: what was written is read after one `sleep(0)`, and
-/// programs that count iterations see asyncio's order. 1 000 questions take less than half a millisecond.
-const QUIET_POLLS_UNTIL_HOT: u32 = 1000;
-
 /// The table of watched descriptors, and the kernel's set behind it.
 pub struct Reactor {
     /// None once the loop is closed.
@@ -45,10 +40,7 @@ pub struct Reactor {
     wakeup_fd: Cell<RawFd>,
     next_generation: Cell<u32>,
     watched: Cell<usize>,
-    /// How many entries may run before the kernel is asked again: 0 unless the loop is hot.
-    patience: Cell<u32>,
-    /// For how many questions in a row the kernel had nothing for a busy loop.
-    quiet_polls: Cell<u32>,
+    patience: Patience,
 }
 
 impl std::fmt::Debug for Reactor {
@@ -126,8 +118,7 @@ impl Reactor {
             wakeup_fd: Cell::new(-1),
             next_generation: Cell::new(0),
             watched: Cell::new(0),
-            patience: Cell::new(0),
-            quiet_polls: Cell::new(0),
+            patience: Patience::default(),
         })
     }
 
@@ -135,27 +126,13 @@ impl Reactor {
     /// however long the loop has been busy. Faces that write by themselves call it.
     #[inline]
     pub fn expect_events(&self) {
-        self.patience.set(0);
-        self.quiet_polls.set(0);
+        self.patience.lose();
     }
 
+    /// How long a busy loop may go on before it asks the kernel.
     #[inline]
-    pub(crate) fn patience(&self) -> u32 {
-        self.patience.get()
-    }
-
-    /// The kernel was asked; `in_vain` if the loop was busy and there was nothing. `interval` is the patience of a hot loop.
-    pub(crate) fn asked(&self, in_vain: bool, interval: u32) {
-        if !in_vain {
-            self.expect_events();
-            return;
-        }
-        let quiet = self.quiet_polls.get();
-        if quiet < QUIET_POLLS_UNTIL_HOT {
-            self.quiet_polls.set(quiet + 1);
-        } else {
-            self.patience.set(interval);
-        }
+    pub(crate) fn patience(&self) -> &Patience {
+        &self.patience
     }
 
     /// Watches the descriptor that ends waits.
