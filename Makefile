@@ -21,6 +21,10 @@ lint: lint-python  ## formatting, clippy, ruff, mypy and the documentation, warn
 	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs
 lint-python: venv  ## the Python part of it
 	.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy
+rooms:       ## which part of a crate uses which, what runs in a circle; the picture in docs/architecture.md (ROOMS=aioxide-py)
+	$(PYTHON) scripts/rooms.py $(ROOMS)
+count:       ## files, lines and unsafe code per crate, beside what a commit held (REV=...)
+	$(PYTHON) scripts/count.py $(if $(REV),--at $(REV))
 docs:        ## builds the API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --no-deps
 bench:       ## the mechanisms, each beside tokio
@@ -79,4 +83,4 @@ test-debug-python: ## the Python tests on a debug CPython
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
-.PHONY: differential-rust
+.PHONY: differential-rust rooms count

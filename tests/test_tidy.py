@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -42,6 +43,61 @@ UNSAFE = {
     "crates/aioxide-py/src/event_loop/state.rs": "the loop's own address, compared while it is traversed and freed",
     "crates/aioxide-py/src/event_loop/raw.rs": "methods that are added to the class past PyO3",
     "tests/probe/src/lib.rs": "a descriptor that a test gives away",
+}
+
+# Arrows between rooms of the extension that run up (`ORDER` of scripts/rooms.py). The list may only shrink.
+DEBTS = {
+    "bridge -> entry",
+    "bridge -> event_loop",
+    "bridge -> gc",
+    "bridge -> names",
+    "debug -> handle",
+    "debug -> names",
+    "entry -> debug",
+    "entry -> handle",
+    "entry -> report",
+    "event_loop -> debug",
+    "event_loop -> entry",
+    "event_loop -> error",
+    "event_loop -> gc",
+    "event_loop -> handle",
+    "event_loop -> names",
+    "event_loop -> report",
+    "ffi -> future",
+    "ffi -> lib",
+    "ffi -> names",
+    "future -> bridge",
+    "future -> entry",
+    "future -> event_loop",
+    "future -> future_iter",
+    "future -> names",
+    "future -> task",
+    "gather -> names",
+    "handle -> debug",
+    "handle -> report",
+    "lib -> future_iter",
+    "lib -> gather",
+    "lib -> gc",
+    "lib -> handle",
+    "lib -> names",
+    "lib -> sleep",
+    "queue -> names",
+    "sleep -> names",
+    "streams -> event_loop",
+    "streams -> names",
+    "sync -> event_loop",
+    "sync -> names",
+    "task -> bridge",
+    "task -> entry",
+    "task -> event_loop",
+    "task -> gather",
+    "task -> names",
+    "transports -> entry",
+    "transports -> error",
+    "transports -> event_loop",
+    "transports -> names",
+    "transports -> report",
+    "transports -> streams",
 }
 
 # Programs that are quoted word for word.
@@ -137,6 +193,31 @@ def test_crates_use_each_other_in_one_direction() -> None:
     for crate, allowed in ARROWS.items():
         ours = dependencies(ROOT / "crates" / crate / "Cargo.toml") & set(ARROWS)
         assert ours <= allowed, f"{crate} depends on {sorted(ours - allowed)}"
+
+
+def rooms():
+    """The module behind `make rooms`."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import rooms
+    finally:
+        sys.path.pop(0)
+    return rooms
+
+
+def test_rooms_use_only_those_below_them() -> None:
+    crate = rooms().Crate("aioxide-py")
+    up = {(crate.room(one), crate.room(other)): f"{one} -> {other}" for one, other in crate.arrows_up}
+    found = {" -> ".join(arrow) for arrow in up}
+    new = {arrow: file for arrow, file in up.items() if " -> ".join(arrow) not in DEBTS}
+    assert not new, f"a room uses one above it: {new}"
+    assert found == DEBTS, f"paid, to be struck out of DEBTS: {sorted(DEBTS - found)}"
+
+
+def test_page_shows_the_rooms_as_they_are() -> None:
+    module = rooms()
+    drawn = module.picture(module.Crate("aioxide-py"))
+    assert drawn in module.PAGE.read_text(), "run `make rooms`"
 
 
 def test_two_crates_know_python() -> None:
