@@ -1,8 +1,8 @@
 """Which file of a crate uses which: the rooms, their arrows, and what runs in a circle (`make rooms`).
 
-A room is a folder of a crate's `src`, or a file beside them. The script reads the paths in the code: `use` declarations, and
-paths that begin with `crate`, `super`, `self`, a child module or an imported module. A name that a `mod.rs` re-exports
-belongs to the file that defines it, so a table of contents makes no arrow.
+A room is a folder of a crate's `src`, or a file beside them. The script reads the paths in the code: `use`
+declarations, and paths that begin with `crate`, `super`, `self`, a child module or an imported module. A name that
+a `mod.rs` re-exports belongs to the file that defines it, so a table of contents makes no arrow.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ ORDER = {
     "aioxide-py": [
         ["ffi"],
         ["interp"],
+        ["awaitable"],
         ["kernel"],
         ["future"],
         ["transports"],
