@@ -3,8 +3,9 @@
 use pyo3::prelude::*;
 
 use crate::event_loop::LoopState;
-use crate::ffi::{Object, Outcome, call, names};
+use crate::ffi::{Object, Outcome, call};
 use crate::handle::Handle;
+use crate::interp::names;
 
 /// Checks the calling thread and the callback, as asyncio does in debug mode. `any_thread` for `call_soon_threadsafe`.
 pub(crate) fn check_call(

@@ -7,13 +7,12 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::bridge::Event;
-use crate::debug;
 use crate::event_loop::LoopState;
-use crate::ffi::{self, Captured, Owned, raised};
+use crate::ffi::{self, Owned, raised};
 use crate::handle::Handle;
-use crate::report;
+use crate::interp::Captured;
 use crate::task::queued as steps;
-use crate::transports;
+use crate::{debug, report, transports};
 
 /// An entry of the ready queue: a word of kind and up to three pointers.
 pub(crate) enum Entry {

@@ -1,6 +1,6 @@
 //! What `await future` iterates over: yields the future once if it is pending, then gives its result.
 
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early};
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early};
 use crate::ffi::{Outcome, Owned, Slot, cast};
 use crate::future::Future;
 

@@ -10,19 +10,17 @@ use std::hash::BuildHasherDefault;
 use std::os::raw::c_int;
 use std::sync::OnceLock;
 
-use crate::event_loop;
 use crate::ffi::address_hasher::AddressHasher;
 use crate::ffi::ancestor::Ancestor;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{
-    self, Captured, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, interop, names, raised,
-    recursion,
-};
-use crate::future::{self, Future, KINDS, State};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised, recursion};
+use crate::future::{self, Future, KINDS, State, is_done};
+use crate::interp::{Captured, interop, names};
 use crate::task::parent::{self, Watched};
 use crate::task::{self, Start, Task};
+use crate::{awaitable, event_loop};
 
 /// What it has beside a future's.
 pub(crate) struct GatherData {
@@ -222,11 +220,11 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         gather.as_future().remember_source()?;
     }
     if interop::KNOWS_AWAITERS {
-        gather.awaiter.put(ffi::current::get(&running));
+        gather.awaiter.put(crate::interp::current::get(&running));
     }
     let mut done = Vec::new();
     for child in watched {
-        if interop::GATHERS_AT_ONCE && awaitable::is_done(&child)? {
+        if interop::GATHERS_AT_ONCE && is_done(&child)? {
             done.push(child);
             continue;
         }

@@ -1,5 +1,6 @@
 //! `aioxide._aioxide`: the loop, its objects and its transports for Python.
 
+mod awaitable;
 mod bridge;
 mod debug;
 mod entry;
@@ -11,7 +12,7 @@ mod future_iter;
 mod gather;
 mod gc;
 mod handle;
-mod names;
+mod interp;
 mod queue;
 mod report;
 mod sleep;
@@ -26,16 +27,16 @@ use pyo3::prelude::*;
 fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let make = || {
-        names::load()?;
-        ffi::context_layout::learn()?;
-        ffi::descriptor::learn()?;
+        interp::load()?;
+        interp::context_layout::learn()?;
+        interp::descriptor::learn()?;
         let future = future::make_kind()?;
         future_iter::make_kind()?;
         let task = task::make_kind()?;
         future::lead_to_ours(&future, &task)?;
         let gather = gather::make_function(&future)?;
         let mut parts = vec![("sleep", sleep::make_function()?), ffi::function::make_dresser()?];
-        parts.push(ffi::looks::make_tracker()?);
+        parts.push(awaitable::looks::make_tracker()?);
         parts.extend([task::shield::make_function()?, task::wait::make_function()?]);
         parts.extend([task::wait_for::make_function()?, task::completions::make_function()?]);
         parts.extend(task::start::make_functions()?);
@@ -45,7 +46,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
             let part = ffi::function::named_like(name, part)?;
             module.add(name, part.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
         }
-        let errors = [("QueueShutDown", ffi::names().queue_shut_down.clone())];
+        let errors = [("QueueShutDown", interp::names().queue_shut_down.clone())];
         for (name, kind) in queue::make_base()?.into_iter().chain(sync::make_kinds()?).chain(errors) {
             module.add(name, kind.into_py()).map_err(|error| ffi::raised::from_pyerr(error, py))?;
         }

@@ -8,15 +8,14 @@ use std::cell::Cell;
 use pyo3::ffi::Py_LE;
 use std::sync::OnceLock;
 
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{
-    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
-};
-use crate::ffi::looks::Stage;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
-use crate::future::Future;
+use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
+use crate::future::{Future, is_done, mark_blocking};
+use crate::interp::names;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {

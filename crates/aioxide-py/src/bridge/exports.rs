@@ -17,7 +17,8 @@ use super::parker::{Lazy, Parker, waker_of};
 use super::waiting::Waiting;
 use crate::event_loop;
 use crate::ffi::method::{guard, guard_object};
-use crate::ffi::{Object, call, names, raised};
+use crate::ffi::{Object, call, raised};
+use crate::interp::names;
 use crate::task::{Start, Task};
 
 pyo3::create_exception!(

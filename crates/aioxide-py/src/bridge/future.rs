@@ -11,12 +11,12 @@ use pyo3::ffi as c;
 
 use super::parker::{Lazy, Parker};
 use super::{Event, Home};
+use crate::awaitable::{Awaitable, Home as Kind, Next, Steps, awaited_already, reused};
 use crate::entry::Posted;
 use crate::event_loop::{self, LoopState};
-use crate::ffi::awaitable::{Awaitable, Home as Kind, Next, Steps, awaited_already, is_done, reused};
 use crate::ffi::method::attribute;
 use crate::ffi::{self, Object, Outcome, Owned, Raised, Slot, call, raised};
-use crate::future::Future;
+use crate::future::{Future, is_done};
 use crate::gc;
 
 #[derive(Clone, Copy, PartialEq, Eq)]

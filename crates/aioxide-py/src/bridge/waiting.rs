@@ -5,9 +5,11 @@ use std::task::{Context, Poll, Waker};
 
 use pyo3::prelude::*;
 
+use crate::awaitable;
 use crate::event_loop::{self, LoopState};
-use crate::ffi::{self, Captured, Confined, Object, Outcome, Owned, awaitable, call, current, names, raised};
-use crate::future::{Future, Waiter};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, call, raised};
+use crate::future::{Future, Waiter, is_done};
+use crate::interp::{Captured, current, names};
 use crate::task::{self, Start, Task};
 
 /// Wakes a Rust future when a Python one is done: a waiter of ours, and a callback for the futures of others.
@@ -83,7 +85,7 @@ impl Waiting {
             if future.is_done() {
                 return future.result_or_raise().map(Poll::Ready);
             }
-        } else if ffi::awaitable::is_done(&self.awaited)? {
+        } else if is_done(&self.awaited)? {
             return call::call_method(&names().result, &[&self.awaited], None).map(Poll::Ready);
         }
         if let Some(notifier) = &self.notifier {
@@ -110,7 +112,7 @@ impl Drop for Waiting {
         if let Some(notifier) = &self.notifier {
             drop(notifier.get().waker.take());
         }
-        let cancelled = match ffi::awaitable::is_done(&self.awaited) {
+        let cancelled = match is_done(&self.awaited) {
             Ok(true) => return,
             Ok(false) => task::cancel(&self.awaited, None).map(drop),
             Err(raised) => Err(raised),

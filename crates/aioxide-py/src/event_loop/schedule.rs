@@ -9,10 +9,12 @@ use crate::debug;
 use crate::entry::Entry;
 use crate::ffi::arguments::{Arguments, Split};
 use crate::ffi::method::method_fast;
-use crate::ffi::{Object, Outcome, call, outlive_interpreter, raised};
 #[cfg(Py_3_14)]
-use crate::ffi::{names, none};
+use crate::ffi::none;
+use crate::ffi::{Object, Outcome, call, outlive_interpreter, raised};
 use crate::handle::{Callback, Handle};
+#[cfg(Py_3_14)]
+use crate::interp::names;
 
 /// A delay so short that the next iteration has to look at the clock, not one of the next sixty.
 const AT_ONCE_SECONDS: f64 = 1e-4;

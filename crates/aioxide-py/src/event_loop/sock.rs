@@ -142,7 +142,7 @@ impl Waiting {
         }
         let socket = self.socket.bind(py);
         // The program may have closed it meanwhile, and the number may be another's.
-        let fd = ffi::descriptor_of(&Owned::from(socket.clone()));
+        let fd = crate::interp::descriptor_of(&Owned::from(socket.clone()));
         let (method, value) = match self.work.attempt(state, socket, fd) {
             Ok(None) => return Ok(()),
             Ok(Some(value)) => (intern!(py, "set_result"), value),

@@ -16,9 +16,10 @@ use super::sock::Waiting;
 use crate::bridge::{Registry, this_thread};
 use crate::entry::Entry;
 use crate::error::os_error;
-use crate::ffi::{self, Object, Owned, captured, raised};
+use crate::ffi::{self, Object, Owned, raised};
 use crate::gc;
 use crate::handle::Handle;
+use crate::interp::captured;
 use crate::task::introspect;
 use crate::transports::{self, HeldWrites, TransportTable, TransportWatcher};
 
@@ -255,7 +256,7 @@ impl LoopState {
         let event_loop = self.object.get();
         if !event_loop.is_null() {
             // SAFETY: steps are run by a loop, which is alive meanwhile.
-            ffi::current::remove(unsafe { ffi::Object::from_ptr(event_loop) });
+            crate::interp::current::remove(unsafe { ffi::Object::from_ptr(event_loop) });
         }
     }
 

@@ -9,10 +9,10 @@ use pyo3::types::PyString;
 use super::{Loop, LoopCore, LoopState};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{method_fast, method_none};
-use crate::ffi::{self, Object, Outcome, Owned, call, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::{Future, KINDS};
-use crate::task::introspect;
-use crate::task::{Start, Task};
+use crate::interp::names;
+use crate::task::{Start, Task, introspect};
 
 fn create_future(this: &Loop) -> Outcome {
     let state = this.state();
@@ -166,5 +166,5 @@ pub(crate) fn _learn_layout(
 ) -> bool {
     let objects = [first, second, coro, name, awaiter, event_loop].map(|object| Owned::from(object.clone()));
     let [first, second, coro, name, awaiter, event_loop] = &objects;
-    ffi::interop::learn(first, second, coro, name, awaiter, event_loop)
+    crate::interp::interop::learn(first, second, coro, name, awaiter, event_loop)
 }

@@ -4,7 +4,7 @@ use pyo3::ffi;
 
 use super::object::{Object, Outcome, Owned, Raised, none};
 use super::text::{show, utf8};
-use super::{call, names, raised};
+use super::{call, raised};
 
 /// The arguments of a fast call: positional ones, then those with names.
 pub(crate) struct Arguments<'a> {
@@ -183,11 +183,11 @@ impl<'a> Arguments<'a> {
         }
         let mut context = None;
         for (name, value) in self.named() {
-            if name.is(&names().context) || call::equal(name, &names().context)? {
+            let text = utf8(name)?;
+            if text == "context" {
                 context = Some(value).filter(|value| !value.is_none());
                 continue;
             }
-            let text = utf8(name)?;
             let Some(place) = leading.iter().position(|known| *known == text) else {
                 let message = format!("EventLoop.{function}() got an unexpected keyword argument '{text}'");
                 return Err(refused(message));

@@ -8,6 +8,7 @@ use pyo3::ffi;
 #[cfg(Py_3_12)]
 use super::Confined;
 use super::object::{Object, Outcome, Owned, Raised, none};
+use super::text::Word;
 use super::{call, raised, recursion};
 
 /// What a coroutine did when it was resumed.
@@ -47,7 +48,8 @@ pub(crate) fn throw(coroutine: &Object, exception: &Object, name: &Object) -> Ou
         Ok(result) => Ok(Resumed::Yielded(result)),
         Err(raised) if raised::matches(raised::stop_iteration()) => {
             let stop = raised::take(raised);
-            Ok(Resumed::Returned(call::get_attribute(&stop, &super::names().value)?))
+            static VALUE: Word = Word::new(c"value");
+            Ok(Resumed::Returned(call::get_attribute(&stop, VALUE.get()?)?))
         }
         Err(raised) => Err(raised),
     }
@@ -63,7 +65,8 @@ pub(crate) fn is_native(object: &Object) -> bool {
 /// What `await object` iterates over.
 pub(crate) fn start_await(object: &Object) -> Outcome {
     if is_native(object) {
-        if !call::get_attribute(object, &super::names().cr_await)?.is_none() {
+        static AWAITED: Word = Word::new(c"cr_await");
+        if !call::get_attribute(object, AWAITED.get()?)?.is_none() {
             let message = "coroutine is being awaited already";
             return Err(raised::raise(raised::runtime_error(), message));
         }

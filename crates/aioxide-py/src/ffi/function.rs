@@ -291,7 +291,7 @@ fn function_like(stock: &Object, function: Owned) -> Outcome {
 }
 
 /// The frame of the coroutine that asyncio's own function makes, before its first step.
-pub(super) fn frame_of(function: &Object) -> Outcome {
+pub(crate) fn frame_of(function: &Object) -> Outcome {
     let is_ours = std::ptr::eq(function.kind(), kind()?.class.as_ptr().cast());
     // SAFETY: an instance, as was just checked.
     let stock = if is_ours { unsafe { &Function::of(function.as_ptr()).stock } } else { function };

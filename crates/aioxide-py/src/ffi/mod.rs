@@ -1,32 +1,21 @@
-//! The only use of `pyo3::ffi`: raw calls that take typed references and give results.
+//! CPython as typed references: raw calls that return results. It knows nothing of asyncio.
 
 pub(crate) mod address_hasher;
 pub(crate) mod ancestor;
 pub(crate) mod arguments;
-pub(crate) mod awaitable;
 pub(crate) mod bytes;
-#[cfg(Py_3_14)]
-pub(crate) mod c_part;
 pub(crate) mod call;
-pub(crate) mod captured;
 mod confined;
 pub(crate) mod context;
-pub(crate) mod context_layout;
 pub(crate) mod coroutine;
-pub(crate) mod current;
-pub(crate) mod descriptor;
 pub(crate) mod end;
-pub(crate) mod entering;
 pub(crate) mod free_list;
 pub(crate) mod function;
 pub(crate) mod holder;
-pub(crate) mod inner;
 pub(crate) mod instance;
-pub(crate) mod interop;
 pub(crate) mod kind;
 pub(crate) mod layout;
 mod line;
-pub(crate) mod looks;
 mod memory;
 pub(crate) mod method;
 mod object;
@@ -40,17 +29,13 @@ pub(crate) mod text;
 mod threads;
 pub(crate) mod unbound;
 
-pub(crate) use captured::Captured;
 pub(crate) use confined::Confined;
 pub(crate) use context::{copy_context, copy_of_context, enter_context, exit_context};
-pub(crate) use descriptor::{Descriptor, descriptor_of};
 pub(crate) use line::Line;
 pub(crate) use memory::{Buffer, Chunk, bytes_content, receive_bytes, receive_into};
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, boolean, none};
 pub(crate) use slot::{fast_method, slot_attribute, slot_method};
 pub(crate) use threads::{accept, close, detached, outlive_interpreter};
-
-pub(crate) use crate::names::names;
 
 /// A type that is an `Object` of a certain class, and nothing more.
 ///

@@ -348,7 +348,7 @@ pub(crate) struct Visit {
 impl Visit {
     /// Shows what a field holds that owns a reference, or is null.
     #[inline]
-    pub(super) fn pointer(self, pointer: *mut ffi::PyObject) -> c_int {
+    pub(crate) fn pointer(self, pointer: *mut ffi::PyObject) -> c_int {
         // SAFETY: called during a traversal, with an object that the holder owns.
         if pointer.is_null() { 0 } else { unsafe { (self.function)(pointer, self.argument) } }
     }

@@ -1,9 +1,12 @@
 //! Python objects as text of Rust, for messages.
 
+use std::cell::OnceCell;
+use std::ffi::CStr;
+
 use pyo3::ffi;
 
-use super::object::{Object, Outcome, Raised};
-use super::{call, raised};
+use super::object::{Object, Outcome, Owned, Raised};
+use super::{Confined, call, raised};
 
 /// `repr(object)` for messages; what cannot be shown is shown as its type.
 pub(crate) fn show(object: &Object) -> String {
@@ -46,11 +49,35 @@ pub(crate) fn utf8(text: &Object) -> Outcome<&str> {
 pub(crate) fn type_name(object: &Object) -> String {
     // SAFETY: a type is alive while its instance is.
     let kind = unsafe { Object::from_ptr(object.kind().cast()) };
-    match call::get_attribute(kind, &super::names().name_dunder) {
+    static NAME: Word = Word::new(c"__name__");
+    match NAME.get().and_then(|name| call::get_attribute(kind, name)) {
         Ok(name) => to_string(&name),
         Err(raised) => {
             raised::clear(raised);
             String::from("object")
+        }
+    }
+}
+
+/// A name of the interpreter's own, interned when it is first used.
+pub(crate) struct Word {
+    text: &'static CStr,
+    interned: Confined<OnceCell<Owned>>,
+}
+
+impl Word {
+    pub(crate) const fn new(text: &'static CStr) -> Self {
+        Self { text, interned: Confined::new(OnceCell::new()) }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self) -> Outcome<&Object> {
+        match self.interned.get() {
+            Some(interned) => Ok(interned),
+            None => {
+                let interned = call::interned(self.text)?;
+                Ok(self.interned.get_or_init(|| interned))
+            }
         }
     }
 }

@@ -12,9 +12,9 @@ use super::{Future, FutureData, KINDS};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::guard;
 use crate::ffi::unbound::{self, Pair};
-use crate::ffi::{self, Object, Outcome, Owned, call, cast, names};
-use crate::future_iter;
-use crate::task;
+use crate::ffi::{self, Object, Outcome, Owned, call, cast};
+use crate::interp::names;
+use crate::{future_iter, task};
 
 static HOME: Home = Home::new();
 

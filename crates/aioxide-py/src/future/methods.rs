@@ -5,7 +5,8 @@ use pyo3::ffi as c;
 use super::{Future, State, Waiter};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{attribute, method_fast, method_none, method_one};
-use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Raised, call, raised};
+use crate::interp::{Captured, names};
 
 fn result(this: &Future) -> Outcome {
     this.result_or_raise()

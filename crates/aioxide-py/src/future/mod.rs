@@ -11,6 +11,7 @@
 mod class;
 pub(crate) mod family;
 mod methods;
+mod protocol;
 mod report;
 pub(crate) mod show;
 
@@ -21,15 +22,15 @@ use pyo3::ffi as c;
 
 pub(crate) use class::{await_slots, lead_to_ours, make_kind};
 pub(crate) use methods::{cancel_message, common_attributes, common_methods};
+pub(crate) use protocol::{is_done, mark_blocking};
 pub(crate) use report::{report, report_never_retrieved};
 
 use crate::bridge::Notifier;
 use crate::entry::Entry;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::text::show;
-use crate::ffi::{
-    self, Captured, Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, names, raised,
-};
+use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, raised};
+use crate::interp::{Captured, names};
 use crate::task::{self, Task, parent};
 
 /// How a future stands.

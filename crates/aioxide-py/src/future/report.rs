@@ -1,7 +1,8 @@
 //! What a future that goes away tells the loop's exception handler.
 
 use super::Future;
-use crate::ffi::{self, Object, Outcome, call, names};
+use crate::ffi::{self, Object, Outcome, call};
+use crate::interp::names;
 
 /// Reports an exception that nobody asked for.
 pub(crate) fn report_never_retrieved(this: &Future) -> Outcome<()> {

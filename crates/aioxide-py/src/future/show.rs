@@ -4,7 +4,8 @@ use pyo3::ffi as c;
 
 use crate::ffi::method::method_none;
 use crate::ffi::text::{to_string, type_name};
-use crate::ffi::{Object, Outcome, call, names, raised, recursion};
+use crate::ffi::{Object, Outcome, call, raised, recursion};
+use crate::interp::names;
 
 /// As what an object is shown: a task may be shown as a future, too, by `asyncio.Future.__repr__(task)`.
 #[derive(Clone, Copy, PartialEq, Eq)]

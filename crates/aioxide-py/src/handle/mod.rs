@@ -27,7 +27,8 @@ use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::event_loop::{LoopCore, LoopState};
-use crate::ffi::{Captured, Confined, Object, Outcome, Owned, Raised, call};
+use crate::ffi::{Confined, Object, Outcome, Owned, Raised, call};
+use crate::interp::Captured;
 use crate::{debug, report};
 
 pub(crate) use class::add_classes;

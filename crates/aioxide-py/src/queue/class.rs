@@ -7,7 +7,8 @@ use pyo3::ffi as c;
 use super::{Queue, face, nowait, store, traits, wait};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, add_method, attribute, method_fast, method_none, method_one};
-use crate::ffi::{Object, Outcome, Owned, call, function, names, raised};
+use crate::ffi::{Object, Outcome, Owned, call, function, raised};
+use crate::interp::names;
 
 fn get(this: &Queue) -> Outcome {
     wait::get(this)

@@ -4,7 +4,8 @@ use super::Queue;
 use super::limit::Limit;
 use super::line::Line;
 use crate::ffi::text::{to_string, type_name};
-use crate::ffi::{Object, Outcome, Owned, Raised, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Raised, call, raised};
+use crate::interp::names;
 use crate::sync;
 
 fn given(value: Option<&Object>) -> Outcome<&Object> {

@@ -11,7 +11,8 @@ use std::cell::UnsafeCell;
 use std::os::raw::c_int;
 
 use crate::ffi::row::Row;
-use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, raised};
+use crate::interp::names;
 
 pub(super) struct Line {
     /// Reached through `with` only.

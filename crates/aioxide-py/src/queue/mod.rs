@@ -21,7 +21,8 @@ use std::cell::Cell;
 use std::os::raw::c_int;
 
 use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind, Shown};
-use crate::ffi::{Object, Outcome, Slot, Visit, call, names};
+use crate::ffi::{Object, Outcome, Slot, Visit, call};
+use crate::interp::names;
 use crate::sync::bound::{Bound, refuse_loop};
 use limit::Limit;
 use line::Line;

@@ -1,12 +1,11 @@
 //! What never waits: `put_nowait`, `get_nowait`, `task_done`, `shutdown`, and the waking of those who do.
 
 use super::line::Line;
-use super::store;
 use super::traits::Traits;
-use super::{Queue, traits};
-use crate::ffi::awaitable::is_done;
-use crate::ffi::{Object, Outcome, Owned, Raised, call, names, none, raised};
-use crate::future::{Future, KINDS};
+use super::{Queue, store, traits};
+use crate::ffi::{Object, Outcome, Owned, Raised, call, none, raised};
+use crate::future::{Future, KINDS, is_done};
+use crate::interp::names;
 
 /// Whom a wake-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

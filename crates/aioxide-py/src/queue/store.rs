@@ -7,7 +7,8 @@ use pyo3::ffi as c;
 use super::Queue;
 use super::limit::Limit;
 use super::traits::Traits;
-use crate::ffi::{Object, Outcome, Owned, call, names};
+use crate::ffi::{Object, Outcome, Owned, call};
+use crate::interp::names;
 
 /// `_put(item)`.
 #[inline(always)]

@@ -9,16 +9,14 @@ use std::ffi::CStr;
 
 use super::limit::Limit;
 use super::nowait::{self, Side, wake_next};
-use super::store;
 use super::traits::Traits;
-use super::{Queue, QueueData, traits};
-use crate::ffi::awaitable::{
-    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
-};
+use super::{Queue, QueueData, store, traits};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::holder::{Held, Link};
-use crate::ffi::looks::Stage;
-use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
-use crate::future::{Future, State as FutureState};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
+use crate::future::{Future, State as FutureState, is_done, mark_blocking};
+use crate::interp::names;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

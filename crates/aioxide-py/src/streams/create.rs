@@ -6,16 +6,16 @@
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
-use crate::event_loop;
-use crate::ffi::arguments::Arguments;
-use crate::ffi::layout::{Fields, Instance, inherited_new};
-use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{Object, Outcome, Owned, call, names, none, raised};
-
 use super::protocol::ProtocolFields;
 use super::reader::ReaderFields;
 use super::stock::{StockClass, stock};
 use super::writer::WriterFields;
+use crate::event_loop;
+use crate::ffi::arguments::Arguments;
+use crate::ffi::layout::{Fields, Instance, inherited_new};
+use crate::ffi::method::{Definition, method_fast};
+use crate::ffi::{Object, Outcome, Owned, call, none, raised};
+use crate::interp::names;
 
 /// `place`: where the parameter `loop` stands, the class before it counted.
 fn make<F: Fields>(stock: &StockClass, place: usize, arguments: &Arguments<'_>) -> Outcome {

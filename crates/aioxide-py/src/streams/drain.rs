@@ -5,18 +5,16 @@
 
 use std::cell::Cell;
 
-use crate::ffi::awaitable::{
-    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
-};
-use crate::ffi::looks::Stage;
-use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
-use crate::future::Future;
-use crate::transports;
-
 use super::protocol::Protocol;
 use super::reader::Reader;
 use super::writer::Writer;
 use super::{is_true, make_future, required};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
+use crate::future::{Future, is_done, mark_blocking};
+use crate::interp::names;
+use crate::transports;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {

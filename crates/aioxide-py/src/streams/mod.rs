@@ -25,8 +25,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use crate::event_loop;
-use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, function, names, none, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, function, none, raised};
 use crate::future::Future;
+use crate::interp::names;
 
 pub(crate) use protocol::{is_protocol, reader_of};
 pub(crate) use reader::Reader;

@@ -3,13 +3,13 @@
 use pyo3::prelude::*;
 use pyo3::types::PyTypeMethods;
 
+use super::reader::{self, Reader};
+use super::stock::{OfProtocol, stock};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Fields, Instance, fields};
 use crate::ffi::method::{method_fast, method_one};
-use crate::ffi::{Object, Outcome, Owned, call, names, raised};
-
-use super::reader::{self, Reader};
-use super::stock::{OfProtocol, stock};
+use crate::ffi::{Object, Outcome, Owned, call, raised};
+use crate::interp::names;
 
 fields! {
     /// Those of asyncio's attributes that are looked at here, and one of ours.

@@ -5,18 +5,16 @@
 
 use std::cell::Cell;
 
-use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{
-    Awaitable, Home, Next, Steps, is_done, mark_blocking, resumed_too_early, reused,
-};
-use crate::ffi::looks::Stage;
-use crate::ffi::method::{method_fast, method_none};
-use crate::ffi::{Object, Outcome, Owned, Raised, Slot, bytes, call, names, raised};
-use crate::future::Future;
-
 use super::reader::Reader;
 use super::stock::{OfReader, stock};
 use super::{is_true, some};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
+use crate::ffi::arguments::Arguments;
+use crate::ffi::method::{method_fast, method_none};
+use crate::ffi::{Object, Outcome, Owned, Raised, Slot, bytes, call, raised};
+use crate::future::{Future, is_done, mark_blocking};
+use crate::interp::names;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Operation {

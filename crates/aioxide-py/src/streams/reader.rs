@@ -4,16 +4,16 @@
 //! empty and nobody else refers to it: whoever reads all of it gets that very object, and nothing was copied. Before
 //! anybody looks at `_buffer` it is moved there. So: `pending` is empty or the bytearray is.
 
+use super::stock::{OfReader, stock};
+use super::{is_true, make_future, read, required, some};
+use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Instance, fields};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::reused::Pool;
-use crate::ffi::{Confined, Object, Outcome, Owned, bytes, call, names, raised};
+use crate::ffi::{Confined, Object, Outcome, Owned, bytes, call, raised};
 use crate::future::{Future, State};
-
-use super::stock::{OfReader, stock};
-use super::{is_true, make_future, read, required, some};
-use crate::event_loop;
+use crate::interp::names;
 
 fields! {
     /// asyncio's attributes, and two of ours.

@@ -1,15 +1,15 @@
 //! `aioxide.streams.StreamWriter`: what wraps a transport.
 
-use crate::ffi::arguments::Arguments;
-use crate::ffi::layout::{Instance, fields};
-use crate::ffi::method::{method_fast, method_none};
-use crate::ffi::{Object, Outcome, Owned, call, names, raised};
-use crate::future::Future;
-
 use super::drain;
 use super::reader::Reader;
 use super::stock::{OfWriter, stock};
 use crate::event_loop;
+use crate::ffi::arguments::Arguments;
+use crate::ffi::layout::{Instance, fields};
+use crate::ffi::method::{method_fast, method_none};
+use crate::ffi::{Object, Outcome, Owned, call, raised};
+use crate::future::Future;
+use crate::interp::names;
 
 fields! {
     /// asyncio's attributes.

@@ -18,7 +18,8 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind, Shown};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::text::{show, to_string};
-use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, raised};
+use crate::interp::names;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {

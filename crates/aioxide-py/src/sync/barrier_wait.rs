@@ -10,11 +10,12 @@ use std::cell::Cell;
 use super::barrier::{Barrier, State as BarrierState};
 use super::condition::Condition;
 use super::{condition_wait, ours, wait};
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::holder::{Holder, Link};
-use crate::ffi::looks::Stage;
-use crate::ffi::{Outcome, Owned, Raised, Slot, call, names, raised};
+use crate::ffi::{Outcome, Owned, Raised, Slot, call, raised};
+use crate::interp::names;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {

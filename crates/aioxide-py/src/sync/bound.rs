@@ -2,8 +2,9 @@
 
 use crate::event_loop;
 use crate::ffi::text::{show, type_name};
-use crate::ffi::{Object, Outcome, Slot, call, names, raised};
+use crate::ffi::{Object, Outcome, Slot, call, raised};
 use crate::future::Future;
+use crate::interp::names;
 
 pub(crate) struct Bound(Slot);
 

@@ -14,7 +14,8 @@ use super::{condition_wait, repr, wait};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Held, Holder, InitArguments, Kind, Shown};
 use crate::ffi::method::{attribute, method_fast, method_none, method_one};
-use crate::ffi::{Object, Outcome, Owned, Slot, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
+use crate::interp::names;
 
 /// What it has beside what all have.
 pub(super) struct ConditionData {

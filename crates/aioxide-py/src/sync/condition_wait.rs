@@ -12,10 +12,12 @@ use std::cell::Cell;
 
 use super::condition::Condition;
 use super::wait;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, reused};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::holder::{Holder, Link};
-use crate::ffi::looks::Stage;
-use crate::ffi::{Object, Outcome, Owned, Raised, Slot, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Raised, Slot, call, raised};
+use crate::future::mark_blocking;
+use crate::interp::names;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {

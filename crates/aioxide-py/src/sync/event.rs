@@ -7,10 +7,11 @@ use super::overrides::Watched;
 use super::primitive::{Own, Primitive, common_attributes, common_methods};
 use super::wait::{self, Gate, Wait};
 use super::{repr, set_flag};
-use crate::ffi::awaitable::{Awaitable, Home};
+use crate::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_none};
-use crate::ffi::{Object, Outcome, Owned, names};
+use crate::ffi::{Object, Outcome, Owned};
+use crate::interp::names;
 
 /// What it has beside what all have.
 pub(super) struct EventData {

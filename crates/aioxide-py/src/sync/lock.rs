@@ -10,11 +10,12 @@ use super::overrides::Watched;
 use super::primitive::{Own, Primitive, common_attributes, common_methods};
 use super::wait::{self, Gate, Wait};
 use super::{repr, set_flag};
+use crate::awaitable::{Awaitable, Home};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none};
-use crate::ffi::{Object, Outcome, Owned, names, raised};
+use crate::ffi::{Object, Outcome, Owned, raised};
+use crate::interp::names;
 
 /// What it has beside what all have.
 pub(super) struct LockData {

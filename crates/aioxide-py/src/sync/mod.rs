@@ -22,7 +22,8 @@ mod waiters;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use crate::ffi::{Object, Outcome, Owned, call, names, raised};
+use crate::ffi::{Object, Outcome, Owned, call, raised};
+use crate::interp::names;
 
 /// Makes the types; gives what the module is to export.
 pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {

@@ -16,12 +16,13 @@ use super::overrides::Watched;
 use super::primitive::{Own, Primitive, common_attributes, common_methods};
 use super::repr;
 use super::wait::{self, Gate, Wait};
+use crate::awaitable::{Awaitable, Home};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::text::to_string;
-use crate::ffi::{Object, Outcome, Owned, Slot, call, function, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, function, raised};
+use crate::interp::names;
 
 /// What it has beside what all have.
 pub(super) struct SemaphoreData {

@@ -6,11 +6,12 @@
 use std::cell::{Cell, OnceCell};
 
 use super::primitive::{Own, Primitive};
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::holder::{Holder, Link};
-use crate::ffi::looks::Stage;
-use crate::ffi::{Confined, Outcome, Owned, Slot, call, names};
-use crate::future::{Future, State as FutureState};
+use crate::ffi::{Confined, Outcome, Owned, Slot, call};
+use crate::future::{Future, State as FutureState, is_done, mark_blocking};
+use crate::interp::names;
 
 /// Something that one passes, or waits for.
 pub(super) trait Gate: Own {
@@ -87,7 +88,7 @@ pub(super) fn settled(future: &Owned) -> Outcome<()> {
             _ => future.result_or_raise().map(drop),
         };
     }
-    if !crate::ffi::awaitable::is_done(future)? {
+    if !is_done(future)? {
         return Err(resumed_too_early());
     }
     call::call_method(&names().result, &[future], None).map(drop)

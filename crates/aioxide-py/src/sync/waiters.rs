@@ -6,9 +6,9 @@
 use std::cell::Cell;
 use std::os::raw::c_int;
 
-use crate::ffi::awaitable::is_done;
-use crate::ffi::{Line, Object, Outcome, Owned, Slot, Visit, call, names, raised};
-use crate::future::{Future, State};
+use crate::ffi::{Line, Object, Outcome, Owned, Slot, Visit, call, raised};
+use crate::future::{Future, State, is_done};
+use crate::interp::names;
 
 pub(super) struct Waiters {
     line: Line,

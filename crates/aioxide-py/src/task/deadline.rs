@@ -11,11 +11,12 @@ use aioxide_core::timers::TimerKey;
 use super::timeout::Timeout;
 use super::wait_for::{self, WaitFor};
 use super::{Task, cancel};
+use crate::awaitable::Awaitable;
 use crate::entry::Entry;
 use crate::event_loop::LoopState;
-use crate::ffi::awaitable::Awaitable;
-use crate::ffi::{Object, Outcome, Raised, Slot, cast, names, raised};
+use crate::ffi::{Object, Outcome, Raised, Slot, cast, raised};
 use crate::future;
+use crate::interp::names;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

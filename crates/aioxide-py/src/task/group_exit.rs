@@ -7,13 +7,13 @@
 use std::cell::Cell;
 
 use super::group::Group;
+use crate::awaitable::inner::Inner;
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::event_loop;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
 use crate::ffi::coroutine::{self, Resumed};
-use crate::ffi::inner::Inner;
-use crate::ffi::looks::Stage;
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, raised};
-use crate::future::Future;
+use crate::future::{Future, is_done, mark_blocking};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -76,12 +76,12 @@ impl Steps for Exit {
             }
         } else {
             if let Some(future) = group.on_completed.get() {
-                if !ffi::awaitable::is_done(&future)? {
+                if !is_done(&future)? {
                     return Err(resumed_too_early());
                 }
                 if Future::exact(&future).is_none_or(|future| !future.has_result()) {
                     // Somebody else ended it: what that means asyncio's own code knows.
-                    let raised = call::call_method(&ffi::names().result, &[&future], None);
+                    let raised = call::call_method(&crate::interp::names().result, &[&future], None);
                     return match raised {
                         Ok(_) => this.hand_over(group, None),
                         Err(raised) => this.hand_over(group, Some(raised::take(raised))),

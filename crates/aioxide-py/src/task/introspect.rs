@@ -7,7 +7,8 @@ use pyo3::ffi as c;
 use super::Task;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{method_fast, method_none, method_one};
-use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, names, none};
+use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, none};
+use crate::interp::names;
 
 /// The newest task of the list of all tasks of all loops that are not done.
 static HEAD: Confined<Cell<*mut c::PyObject>> = Confined::new(Cell::new(std::ptr::null_mut()));
@@ -33,7 +34,7 @@ pub(crate) fn list(task: &Task, held: bool) -> Outcome<()> {
         task.held.set(true);
         let _ = task.own().into_ptr();
     }
-    crate::ffi::interop::register(task.object())
+    crate::interp::interop::register(task.object())
 }
 
 /// Takes a task out of the list. The caller holds it, if it is to live on.
@@ -50,7 +51,7 @@ pub(crate) fn unlist(task: &Task) {
     if let Some(next) = at(next) {
         next.previous.set(previous);
     }
-    crate::ffi::interop::unregister(task.object());
+    crate::interp::interop::unregister(task.object());
     if task.held.replace(false) {
         // SAFETY: the reference that `list` gave away.
         drop(unsafe { Owned::from_new(task.object().as_ptr()) });
@@ -96,7 +97,7 @@ pub(crate) fn for_each_held(event_loop: &Object, mut look: impl FnMut(Owned)) {
 /// From 3.14 on: notes who awaits whom, for the interpreter's own tools.
 #[inline]
 pub(crate) fn add_awaited_by(awaited: &Object, task: &Object) -> Outcome<()> {
-    crate::ffi::interop::add_awaited_by(awaited, task)
+    crate::interp::interop::add_awaited_by(awaited, task)
 }
 
 fn get_name(this: &Task) -> Outcome {
@@ -113,7 +114,7 @@ fn get_name(this: &Task) -> Outcome {
 
 fn set_name(this: &Task, name: &Object) -> Outcome {
     let name = call::to_text(name)?;
-    crate::ffi::interop::rename(this.object(), &name);
+    crate::interp::interop::rename(this.object(), &name);
     this.name.set(name);
     Ok(Owned::none())
 }

@@ -28,18 +28,17 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
+use crate::awaitable;
 use crate::bridge::Notifier;
 use crate::event_loop::{self, LoopState};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{attribute, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::text::show;
-use crate::ffi::{
-    self, Captured, Class, Confined, Object, Outcome, Owned, Slot, Visit, awaitable, call, cast, context,
-    interop, names, raised,
-};
+use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, raised};
 use crate::future::family::{self, Home, Member};
 use crate::future::show::{self, Shown};
 use crate::future::{self, Future, FutureData, KINDS};
+use crate::interp::{Captured, interop, names};
 
 /// What a task has; the future's part first, where a future has it.
 #[repr(C)]
@@ -307,7 +306,7 @@ impl Task {
     /// The current task of a loop, if it is exactly of our type.
     #[inline]
     pub(crate) fn current(event_loop: &Object) -> Option<Owned> {
-        ffi::current::get(event_loop).filter(|task| task.kind() == KINDS.task.get())
+        crate::interp::current::get(event_loop).filter(|task| task.kind() == KINDS.task.get())
     }
 }
 

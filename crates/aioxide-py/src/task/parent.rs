@@ -9,14 +9,14 @@ use std::sync::OnceLock;
 
 use super::completions::Completions;
 use super::group::Group;
-use super::shield::Shield;
-use super::wait::Wait;
-use super::{shield, wait};
-use crate::ffi::awaitable::Awaitable;
+use super::shield::{self, Shield};
+use super::wait::{self, Wait};
+use crate::awaitable::Awaitable;
 use crate::ffi::method::{Definition, method_one};
-use crate::ffi::{Captured, Object, Outcome, Owned, call, cast, context, names};
+use crate::ffi::{Object, Outcome, Owned, call, cast, context};
 use crate::future::{Future, KINDS, Waiter};
 use crate::gather::Gather;
+use crate::interp::{Captured, names};
 
 /// A waiter of ours that is no task.
 pub(crate) enum Parent<'a> {

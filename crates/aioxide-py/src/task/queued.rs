@@ -5,8 +5,9 @@ use pyo3::prelude::*;
 use super::{Task, deadline, parent, step};
 use crate::event_loop::LoopState;
 use crate::ffi::text::to_string;
-use crate::ffi::{Captured, Object, Outcome, Owned, Raised, call, cast, names, raised};
+use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, raised};
 use crate::future::Future;
+use crate::interp::{Captured, names};
 
 /// A step of a task.
 #[inline]

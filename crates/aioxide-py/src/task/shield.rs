@@ -7,11 +7,12 @@
 use std::sync::OnceLock;
 
 use super::{parent, start};
+use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, interop, names};
+use crate::ffi::{self, Object, Outcome, Owned, Slot};
 use crate::future::{Future, State};
+use crate::interp::{interop, names};
 
 /// What the two futures have in common.
 pub(crate) struct Shield {

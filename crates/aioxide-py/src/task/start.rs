@@ -4,11 +4,12 @@ use std::ffi::CStr;
 use std::sync::OnceLock;
 
 use super::{Start, Task};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, awaitable, call, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::Future;
+use crate::interp::names;
+use crate::{awaitable, event_loop};
 
 /// The loop that runs, or `None`.
 #[inline]

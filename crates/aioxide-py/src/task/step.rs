@@ -12,8 +12,9 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
 use crate::ffi::text::show;
-use crate::ffi::{self, Captured, Object, Outcome, Owned, Raised, call, current, interop, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, Raised, call, raised};
 use crate::future::{Future, State, Waiter, call_soon};
+use crate::interp::{Captured, current, interop, names};
 
 /// Queues the next step.
 #[inline]

@@ -8,14 +8,15 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 
 use super::{parent, start};
+use crate::awaitable::inner::Inner;
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, mark_blocking, resumed_too_early, reused};
-use crate::ffi::inner::Inner;
-use crate::ffi::looks::Stage;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, interop, names, raised};
-use crate::future::Future;
+use crate::ffi::{self, Object, Outcome, Owned, Slot, call, raised};
+use crate::future::{Future, is_done, mark_blocking};
+use crate::interp::{interop, names};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -85,7 +86,7 @@ impl Steps for Wait {
             State::New => this.begin(),
             State::Waiting => {
                 let Some(future) = this.future.get() else { return Err(reused()) };
-                if !ffi::awaitable::is_done(&future)? {
+                if !is_done(&future)? {
                     return Err(resumed_too_early());
                 }
                 this.finish()
@@ -254,7 +255,7 @@ impl Awaitable<Wait> {
         self.forget_awaiter(&futures)?;
         let mut pending = Vec::new();
         call::any_item(&futures, |child| {
-            if !ffi::awaitable::is_done(child)? {
+            if !is_done(child)? {
                 pending.push(child.own());
             }
             Ok(false)

@@ -9,13 +9,14 @@ use std::sync::OnceLock;
 
 use super::deadline::{Deadline, Phase};
 use super::{Task, start, timeout};
+use crate::awaitable::inner::Inner;
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, reused};
-use crate::ffi::inner::Inner;
-use crate::ffi::looks::Stage;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, raised};
+use crate::interp::names;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {

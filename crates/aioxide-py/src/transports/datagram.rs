@@ -23,8 +23,8 @@ use super::inherited::inherited;
 use crate::error;
 use crate::event_loop::{LoopCore, LoopState};
 use crate::ffi::slot::{Arguments, Attribute, Method, Place};
-use crate::ffi::{self, Confined, Descriptor, Object, Owned, Slot, names, raised};
-use crate::ffi::{fast_method, slot_attribute, slot_method};
+use crate::ffi::{self, Confined, Object, Owned, Slot, fast_method, raised, slot_attribute, slot_method};
+use crate::interp::{Descriptor, names};
 
 /// Where a `DatagramTransport` keeps its core.
 static PLACE: Place = Place::new();

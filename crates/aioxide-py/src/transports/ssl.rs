@@ -24,9 +24,8 @@ use super::stream_write::write_at_once;
 use crate::error;
 use crate::ffi::reused::Pool;
 use crate::ffi::slot::{Arguments, Method, equip};
-use crate::ffi::{
-    self, Confined, Object, Outcome, Owned, Raised, boolean, bytes, call, names, raised, slot_method,
-};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Raised, boolean, bytes, call, raised, slot_method};
+use crate::interp::names;
 
 /// The most that one TLS record holds.
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;

@@ -23,15 +23,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::common;
 use super::ssl::{self, Records};
-use super::stream_face;
 use super::stream_hold::Hold;
+use super::{common, stream_face};
 use crate::entry::Entry;
-use crate::error;
 use crate::event_loop::{LoopCore, LoopState};
-use crate::ffi::{self, Chunk, Confined, Descriptor, Object, Slot, slot::Place};
-use crate::streams;
+use crate::ffi::slot::Place;
+use crate::ffi::{self, Chunk, Confined, Object, Slot};
+use crate::interp::Descriptor;
+use crate::{error, streams};
 
 /// Where a `StreamTransport` keeps its core.
 pub(super) static PLACE: Place = Place::new();

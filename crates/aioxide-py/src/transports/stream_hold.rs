@@ -22,7 +22,8 @@ use super::stream::{PLACE, Socket, Stream, StreamCore, This};
 use super::stream_write::SLICES;
 use crate::error;
 use crate::event_loop::running;
-use crate::ffi::{self, Captured, Chunk, Object, Owned, raised};
+use crate::ffi::{self, Chunk, Object, Owned, raised};
+use crate::interp::Captured;
 
 /// A full buffer: what gathers to more is sent at once.
 const MOST_BYTES: usize = 64 * 1024;

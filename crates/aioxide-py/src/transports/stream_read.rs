@@ -8,7 +8,8 @@ use pyo3::types::PyBytes;
 use super::common::{self, leaves_loop, would_block};
 use super::stream::{Mode, This};
 use crate::error;
-use crate::ffi::{self, Owned, Raised, names, raised};
+use crate::ffi::{self, Owned, Raised, raised};
+use crate::interp::names;
 
 /// From this size of the last read on, the next one goes straight into a new bytes object instead of being copied to one.
 pub(super) const DIRECT_READ_BYTES: usize = 16 * 1024;

@@ -3,11 +3,12 @@
 use std::cell::Cell;
 
 use super::{Completions, CompletionsData};
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps, is_done, resumed_too_early, reused};
+use crate::awaitable::looks::Stage;
+use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::holder::Link;
-use crate::ffi::looks::Stage;
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, names, raised};
-use crate::future::{Future, State};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, call, raised};
+use crate::future::{Future, State, is_done};
+use crate::interp::names;
 
 /// What an iteration gives: the next future that is done, or its result.
 pub(super) struct Completion {

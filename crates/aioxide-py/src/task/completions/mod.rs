@@ -14,14 +14,15 @@ use std::sync::OnceLock;
 use pyo3::ffi as c;
 
 use super::{parent, start};
+use crate::awaitable::Awaitable;
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::{Awaitable, is_done, mark_blocking};
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
 use crate::ffi::text::type_name;
-use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, interop, names, raised};
-use crate::future::Future;
+use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
+use crate::future::{Future, is_done, mark_blocking};
+use crate::interp::{interop, names};
 use completion::{Completion, ask};
 
 /// What an iterator has.

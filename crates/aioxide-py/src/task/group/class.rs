@@ -3,9 +3,9 @@
 use std::sync::OnceLock;
 
 use super::{CLASSES, Group, GroupData, aexit, create_task};
+use crate::awaitable::Awaitable;
+use crate::awaitable::entering::{Entering, aenter};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::Awaitable;
-use crate::ffi::entering::{Entering, aenter};
 use crate::ffi::method::{Definition, attribute, method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::task::group_exit;

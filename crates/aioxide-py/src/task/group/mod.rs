@@ -14,13 +14,14 @@ use std::os::raw::c_int;
 pub(crate) use class::make_parts;
 
 use super::{Start, Task, group_exit, in_copy_of_context, parent, start};
+use crate::awaitable::Home;
+use crate::awaitable::entering::Entered;
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::Home;
-use crate::ffi::entering::Entered;
 use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind};
-use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, interop, names};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call};
 use crate::future::Future;
+use crate::interp::{interop, names};
 
 /// What a group has.
 pub(crate) struct GroupData {

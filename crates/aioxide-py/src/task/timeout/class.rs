@@ -4,9 +4,9 @@ use std::sync::OnceLock;
 
 use super::nothing::Nothing;
 use super::{CLASSES, Timeout, TimeoutData, aexit, functions, reschedule};
+use crate::awaitable::Awaitable;
+use crate::awaitable::entering::{Entering, aenter};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::Awaitable;
-use crate::ffi::entering::{Entering, aenter};
 use crate::ffi::method::{Definition, attribute, method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::task::deadline::Phase;

@@ -7,7 +7,8 @@ use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::Held;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, call, names, raised};
+use crate::ffi::{self, Object, Outcome, Owned, call, raised};
+use crate::interp::names;
 
 /// `timeout(delay)`.
 fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {

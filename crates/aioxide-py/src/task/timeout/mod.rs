@@ -18,13 +18,14 @@ use nothing::nothing;
 
 use super::deadline::{Deadline, Phase};
 use super::{Task, start};
+use crate::awaitable::Home;
+use crate::awaitable::entering::Entered;
 use crate::event_loop;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::awaitable::Home;
 use crate::ffi::coroutine::{self, Resumed};
-use crate::ffi::entering::Entered;
 use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind};
-use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, names, raised};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
+use crate::interp::names;
 
 /// What a timeout has.
 pub(crate) struct TimeoutData {
@@ -174,7 +175,7 @@ pub(crate) fn leave_expired(deadline: &Deadline, exception: &Object) -> Outcome<
     let coroutine = call::call(&exit, &[timeout.object(), exception.class(), exception, &traceback])?;
     match coroutine::send(&coroutine) {
         Ok(Resumed::Returned(_)) => Ok(()),
-        Ok(Resumed::Yielded(_)) => Err(ffi::awaitable::resumed_too_early()),
+        Ok(Resumed::Yielded(_)) => Err(crate::awaitable::resumed_too_early()),
         Err(raised) => {
             let replacement = raised::take(raised);
             raised::set_context_if_none(&replacement, exception);

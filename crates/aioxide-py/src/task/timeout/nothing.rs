@@ -1,6 +1,6 @@
 //! What `__aexit__` of a timeout gives to `await` when all has been done by the call.
 
-use crate::ffi::awaitable::{Awaitable, Home, Next, Steps};
+use crate::awaitable::{Awaitable, Home, Next, Steps};
 use crate::ffi::{Confined, Outcome, Owned, Slot};
 
 /// What ends at once, with `None`: one instance does for all.

@@ -1,8 +1,9 @@
 //! What an awaitable awaits in its turn.
 
-use super::awaitable::{Next, reused};
-use super::coroutine::{self, Resumed};
-use super::{Outcome, Owned, Slot, call, names, raised, recursion};
+use super::{Next, reused};
+use crate::ffi::coroutine::{self, Resumed};
+use crate::ffi::{Outcome, Owned, Slot, call, raised, recursion};
+use crate::interp::names;
 
 /// What an awaitable awaits in its turn: a coroutine or an iterator that everything is passed on to.
 pub(crate) struct Inner(Slot);

@@ -3,13 +3,13 @@
 //! Up to 3.13 nothing: `asyncio.all_tasks` is Python and asks a set that `aioxide` stands in for. From 3.14 on it is C,
 //! walks a list that runs through the C part of each task, and knows who awaits whom: see `c_part`.
 
-use super::object::{Object, Outcome};
+use crate::ffi::{Object, Outcome};
 
 /// Whether the interpreter wants to know who awaits whom.
 pub(crate) const KNOWS_AWAITERS: bool = cfg!(Py_3_14);
 
 /// The task that runs now on the loop, where the interpreter wants to know of it as somebody who awaits.
-pub(crate) fn awaiter(event_loop: &Object) -> Option<super::Owned> {
+pub(crate) fn awaiter(event_loop: &Object) -> Option<crate::ffi::Owned> {
     if KNOWS_AWAITERS { super::current::get(event_loop) } else { None }
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn register(task: &Object) -> Outcome<()> {
     if super::c_part::link(task) {
         return Ok(());
     }
-    super::call::call(&super::names().register_task, &[task]).map(drop)
+    crate::ffi::call::call(&super::names().register_task, &[task]).map(drop)
 }
 
 #[cfg(Py_3_14)]
@@ -115,12 +115,12 @@ pub(crate) fn unregister(task: &Object) {
     if super::c_part::unlink(task) {
         return;
     }
-    let pending = super::raised::pending();
-    if let Err(raised) = super::call::call(&super::names().unregister_task, &[task]) {
-        super::raised::clear(raised);
+    let pending = crate::ffi::raised::pending();
+    if let Err(raised) = crate::ffi::call::call(&super::names().unregister_task, &[task]) {
+        crate::ffi::raised::clear(raised);
     }
     if let Some(pending) = pending {
-        let super::Raised = super::raised::put_back(pending);
+        let crate::ffi::Raised = crate::ffi::raised::put_back(pending);
     }
 }
 
@@ -147,9 +147,9 @@ pub(crate) fn discard_awaited_by(awaited: &Object, task: &Object) -> Outcome<()>
 #[cold]
 fn note(awaited: &Object, task: &Object, function: &Object, name: &'static std::ffi::CStr) -> Outcome<()> {
     if super::c_part::is_of_c(awaited) {
-        return super::call::call(function, &[awaited, task]).map(drop);
+        return crate::ffi::call::call(function, &[awaited, task]).map(drop);
     }
-    let futures = super::call::import(c"asyncio.futures")?;
-    let function = super::call::get_attribute(&futures, &*super::call::interned(name)?)?;
-    super::call::call(&function, &[awaited, task]).map(drop)
+    let futures = crate::ffi::call::import(c"asyncio.futures")?;
+    let function = crate::ffi::call::get_attribute(&futures, &*crate::ffi::call::interned(name)?)?;
+    crate::ffi::call::call(&function, &[awaited, task]).map(drop)
 }

@@ -22,9 +22,8 @@ use std::rc::Rc;
 
 use pyo3::{PyTraverseError, PyVisit, ffi};
 
-use super::object::{Object, Outcome, Owned, Slot};
-use super::{Confined, call, raised};
-use crate::names::names;
+use super::names;
+use crate::ffi::{Confined, Object, Outcome, Owned, Slot, call, raised};
 
 /// What is known of the interpreter's sockets.
 struct Layout {

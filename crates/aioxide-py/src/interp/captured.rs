@@ -25,8 +25,7 @@ use std::ptr::{NonNull, null_mut};
 use pyo3::{PyTraverseError, PyVisit, ffi};
 
 use super::context_layout::{current_variables, is_known, is_weakly_referenced, variables_of};
-use super::object::{Object, Outcome, Owned, Slot, Visit};
-use super::{Confined, context};
+use crate::ffi::{Confined, Object, Outcome, Owned, Slot, Visit, context};
 
 struct Snapshots {
     latest: Cell<*mut ffi::PyObject>,

@@ -3,14 +3,15 @@
 //! Up to 3.13 that is the dict `asyncio.tasks._current_tasks`; from 3.14 on a field of the thread's state: see
 //! `c_part`.
 
-use super::object::{Object, Outcome, Owned};
-use super::{call, names};
+use super::names;
+use crate::ffi::{Object, Outcome, Owned, call, raised};
 
 #[cfg(not(Py_3_14))]
 mod place {
     use pyo3::ffi;
 
     use super::*;
+    use crate::ffi::Raised;
 
     pub(super) fn set(event_loop: &Object, task: &Object) -> Outcome<()> {
         let table = names().current_tasks.as_ptr();
@@ -31,16 +32,16 @@ mod place {
         let table = names().current_tasks.as_ptr();
         // SAFETY: attached; asyncio's dict. Somebody else may have removed the entry.
         if unsafe { ffi::PyDict_DelItem(table, event_loop.as_ptr()) } < 0 {
-            super::super::raised::clear(super::super::object::Raised);
+            raised::clear(Raised);
         }
     }
 }
 
 #[cfg(Py_3_14)]
 mod place {
-    use super::super::c_part;
-    use super::super::object::none;
     use super::*;
+    use crate::ffi::none;
+    use crate::interp::c_part;
 
     pub(super) fn set(event_loop: &Object, task: &Object) -> Outcome<()> {
         if c_part::set_current(event_loop, Some(task)) {
@@ -56,7 +57,7 @@ mod place {
         match call::call(&names().current_task, &[event_loop]) {
             Ok(task) => (!task.is_none()).then_some(task),
             Err(raised) => {
-                super::super::raised::clear(raised);
+                raised::clear(raised);
                 None
             }
         }
@@ -67,7 +68,7 @@ mod place {
             return;
         }
         if let Err(raised) = call::call(&names().swap_current_task, &[event_loop, none()]) {
-            super::super::raised::clear(raised);
+            raised::clear(raised);
         }
     }
 }

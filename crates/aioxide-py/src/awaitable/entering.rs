@@ -1,10 +1,10 @@
 //! What `__aenter__` of a class with a struct of its own (`holder`) gives to `await`.
 
-use super::awaitable::{Awaitable, Home, Next, Steps, reused};
-use super::holder::{Contents, Holder, Link};
 use super::inner::Inner;
 use super::looks::Stage;
-use super::{Outcome, Owned, Slot, call};
+use super::{Awaitable, Home, Next, Steps, reused};
+use crate::ffi::holder::{Contents, Holder, Link};
+use crate::ffi::{Outcome, Owned, Slot, call};
 
 /// What `async with` enters.
 pub(crate) trait Entered: Contents {

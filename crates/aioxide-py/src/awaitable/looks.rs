@@ -13,10 +13,10 @@ use std::sync::OnceLock;
 
 use pyo3::ffi as c;
 
-use super::awaitable::{Awaitable, Steps};
-use super::method::{Definition, guard_object, method_none};
-use super::object::{Object, Outcome, Owned};
-use super::{Confined, call, cast, function, names, raised};
+use super::{Awaitable, Steps};
+use crate::ffi::method::{Definition, guard_object, method_none};
+use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, function, raised};
+use crate::interp::names;
 
 /// How far an awaitable is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +130,7 @@ pub(crate) fn make_tracker() -> Outcome<(&'static str, Owned)> {
     let definition = TRACK.get_or_init(|| {
         Definition(method_none!(c"_track_origins", track_origins, c"Remember where coroutines are made."))
     });
-    Ok(("_track_origins", definition.bind(super::none())?))
+    Ok(("_track_origins", definition.bind(crate::ffi::none())?))
 }
 
 /// Whether it may.
@@ -185,6 +185,6 @@ pub(super) fn warn_never_awaited(this: &Object) {
         raised::unraisable(raised, this);
     }
     if let Some(pending) = pending {
-        let super::Raised = raised::put_back(pending);
+        let crate::ffi::Raised = raised::put_back(pending);
     }
 }

@@ -131,7 +131,6 @@ names! {
         message = c"message",
         msg = c"msg",
         name = c"name",
-        name_dunder = c"__name__",
         result = c"result",
         return_exceptions = c"return_exceptions",
         set_result = c"set_result",

@@ -9,8 +9,7 @@ use std::cell::Cell;
 
 use pyo3::ffi;
 
-use super::object::{Object, Outcome, Owned};
-use super::{Confined, call, context};
+use crate::ffi::{Confined, Object, Outcome, Owned, call, context};
 
 /// Offsets into a context and into the thread's state; 0 while they are not known.
 struct Layout {

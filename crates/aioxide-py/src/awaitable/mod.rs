@@ -8,6 +8,10 @@
 //! thrown in and for `close`, in whatever state it is. Neither may count on the other to come. What awaits something else
 //! in its turn has a `thrown` of its own, which may go on, and passes everything on by `inner`.
 
+pub(crate) mod entering;
+pub(crate) mod inner;
+pub(crate) mod looks;
+
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
@@ -16,15 +20,14 @@ use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
 
-use super::arguments::Arguments;
-use super::free_list::FreeList;
-use super::instance;
-use super::kind::KindBuilder;
-use super::looks::{self, Stage};
-use super::method::{guard, guard_object};
-use super::object::{Object, Outcome, Owned, Raised, Slot, Visit};
-use super::{Class, Confined, call, cast, coroutine, end, names, raised};
-use crate::future::Future;
+use crate::ffi::arguments::Arguments;
+use crate::ffi::free_list::FreeList;
+use crate::ffi::kind::KindBuilder;
+use crate::ffi::method::{guard, guard_object};
+use crate::ffi::{
+    Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, cast, coroutine, end, instance, raised,
+};
+use looks::Stage;
 
 /// What an awaitable did when it was resumed.
 pub(crate) enum Next {
@@ -174,10 +177,10 @@ impl<S: Steps> Awaitable<S> {
 
     #[inline(always)]
     fn note_origin(made: &Owned) -> Outcome<()> {
-        if S::IS_COROUTINE && looks::tracks_origins() {
+        if S::IS_COROUTINE && crate::awaitable::looks::tracks_origins() {
             // SAFETY: an instance of ours.
             let this: &Self = unsafe { cast(made.as_ptr()) };
-            this.body().has_origin.set(looks::note_origin(made)?);
+            this.body().has_origin.set(crate::awaitable::looks::note_origin(made)?);
         }
         Ok(())
     }
@@ -239,8 +242,8 @@ impl<S: Steps> Awaitable<S> {
         }
         if S::IS_COROUTINE {
             builder = builder
-                .attributes(looks::attributes::<S>())
-                .slot(c::Py_tp_repr, looks::repr::<S> as *mut c_void)
+                .attributes(crate::awaitable::looks::attributes::<S>())
+                .slot(c::Py_tp_repr, crate::awaitable::looks::repr::<S> as *mut c_void)
                 .slot(c::Py_tp_finalize, finalize::<S> as *mut c_void);
         }
         let size = size_of::<c::PyObject>() + size_of::<Body<S>>();
@@ -280,27 +283,6 @@ pub(crate) fn is_coroutine(object: &Object) -> bool {
 }
 
 const ITERATE: c::getiterfunc = iterate;
-
-/// Marks a future as yielded by an `await`, as whoever yields one must.
-#[inline]
-pub(crate) fn mark_blocking(future: &Object) -> Outcome<()> {
-    match Future::exact(future) {
-        Some(ours) => {
-            ours.blocking.set(true);
-            Ok(())
-        }
-        None => call::set_attribute(future, &names().blocking, &Owned::boolean(true)),
-    }
-}
-
-/// `future.done()`.
-#[inline]
-pub(crate) fn is_done(future: &Object) -> Outcome<bool> {
-    match Future::exact(future) {
-        Some(future) => Ok(future.is_done()),
-        None => call::truth(&*call::call_method(&names().done, &[future], None)?),
-    }
-}
 
 /// What is raised by an awaitable that has ended.
 #[cold]
@@ -452,7 +434,7 @@ unsafe extern "C" fn finalize<S: Steps>(this: *mut c::PyObject) {
         // SAFETY: an instance of ours.
         let this: &Awaitable<S> = unsafe { cast(this) };
         if !this.body().finalized.replace(true) && this.stage() == Stage::New {
-            looks::warn_never_awaited(this.object());
+            crate::awaitable::looks::warn_never_awaited(this.object());
         }
         Ok(())
     });
@@ -476,7 +458,7 @@ unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
                 S::home().unseen.set(std::ptr::null_mut());
             }
             if (*body).has_origin.get() {
-                looks::forget_origin(Object::from_ptr(this));
+                crate::awaitable::looks::forget_origin(Object::from_ptr(this));
             }
             if spent {
                 release::<S>(this);

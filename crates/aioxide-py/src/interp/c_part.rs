@@ -17,8 +17,7 @@ use std::cell::OnceCell;
 
 use pyo3::ffi;
 
-use super::object::{Object, Outcome, Owned};
-use super::{Confined, call};
+use crate::ffi::{Confined, Object, Outcome, Owned, call};
 
 /// Offsets into a task, and into the thread's state.
 #[derive(Clone, Copy, Debug)]
