@@ -19,8 +19,8 @@ use url::{Host, Position, Url};
 use crate::connection::{Multi, Single};
 use crate::decode;
 use crate::error::{BoxError, Error, Kind, TimeoutPhase};
+use crate::headers;
 use crate::rt::{self, Instant, Io, Spawner, Stream};
-use crate::secret;
 use crate::timeout::{Timeouts, earlier, within};
 
 /// About the most that a connection keeps of what has come and was not read yet; a piece of a body may be twice that.
@@ -75,7 +75,7 @@ impl HostInfo {
     /// The session's headers for who was led here from another origin.
     pub(crate) fn headers_elsewhere(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
-        secret::leave_behind(&mut headers);
+        headers::leave_behind(&mut headers);
         // Text that was a header's value, and an authority, before.
         if let Ok(host) = HeaderValue::from_str(self.authority.as_str()) {
             headers.insert(HOST, host);

@@ -17,8 +17,8 @@
 //! ## The way of a request
 //!
 //! ```text
-//! RequestBuilder::send -> Session::execute    redirects, one after the other         redirect
-//!                           -> exchange       on a dead connection once more         session
+//! RequestBuilder::send -> Client::execute     redirects, one after the other         redirect
+//!                           -> exchange       on a dead connection once more         client
 //!                                -> acquire   an idle connection, or a slot for one  pool
 //!                                -> connect   name, socket, TLS, ALPN                connector
 //!                                -> send      hyper, driven in this very task        connection
@@ -31,27 +31,33 @@
 // Not `forbid`: `rt::read` hands hyper's buffer to the socket, and may.
 #![deny(unsafe_code)]
 
+mod auth;
 mod body;
+mod client;
 mod connection;
 mod connector;
+mod cookies;
 mod decode;
 mod error;
 mod framing;
+mod headers;
 mod pool;
 mod redirect;
 mod request;
 mod response;
 mod rt;
-mod secret;
 mod session;
 mod timeout;
 
 pub use body::Body;
+#[cfg(feature = "cookies")]
+pub use cookies::CookieJar;
+pub use cookies::CookieStore;
 pub use error::{Error, Result, TimeoutPhase};
 pub use redirect::Redirect;
-pub use request::{IntoUrl, RequestBuilder};
+pub use request::IntoUrl;
 pub use response::{BodyStream, Response};
-pub use session::{Session, SessionBuilder};
+pub use session::{RequestBuilder, Session, SessionBuilder};
 pub use timeout::Timeouts;
 
 pub use bytes::Bytes;

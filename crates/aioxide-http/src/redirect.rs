@@ -7,7 +7,7 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use crate::error::redact;
-use crate::secret;
+use crate::headers;
 
 /// One step on the way to a response: an answer that pointed elsewhere.
 #[derive(Debug, Clone)]
@@ -93,7 +93,7 @@ pub(crate) fn strip(headers: &mut HeaderMap, target: &Target) {
         }
     }
     if target.is_elsewhere {
-        secret::leave_behind(headers);
+        headers::leave_behind(headers);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The settings of a session.
 
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,16 @@ use aioxide::net::tls::rustls::pki_types::CertificateDer;
 use aioxide::net::tls::rustls::pki_types::pem::PemObject;
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::{Inner, Session};
+use super::Session;
+use crate::client::Client;
 use crate::connector::Connector;
+#[cfg(feature = "cookies")]
+use crate::cookies::CookieJar;
+use crate::cookies::CookieStore;
 use crate::error::{Error, Kind, Result};
+use crate::headers;
 use crate::pool::{Pool, PoolConfig};
-use crate::request::{Options, header_pair};
-use crate::secret;
+use crate::request::Options;
 use crate::timeout::Timeouts;
 
 /// Builds a [`Session`].
@@ -35,13 +40,13 @@ use crate::timeout::Timeouts;
 /// assert_eq!(session.connections(), 0);
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct SessionBuilder {
     pool: PoolConfig,
     options: Options,
     headers: HeaderMap,
     retry: bool,
+    cookies: Option<Box<dyn CookieStore>>,
     http2: bool,
     max_header_size: usize,
     roots: Vec<CertificateDer<'static>>,
@@ -61,6 +66,7 @@ impl Default for SessionBuilder {
             },
             headers: HeaderMap::new(),
             retry: true,
+            cookies: None,
             http2: true,
             max_header_size: 64 * 1024,
             roots: Vec::new(),
@@ -104,40 +110,19 @@ impl SessionBuilder {
         self.header(USER_AGENT, name)
     }
 
-    /// Sets a header for every request that does not set it itself; called twice, it sends both.
-    ///
-    /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` are for the origins of the URLs that are asked for, and do
-    /// not go on to where these redirect; for others see [`secret_header`](Self::secret_header).
-    pub fn header<N, V>(self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
-        self.add_header(name, value, false)
+    headers::methods! {
+        /// Sets a header for every request that does not set it itself; called twice, it sends both.
+        ///
+        /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` are for the origins of the URLs that are asked for, and
+        /// do not go on to where these redirect; for others see [`secret_header`](Self::secret_header).
+        header;
+        /// As [`header`](Self::header), but a redirect to another origin (scheme, name or port) leaves it behind.
+        secret_header
     }
 
-    /// As [`header`](Self::header), but a redirect to another origin (scheme, name or port) leaves it behind.
-    pub fn secret_header<N, V>(self, name: N, value: V) -> Self
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
-        self.add_header(name, value, true)
-    }
-
-    fn add_header<N, V>(mut self, name: N, value: V, is_secret: bool) -> Self
-    where
-        N: TryInto<HeaderName>,
-        N::Error: Into<http::Error>,
-        V: TryInto<HeaderValue>,
-        V::Error: Into<http::Error>,
-    {
-        match header_pair(name, value, is_secret) {
-            Ok((name, value)) => secret::add(&mut self.headers, name, value),
+    fn add_header(mut self, pair: Result<(HeaderName, HeaderValue)>) -> Self {
+        match pair {
+            Ok((name, value)) => headers::add(&mut self.headers, name, value),
             Err(error) => self.problem = Some(error),
         }
         self
@@ -171,6 +156,19 @@ impl SessionBuilder {
     /// used before was closed without a byte of an answer; yes unless set.
     pub fn retry(mut self, yes: bool) -> Self {
         self.retry = yes;
+        self
+    }
+
+    /// Whether the session keeps the cookies that servers set, in a [`CookieJar`] of its own; no unless set.
+    #[cfg(feature = "cookies")]
+    pub fn cookies(mut self, yes: bool) -> Self {
+        self.cookies = yes.then(|| Box::new(CookieJar::new()) as _);
+        self
+    }
+
+    /// Keeps cookies there: a `CookieJar` that is shared or was loaded from a file, or a store of the program's own.
+    pub fn cookie_store(mut self, store: impl CookieStore + 'static) -> Self {
+        self.cookies = Some(Box::new(store));
         self
     }
 
@@ -223,14 +221,27 @@ impl SessionBuilder {
         defaults.insert(USER_AGENT, agent);
         defaults.extend(self.headers);
         Session {
-            inner: Rc::new(Inner {
+            client: Rc::new(Client {
                 pool: Pool::new(self.pool),
                 connector: Connector::new(self.roots, self.tls, self.http2, self.max_header_size),
                 defaults,
                 options: self.options,
                 retry: self.retry,
+                cookies: self.cookies,
                 tended: Rc::default(),
             }),
         }
+    }
+}
+
+impl fmt::Debug for SessionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionBuilder")
+            .field("pool", &self.pool)
+            .field("options", &self.options)
+            .field("headers", &self.headers)
+            .field("http2", &self.http2)
+            .field("problem", &self.problem)
+            .finish_non_exhaustive()
     }
 }

@@ -1,9 +1,55 @@
-//! Headers that are meant for one origin, and what of them a redirect leaves behind.
+//! Headers as programs give them: read, marked as secret, joined; and what of them a redirect leaves behind.
 
 use http::header::{
     AUTHORIZATION, COOKIE, Entry, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION,
     WWW_AUTHENTICATE,
 };
+
+use crate::error::{Error, Kind, Result};
+
+/// The two methods by which a builder takes headers, over its `add_header`.
+macro_rules! methods {
+    ($(#[$header:meta])* header; $(#[$secret:meta])* secret_header) => {
+        $(#[$header])*
+        pub fn header<N, V>(self, name: N, value: V) -> Self
+        where
+            N: TryInto<HeaderName>,
+            N::Error: Into<http::Error>,
+            V: TryInto<HeaderValue>,
+            V::Error: Into<http::Error>,
+        {
+            self.add_header($crate::headers::pair(name, value, false))
+        }
+
+        $(#[$secret])*
+        pub fn secret_header<N, V>(self, name: N, value: V) -> Self
+        where
+            N: TryInto<HeaderName>,
+            N::Error: Into<http::Error>,
+            V: TryInto<HeaderValue>,
+            V::Error: Into<http::Error>,
+        {
+            self.add_header($crate::headers::pair(name, value, true))
+        }
+    };
+}
+
+pub(crate) use methods;
+
+/// A header's name and value, as they were given.
+pub(crate) fn pair<N, V>(name: N, value: V, is_secret: bool) -> Result<(HeaderName, HeaderValue)>
+where
+    N: TryInto<HeaderName>,
+    N::Error: Into<http::Error>,
+    V: TryInto<HeaderValue>,
+    V::Error: Into<http::Error>,
+{
+    let invalid = |error: http::Error| Error::new(Kind::InvalidRequest).with_source(error);
+    let name = name.try_into().map_err(|error| invalid(error.into()))?;
+    let mut value = value.try_into().map_err(|error| invalid(error.into()))?;
+    value.set_sensitive(value.is_sensitive() || is_secret);
+    Ok((name, value))
+}
 
 /// Adds a header beside those of its name that are there, as a request needs it.
 ///

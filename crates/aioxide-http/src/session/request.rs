@@ -1,0 +1,179 @@
+//! A request being built.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use crate::auth::{self, take_credentials};
+use crate::body::Body;
+use crate::client::Client;
+use crate::error::{Error, Kind, Result};
+use crate::headers;
+use crate::request::{IntoUrl, Request};
+use crate::response::Response;
+use crate::timeout::Timeouts;
+
+/// Builds a request; made by [`Session::get`](crate::Session::get) and its kin.
+///
+/// A mistake (a URL that cannot be read, a header that HTTP does not allow) is kept and comes out of [`send`](Self::send).
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+/// let response = session
+///     .post("http://127.0.0.1:8000/items")
+///     .query(&[("kind", "new")])
+///     .header("content-type", "text/plain")
+///     .body("one item")
+///     .send()
+///     .await?;
+/// # Ok(()) }
+/// ```
+#[must_use = "a request does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Rc<Client>,
+    /// Boxed: every call of the builder moves it.
+    request: Result<Box<Request>>,
+}
+
+impl RequestBuilder {
+    pub(super) fn new(client: Rc<Client>, method: Method, url: impl IntoUrl) -> Self {
+        let request = url.into_url().and_then(|mut url| {
+            if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
+                let why = format!("scheme {:?} is not http or https", url.scheme());
+                return Err(Error::new(Kind::InvalidUrl).with_source(why).with_url(&url));
+            }
+            let options = client.options.clone();
+            let mut headers = HeaderMap::new();
+            if let Some(credentials) = take_credentials(&mut url) {
+                headers.insert(AUTHORIZATION, credentials);
+            }
+            Ok(Box::new(Request { method, url, headers, is_elsewhere: false, body: Body::empty(), options }))
+        });
+        Self { client, request }
+    }
+
+    headers::methods! {
+        /// Sets a header, in place of the session's own of that name; called twice, it sends both.
+        ///
+        /// `Authorization`, `Cookie`, `Proxy-Authorization` and `Host` are for the origin of this URL, and do not go on to
+        /// where it redirects; for others see [`secret_header`](Self::secret_header).
+        header;
+        /// Sets a header for the origin of this URL alone (scheme, name and port): a redirect elsewhere leaves it behind.
+        ///
+        /// A value marked with [`HeaderValue::set_sensitive`] is treated the same.
+        secret_header
+    }
+
+    fn add_header(self, pair: Result<(HeaderName, HeaderValue)>) -> Self {
+        self.try_with(|request| {
+            let (name, value) = pair?;
+            headers::add(&mut request.headers, name, value);
+            Ok(())
+        })
+    }
+
+    /// Sets all these headers, in place of the ones of the same names.
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.with(|request| request.headers.extend(headers))
+    }
+
+    /// Adds these pairs to the URL's query, percent-encoded.
+    pub fn query<K: AsRef<str>, V: AsRef<str>>(self, pairs: &[(K, V)]) -> Self {
+        self.with(|request| {
+            if !pairs.is_empty() {
+                request.url.query_pairs_mut().extend_pairs(pairs);
+            }
+        })
+    }
+
+    /// Sets the body: bytes, text or a [`Body::stream`].
+    pub fn body(self, body: impl Into<Body>) -> Self {
+        self.with(|request| request.body = body.into())
+    }
+
+    /// Proves who we are by name and password.
+    pub fn basic_auth(self, user: &str, password: &str) -> Self {
+        self.try_with(|request| {
+            request.headers.insert(AUTHORIZATION, auth::basic(user, password)?);
+            Ok(())
+        })
+    }
+
+    /// Proves who we are by a token.
+    pub fn bearer_auth(self, token: &str) -> Self {
+        self.try_with(|request| {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|error| Error::new(Kind::InvalidRequest).with_source(error))?;
+            value.set_sensitive(true);
+            request.headers.insert(AUTHORIZATION, value);
+            Ok(())
+        })
+    }
+
+    /// Limits the whole request, from [`send`](Self::send) to the last byte of the body.
+    pub fn timeout(self, total: Duration) -> Self {
+        self.with(|request| request.options.timeouts.total = Some(total))
+    }
+
+    /// Sets the limits of time for all phases.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        self.with(|request| request.options.timeouts = timeouts)
+    }
+
+    /// Follows at most so many redirects; with 0 the redirect itself is the response.
+    pub fn redirects(self, most: usize) -> Self {
+        self.with(|request| request.options.redirects = most)
+    }
+
+    /// Whether the body is decoded, and codings are asked for.
+    pub fn decompress(self, yes: bool) -> Self {
+        self.with(|request| request.options.decompress = yes)
+    }
+
+    /// Makes a body of more than so many bytes, decoded, an error.
+    pub fn max_body_size(self, bytes: u64) -> Self {
+        self.with(|request| request.options.max_body_size = Some(bytes))
+    }
+
+    /// Sends the request, follows redirects, and waits for the head of the answer.
+    ///
+    /// A status of 400 or higher is an answer, not an error: see [`Response::error_for_status`].
+    ///
+    /// # Errors
+    /// See the predicates of [`Error`].
+    ///
+    /// # Cancel safety
+    /// Dropped half-way, it closes its connection; the place in the pool goes to the next one. Whether the server has seen
+    /// the request is not known.
+    pub async fn send(self) -> Result<Response> {
+        self.client.execute(self.request?).await
+    }
+
+    fn with(self, change: impl FnOnce(&mut Request)) -> Self {
+        self.try_with(|request| {
+            change(request);
+            Ok(())
+        })
+    }
+
+    fn try_with(mut self, change: impl FnOnce(&mut Request) -> Result<()>) -> Self {
+        if let Ok(request) = &mut self.request
+            && let Err(error) = change(request)
+        {
+            let error = error.with_url(&request.url);
+            self.request = Err(error);
+        }
+        self
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder").field("request", &self.request).finish_non_exhaustive()
+    }
+}
