@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,11 +11,16 @@ use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
 
+pub use channel::BodySender;
+
+mod channel;
+
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
 
 /// What a request sends.
 ///
-/// Bytes can be sent again, after a redirect or on another connection; a stream cannot.
+/// Bytes can be sent again, after a redirect or on another connection; a stream cannot, unless it can be made again
+/// ([`from_fn`](Self::from_fn)).
 ///
 /// # Examples
 ///
@@ -34,6 +40,11 @@ enum Kind {
     Stream {
         stream: BoxStream,
         left: Option<u64>,
+    },
+    /// A stream that is made for each attempt.
+    Again {
+        make: Rc<dyn Fn() -> BoxStream>,
+        length: Option<u64>,
     },
     /// The stream was handed to a connection, and cannot be sent again.
     Spent,
@@ -70,23 +81,54 @@ impl Body {
         Self { kind: Kind::Stream { stream, left: Some(length) } }
     }
 
+    /// Sends the stream that `make` returns, anew for each attempt: after a redirect or on another connection.
+    ///
+    /// `length`: how many bytes that is, if it is known: announced as `Content-Length`, and kept to.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aioxide_http::Body;
+    /// use futures_util::stream;
+    ///
+    /// let lines = || stream::iter(["one\n", "two\n"].map(Ok::<_, std::io::Error>));
+    /// assert_eq!(Body::from_fn(Some(8), lines).content_length(), Some(8));
+    /// ```
+    pub fn from_fn<F, S, D, E>(length: Option<u64>, make: F) -> Self
+    where
+        F: Fn() -> S + 'static,
+        S: Stream<Item = Result<D, E>> + 'static,
+        D: Into<Bytes>,
+        E: Into<BoxError>,
+    {
+        let make = Rc::new(move || Box::pin(Adapted { stream: make() }) as BoxStream);
+        Self { kind: Kind::Again { make, length } }
+    }
+
+    /// The same body once more, when it can be sent twice.
+    pub(crate) fn try_clone(&self) -> Option<Self> {
+        let kind = match &self.kind {
+            Kind::Empty => Kind::Empty,
+            Kind::Full(bytes) => Kind::Full(bytes.clone()),
+            Kind::Again { make, length } => Kind::Again { make: make.clone(), length: *length },
+            Kind::Stream { .. } | Kind::Spent => return None,
+        };
+        Some(Self { kind })
+    }
+
     /// The number of bytes, when it is known.
     pub fn content_length(&self) -> Option<u64> {
         match &self.kind {
             Kind::Empty | Kind::Spent => Some(0),
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Stream { left, .. } => *left,
+            Kind::Again { length, .. } => *length,
         }
     }
 
     /// The body for one attempt; a stream can be had once.
     pub(crate) fn take_for_attempt(&mut self) -> Self {
-        let kind = match &self.kind {
-            Kind::Empty => Kind::Empty,
-            Kind::Full(bytes) => Kind::Full(bytes.clone()),
-            Kind::Stream { .. } | Kind::Spent => std::mem::replace(&mut self.kind, Kind::Spent),
-        };
-        Self { kind }
+        self.try_clone().unwrap_or_else(|| Self { kind: std::mem::replace(&mut self.kind, Kind::Spent) })
     }
 
     /// Takes back a body of which nothing was sent.
@@ -135,8 +177,11 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
+        if let Kind::Again { make, length } = &this.kind {
+            this.kind = Kind::Stream { stream: make(), left: *length };
+        }
         match &mut this.kind {
-            Kind::Empty | Kind::Spent => Poll::Ready(None),
+            Kind::Empty | Kind::Spent | Kind::Again { .. } => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
                 this.kind = Kind::Empty;
@@ -168,7 +213,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty | Kind::Spent => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Stream { .. } => false,
+            Kind::Stream { .. } | Kind::Again { .. } => false,
         }
     }
 

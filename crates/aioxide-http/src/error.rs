@@ -187,7 +187,7 @@ impl Error {
         self.inner.kind == Kind::Redirect
     }
 
-    /// Whether the body's content coding was broken or cut short.
+    /// Whether the body's content coding was broken or cut short, or the body was not the JSON that was asked for.
     pub fn is_decode(&self) -> bool {
         self.inner.kind == Kind::Decode
     }
@@ -285,7 +285,7 @@ impl fmt::Display for Error {
             Kind::Protocol => f.write_str("the answer is not valid http")?,
             Kind::Closed => f.write_str("the connection ended before the answer was whole")?,
             Kind::Redirect => f.write_str("redirects lead nowhere")?,
-            Kind::Decode => f.write_str("the body's content coding is broken")?,
+            Kind::Decode => f.write_str("the body cannot be decoded")?,
             Kind::TooLarge => f.write_str("the body is larger than allowed")?,
             Kind::RequestBody => f.write_str("the request's body failed")?,
             Kind::Status(status) => write!(f, "status {status}")?,

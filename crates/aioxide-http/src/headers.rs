@@ -36,6 +36,11 @@ macro_rules! methods {
 
 pub(crate) use methods;
 
+/// A header that HTTP does not allow.
+pub(crate) fn invalid(error: impl Into<http::Error>) -> Error {
+    Error::new(Kind::InvalidRequest).with_source(error.into())
+}
+
 /// A header's name and value, as they were given.
 pub(crate) fn pair<N, V>(name: N, value: V, is_secret: bool) -> Result<(HeaderName, HeaderValue)>
 where
@@ -44,9 +49,8 @@ where
     V: TryInto<HeaderValue>,
     V::Error: Into<http::Error>,
 {
-    let invalid = |error: http::Error| Error::new(Kind::InvalidRequest).with_source(error);
-    let name = name.try_into().map_err(|error| invalid(error.into()))?;
-    let mut value = value.try_into().map_err(|error| invalid(error.into()))?;
+    let name = name.try_into().map_err(invalid)?;
+    let mut value = value.try_into().map_err(invalid)?;
     value.set_sensitive(value.is_sensitive() || is_secret);
     Ok((name, value))
 }

@@ -41,7 +41,9 @@ mod decode;
 mod error;
 mod framing;
 mod headers;
+mod multipart;
 mod pool;
+mod random;
 mod redirect;
 mod request;
 mod response;
@@ -49,11 +51,12 @@ mod rt;
 mod session;
 mod timeout;
 
-pub use body::Body;
+pub use body::{Body, BodySender};
 #[cfg(feature = "cookies")]
 pub use cookies::CookieJar;
 pub use cookies::CookieStore;
 pub use error::{Error, Result, TimeoutPhase};
+pub use multipart::{Multipart, Part};
 pub use redirect::Redirect;
 pub use request::IntoUrl;
 pub use response::{BodyStream, Response};

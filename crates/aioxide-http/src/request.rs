@@ -1,7 +1,7 @@
 //! A request as it is once built, and what can be used as its URL.
 
 use http::Method;
-use http::header::HeaderMap;
+use http::header::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::body::Body;
@@ -17,6 +17,8 @@ pub(crate) struct Request {
     /// A redirect has led to another origin: the session's own secrets stay behind, too.
     pub(crate) is_elsewhere: bool,
     pub(crate) body: Body,
+    /// What the body is, unless a header says something else.
+    pub(crate) content_type: Option<HeaderValue>,
     pub(crate) options: Options,
 }
 

@@ -149,6 +149,18 @@ impl Response {
         })
     }
 
+    /// The whole body, read as JSON.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk); `is_decode` for what is not JSON, or not of this type.
+    #[cfg(feature = "json")]
+    pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T> {
+        let url = self.url.clone();
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Error::new(Kind::Decode).with_source(error).with_url(&url))
+    }
+
     /// This response, or an error when its status is 400 or higher.
     ///
     /// # Errors

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::Method;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
 use crate::auth::{self, take_credentials};
 use crate::body::Body;
 use crate::client::Client;
 use crate::error::{Error, Kind, Result};
 use crate::headers;
+use crate::multipart::Multipart;
 use crate::request::{IntoUrl, Request};
 use crate::response::Response;
 use crate::timeout::Timeouts;
@@ -52,7 +53,15 @@ impl RequestBuilder {
             if let Some(credentials) = take_credentials(&mut url) {
                 headers.insert(AUTHORIZATION, credentials);
             }
-            Ok(Box::new(Request { method, url, headers, is_elsewhere: false, body: Body::empty(), options }))
+            Ok(Box::new(Request {
+                method,
+                url,
+                headers,
+                is_elsewhere: false,
+                body: Body::empty(),
+                content_type: None,
+                options,
+            }))
         });
         Self { client, request }
     }
@@ -93,7 +102,73 @@ impl RequestBuilder {
 
     /// Sets the body: bytes, text or a [`Body::stream`].
     pub fn body(self, body: impl Into<Body>) -> Self {
-        self.with(|request| request.body = body.into())
+        self.with(|request| {
+            request.body = body.into();
+            request.content_type = None;
+        })
+    }
+
+    /// Sends these pairs as a web page's form does (`application/x-www-form-urlencoded`).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+    /// let form = [("user", "me"), ("text", "a & b")];
+    /// session.post("http://127.0.0.1:8000/login").form(&form).send().await?.error_for_status()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn form<K: AsRef<str>, V: AsRef<str>>(self, pairs: &[(K, V)]) -> Self {
+        self.with(|request| {
+            let coded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+            request.body = coded.into();
+            request.content_type = Some(HeaderValue::from_static("application/x-www-form-urlencoded"));
+        })
+    }
+
+    /// Sends a form of several parts, files among them.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+    /// use aioxide_http::{Multipart, Part};
+    ///
+    /// let form = Multipart::new().text("album", "summer").part("photo", Part::new("...").file_name("a.jpg"));
+    /// session.post("http://127.0.0.1:8000/photos").multipart(form).send().await?.error_for_status()?;
+    /// # Ok(()) }
+    /// ```
+    pub fn multipart(self, form: Multipart) -> Self {
+        self.try_with(|request| {
+            let (content_type, body) = form.into_parts()?;
+            request.body = body;
+            request.content_type = Some(content_type);
+            Ok(())
+        })
+    }
+
+    /// Sends `value` as JSON.
+    ///
+    /// # Errors
+    /// A value that cannot be written as JSON makes [`send`](Self::send) fail, with `is_invalid_request`.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+    /// let numbers: Vec<u32> =
+    ///     session.post("http://127.0.0.1:8000/sort").json(&[3, 1, 2]).send().await?.error_for_status()?.json().await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Self {
+        self.try_with(|request| {
+            let text = serde_json::to_vec(value)
+                .map_err(|error| Error::new(Kind::InvalidRequest).with_source(error))?;
+            request.body = text.into();
+            request.content_type = Some(HeaderValue::from_static("application/json"));
+            Ok(())
+        })
     }
 
     /// Proves who we are by name and password.
@@ -151,7 +226,11 @@ impl RequestBuilder {
     /// Dropped half-way, it closes its connection; the place in the pool goes to the next one. Whether the server has seen
     /// the request is not known.
     pub async fn send(self) -> Result<Response> {
-        self.client.execute(self.request?).await
+        let mut request = self.request?;
+        if let Some(content_type) = request.content_type.take() {
+            request.headers.entry(CONTENT_TYPE).or_insert(content_type);
+        }
+        self.client.execute(request).await
     }
 
     fn with(self, change: impl FnOnce(&mut Request)) -> Self {
