@@ -265,7 +265,8 @@ class World:
                         self.tasks[child] = group.create_task(self.script(child, script))
                         self.members.add(child)
                 await self.body(name, body)
-                over = True
+                # A request of the group that came before is taken back at its exit.
+                over = not group._parent_cancel_requested
         except BaseExceptionGroup as error:  # noqa: F821 - since Python 3.11, as this file needs
             self.note(name, f"group: {len(error.exceptions)} failed")
             task = asyncio.current_task()

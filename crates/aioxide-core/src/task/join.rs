@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::raw::{self, Header};
 
@@ -150,6 +150,11 @@ impl TaskRef {
     pub fn wake(&self) {
         // SAFETY: the handles' shared reference is held as long as ours is.
         unsafe { raw::wake_by_ref(self.header) };
+    }
+
+    /// Whether the waker is the task's own, through which its polls wait.
+    pub fn is_woken_by(&self, waker: &Waker) -> bool {
+        super::waker::is_of(waker, self.header)
     }
 
     /// Drops the future now (at the end of the poll if it is being polled) and ends the task as cancelled.

@@ -16,6 +16,11 @@ pub(crate) unsafe fn from_header(header: NonNull<Header>) -> Waker {
     unsafe { Waker::new(header.as_ptr().cast_const().cast(), &VTABLE) }
 }
 
+/// Whether `waker` wakes the task with this header.
+pub(crate) fn is_of(waker: &Waker, header: NonNull<Header>) -> bool {
+    std::ptr::eq(waker.data(), header.as_ptr().cast_const().cast()) && std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
 fn header(data: *const ()) -> NonNull<Header> {
     debug_assert!(!data.is_null());
     // SAFETY: `from_header` made it from a NonNull.

@@ -214,7 +214,7 @@ impl AnyTask {
             return false;
         }
         self.meta().count_cancel();
-        match self.meta().delegate(within) {
+        match self.meta().delegate(&self.task, within) {
             None => self.meta().request_cancel(&self.task, within, message),
             Some(waiting) => HandingOn::of(message).run(self, within, waiting),
         }
@@ -327,7 +327,7 @@ impl HandingOn {
             task.meta().count_cancel();
             match task.meta().mark_passed(Passed::UnderWay) {
                 Passed::Never => {
-                    let waiting = task.meta().delegate(ROOT);
+                    let waiting = task.meta().delegate(&task.task, ROOT);
                     self.hand_on(task, ROOT, waiting);
                 }
                 Passed::UnderWay => self.to_unwind.push((task, ROOT)),

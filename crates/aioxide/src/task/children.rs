@@ -73,8 +73,7 @@ impl<T: 'static, E: 'static> Children<T, E> {
         F::IntoFuture: 'static,
     {
         // A task that stands for another one is not listed beside it.
-        let stands_for_task = TypeId::of::<F::IntoFuture>() == TypeId::of::<Task<Result<T, E>>>();
-        let flags = if stands_for_task { HIDDEN } else { 0 };
+        let flags = if stands_for_task::<F, T, E>() { HIDDEN } else { 0 };
         let slot = {
             let mut inner = self.inner.borrow_mut();
             inner.in_flight += 1;
@@ -188,6 +187,15 @@ impl<T: 'static, E: 'static> Delegate for Children<T, E> {
     fn tasks(&self) -> Vec<AnyTask> {
         self.inner.borrow().running.iter().flatten().map(AnyTask::stood_for).collect()
     }
+}
+
+/// Whether a child of this type only waits for a task. Its collector hears of that one's end an iteration late anyway.
+pub(crate) fn stands_for_task<F, T: 'static, E: 'static>() -> bool
+where
+    F: IntoFuture,
+    F::IntoFuture: 'static,
+{
+    TypeId::of::<F::IntoFuture>() == TypeId::of::<Task<Result<T, E>>>()
 }
 
 pin_project! {

@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use super::children::{Children, Outcome, WakeWhen};
+use super::children::{Children, Outcome, WakeWhen, stands_for_task};
 use super::meta::Waiting;
+use super::second_turn::SecondTurn;
 use super::{is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 
@@ -231,9 +232,13 @@ pub struct Gathering<I, T: 'static, E: 'static, M> {
     next_index: usize,
     children: Rc<Children<T, E>>,
     outcomes: Vec<Option<Outcome<T, E>>>,
+    failure: Option<TaskError<E>>,
+    second_turn: SecondTurn,
     started: bool,
+    /// All have ended, or one has failed.
     over: bool,
     raised: bool,
+    given: bool,
     _mode: PhantomData<fn() -> M>,
 }
 
@@ -258,9 +263,12 @@ impl<I, T: 'static, E: 'static, M: Mode<T, E>> Gathering<I, T, E, M> {
             next_index: 0,
             children: Children::new(wake_when, gather.place),
             outcomes: Vec::new(),
+            failure: None,
+            second_turn: SecondTurn::default(),
             started: false,
             over: false,
             raised: false,
+            given: false,
             _mode: PhantomData,
         }
     }
@@ -282,43 +290,68 @@ where
         if this.raised {
             return raise(this.children.message());
         }
-        assert!(!this.over, "a gathering is not polled after it was ready");
         this.started = true;
-        this.children.keep_waker(cx);
-        loop {
-            for (index, outcome) in this.children.take_ended() {
-                if !M::RETURN_EXCEPTIONS
-                    && let Err(error) = outcome
-                {
-                    this.over = true;
-                    if error.is_cancelled() && this.children.is_cancel_requested() {
-                        this.raised = true;
-                        return raise(this.children.message());
-                    }
-                    return Poll::Ready(M::fail(error));
-                }
-                if this.outcomes.len() <= index {
-                    this.outcomes.resize_with(index + 1, || None);
-                }
-                this.outcomes[index] = Some(outcome);
+        if !this.over {
+            if this.poll_children(cx).is_pending() {
+                this.second_turn.note_wait(!stands_for_task::<I::Item, T, E>());
+                return Poll::Pending;
             }
-            let Gathering { source, next_index, limit, children, .. } = this;
+            this.over = true;
+        }
+        if this.second_turn.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        // Also when every child has dealt with its cancellation: ours goes on, as asyncio's does.
+        let cancelled = this.failure.as_ref().is_none_or(TaskError::is_cancelled);
+        if cancelled && this.children.is_cancel_requested() {
+            this.raised = true;
+            return raise(this.children.message());
+        }
+        assert!(!std::mem::replace(&mut this.given, true), "a gathering is not polled after it was ready");
+        Poll::Ready(match this.failure.take() {
+            Some(error) => M::fail(error),
+            None => M::finish(std::mem::take(&mut this.outcomes)),
+        })
+    }
+}
+
+impl<I, T, E, M> Gathering<I, T, E, M>
+where
+    I: Iterator,
+    I::Item: IntoFuture<Output = Result<T, E>>,
+    <I::Item as IntoFuture>::IntoFuture: 'static,
+    T: 'static,
+    E: 'static,
+    M: Mode<T, E>,
+{
+    /// Ready when all have ended, or one has failed.
+    fn poll_children(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.children.keep_waker(cx);
+        loop {
+            for (index, outcome) in self.children.take_ended() {
+                match outcome {
+                    Err(error) if !M::RETURN_EXCEPTIONS => {
+                        self.failure = Some(error);
+                        return Poll::Ready(());
+                    }
+                    outcome => {
+                        if self.outcomes.len() <= index {
+                            self.outcomes.resize_with(index + 1, || None);
+                        }
+                        self.outcomes[index] = Some(outcome);
+                    }
+                }
+            }
+            let Self { source, next_index, limit, children, .. } = self;
             children.fill(source, next_index, *limit);
             if children.in_flight() > 0 {
                 wait_for(Waiting::Group("gather", Rc::clone(children) as Rc<_>));
                 return Poll::Pending;
             }
-            if this.outcomes.iter().flatten().count() < this.next_index {
-                // Some ended while they were being started: the loop is closed.
-                continue;
+            // Some may have ended while they were being started: the loop is closed.
+            if self.outcomes.iter().flatten().count() == self.next_index {
+                return Poll::Ready(());
             }
-            this.over = true;
-            // Also when every child has dealt with its cancellation: ours goes on, as asyncio's does.
-            if this.children.is_cancel_requested() {
-                this.raised = true;
-                return raise(this.children.message());
-            }
-            return Poll::Ready(M::finish(std::mem::take(&mut this.outcomes)));
         }
     }
 }

@@ -8,12 +8,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use aioxide_core::current::try_with;
 use aioxide_core::task::TaskRef;
 use pin_project_lite::pin_project;
 
 use super::meta::{Delegate, Meta, Waiting};
 use super::scope::Scope;
-use super::{AnyTask, Task, catch_cancel, raise, spawn_with, wait_for};
+use super::second_turn::SecondTurn;
+use super::{AnyTask, Task, catch_cancel, raise, spawn_hidden, spawn_with, wait_for};
 use crate::error::{Cancelled, Panic, TaskError};
 use crate::line::Line;
 
@@ -234,6 +236,10 @@ struct State<E> {
     /// The body runs and was not cancelled by the group yet.
     body_runs: bool,
     waker: Option<Waker>,
+    /// The task that runs the body, or waits for the others.
+    parent: Option<TaskRef>,
+    /// All tasks have ended, the last one when the parent had been woken already, so that the end does not count yet.
+    is_behind: bool,
 }
 
 impl<E> State<E> {
@@ -246,6 +252,8 @@ impl<E> State<E> {
             was_cancelled: false,
             body_runs: true,
             waker: None,
+            parent: TaskRef::current(),
+            is_behind: false,
         }
     }
 }
@@ -277,11 +285,28 @@ impl<E: 'static> Shared<E> {
         self.abort_with_body();
     }
 
-    fn member_ended(&self, key: u64) {
+    /// A task of the group fails. As in asyncio, what its end has woken goes first, and then the others are cancelled.
+    fn fail_later(self: &Rc<Self>, error: TaskError<E>) {
+        self.state.borrow_mut().errors.push(error);
+        let shared = Rc::clone(self);
+        spawn_hidden(async move { shared.abort_with_body() });
+    }
+
+    fn member_ended(self: &Rc<Self>, key: u64) {
         let (task, waker) = {
             let mut state = self.state.borrow_mut();
             let task = state.running.remove(key);
-            (task, if state.running.len() == 0 { state.waker.take() } else { None })
+            let is_last = state.running.len() == 0;
+            state.is_behind =
+                is_last && state.parent.as_ref().is_some_and(TaskRef::is_scheduled) && has_loop();
+            if state.is_behind {
+                let shared = Rc::clone(self);
+                drop(state);
+                spawn_hidden(async move { shared.catch_up() });
+                (task, None)
+            } else {
+                (task, if is_last { state.waker.take() } else { None })
+            }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -289,13 +314,30 @@ impl<E: 'static> Shared<E> {
         drop(task);
     }
 
+    /// In asyncio an end counts from a callback on, which runs after what was woken before.
+    fn catch_up(&self) {
+        let waker = {
+            let mut state = self.state.borrow_mut();
+            state.is_behind = false;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     async fn drained(self: &Rc<Self>) {
+        let before = std::mem::replace(&mut self.state.borrow_mut().parent, TaskRef::current());
+        drop(before);
+        let mut second_turn = SecondTurn::default();
         poll_fn(|cx| {
             let mut state = self.state.borrow_mut();
-            if state.running.len() == 0 {
+            if state.running.len() == 0 && !state.is_behind {
                 state.over = true;
-                return Poll::Ready(());
+                drop(state);
+                return second_turn.poll(cx);
             }
+            second_turn.note_wait(!state.is_behind);
             state.waker = Some(cx.waker().clone());
             drop(state);
             wait_for(Waiting::Group("TaskGroup", Rc::clone(self) as Rc<dyn Delegate>));
@@ -314,6 +356,10 @@ impl<E: 'static> Delegate for Shared<E> {
     fn tasks(&self) -> Vec<AnyTask> {
         self.state.borrow().running.iter().flatten().cloned().collect()
     }
+}
+
+fn has_loop() -> bool {
+    try_with(|_| ()).is_some()
 }
 
 struct AbortOnDrop<E: 'static>(Rc<Shared<E>>);
@@ -359,7 +405,7 @@ impl<F: Future<Output = Result<T, E>>, T, E: 'static> Future for Member<F, E> {
             Ok(Poll::Ready(Err(error))) => TaskError::Failed(error),
             Err(payload) => TaskError::Panicked(Panic::new(payload)),
         };
-        this.shared.fail(error);
+        this.shared.fail_later(error);
         raise(Some("a task of the group failed".into()))
     }
 }

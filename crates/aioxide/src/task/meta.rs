@@ -23,7 +23,7 @@ use aioxide_core::task::{End, Meta as CoreMeta, TaskRef};
 
 use super::AnyTask;
 use super::local::Context;
-use super::scopes::{Effects, Scopes};
+use super::scopes::{Effects, Latest, Scopes};
 use crate::error::Cancelled;
 use crate::line::Line;
 use crate::report::{Report, ReportKind, ReportedTask, report, slow_ns};
@@ -84,6 +84,8 @@ pub(crate) struct Meta {
     /// The scope in which `waiting` was said.
     waiting_scope: Cell<u32>,
     flags: Cell<u16>,
+    /// The number of the last poll; it may begin again at 0.
+    poll: Cell<u16>,
     /// The operation waited for, by name; tasks and groups stand in `waiting`, with a flag, since most polls have none.
     waiting_name: Cell<Option<&'static str>>,
     waiting: Cell<Waiting>,
@@ -136,6 +138,7 @@ impl Meta {
             scope: Cell::new(ROOT),
             waiting_scope: Cell::new(ROOT),
             flags: Cell::new(flags),
+            poll: Cell::new(0),
             waiting_name: Cell::new(None),
             waiting: Cell::new(Waiting::Nothing),
             context: RefCell::new(context),
@@ -352,13 +355,14 @@ impl Meta {
     }
 
     /// Whom a cancellation of the scope `within` is handed to, if what the task waits for lies inside.
-    pub(crate) fn delegate(&self, within: u32) -> Option<Waiting> {
+    pub(crate) fn delegate(&self, task: &TaskRef, within: u32) -> Option<Waiting> {
         if !self.flag(WAITING) {
             return None;
         }
         let (scope, last) = (self.waiting_scope.get(), self.flag(WAITING_LAST));
+        let latest = self.latest(task);
         let inside = self.look_scopes(|scopes| {
-            let target = if last { within } else { scopes.innermost(within) };
+            let target = if last { within } else { scopes.innermost(within, latest) };
             scopes.is_within(scope, target)
         });
         if inside == Some(false) {
@@ -373,7 +377,8 @@ impl Meta {
 
     /// Asks the innermost scope within `within` to unwind, and wakes it.
     pub(crate) fn request_cancel(&self, task: &TaskRef, within: u32, message: Option<Rc<str>>) {
-        let target = self.look_scopes(|scopes| scopes.innermost(within)).unwrap_or(ROOT);
+        let latest = self.latest(task);
+        let target = self.look_scopes(|scopes| scopes.innermost(within, latest)).unwrap_or(ROOT);
         let waker = self.make_due(target, within);
         self.set_message(message);
         if let Some(waker) = waker {
@@ -408,6 +413,19 @@ impl Meta {
 
     // -- scopes ---------------------------------------------------------------------------------------------------
 
+    pub(crate) fn poll_number(&self) -> u16 {
+        self.poll.get()
+    }
+
+    /// Whether the poll with this number is the one that goes on, or the one before.
+    pub(crate) fn is_latest_but_one(&self, poll: u16) -> bool {
+        self.poll.get().wrapping_sub(poll) <= 1
+    }
+
+    fn latest(&self, task: &TaskRef) -> Latest {
+        Latest { poll: self.poll.get(), goes_on: task.is_running() }
+    }
+
     fn look_scopes<T>(&self, look: impl FnOnce(&mut Scopes) -> T) -> Option<T> {
         self.look_extra(|extra| extra.scopes.as_mut().map(look)).flatten()
     }
@@ -416,7 +434,8 @@ impl Meta {
     pub(crate) fn open_scope(&self, catches: bool) -> u32 {
         let around = self.scope.get();
         let takes_over = catches && self.flag(ROOT_DUE);
-        let id = self.with_extra(|extra| extra.scopes.get_or_insert_default().open(around, catches));
+        let poll = self.poll.get();
+        let id = self.with_extra(|extra| extra.scopes.get_or_insert_default().open(around, catches, poll));
         if takes_over {
             self.set_flag(ROOT_DUE, false);
             let _not_polled_yet = self.make_due(id, ROOT);
@@ -457,7 +476,7 @@ impl Meta {
     pub(crate) fn enter_scope(&self, id: u32) -> u32 {
         self.set_flag(WAITING_LAST, false);
         let around = self.scope.replace(id);
-        self.look_scopes(|scopes| scopes.enter(id, around));
+        self.look_scopes(|scopes| scopes.enter(id, around, self.poll.get()));
         around
     }
 
@@ -472,18 +491,17 @@ impl Meta {
     }
 
     /// Keeps the waker of a scope, through which a cancellation reaches it.
-    pub(crate) fn keep_waker(&self, id: u32, waker: &Waker) {
+    pub(crate) fn keep_waker(&self, task: &TaskRef, id: u32, waker: &Waker) {
         let known = self.look_scopes(|scopes| scopes.waker(id).is_some_and(|held| held.will_wake(waker)));
         if known == Some(false) {
-            let waker = waker.clone();
-            let old = self.look_scopes(|scopes| scopes.set_waker(id, waker));
+            let (waker, is_direct) = (waker.clone(), task.is_woken_by(waker));
+            let old = self.look_scopes(|scopes| scopes.set_waker(id, waker, is_direct));
             drop(old);
         }
     }
 
     #[cold]
     fn begin_poll_of_cancelled(&self) -> bool {
-        self.look_scopes(Scopes::begin_poll);
         let goes_on = !self.flag(ROOT_DUE);
         self.set_flag(UNWINDING, !goes_on);
         goes_on
@@ -491,7 +509,9 @@ impl Meta {
 
     #[cold]
     fn end_poll_of_cancelled(&self) -> bool {
-        if let (Some(effects), Some(task)) = (self.look_scopes(Scopes::end_poll), TaskRef::current()) {
+        if let (Some(effects), Some(task)) =
+            (self.look_scopes(|scopes| scopes.end_poll(self.poll.get())), TaskRef::current())
+        {
             self.apply(effects, &task);
         }
         let goes_on = !self.flag(ROOT_DUE);
@@ -513,6 +533,7 @@ impl CoreMeta for Meta {
     fn before_poll(&self) -> bool {
         self.forget_waiting();
         self.scope.set(ROOT);
+        self.poll.set(self.poll.get().wrapping_add(1));
         !self.flag(ROOT_DUE | OFFERED) || self.begin_poll_of_cancelled()
     }
 

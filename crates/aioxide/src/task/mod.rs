@@ -9,6 +9,7 @@ mod local;
 mod meta;
 mod scope;
 mod scopes;
+mod second_turn;
 mod wait;
 
 use std::future::{Future, IntoFuture};

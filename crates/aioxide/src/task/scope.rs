@@ -29,13 +29,30 @@ pub(crate) struct Scope {
 struct Home {
     task: TaskRef,
     id: u32,
-    /// How many requests to cancel the task were open when the scope came.
-    count_before: u32,
+    /// How many requests to cancel the task were open when the scope came, and those that came while it was left out.
+    count_before: Cell<u32>,
+    /// How many were open at the end of its last poll, and which poll of the task that was.
+    left: Cell<(u32, u16)>,
 }
 
 impl Home {
     fn meta(&self) -> &Meta {
         self.task.meta().expect("a scope is opened in a task of this face")
+    }
+
+    /// A request that came while the task was busy elsewhere was dealt with there: it does not count here.
+    fn catch_up(&self) {
+        let (meta, (left, poll)) = (self.meta(), self.left.get());
+        let open = meta.cancelling();
+        if open > left && !meta.is_latest_but_one(poll) {
+            self.count_before.set(self.count_before.get() + (open - left));
+        }
+    }
+
+    fn leave(&self, around: u32) {
+        let meta = self.meta();
+        meta.leave_scope(around);
+        self.left.set((meta.cancelling(), meta.poll_number()));
     }
 }
 
@@ -47,10 +64,11 @@ impl Scope {
     /// Moves the scope to the task that is being polled, unless it is there.
     #[inline]
     pub(crate) fn arrive(&self) {
-        let there = self.home.borrow().as_ref().is_some_and(|home| home.task.is_current());
-        if !there {
-            self.move_here();
+        match &*self.home.borrow() {
+            Some(home) if home.task.is_current() => return home.catch_up(),
+            _ => {}
         }
+        self.move_here();
     }
 
     fn move_here(&self) {
@@ -58,8 +76,9 @@ impl Scope {
         self.close();
         let Some(task) = TaskRef::current() else { return };
         let Some(meta) = task.meta::<Meta>() else { return };
-        let (id, count_before) = (meta.open_scope(self.catches.get()), meta.cancelling());
-        *self.home.borrow_mut() = Some(Home { task, id, count_before });
+        let (id, count) = (meta.open_scope(self.catches.get()), meta.cancelling());
+        let (count_before, left) = (Cell::new(count), Cell::new((count, meta.poll_number())));
+        *self.home.borrow_mut() = Some(Home { task, id, count_before, left });
         if requested {
             self.cancel();
         }
@@ -81,23 +100,22 @@ impl Scope {
 
     /// Polls `inner` inside the scope.
     pub(crate) fn poll<F: Future>(&self, inner: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        struct Leave<'a>(&'a Meta, u32);
+        struct Leave<'a>(&'a Home, u32);
         impl Drop for Leave<'_> {
             fn drop(&mut self) {
-                self.0.leave_scope(self.1);
+                self.0.leave(self.1);
             }
         }
         // Only `arrive` and `close` change the home, and both are the owner's, who is here.
         let home = self.home.borrow();
         let Some(home) = &*home else { return inner.poll(cx) };
-        let meta = home.meta();
-        let _leave = Leave(meta, meta.enter_scope(home.id));
+        let _leave = Leave(home, home.meta().enter_scope(home.id));
         inner.poll(cx)
     }
 
     /// Lets a cancellation find the scope between polls.
     pub(crate) fn keep_waker(&self, cx: &Context<'_>) {
-        self.look(|home| home.meta().keep_waker(home.id, cx.waker()));
+        self.look(|home| home.meta().keep_waker(&home.task, home.id, cx.waker()));
     }
 
     /// Asks what is inside to end, on behalf of the scope's owner. The scope catches from now on.
@@ -118,7 +136,7 @@ impl Scope {
 
     /// Takes the owner's request back; whether there was one, and no other has come since the scope did.
     pub(crate) fn settle(&self) -> bool {
-        let count_before = self.look(|home| home.count_before).unwrap_or_default();
+        let count_before = self.look(|home| home.count_before.get()).unwrap_or_default();
         self.take_back().is_some_and(|left| left <= count_before)
     }
 

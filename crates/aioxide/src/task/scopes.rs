@@ -4,12 +4,14 @@
 //!   request(within) ──► offered to the innermost catching scope inside `within`, latest polled first: it is `due`
 //!        due scope is polled ───────────► take_delivery: its inner future is dropped, Err(Cancelled)
 //!        due scope is closed ───────────► offered to the next one around it, as far as `within`
-//!        PATIENCE polls of the task pass
-//!        in which it was not polled ────► offered to the innermost of those that were, else to `within` itself
+//!        due scope is left out ─────────► offered to the innermost of those that were polled, else to `within` itself
 //! ```
 //!
-//! * A scope that is open is not always awaited: it may be the future on which a `select!` lost interest for a while. Only
-//!   its next poll tells, and an offer must not wait for one that does not come.
+//! * A scope that is open is not always awaited: it may be the future on which a `select!` lost interest for a while, and a
+//!   cancellation must not wait for a poll that does not come.
+//! * One that waits with the task's own waker is polled in each poll of the task, by all that await it. So it counts as
+//!   left out as soon as a poll has gone by without it. One behind a combinator with a waker of its own (`FuturesUnordered`)
+//!   is polled when that was woken: it counts as left out only when it did not come in PATIENCE polls after the offer.
 //! * Which scope is around another is learnt anew at each poll, since futures move.
 
 use std::task::Waker;
@@ -17,7 +19,7 @@ use std::task::Waker;
 /// The scope that is the task itself.
 pub(crate) const ROOT: u32 = 0;
 const NONE: u32 = 0;
-/// How many polls of the task an offer waits for: a combinator with queues of its own may need more than one.
+/// How many polls of the task an offer waits for a scope behind a combinator, whose own queues may need more than one.
 const PATIENCE: u8 = 3;
 
 pub(super) struct Scopes {
@@ -25,8 +27,6 @@ pub(super) struct Scopes {
     nodes: Vec<Node>,
     free: Vec<u32>,
     offers: Vec<Offer>,
-    /// Counts the polls that began with an offer open.
-    epoch: u32,
 }
 
 #[derive(Default)]
@@ -39,14 +39,34 @@ struct Node {
     last: u32,
     catches: bool,
     due: bool,
-    polled: u32,
+    /// The number of the task's poll in which it was polled last.
+    polled: u16,
     waker: Option<Waker>,
+    /// `waker` is the task's own.
+    is_direct: bool,
 }
 
 struct Offer {
     target: u32,
     within: u32,
     patience: u8,
+}
+
+/// The polls of the task that count as the latest.
+#[derive(Clone, Copy)]
+pub(super) struct Latest {
+    /// The number of the last one.
+    pub(super) poll: u16,
+    /// It is going on, so that the one before counts too.
+    pub(super) goes_on: bool,
+}
+
+impl Node {
+    /// Whether somebody polls it, as far as one can know.
+    fn is_looked_after(&self, latest: Latest) -> bool {
+        let Latest { poll, goes_on } = latest;
+        !self.is_direct || self.polled == poll || (goes_on && self.polled == poll.wrapping_sub(1))
+    }
 }
 
 /// What is left to do when a change has been made, while nothing is borrowed.
@@ -64,7 +84,7 @@ pub(super) struct Effects {
 
 impl Default for Scopes {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()], free: Vec::new(), offers: Vec::new(), epoch: 0 }
+        Self { nodes: vec![Node::default()], free: Vec::new(), offers: Vec::new() }
     }
 }
 
@@ -95,13 +115,12 @@ impl Scopes {
     }
 
     /// Opens a scope inside `around`; one that catches takes over what was offered to a scope around it.
-    pub(super) fn open(&mut self, around: u32, catches: bool) -> u32 {
+    pub(super) fn open(&mut self, around: u32, catches: bool, poll: u16) -> u32 {
         let id = self.free.pop().unwrap_or_else(|| {
             self.nodes.push(Node::default());
             (self.nodes.len() - 1) as u32
         });
-        let polled = self.epoch;
-        *self.node(id) = Node { catches, polled, ..Node::default() };
+        *self.node(id) = Node { catches, polled: poll, ..Node::default() };
         self.link(id, around);
         if catches {
             for at in 0..self.offers.len() {
@@ -136,8 +155,8 @@ impl Scopes {
     }
 
     /// Notes that `id` is polled, inside `around`.
-    pub(super) fn enter(&mut self, id: u32, around: u32) {
-        self.node(id).polled = self.epoch;
+    pub(super) fn enter(&mut self, id: u32, around: u32, poll: u16) {
+        self.node(id).polled = poll;
         if self.node(id).around != around || self.node(around).last != id {
             self.unlink(id);
             self.link(id, around);
@@ -153,9 +172,9 @@ impl Scopes {
         at == around
     }
 
-    /// The innermost catching scope within `within`, or `within` itself.
-    pub(super) fn innermost(&self, within: u32) -> u32 {
-        self.find(within, |_| true)
+    /// The innermost catching scope within `within` that is looked after, or `within` itself.
+    pub(super) fn innermost(&self, within: u32, latest: Latest) -> u32 {
+        self.find(within, |node| node.is_looked_after(latest))
     }
 
     /// The first catching scope within `within` that `may` be, those inside before those around them, the latest polled first.
@@ -237,31 +256,26 @@ impl Scopes {
         self.nodes[id as usize].waker.as_ref()
     }
 
-    /// Keeps the waker through which an offer reaches the scope; gives the one before back.
-    pub(super) fn set_waker(&mut self, id: u32, waker: Waker) -> Option<Waker> {
+    /// Keeps the waker through which an offer reaches the scope, the task's own if `is_direct`; returns the one before.
+    pub(super) fn set_waker(&mut self, id: u32, waker: Waker, is_direct: bool) -> Option<Waker> {
+        self.node(id).is_direct = is_direct;
         self.node(id).waker.replace(waker)
     }
 
-    /// A poll of the task begins.
-    pub(super) fn begin_poll(&mut self) {
-        self.epoch = self.epoch.wrapping_add(1);
-    }
-
     /// A poll of the task has ended: offers to scopes that were not polled in it lose patience.
-    pub(super) fn end_poll(&mut self) -> Effects {
+    pub(super) fn end_poll(&mut self, poll: u16) -> Effects {
         let mut effects = Effects::default();
         for at in (0..self.offers.len()).rev() {
             let Offer { target, within, .. } = self.offers[at];
             // One that is asked on its own behalf can wait for its poll.
-            if target == within || self.node(target).polled == self.epoch {
+            if target == within || self.node(target).polled == poll {
                 continue;
             }
             self.offers[at].patience -= 1;
-            if self.offers[at].patience > 0 {
+            if self.offers[at].patience > 0 && !self.node(target).is_direct {
                 effects.poll_again = true;
             } else {
-                let epoch = self.epoch;
-                let next = self.find(within, |node| node.polled == epoch);
+                let next = self.find(within, |node| node.polled == poll);
                 self.offer_next(at, next, &mut effects);
             }
         }

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::children::{Children, Outcome, WakeWhen};
+use super::children::{Children, Outcome, WakeWhen, stands_for_task};
 use super::meta::{Meta, Tally, Waiter, Waiting};
+use super::second_turn::SecondTurn;
 use super::{Task, is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 use crate::time::{Instant, Timer};
@@ -60,6 +61,7 @@ pub fn wait<T>(tasks: impl IntoIterator<Item = Task<T>>, return_when: ReturnWhen
         timeout: None,
         deadline: None,
         timer: Timer::default(),
+        second_turn: SecondTurn::default(),
     }
 }
 
@@ -73,6 +75,7 @@ pub struct Wait<T> {
     timeout: Option<Duration>,
     deadline: Option<Instant>,
     timer: Timer,
+    second_turn: SecondTurn,
 }
 
 /// What a [`wait`] gives back.
@@ -165,7 +168,11 @@ impl<T> Future for Wait<T> {
         if !over && !{ late }() {
             let old = this.count.waker.replace(Some(cx.waker().clone()));
             drop(old);
+            this.second_turn.note_wait(true);
             wait_for(Waiting::Other("wait"));
+            return Poll::Pending;
+        }
+        if over && this.second_turn.poll(cx).is_pending() {
             return Poll::Pending;
         }
         this.forget();
@@ -217,6 +224,7 @@ where
         children: Children::new(WakeWhen::Each, Location::caller()),
         ended: Vec::new(),
         raised: false,
+        second_turn: SecondTurn::default(),
     }
 }
 
@@ -229,6 +237,7 @@ pub struct AsCompleted<I, T: 'static, E: 'static> {
     /// Taken from the children, the next one last.
     ended: Vec<(usize, Outcome<T, E>)>,
     raised: bool,
+    second_turn: SecondTurn,
 }
 
 // Nothing in it is pinned: the futures stand in their tasks.
@@ -279,6 +288,9 @@ where
             return raise(self.children.message());
         }
         loop {
+            if !self.ended.is_empty() && self.second_turn.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
             if let Some(end) = self.ended.pop() {
                 return Poll::Ready(Some(end));
             }
@@ -290,6 +302,7 @@ where
             }
             if self.children.in_flight() > 0 {
                 self.children.keep_waker(cx);
+                self.second_turn.note_wait(!stands_for_task::<I::Item, T, E>());
                 wait_for(Waiting::Other("as_completed"));
                 return Poll::Pending;
             }
@@ -338,7 +351,7 @@ impl<I, T: 'static, E: 'static> Drop for AsCompleted<I, T, E> {
 /// ```
 /// asyncio: `shield`, which also makes a task of a coroutine; here `shield(spawn(..))`.
 pub fn shield<T>(task: Task<T>) -> Shield<T> {
-    Shield { task }
+    Shield { task, second_turn: SecondTurn::default() }
 }
 
 /// The future of [`shield`].
@@ -346,14 +359,19 @@ pub fn shield<T>(task: Task<T>) -> Shield<T> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Shield<T> {
     task: Task<T>,
+    second_turn: SecondTurn,
 }
 
 impl<T> Future for Shield<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        if self.task.done() && self.second_turn.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.task).poll(cx);
         if polled.is_pending() && !self.task.done() {
+            self.second_turn.note_wait(true);
             self.task.stand_apart();
         }
         polled
