@@ -34,6 +34,7 @@ ORDER = {
         ["bridge"],
         ["event_loop"],
         ["dispatch"],
+        ["gc"],
         ["lib"],
     ],
 }

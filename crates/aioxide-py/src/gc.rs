@@ -6,31 +6,12 @@
 //! that goes beyond the youngest objects). Every collection beyond the youngest objects is also when the memory of
 //! instances goes back that nobody needed since the last.
 
-use std::cell::RefCell;
-use std::rc::{Rc, Weak};
-
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::event_loop::LoopState;
-use crate::ffi::{Confined, coroutine, free_list};
+use crate::ffi::{coroutine, free_list};
+use crate::kernel::alive;
 use crate::queue;
-
-/// The loops that are alive, and a few that were.
-static LOOPS: Confined<RefCell<Vec<Weak<LoopState>>>> = Confined::new(RefCell::new(Vec::new()));
-
-/// Remembers a new loop, and forgets those that are gone.
-pub(crate) fn remember(state: &Rc<LoopState>) {
-    let mut loops = LOOPS.borrow_mut();
-    loops.retain(|known| known.strong_count() > 0);
-    loops.push(Rc::downgrade(state));
-}
-
-/// The loop that a thread, known by its number, runs now.
-pub(crate) fn loop_run_by(thread: u64) -> Option<Rc<LoopState>> {
-    let loops = LOOPS.borrow();
-    loops.iter().filter_map(Weak::upgrade).find(|state| state.running.get() && state.thread.get() == thread)
-}
 
 /// Stands in `gc.callbacks`.
 #[pyfunction]
@@ -44,9 +25,7 @@ pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyRes
         None => 0,
     };
     if generation >= if cfg!(Py_3_14) { 1 } else { 2 } {
-        for state in LOOPS.borrow().iter().filter_map(Weak::upgrade) {
-            state.show_shared_handles();
-        }
+        alive::show_shared_handles();
         queue::show_unseen();
     }
     if generation >= 1 {

@@ -2,20 +2,14 @@
 
 mod awaitable;
 mod bridge;
-mod debug;
-mod entry;
-mod error;
+mod dispatch;
 mod event_loop;
 mod ffi;
 mod future;
-mod future_iter;
-mod gather;
 mod gc;
-mod handle;
 mod interp;
+mod kernel;
 mod queue;
-mod report;
-mod sleep;
 mod streams;
 mod sync;
 mod task;
@@ -31,11 +25,11 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         interp::context_layout::learn()?;
         interp::descriptor::learn()?;
         let future = future::make_kind()?;
-        future_iter::make_kind()?;
+        crate::future::iter::make_kind()?;
         let task = task::make_kind()?;
         future::lead_to_ours(&future, &task)?;
-        let gather = gather::make_function(&future)?;
-        let mut parts = vec![("sleep", sleep::make_function()?), ffi::function::make_dresser()?];
+        let gather = crate::task::gather::make_function(&future)?;
+        let mut parts = vec![("sleep", crate::task::sleep::make_function()?), ffi::function::make_dresser()?];
         parts.push(awaitable::looks::make_tracker()?);
         parts.extend([task::shield::make_function()?, task::wait::make_function()?]);
         parts.extend([task::wait_for::make_function()?, task::completions::make_function()?]);
@@ -63,11 +57,11 @@ mod _aioxide {
     use super::{Bound, PyModule, PyResult};
 
     #[pymodule_export]
-    use crate::event_loop::LoopCore;
-    #[pymodule_export]
     use crate::event_loop::{_learn_layout, _pending_tasks};
     #[pymodule_export]
     use crate::gc::_before_collection;
+    #[pymodule_export]
+    use crate::kernel::LoopCore;
     #[pymodule_export]
     use crate::streams::equip_streams;
     #[pymodule_export]
@@ -78,7 +72,7 @@ mod _aioxide {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::handle::add_classes(module)?;
+        crate::kernel::handle::add_classes(module)?;
         crate::raw_classes(module)?;
         crate::bridge::add(module)?;
         crate::gc::install(module)?;

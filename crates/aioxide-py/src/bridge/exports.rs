@@ -15,10 +15,10 @@ use super::future::{Body, RustFuture};
 use super::leaves::{Timer, Watch};
 use super::parker::{Lazy, Parker, waker_of};
 use super::waiting::Waiting;
-use crate::event_loop;
 use crate::ffi::method::{guard, guard_object};
 use crate::ffi::{Object, call, raised};
 use crate::interp::names;
+use crate::kernel::running;
 use crate::task::{Start, Task};
 
 pyo3::create_exception!(
@@ -70,7 +70,7 @@ unsafe extern "C" fn spawn(future: *mut c_void, vtable: &'static abi::FutureVtab
     // SAFETY: the caller gives the future up.
     let body = unsafe { Body::new(future, vtable) };
     guard_object(|| {
-        let Some(state) = event_loop::running() else {
+        let Some(state) = running() else {
             let message = "a Rust future is spawned in a thread that runs no loop of aioxide's";
             return Err(raised::raise(raised::runtime_error(), message));
         };

@@ -1,23 +1,20 @@
 //! `aioxide.RustFuture`: the awaitable of a Rust future. The states are drawn in the module above.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::ffi::{c_int, c_void};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use aioxide_pyo3::abi;
 use pyo3::ffi as c;
 
+use super::Home;
 use super::parker::{Lazy, Parker};
-use super::{Event, Home};
 use crate::awaitable::{Awaitable, Home as Kind, Next, Steps, awaited_already, reused};
-use crate::entry::Posted;
-use crate::event_loop::{self, LoopState};
 use crate::ffi::method::attribute;
-use crate::ffi::{self, Object, Outcome, Owned, Raised, Slot, call, raised};
+use crate::ffi::{self, Object, Outcome, Owned, Raised, Slot, call, raised, this_thread};
 use crate::future::{Future, is_done};
-use crate::gc;
+use crate::kernel::{LoopState, Posted, Registry, alive, running};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -97,63 +94,32 @@ impl Drop for Body {
     }
 }
 
-/// A number that no other thread of the process has or had.
-pub(crate) fn this_thread() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local! {
-        static NUMBER: Cell<u64> = const { Cell::new(0) };
-    }
-    NUMBER
-        .try_with(|number| {
-            if number.get() == 0 {
-                number.set(NEXT.fetch_add(1, Ordering::Relaxed));
-            }
-            number.get()
-        })
-        .unwrap_or(0)
+/// Puts an awaitable into the list of those that wait on a loop.
+fn join(registry: &Rc<Registry>, this: &Awaitable<RustFuture>) {
+    let mut waiting = registry.waiting.borrow_mut();
+    this.place.set(waiting.len());
+    this.registry.set(Some(Rc::clone(registry)));
+    waiting.push(this.object().as_ptr());
 }
 
-/// The awaitables that wait on a loop, which drops their futures when it is closed, and how to reach it.
-pub(crate) struct Registry {
-    home: Home,
-    waiting: RefCell<Vec<*mut c::PyObject>>,
+fn leave(registry: &Registry, place: usize) {
+    let mut waiting = registry.waiting.borrow_mut();
+    waiting.swap_remove(place);
+    if let Some(moved) = waiting.get(place) {
+        // SAFETY: who is in the list is alive: it leaves before it goes.
+        unsafe { ffi::cast::<Awaitable<RustFuture>>(*moved) }.place.set(place);
+    }
 }
 
-impl Registry {
-    pub(crate) fn new(home: Home) -> Rc<Self> {
-        Rc::new(Self { home, waiting: RefCell::new(Vec::new()) })
-    }
-
-    pub(super) fn home(&self) -> &Home {
-        &self.home
-    }
-
-    fn add(self: &Rc<Self>, this: &Awaitable<RustFuture>) {
-        let mut waiting = self.waiting.borrow_mut();
-        this.place.set(waiting.len());
-        this.registry.set(Some(Rc::clone(self)));
-        waiting.push(this.object().as_ptr());
-    }
-
-    fn remove(&self, place: usize) {
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.swap_remove(place);
-        if let Some(moved) = waiting.get(place) {
-            // SAFETY: who is in the list is alive: it leaves before it goes.
-            unsafe { ffi::cast::<Awaitable<RustFuture>>(*moved) }.place.set(place);
-        }
-    }
-
-    /// Drops the futures of all that wait: nobody will wake them any more.
-    pub(crate) fn close(&self) {
-        loop {
-            let last = self.waiting.borrow().last().copied();
-            let Some(last) = last else { return };
-            // SAFETY: as above; it is held while its future is dropped.
-            let held = unsafe { Object::from_ptr(last) }.own();
-            // SAFETY: only these are in the list.
-            end(unsafe { ffi::cast::<Awaitable<RustFuture>>(held.as_ptr()) });
-        }
+/// Drops the futures of all that wait on a loop: nobody will wake them any more.
+pub(crate) fn drop_waiting(registry: &Registry) {
+    loop {
+        let last = registry.waiting.borrow().last().copied();
+        let Some(last) = last else { return };
+        // SAFETY: as above; it is held while its future is dropped.
+        let held = unsafe { Object::from_ptr(last) }.own();
+        // SAFETY: only these are in the list.
+        end(unsafe { ffi::cast::<Awaitable<RustFuture>>(held.as_ptr()) });
     }
 }
 
@@ -181,7 +147,7 @@ impl RustFuture {
 
     fn leave_registry(&self) {
         if let Some(registry) = self.registry.take() {
-            registry.remove(self.place.replace(NOWHERE));
+            leave(&registry, self.place.replace(NOWHERE));
         }
     }
 
@@ -191,11 +157,11 @@ impl RustFuture {
         if body.is_here() {
             return drop(body);
         }
-        let running = gc::loop_run_by(body.thread);
-        let home = home.or_else(|| running.as_ref().map(|state| state.rust_futures.home()));
+        let running = alive::loop_run_by(body.thread);
+        let home = home.or_else(|| running.as_ref().map(|state| &state.rust_futures.home));
         match home {
             // What comes back from a closed loop is given up.
-            Some(home) => drop(home.post(Posted::Rust(Event::Dropped(body)))),
+            Some(home) => drop(home.post(Posted::Dropped(Box::new(body)))),
             None => drop(body),
         }
     }
@@ -204,12 +170,12 @@ impl RustFuture {
         self.state.set(State::Over);
         let registry = self.registry.take();
         if let Some(registry) = &registry {
-            registry.remove(self.place.replace(NOWHERE));
+            leave(registry, self.place.replace(NOWHERE));
         }
         if let Some(parker) = self.parker.get() {
             parker.wait().clear();
         }
-        self.drop_body(registry.as_deref().map(Registry::home));
+        self.drop_body(registry.as_deref().map(|registry| &registry.home));
     }
 }
 
@@ -316,7 +282,7 @@ fn check(this: &Awaitable<RustFuture>) -> Outcome<&'static LoopState> {
         State::Waiting if this.waits()? => return Err(awaited_already()),
         State::New | State::Waiting => {}
     }
-    let Some(state) = event_loop::running() else {
+    let Some(state) = running() else {
         return Err(refused("a Rust future is awaited on a loop that is not aioxide's"));
     };
     if this.thread != state.thread.get() {
@@ -342,7 +308,7 @@ fn wait(this: &Awaitable<RustFuture>, state: &LoopState, woken: bool) -> Outcome
         parker.wait().set(wait.clone());
     }
     if this.place.get() == NOWHERE {
-        state.rust_futures.add(this);
+        join(&state.rust_futures, this);
     }
     Ok(Next::Yield(wait))
 }

@@ -33,33 +33,11 @@ mod waiting;
 use aioxide_core::Remote;
 use pyo3::prelude::*;
 
-use crate::entry::Posted;
-use crate::ffi::{Outcome, raised};
+use crate::ffi::raised;
+use crate::kernel::Posted;
 
-pub(crate) use future::{Body, Registry, this_thread};
-pub(crate) use parker::Parker;
+pub(crate) use future::drop_waiting;
 pub(crate) use waiting::Notifier;
-
-/// What happens to a Rust future from outside of the task that awaits it.
-pub(crate) enum Event {
-    /// Its waker was woken.
-    Woken(std::sync::Arc<Parker>),
-    /// It came home to be dropped.
-    Dropped(Body),
-}
-
-impl Event {
-    /// Lets it happen: on the loop's thread, attached.
-    pub(crate) fn run(self) -> Outcome<()> {
-        match self {
-            Self::Woken(parker) => parker.deliver(),
-            Self::Dropped(body) => {
-                drop(body);
-                Ok(())
-            }
-        }
-    }
-}
 
 /// How another thread reaches a loop.
 pub(crate) type Home = Remote<Posted>;

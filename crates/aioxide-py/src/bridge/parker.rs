@@ -4,11 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
 
-use super::{Event, Home};
-use crate::entry::{Entry, Posted};
-use crate::event_loop::{self, LoopState};
+use super::Home;
 use crate::ffi::{self, Confined, Outcome, Owned, Slot};
 use crate::future::Future;
+use crate::kernel::{Deliver, Entry, LoopState, Posted, running};
 
 /// What an armed waker points to.
 ///
@@ -50,7 +49,7 @@ impl Parker {
 
     /// Finishes the wait; on the loop's thread, attached.
     #[inline]
-    pub(super) fn deliver(&self) -> Outcome<()> {
+    fn finish_wait(&self) -> Outcome<()> {
         let Some(wait) = self.wait.take() else { return Ok(()) };
         match Future::exact(&wait) {
             Some(wait) if !wait.is_done() => wait.finish_with_result(Owned::none()),
@@ -64,22 +63,28 @@ impl Parker {
         if self.notified.swap(true, Ordering::AcqRel) {
             return;
         }
-        let here = event_loop::running().filter(|state| self.is_of(state));
+        let here = running().filter(|state| self.is_of(state));
         match here {
             // Another thread may have the queue while this one is detached.
             Some(state) if ffi::is_attached() => {
                 if state.takes_entries() {
-                    if let Err(raised) = self.deliver() {
+                    if let Err(raised) = self.finish_wait() {
                         ffi::raised::unraisable(raised, ffi::none());
                     }
                 } else {
                     // To finish it would call Python, and whoever wakes may have anything borrowed.
-                    state.core.call_soon(Entry::Rust(Event::Woken(Arc::clone(self))));
+                    state.core.call_soon(Entry::Woken(Arc::<Self>::clone(self)));
                 }
             }
             // A closed loop has dropped the future already.
-            _ => drop(self.home.post(Posted::Rust(Event::Woken(Arc::clone(self))))),
+            _ => drop(self.home.post(Posted::Woken(Arc::<Self>::clone(self)))),
         }
+    }
+}
+
+impl Deliver for Parker {
+    fn deliver(&self) -> Outcome<()> {
+        self.finish_wait()
     }
 }
 
@@ -104,7 +109,7 @@ pub(super) struct Lazy<'a> {
 impl<'a> Lazy<'a> {
     pub(super) fn new(state: &'a LoopState) -> Self {
         Self {
-            home: state.rust_futures.home(),
+            home: &state.rust_futures.home,
             event_loop: std::ptr::from_ref(state) as usize,
             woken: AtomicBool::new(false),
             parker: OnceLock::new(),

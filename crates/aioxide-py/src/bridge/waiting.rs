@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker};
 use pyo3::prelude::*;
 
 use crate::awaitable;
-use crate::event_loop::{self, LoopState};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, call, raised};
 use crate::future::{Future, Waiter, is_done};
 use crate::interp::{Captured, current, names};
+use crate::kernel::{LoopState, running};
 use crate::task::{self, Start, Task};
 
 /// Wakes a Rust future when a Python one is done: a waiter of ours, and a callback for the futures of others.
@@ -64,7 +64,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Starts to wait: a coroutine begins to run.
     pub(super) fn start(awaitable: &Object) -> Outcome<Self> {
-        let Some(state) = event_loop::running() else {
+        let Some(state) = running() else {
             let message = "Python is awaited by a Rust future on a loop that is not aioxide's";
             return Err(raised::raise(raised::runtime_error(), message));
         };
@@ -119,7 +119,7 @@ impl Drop for Waiting {
         };
         if let Err(raised) = cancelled {
             // On a loop that is closed nothing can be cancelled any more, nor need be.
-            if event_loop::running().is_none() {
+            if running().is_none() {
                 raised::clear(raised);
             } else {
                 raised::unraisable(raised, &self.awaited);

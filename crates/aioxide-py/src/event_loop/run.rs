@@ -3,10 +3,10 @@
 use pyo3::prelude::*;
 
 use super::tasks::choose_classes;
-use super::{LoopCore, state};
-use crate::entry::RunContext;
-use crate::error::os_error;
 use crate::ffi::raised;
+use crate::kernel::error::os_error;
+use crate::kernel::{self, LoopCore, RunContext};
+use crate::transports::send_held;
 
 #[pymethods]
 impl LoopCore {
@@ -20,7 +20,7 @@ impl LoopCore {
     fn _run(&self, py: Python<'_>) -> PyResult<()> {
         let core = &self.state.core;
         let _entered = core.enter();
-        let _running = state::enter(&self.state);
+        let _running = kernel::enter(&self.state);
         choose_classes(&self.state).map_err(|raised| raised::to_pyerr(py, raised))?;
         self.state.running.set(true);
         // What was done between two runs (a socket written to, say) is not known here; and programs that run the loop for a
@@ -44,7 +44,7 @@ impl LoopCore {
     /// One iteration, for programs that nest loops.
     fn _run_once(&self, py: Python<'_>) -> PyResult<()> {
         let _entered = self.state.core.enter();
-        let _running = state::enter(&self.state);
+        let _running = kernel::enter(&self.state);
         let result =
             self.iterate(&mut RunContext { py, state: &self.state, raised: None, after_task: false });
         self.state.leave_current_task();
@@ -94,7 +94,7 @@ impl LoopCore {
     #[setter]
     fn set_write_at_once(&self, py: Python<'_>, at_once: bool) -> PyResult<()> {
         self.state.held.set_at_once(at_once);
-        self.state.held.send(py)
+        send_held(py, &self.state)
     }
 
     #[getter(_stopping)]
@@ -120,9 +120,9 @@ impl LoopCore {
     #[setter(_closed)]
     fn set_closed(&self, closed: bool) {
         if closed {
-            self.state.close();
-            self.state.release_tasks();
-            self.state.clear_watchers();
+            self.drop_queued();
+            self.release_tasks();
+            self.state.watchers.clear();
         }
     }
 

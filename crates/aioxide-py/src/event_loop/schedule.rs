@@ -4,17 +4,17 @@ use aioxide_core::timers::TimerKey;
 use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
 
-use super::{Loop, LoopCore, LoopState};
-use crate::debug;
-use crate::entry::Entry;
+use crate::event_loop::debug;
 use crate::ffi::arguments::{Arguments, Split};
 use crate::ffi::method::method_fast;
 #[cfg(Py_3_14)]
 use crate::ffi::none;
 use crate::ffi::{Object, Outcome, call, outlive_interpreter, raised};
-use crate::handle::{Callback, Handle};
 #[cfg(Py_3_14)]
 use crate::interp::names;
+use crate::kernel::Entry;
+use crate::kernel::handle::{Callback, Handle};
+use crate::kernel::{Loop, LoopCore, LoopState};
 
 /// A delay so short that the next iteration has to look at the clock, not one of the next sixty.
 const AT_ONCE_SECONDS: f64 = 1e-4;

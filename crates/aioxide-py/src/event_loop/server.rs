@@ -12,11 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::LoopCore;
-use super::state::Watcher;
-use crate::error;
 use crate::ffi;
-use crate::report::call_handler;
+use crate::kernel::report::call_handler;
+use crate::kernel::{LoopCore, Watch, Watcher, error, running};
 use crate::transports::{Connection, ConnectionSocket, StreamTransport, common};
 
 /// A listening socket.
@@ -31,8 +29,8 @@ pub(crate) struct Listener {
     fd: RawFd,
 }
 
-impl Listener {
-    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+impl Watch for Listener {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.factory)?;
         visit.call(&self.socket)?;
         visit.call(&self.server)?;
@@ -42,15 +40,19 @@ impl Listener {
 
     /// Accepts what waits, one connection more than `backlog` at most, as asyncio does from Python 3.14 on: with `backlog=0`
     /// one that waits must not wake the loop for ever. `Err` only for what must leave the loop.
-    pub(crate) fn on_event(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
-        let py = event_loop.py();
+    fn on_event(&self, py: Python<'_>, token: Token) -> PyResult<()> {
+        let Some(state) = running() else { return Ok(()) };
+        let event_loop = state.python_loop(py)?;
+        let event_loop = event_loop.cast::<LoopCore>()?;
         let result = common::in_context(py, &self.context, || self.accept(event_loop, token));
         result.or_else(|error| {
             let callback = event_loop.getattr(intern!(py, "_accept_connection"))?;
             common::report_callback(event_loop.as_any(), &callback, self.factory.bind(py), error)
         })
     }
+}
 
+impl Listener {
     fn accept(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
         let py = event_loop.py();
         let reactor = event_loop.get().state.core.reactor();
@@ -152,14 +154,14 @@ impl LoopCore {
             backlog,
             fd,
         };
-        let token = state.add_watcher(Watcher::Listener(Rc::new(listener)));
+        let token = state.watchers.add(Watcher::Other(Rc::new(listener)));
         match state.core.reactor().set_reader(fd, token) {
             Ok(before) => {
-                drop(before.and_then(|before| state.remove_watcher(before)));
+                drop(before.and_then(|before| state.watchers.remove(before)));
                 Ok(())
             }
             Err(error) => {
-                drop(state.remove_watcher(token));
+                drop(state.watchers.remove(token));
                 Err(error::os_error(&error))
             }
         }

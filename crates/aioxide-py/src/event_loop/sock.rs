@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
+use aioxide_core::Token;
 use aioxide_core::sys::socket::{self, Address};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
@@ -16,10 +17,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::LoopCore;
-use super::state::{LoopState, Watcher};
-use crate::error;
 use crate::ffi::{self, Buffer, Owned};
+use crate::kernel::{LoopCore, LoopState, Watch, Watcher, error, running};
 use crate::transports::{address_to_python, common};
 
 /// Up to this size bytes are received into the loop's memory and copied, which is cheaper than shrinking a new object.
@@ -123,8 +122,8 @@ fn accepted_socket<'py>(
     (connection, peer).into_bound_py_any(py)
 }
 
-impl Waiting {
-    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+impl Watch for Waiting {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.socket)?;
         visit.call(&self.future)?;
         match &self.work {
@@ -135,7 +134,8 @@ impl Waiting {
 
     /// Does the work and tells the future; `Err` only for what must leave the loop.
     #[inline(never)]
-    pub(crate) fn on_event(&self, py: Python<'_>, state: &LoopState) -> PyResult<()> {
+    fn on_event(&self, py: Python<'_>, _: Token) -> PyResult<()> {
+        let Some(state) = running() else { return Ok(()) };
         let future = self.future.bind(py);
         if future.call_method0(intern!(py, "done"))?.is_truthy()? {
             return Ok(());
@@ -152,7 +152,9 @@ impl Waiting {
         self.forget(state);
         future.call_method1(method, (value,)).map(drop)
     }
+}
 
+impl Waiting {
     fn forget(&self, state: &LoopState) {
         let reactor = state.core.reactor();
         let before = if self.work.is_write() {
@@ -160,7 +162,7 @@ impl Waiting {
         } else {
             reactor.remove_reader(self.fd)
         };
-        drop(before.and_then(|before| state.remove_watcher(before)));
+        drop(before.and_then(|before| state.watchers.remove(before)));
     }
 }
 
@@ -187,16 +189,16 @@ impl LoopCore {
         state.transports.ensure_unused(py, fd, fd.into_bound_py_any(py)?.as_any())?;
         let is_write = work.is_write();
         let waiting = Waiting { work, socket: socket.clone().unbind(), fd, future: future.clone().unbind() };
-        let token = state.add_watcher(Watcher::Socket(Rc::new(waiting)));
+        let token = state.watchers.add(Watcher::Other(Rc::new(waiting)));
         let reactor = state.core.reactor();
         let set = if is_write { reactor.set_writer(fd, token) } else { reactor.set_reader(fd, token) };
         match set {
             Ok(before) => {
-                super::io::cancel_watcher(py, state, before)?;
+                super::readers::cancel_watcher(py, state, before)?;
                 Ok(future)
             }
             Err(error) => {
-                drop(state.remove_watcher(token));
+                drop(state.watchers.remove(token));
                 Err(error::os_error(&error))
             }
         }
@@ -243,11 +245,11 @@ impl LoopCore {
         let state = &self.state;
         let fd = sock.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
         let (reader, writer) = state.core.reactor().tokens(fd);
-        let is_meant = |waiting: &Rc<Waiting>| waiting.future.bind(py).is(future);
-        let mut known =
-            [reader, writer].into_iter().flatten().filter_map(|token| state.socket_watcher(token));
         // A socket that was closed meanwhile has no number: it is the watcher who knows it, and another socket may have it soon.
-        let waiting = if fd < 0 { state.find_socket_watcher(is_meant) } else { known.find(is_meant) };
+        let tokens: Vec<_> = [reader, writer].into_iter().flatten().collect();
+        let waiting = state.watchers.find(if fd < 0 { None } else { Some(&tokens) }, |waiting: &Waiting| {
+            waiting.future.bind(py).is(future)
+        });
         if let Some(waiting) = waiting {
             waiting.forget(state);
         }

@@ -6,13 +6,13 @@ use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::{Loop, LoopCore, LoopState};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::{Future, KINDS};
 use crate::interp::names;
-use crate::task::{Start, Task, introspect};
+use crate::kernel::{Loop, LoopCore, LoopState};
+use crate::task::{Start, Task, list};
 
 fn create_future(this: &Loop) -> Outcome {
     let state = this.state();
@@ -151,7 +151,7 @@ impl LoopCore {
 #[pyo3(signature = (event_loop=None))]
 pub(crate) fn _pending_tasks(event_loop: Option<&Bound<'_, PyAny>>) -> Vec<Py<PyAny>> {
     let event_loop = event_loop.map(|event_loop| Owned::from(event_loop.clone()));
-    introspect::pending(event_loop.as_deref()).into_iter().map(Owned::into_py).collect()
+    list::pending(event_loop.as_deref()).into_iter().map(Owned::into_py).collect()
 }
 
 /// Learns from tasks of asyncio's own where the interpreter's tools look; `false` if that is not needed or not known.

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::LoopCore;
+use crate::kernel::LoopCore;
 
 #[pymethods]
 impl LoopCore {
@@ -41,6 +41,6 @@ impl LoopCore {
     /// The handles that watch `fd` for reading and for writing, `True` for one that is not Python's, `None` for none.
     fn _watchers<'py>(&self, py: Python<'py>, fd: RawFd) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
         let (reader, writer) = self.state.core.reactor().tokens(fd);
-        Ok((self.state.watching(py, reader), self.state.watching(py, writer)))
+        Ok((self.state.watchers.shown(py, reader), self.state.watchers.shown(py, writer)))
     }
 }

@@ -1,7 +1,9 @@
 //! Giving the interpreter up around a call that may block, and what becomes of threads when the interpreter ends.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aioxide_core::sys::socket::{self, Address};
 use pyo3::ffi;
@@ -69,4 +71,20 @@ fn is_ending() -> bool {
         unsafe { ffi::Py_IsFinalizing() }
     }
     is_finalizing() != 0
+}
+
+/// A number that no other thread of the process has or had.
+pub(crate) fn this_thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    thread_local! {
+        static NUMBER: Cell<u64> = const { Cell::new(0) };
+    }
+    NUMBER
+        .try_with(|number| {
+            if number.get() == 0 {
+                number.set(NEXT.fetch_add(1, Ordering::Relaxed));
+            }
+            number.get()
+        })
+        .unwrap_or(0)
 }

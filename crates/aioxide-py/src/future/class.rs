@@ -14,7 +14,7 @@ use crate::ffi::method::guard;
 use crate::ffi::unbound::{self, Pair};
 use crate::ffi::{self, Object, Outcome, Owned, call, cast};
 use crate::interp::names;
-use crate::{future_iter, task};
+use crate::task;
 
 static HOME: Home = Home::new();
 
@@ -63,7 +63,7 @@ unsafe extern "C" fn iterate(this: *mut c::PyObject) -> *mut c::PyObject {
     ffi::method::guard_object(|| {
         // SAFETY: an instance of ours.
         let this: &Future = unsafe { cast(this) };
-        future_iter::make(this)
+        crate::future::iter::make(this)
     })
 }
 

@@ -8,12 +8,12 @@ use std::os::raw::{c_int, c_void};
 use pyo3::ffi as c;
 
 use super::{Future, FutureData, KINDS};
-use crate::event_loop::LoopState;
 use crate::ffi::free_list::FreeList;
 use crate::ffi::instance::{self, Base};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{guard, guard_object};
 use crate::ffi::{Class, Confined, Object, Outcome, Visit, cast, end, raised};
+use crate::kernel::LoopState;
 
 /// What a type of the family has but once.
 pub(crate) struct Home {

@@ -10,6 +10,7 @@
 
 mod class;
 pub(crate) mod family;
+pub(crate) mod iter;
 mod methods;
 mod protocol;
 mod report;
@@ -26,11 +27,10 @@ pub(crate) use protocol::{is_done, mark_blocking};
 pub(crate) use report::{report, report_never_retrieved};
 
 use crate::bridge::Notifier;
-use crate::entry::Entry;
-use crate::event_loop::{self, LoopState};
 use crate::ffi::text::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, raised};
 use crate::interp::{Captured, names};
+use crate::kernel::{Entry, LoopState, state_of};
 use crate::task::{self, Task, parent};
 
 /// How a future stands.
@@ -218,7 +218,7 @@ impl Future {
             Some(event_loop) if !event_loop.is_none() => event_loop.own(),
             _ => call::call(&names().get_event_loop, &[])?,
         };
-        let state = event_loop::state_of(&event_loop);
+        let state = state_of(&event_loop);
         let debug = match state {
             Some(state) => state.debug.get(),
             None => call::truth(&*call::call_method(&names().get_debug, &[&event_loop], None)?)?,

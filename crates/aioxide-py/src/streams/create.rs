@@ -10,12 +10,12 @@ use super::protocol::ProtocolFields;
 use super::reader::ReaderFields;
 use super::stock::{StockClass, stock};
 use super::writer::WriterFields;
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Fields, Instance, inherited_new};
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, call, none, raised};
 use crate::interp::names;
+use crate::kernel::state_of;
 
 /// `place`: where the parameter `loop` stands, the class before it counted.
 fn make<F: Fields>(stock: &StockClass, place: usize, arguments: &Arguments<'_>) -> Outcome {
@@ -28,7 +28,7 @@ fn make<F: Fields>(stock: &StockClass, place: usize, arguments: &Arguments<'_>) 
             Some(event_loop) => event_loop.own(),
             None => call::call(&names().get_running_loop_or_none, &[])?,
         };
-        if event_loop::state_of(&event_loop).is_some() && stock.is_unchanged()? {
+        if state_of(&event_loop).is_some() && stock.is_unchanged()? {
             return Instance::<F>::make();
         }
     }

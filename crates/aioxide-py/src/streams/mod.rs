@@ -5,7 +5,7 @@
 //! whoever looks at `_buffer`. Calling asyncio's own classes with one of our loops makes instances of these (`create`).
 //!
 //! * `stock`: asyncio's classes and methods, and whether somebody has changed them.
-//! * `reader`: the buffer and who waits for it; `protocol` what the transport calls.
+//! * `reader`: the buffer and who waits for it; `protocol` what the transport calls, `receive` how it is spared the call.
 //! * `read`: what `await reader.read(...)` and its like await.
 //! * `writer`: `write`; `drain` what `await writer.drain()` awaits.
 //! * `create`: which class an instance is made of.
@@ -18,19 +18,17 @@ mod drain;
 mod protocol;
 mod read;
 mod reader;
+mod receive;
 mod stock;
 mod writer;
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use crate::event_loop;
 use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, function, none, raised};
 use crate::future::Future;
 use crate::interp::names;
-
-pub(crate) use protocol::{is_protocol, reader_of};
-pub(crate) use reader::Reader;
+use crate::kernel::state_of;
 
 /// Gives the classes of `aioxide.streams` their methods, and lets asyncio's classes make instances of them.
 #[pyfunction]
@@ -59,7 +57,7 @@ pub(crate) fn equip_streams(
 
 /// `event_loop.create_future()`.
 fn make_future(event_loop: &Object) -> Outcome {
-    match event_loop::state_of(event_loop) {
+    match state_of(event_loop) {
         Some(state) if state.own_classes.get() => Future::make(event_loop, state),
         _ => call::call_method(&names().create_future, &[event_loop], None),
     }

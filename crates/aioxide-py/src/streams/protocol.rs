@@ -1,8 +1,5 @@
 //! `aioxide.streams.StreamReaderProtocol`: between a transport and a reader.
 
-use pyo3::prelude::*;
-use pyo3::types::PyTypeMethods;
-
 use super::reader::{self, Reader};
 use super::stock::{OfProtocol, stock};
 use crate::ffi::arguments::Arguments;
@@ -10,6 +7,7 @@ use crate::ffi::layout::{Fields, Instance, fields};
 use crate::ffi::method::{method_fast, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, raised};
 use crate::interp::names;
+use crate::transports;
 
 fields! {
     /// Those of asyncio's attributes that are looked at here, and one of ours.
@@ -42,14 +40,9 @@ impl Protocol {
     }
 }
 
-/// Whether an object is a protocol of ours, which may be worth asking for its reader.
-pub(crate) fn is_protocol(object: &Bound<'_, PyAny>) -> bool {
-    object.get_type().as_type_ptr() == ProtocolFields::layout().kind()
-}
-
 /// The reader behind a protocol, if it can be fed without calling the protocol: then it is a plain `Reader`.
 #[inline]
-pub(crate) fn reader_of(protocol: &Object) -> Outcome<Option<Owned>> {
+pub(super) fn reader_of(protocol: &Object) -> Outcome<Option<Owned>> {
     let Some(protocol) = Protocol::plain(protocol) else { return Ok(None) };
     Ok(protocol.reader()?.filter(|reader| Reader::plain(reader).is_some()))
 }
@@ -84,5 +77,7 @@ pub(super) fn equip(class: &Object) -> Outcome<()> {
         ),
         method_fast!(c"__setattr__", set_attribute, c"Implement setattr(self, name, value)."),
     ];
-    Protocol::equip(class, &[c"_odd"], methods, [])
+    Protocol::equip(class, &[c"_odd"], methods, [])?;
+    transports::receive_for(ProtocolFields::layout().kind(), super::receive::receive);
+    Ok(())
 }

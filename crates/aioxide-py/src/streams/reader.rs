@@ -6,7 +6,6 @@
 
 use super::stock::{OfReader, stock};
 use super::{is_true, make_future, read, required, some};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Instance, fields};
 use crate::ffi::method::{attribute, method_fast, method_none};
@@ -14,6 +13,7 @@ use crate::ffi::reused::Pool;
 use crate::ffi::{Confined, Object, Outcome, Owned, bytes, call, raised};
 use crate::future::{Future, State};
 use crate::interp::names;
+use crate::kernel::state_of;
 
 fields! {
     /// asyncio's attributes, and two of ours.
@@ -230,7 +230,7 @@ fn init(this: &Reader, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
     if let Ok([limit, Some(event_loop)]) = arguments.parse("__init__", &[&names.limit, &names.loop_], 2)
         && limit.is_none_or(call::is_integer)
-        && let Some(state) = event_loop::state_of(event_loop)
+        && let Some(state) = state_of(event_loop)
         && !state.debug.get()
     {
         let limit = match limit {

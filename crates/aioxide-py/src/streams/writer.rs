@@ -3,13 +3,13 @@
 use super::drain;
 use super::reader::Reader;
 use super::stock::{OfWriter, stock};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Instance, fields};
 use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{Object, Outcome, Owned, call, raised};
 use crate::future::Future;
 use crate::interp::names;
+use crate::kernel::state_of;
 
 fields! {
     /// asyncio's attributes.
@@ -32,7 +32,7 @@ fn init(this: &Writer, arguments: &Arguments<'_>) -> Outcome {
     if let Ok([Some(transport), Some(protocol), Some(reader), Some(event_loop)]) =
         arguments.parse("__init__", &parameters, 4)
         && (reader.is_none() || Reader::exact(reader).is_some())
-        && let Some(state) = event_loop::state_of(event_loop)
+        && let Some(state) = state_of(event_loop)
         && state.own_classes.get()
     {
         let complete = Future::make(event_loop, state)?;

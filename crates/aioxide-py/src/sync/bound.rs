@@ -1,10 +1,10 @@
 //! The loop that an object belongs to from its first wait on.
 
-use crate::event_loop;
 use crate::ffi::text::{show, type_name};
 use crate::ffi::{Object, Outcome, Slot, call, raised};
 use crate::future::Future;
 use crate::interp::names;
+use crate::kernel::state_of;
 
 pub(crate) struct Bound(Slot);
 
@@ -35,7 +35,7 @@ impl Bound {
     /// A future of the running loop.
     pub(crate) fn future(&self, owner: &Object) -> Outcome {
         let running = self.running(owner)?;
-        match event_loop::state_of(&running) {
+        match state_of(&running) {
             Some(state) if state.own_classes.get() => Future::make(&running, state),
             _ => call::call_method(&names().create_future, &[&running], None),
         }

@@ -12,11 +12,11 @@ use super::timeout::Timeout;
 use super::wait_for::{self, WaitFor};
 use super::{Task, cancel};
 use crate::awaitable::Awaitable;
-use crate::entry::Entry;
-use crate::event_loop::LoopState;
 use crate::ffi::{Object, Outcome, Raised, Slot, cast, raised};
 use crate::future;
 use crate::interp::names;
+use crate::kernel::Entry;
+use crate::kernel::LoopState;
 
 /// See the module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use super::group::Group;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
-use crate::event_loop;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, raised};
 use crate::future::{Future, is_done, mark_blocking};
+use crate::kernel::state_of;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -164,7 +164,7 @@ impl Awaitable<Exit> {
 /// A future of the group's loop, which is ours.
 fn make_future(group: &Group) -> Outcome {
     let event_loop = group.event_loop.get_or_none();
-    match event_loop::state_of(&event_loop) {
+    match state_of(&event_loop) {
         Some(state) => Future::make(&event_loop, state),
         None => Err(raised::raise(raised::runtime_error(), "the group has lost its loop")),
     }

@@ -11,12 +11,15 @@
 
 pub(crate) mod completions;
 pub(crate) mod deadline;
+pub(crate) mod gather;
 pub(crate) mod group;
 mod group_exit;
-pub(crate) mod introspect;
+mod introspect;
+pub(crate) mod list;
 pub(crate) mod parent;
 pub(crate) mod queued;
 pub(crate) mod shield;
+pub(crate) mod sleep;
 pub(crate) mod start;
 pub(crate) mod step;
 pub(crate) mod timeout;
@@ -30,7 +33,6 @@ use pyo3::ffi as c;
 
 use crate::awaitable;
 use crate::bridge::Notifier;
-use crate::event_loop::{self, LoopState};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{attribute, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::text::show;
@@ -39,6 +41,7 @@ use crate::future::family::{self, Home, Member};
 use crate::future::show::{self, Shown};
 use crate::future::{self, Future, FutureData, KINDS};
 use crate::interp::{Captured, interop, names};
+use crate::kernel::{LoopState, state_of};
 
 /// What a task has; the future's part first, where a future has it.
 #[repr(C)]
@@ -176,13 +179,13 @@ impl Task {
         self.log_destroy_pending.set(false);
         self.as_future().initialize(event_loop)?;
         check_coroutine(start.coro)?;
-        introspect::unlist(self);
+        list::unlist(self);
         self.let_go();
         self.cancels.set(0);
         self.must_cancel.set(false);
         let event_loop = self.as_future().loop_or_raise()?;
         let eager = start.eager
-            && match event_loop::state_of(&event_loop) {
+            && match state_of(&event_loop) {
                 Some(state) => state.running.get(),
                 None => call::truth(&*call::call_method(&names().is_running, &[&event_loop], None)?)?,
             };
@@ -195,7 +198,7 @@ impl Task {
             return step::start_eagerly(self, held, step::Inside::Nothing);
         }
         step::schedule(self)?;
-        introspect::list(self, held)
+        list::list(self, held)
     }
 
     /// Gives it what it starts with.
@@ -465,7 +468,7 @@ unsafe impl Member for Task {
     /// The list finds a task by the loop that it holds.
     #[inline]
     fn leave(&self) {
-        introspect::unlist(self);
+        list::unlist(self);
         // A program may have registered it, with asyncio's own function, before it was a task at all.
         interop::forget(&self.0);
     }

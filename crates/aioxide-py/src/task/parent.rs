@@ -15,8 +15,8 @@ use crate::awaitable::Awaitable;
 use crate::ffi::method::{Definition, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, cast, context};
 use crate::future::{Future, KINDS, Waiter};
-use crate::gather::Gather;
 use crate::interp::{Captured, names};
+use crate::task::gather::Gather;
 
 /// A waiter of ours that is no task.
 pub(crate) enum Parent<'a> {

@@ -3,11 +3,11 @@
 use pyo3::prelude::*;
 
 use super::{Task, deadline, parent, step};
-use crate::event_loop::LoopState;
 use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, raised};
 use crate::future::Future;
 use crate::interp::{Captured, names};
+use crate::kernel::LoopState;
 
 /// A step of a task.
 #[inline]

@@ -4,12 +4,13 @@ use std::ffi::CStr;
 use std::sync::OnceLock;
 
 use super::{Start, Task};
+use crate::awaitable;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::Future;
 use crate::interp::names;
-use crate::{awaitable, event_loop};
+use crate::kernel::state_of;
 
 /// The loop that runs, or `None`.
 #[inline]
@@ -21,7 +22,7 @@ pub(crate) fn running_loop() -> Outcome {
 fn create_task(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
     let running = running_loop()?;
-    let state = if running.is_none() { None } else { event_loop::state_of(&running) };
+    let state = if running.is_none() { None } else { state_of(&running) };
     let Some(state) = state.filter(|state| state.makes_tasks()) else {
         return arguments.forward_all(&names.asyncio_create_task);
     };
@@ -65,7 +66,7 @@ pub(crate) fn ensure(given: &Object, event_loop: Option<&Object>) -> Outcome<Opt
     if running.is_none() {
         return Ok(None);
     }
-    match event_loop::state_of(&running).filter(|state| state.running.get() && state.makes_tasks()) {
+    match state_of(&running).filter(|state| state.running.get() && state.makes_tasks()) {
         Some(state) => {
             let start = Start { coro: given, name: None, context: None, eager: false };
             Task::make(&running, state, &start).map(Some)

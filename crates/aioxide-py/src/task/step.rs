@@ -5,9 +5,7 @@
 
 use std::sync::OnceLock;
 
-use super::{Task, cancel, introspect};
-use crate::entry::Entry;
-use crate::event_loop::LoopState;
+use super::{Task, cancel, list};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
@@ -15,6 +13,8 @@ use crate::ffi::text::show;
 use crate::ffi::{self, Object, Outcome, Owned, Raised, call, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 use crate::interp::{Captured, current, interop, names};
+use crate::kernel::Entry;
+use crate::kernel::LoopState;
 
 /// Queues the next step.
 #[inline]
@@ -107,7 +107,7 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     if future.is_done() {
         let shown = thrown.as_deref().map_or_else(|| String::from("None"), show);
         let message = format!("__step(): already done: {} {shown}", show(task.object()));
-        introspect::unlist(task);
+        list::unlist(task);
         return Err(raised::raise(&names().invalid_state_error, &message));
     }
     let mut thrown = thrown;
@@ -131,7 +131,7 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     match resumed {
         Ok(Resumed::Yielded(awaited)) => wait_for(task, awaited),
         Ok(Resumed::Returned(result)) => {
-            introspect::unlist(task);
+            list::unlist(task);
             if task.must_cancel.replace(false) {
                 // Cancelled in its last step.
                 let message = future.cancel_message.get();
@@ -147,7 +147,7 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
 fn fail(task: &Task, raised: Raised) -> Outcome<()> {
     let future = task.as_future();
     let exception = raised::take(raised);
-    introspect::unlist(task);
+    list::unlist(task);
     if raised::is_kind(&exception, &names().cancelled_error) {
         future.cancelled_error.set(exception);
         return future.finish_cancelled(None).map(drop);
@@ -183,7 +183,7 @@ fn wait_for(task: &Task, awaited: Owned) -> Outcome<()> {
 /// Notes what the task waits for; a cancellation that came during the step is passed on.
 #[inline]
 fn waiting(task: &Task, awaited: Owned) -> Outcome<()> {
-    introspect::add_awaited_by(&awaited, task.object())?;
+    interop::add_awaited_by(&awaited, task.object())?;
     task.fut_waiter.set(awaited.clone());
     if task.must_cancel.get() {
         let message = task.as_future().cancel_message.get();
@@ -253,7 +253,7 @@ pub(crate) enum Inside {
 /// Runs the first step now, inside whatever runs; the rest as usual.
 pub(crate) fn start_eagerly(task: &Task, held: bool, inside: Inside) -> Outcome<()> {
     let event_loop = task.as_future().loop_or_raise()?;
-    introspect::list(task, held)?;
+    list::list(task, held)?;
     let before = current::swap(&event_loop, Some(task.object()))?;
     let entered = if inside == Inside::Context { Ok(None) } else { task.context.enter().map(Some) };
     let stepped = entered.and_then(|entered| {
@@ -275,7 +275,7 @@ pub(crate) fn start_eagerly(task: &Task, held: bool, inside: Inside) -> Outcome<
     } else if pending.is_some() {
         // Never begun: nobody will run it.
         task.log_destroy_pending.set(false);
-        introspect::unlist(task);
+        list::unlist(task);
     }
     match pending {
         Some(exception) => Err(raised::put_back(exception)),

@@ -11,12 +11,12 @@ use super::{parent, start};
 use crate::awaitable::inner::Inner;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, raised};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::{interop, names};
+use crate::kernel::state_of;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -115,7 +115,7 @@ impl Awaitable<Wait> {
         self.state.set(State::Done);
         let Some(when) = self.parse()? else { return self.pass_on() };
         let running = start::running_loop()?;
-        let state = if running.is_none() { None } else { event_loop::state_of(&running) };
+        let state = if running.is_none() { None } else { state_of(&running) };
         let Some(state) = state.filter(|state| state.own_classes.get()) else { return self.pass_on() };
         let given = self.futures.get_or_none();
         let futures = call::set(Some(&given))?;

@@ -12,11 +12,11 @@ use super::{Task, start, timeout};
 use crate::awaitable::inner::Inner;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, raised};
 use crate::interp::names;
+use crate::kernel::state_of;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -112,7 +112,7 @@ impl Awaitable<WaitFor> {
             None => None,
         };
         let running = start::running_loop()?;
-        let state = if running.is_none() { None } else { event_loop::state_of(&running) };
+        let state = if running.is_none() { None } else { state_of(&running) };
         let (Some(state), Some(task)) = (
             state.filter(|state| state.takes_timers()),
             (!running.is_none()).then(|| Task::current(&running)).flatten(),

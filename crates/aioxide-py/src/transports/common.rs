@@ -7,7 +7,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::ffi;
-use crate::report::{call_handler, handling};
+use crate::kernel::report::{call_handler, handling};
 
 /// asyncio logs the writes after the connection was lost from this one on.
 pub(crate) const LOG_THRESHOLD_FOR_CONN_LOST_WRITES: u32 = 5;

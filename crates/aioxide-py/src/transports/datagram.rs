@@ -20,11 +20,10 @@ use pyo3::{IntoPyObjectExt, PyTraverseError, PyVisit, intern};
 use super::address::address_to_python;
 use super::common::{self, would_block};
 use super::inherited::inherited;
-use crate::error;
-use crate::event_loop::{LoopCore, LoopState};
 use crate::ffi::slot::{Arguments, Attribute, Method, Place};
 use crate::ffi::{self, Confined, Object, Owned, Slot, fast_method, raised, slot_attribute, slot_method};
 use crate::interp::{Descriptor, names};
+use crate::kernel::{LoopCore, LoopState, error};
 
 /// Where a `DatagramTransport` keeps its core.
 static PLACE: Place = Place::new();

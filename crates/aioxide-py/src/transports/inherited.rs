@@ -10,9 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
 
 use super::common::{self, would_block};
-use crate::event_loop::LoopCore;
 use crate::ffi::slot::{Arguments, Method, equip};
 use crate::ffi::slot_method;
+use crate::kernel::LoopCore;
 
 /// Gives a subclass of asyncio's `_UnixReadPipeTransport` its hot method.
 #[pyfunction]

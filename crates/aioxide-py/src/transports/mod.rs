@@ -9,7 +9,6 @@
 //! * `inherited`: pipes: asyncio's classes with their hot methods in Rust.
 //! * `datagram`: the same for datagrams, with their state in Rust as well.
 //! * `ssl`: the records of TLS connections.
-//! * `reader`: the buffer of asyncio's streams.
 //! * `table`: which descriptor is used by which transport.
 //! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves, `stream_hold` the
 //!   writes that wait for the end of their entry, `stream_watch` its events, `stream_face` what Python sees of it.
@@ -18,7 +17,6 @@ mod address;
 pub(crate) mod common;
 mod datagram;
 mod inherited;
-mod reader;
 mod ssl;
 mod stream;
 mod stream_face;
@@ -31,39 +29,21 @@ mod table;
 use pyo3::prelude::*;
 
 use crate::ffi::Owned;
+use crate::kernel::Direction;
 
 pub(crate) use address::address_to_python;
 pub(crate) use datagram::{equip_datagram_transport, prepare_datagram_transport};
 pub(crate) use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
-pub(crate) use ssl::{RECORD_BYTES, equip_tls_transport};
-pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport, is_closing};
+pub(crate) use ssl::equip_tls_transport;
+pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport, is_closing, receive_for};
 pub(crate) use stream_face::equip_stream_transport;
-pub(crate) use stream_hold::{_send_held_writes, HeldWrites};
-pub(crate) use table::{TransportTable, Transports};
+pub(crate) use stream_hold::{_send_held_writes, send_held};
+pub(crate) use stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES};
+pub(crate) use table::Transports;
 
-/// What a watched descriptor became ready for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
-}
-
-/// Who is told that a descriptor of a transport is ready.
-pub(crate) struct TransportWatcher {
-    pub(crate) transport: Owned,
-    pub(crate) direction: Direction,
-}
-
-impl TransportWatcher {
-    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
-        Self { transport: self.transport.clone_ref(py), direction: self.direction }
-    }
-
-    /// Runs the event; `Err` only for what must leave the loop.
-    pub(crate) fn run(self, py: Python<'_>) -> PyResult<()> {
-        let transport = self.transport.bind(py);
-        stream::This::of(&transport)?.on_event(self.direction)
-    }
+/// A descriptor of a transport is ready; `Err` only for what must leave the loop.
+pub(crate) fn on_event(py: Python<'_>, transport: &Owned, direction: Direction) -> PyResult<()> {
+    stream::This::of(&transport.bind(py))?.on_event(direction)
 }
 
 /// Does what a transport has put off to the next iteration; `Err` only for what must leave the loop.

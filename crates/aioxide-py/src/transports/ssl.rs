@@ -21,11 +21,11 @@ use pyo3::{PyTraverseError, PyVisit};
 use super::common::{self, leaves_loop, would_block};
 use super::stream::{PLACE, StreamCore, This};
 use super::stream_write::write_at_once;
-use crate::error;
 use crate::ffi::reused::Pool;
 use crate::ffi::slot::{Arguments, Method, equip};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, Raised, boolean, bytes, call, raised, slot_method};
 use crate::interp::names;
+use crate::kernel::error;
 
 /// The most that one TLS record holds.
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
@@ -133,7 +133,7 @@ impl Records {
     /// Reads all that OpenSSL has; whether the peer has ended, and what is left of the input.
     fn read_all(&self, this: This<'_, '_>) -> Outcome<Read> {
         let state = &this.core.state;
-        let record = state.record_memory()?;
+        let record = state.record_memory(RECORD_BYTES)?;
         let first = self.read_into(&record)?;
         let mut left = pending(&self.incoming)?;
         let Some(size @ 1..) = first else {

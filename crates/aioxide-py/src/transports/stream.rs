@@ -19,6 +19,7 @@ use aioxide_core::Token;
 use aioxide_core::flow::{Watermarks, WriteBuffer};
 use aioxide_core::sys::socket::{self, Address, AddressParts};
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
+use pyo3::ffi::PyTypeObject;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -26,12 +27,11 @@ use pyo3::types::PyDict;
 use super::ssl::{self, Records};
 use super::stream_hold::Hold;
 use super::{common, stream_face};
-use crate::entry::Entry;
-use crate::event_loop::{LoopCore, LoopState};
 use crate::ffi::slot::Place;
 use crate::ffi::{self, Chunk, Confined, Object, Slot};
 use crate::interp::Descriptor;
-use crate::{error, streams};
+use crate::kernel::Entry;
+use crate::kernel::{LoopCore, LoopState, error};
 
 /// Where a `StreamTransport` keeps its core.
 pub(super) static PLACE: Place = Place::new();
@@ -45,14 +45,29 @@ pub(super) enum Socket {
 }
 
 /// How incoming bytes reach the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(super) enum Mode {
     Data,
     Buffered,
     /// asyncio's `SSLProtocol`, whose records are dealt with here.
     Tls,
-    /// `aioxide.streams.StreamReaderProtocol`, whose reader is fed here.
-    Streams,
+    /// A protocol whose class has a way of its own: see `receive_for`.
+    Own(Receive),
+}
+
+/// Receives what a connection is ready for and feeds it to its protocol.
+pub(crate) type Receive = for<'a, 'py> fn(This<'a, 'py>) -> PyResult<()>;
+
+/// The class of protocols that has a way of its own, and that way.
+static OWN_WAY: Confined<Cell<Option<(*mut PyTypeObject, Receive)>>> = Confined::new(Cell::new(None));
+
+/// From now on what arrives for protocols of exactly the class `kind` is received by `receive`.
+pub(crate) fn receive_for(kind: *mut PyTypeObject, receive: Receive) {
+    OWN_WAY.set(Some((kind, receive)));
+}
+
+fn own_way(protocol: &Bound<'_, PyAny>) -> Option<Receive> {
+    OWN_WAY.get().filter(|(kind, _)| protocol.get_type().as_type_ptr() == *kind).map(|(_, receive)| receive)
 }
 
 /// What is put off to the next iteration.
@@ -89,14 +104,14 @@ pub(crate) enum ConnectionSocket<'py> {
 #[pyclass(frozen, module = "aioxide._aioxide")]
 pub(crate) struct StreamCore(pub(super) Confined<Stream>);
 
-pub(super) struct Stream {
-    pub(super) state: Rc<LoopState>,
+pub(crate) struct Stream {
+    pub(crate) state: Rc<LoopState>,
     pub(super) event_loop: RefCell<Option<Py<PyAny>>>,
     pub(super) socket: RefCell<Socket>,
     /// The number that the connection was made with, which names it in the loop's tables.
     pub(super) fd: RawFd,
     /// What to send to and to receive from.
-    pub(super) descriptor: Descriptor,
+    pub(crate) descriptor: Descriptor,
     pub(super) protocol: Slot,
     pub(super) protocol_connected: Cell<bool>,
     pub(super) mode: Cell<Mode>,
@@ -121,7 +136,7 @@ pub(super) struct Stream {
     pub(super) writer_context: Slot,
     pub(super) empty_waiter: RefCell<Option<Py<PyAny>>>,
     deferred: RefCell<[Option<Deferred>; 2]>,
-    pub(super) last_read_bytes: Cell<usize>,
+    pub(crate) last_read_bytes: Cell<usize>,
     /// The protocol has kept a bytes object that it was given: from then on it gets new ones.
     pub(super) keeps: Cell<bool>,
     /// What a `write` that is under way got from the socket before it was left to the general way.
@@ -222,7 +237,7 @@ pub(crate) fn is_closing(transport: &Object) -> Option<bool> {
 /// A transport and its core, for the length of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct This<'a, 'py> {
-    pub(super) core: &'a Stream,
+    pub(crate) core: &'a Stream,
     pub(super) transport: &'a Bound<'py, PyAny>,
 }
 
@@ -252,7 +267,7 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     #[inline]
-    pub(super) fn py(self) -> Python<'py> {
+    pub(crate) fn py(self) -> Python<'py> {
         self.transport.py()
     }
 
@@ -264,7 +279,7 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     #[inline]
-    pub(super) fn protocol(self) -> Option<Bound<'py, PyAny>> {
+    pub(crate) fn protocol(self) -> Option<Bound<'py, PyAny>> {
         self.core.protocol.get().map(|protocol| protocol.into_bound(self.py()))
     }
 
@@ -379,8 +394,7 @@ impl<'a, 'py> This<'a, 'py> {
         let buffered = protocol.is_instance(common::buffered_protocol(self.py())?)?;
         let records = if buffered { ssl::Records::of(protocol)? } else { None };
         self.core.mode.set(match (buffered, &records) {
-            (false, _) if streams::is_protocol(protocol) => Mode::Streams,
-            (false, _) => Mode::Data,
+            (false, _) => own_way(protocol).map_or(Mode::Data, Mode::Own),
             (true, None) => Mode::Buffered,
             (true, Some(_)) => Mode::Tls,
         });
@@ -477,7 +491,7 @@ impl<'a, 'py> This<'a, 'py> {
     }
 
     #[cold]
-    pub(super) fn fatal_error(self, error: PyErr, message: &str) -> PyResult<()> {
+    pub(crate) fn fatal_error(self, error: PyErr, message: &str) -> PyResult<()> {
         let py = self.py();
         if error.is_instance_of::<PyOSError>(py) {
             if self.core.state.debug.get() {

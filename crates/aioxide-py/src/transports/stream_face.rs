@@ -10,9 +10,9 @@ use super::address::address_to_python;
 use super::common;
 use super::stream::{PLACE, Socket, StreamCore, This};
 use super::stream_write::write_at_once;
-use crate::error;
 use crate::ffi::slot::{Arguments, Attribute, Method};
 use crate::ffi::{fast_method, slot_attribute, slot_method};
+use crate::kernel::error;
 use aioxide_core::sys::socket;
 
 /// Gives the class `aioxide.transports.StreamTransport` its methods.

@@ -20,10 +20,9 @@ use pyo3::prelude::*;
 use super::common::would_block;
 use super::stream::{PLACE, Socket, Stream, StreamCore, This};
 use super::stream_write::SLICES;
-use crate::error;
-use crate::event_loop::running;
 use crate::ffi::{self, Chunk, Object, Owned, raised};
 use crate::interp::Captured;
+use crate::kernel::{LoopState, error, running};
 
 /// A full buffer: what gathers to more is sent at once.
 const MOST_BYTES: usize = 64 * 1024;
@@ -67,74 +66,39 @@ impl Hold {
     }
 }
 
-/// The transports of a loop that hold writes of the entry that runs, in the order of their first ones.
-#[derive(Default)]
-pub(crate) struct HeldWrites {
-    in_entry: Cell<bool>,
-    at_once: Cell<bool>,
-    transports: RefCell<Vec<Owned>>,
+/// Sends all that the transports of a loop hold.
+///
+/// # Errors
+/// What must leave the loop: the first one; the others are sent all the same.
+pub(crate) fn send_held(py: Python<'_>, state: &LoopState) -> PyResult<()> {
+    let mut result = Ok(());
+    let mut index = 0;
+    // One after the other: logging and destructors may run, and write.
+    loop {
+        let next = state.held.transports.borrow().get(index).map(|transport| transport.clone_ref(py));
+        let Some(transport) = next else { break };
+        let sent = This::of(&transport.into_bound(py)).map(drop);
+        result = result.and(sent);
+        index += 1;
+    }
+    let sent = state.held.transports.take();
+    drop(sent);
+    result
 }
 
-impl HeldWrites {
-    /// Whether every write is sent at once, as asyncio does.
-    pub(crate) fn at_once(&self) -> bool {
-        self.at_once.get()
-    }
-
-    pub(crate) fn set_at_once(&self, at_once: bool) {
-        self.at_once.set(at_once);
-    }
-
-    /// An entry begins.
-    #[inline]
-    pub(crate) fn begin(&self) {
-        self.in_entry.set(true);
-    }
-
-    /// The entry has ended: sends what it has written.
-    ///
-    /// # Errors
-    /// What must leave the loop.
-    #[inline]
-    pub(crate) fn end(&self, py: Python<'_>) -> PyResult<()> {
-        self.in_entry.set(false);
-        if self.transports.borrow().is_empty() { Ok(()) } else { self.send(py) }
-    }
-
-    /// Sends all that is held.
-    ///
-    /// # Errors
-    /// As `end`: the first one; the others are sent all the same.
-    pub(crate) fn send(&self, py: Python<'_>) -> PyResult<()> {
-        let mut result = Ok(());
-        let mut index = 0;
-        // One after the other: logging and destructors may run, and write.
-        loop {
-            let next = self.transports.borrow().get(index).map(|transport| transport.clone_ref(py));
-            let Some(transport) = next else { break };
-            let sent = This::of(&transport.into_bound(py)).map(drop);
-            result = result.and(sent);
-            index += 1;
-        }
-        let sent = self.transports.take();
-        drop(sent);
-        result
-    }
-
-    /// Something was put into the ready queue on account of `transport`: what later ones may put there stands behind it.
-    fn make_room(&self, transport: &Object) {
-        let transports = self.transports.borrow();
-        let later = transports.iter().rposition(|held| held.is(transport)).map_or(0, |index| index + 1);
-        for core in transports[later..].iter().filter_map(|held| PLACE.core_of_exact::<StreamCore>(held)) {
-            core.0.hold.place.set(core.0.hold.place.get() + 1);
-        }
+/// Something was put into the ready queue on account of `transport`: what later ones may put there stands behind it.
+fn make_room(state: &LoopState, transport: &Object) {
+    let transports = state.held.transports.borrow();
+    let later = transports.iter().rposition(|held| held.is(transport)).map_or(0, |index| index + 1);
+    for core in transports[later..].iter().filter_map(|held| PLACE.core_of_exact::<StreamCore>(held)) {
+        core.0.hold.place.set(core.0.hold.place.get() + 1);
     }
 }
 
 /// Sends what the transports of the loop that runs hold: a child that is forked would send it too.
 #[pyfunction]
 pub(crate) fn _send_held_writes(py: Python<'_>) -> PyResult<()> {
-    running().map_or(Ok(()), |state| state.held.send(py))
+    running().map_or(Ok(()), |state| send_held(py, state))
 }
 
 impl Stream {
@@ -143,8 +107,7 @@ impl Stream {
     fn may_hold(&self, size: usize) -> bool {
         let held = &self.state.held;
         let limit = MOST_BYTES.min(self.marks.get().limits().1);
-        held.in_entry.get()
-            && !held.at_once.get()
+        held.is_open()
             && self.conn_lost.get() == 0
             && self.buffer.try_borrow().is_ok_and(|buffer| {
                 buffer.len() + size <= limit && (buffer.is_empty() || !self.hold.is_empty())
@@ -289,7 +252,7 @@ impl This<'_, '_> {
     fn held_failed(self, error: &std::io::Error, later: usize) -> PyResult<()> {
         drop(self.core.buffer.take());
         self.fatal_error(error::os_error(error), "Fatal write error on socket transport")?;
-        self.core.state.held.make_room(Object::of(self.transport));
+        make_room(&self.core.state, Object::of(self.transport));
         // asyncio drops and counts them.
         (0..later).try_for_each(|_| self.may_write().map(drop))
     }

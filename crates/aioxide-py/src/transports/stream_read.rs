@@ -7,15 +7,15 @@ use pyo3::types::PyBytes;
 
 use super::common::{self, leaves_loop, would_block};
 use super::stream::{Mode, This};
-use crate::error;
 use crate::ffi::{self, Owned, Raised, raised};
 use crate::interp::names;
+use crate::kernel::error;
 
 /// From this size of the last read on, the next one goes straight into a new bytes object instead of being copied to one.
-pub(super) const DIRECT_READ_BYTES: usize = 16 * 1024;
+pub(crate) const DIRECT_READ_BYTES: usize = 16 * 1024;
 
 /// What is allocated for the end of the stream, which shows as nothing to receive.
-pub(super) const MIN_DIRECT_BYTES: usize = 512;
+pub(crate) const MIN_DIRECT_BYTES: usize = 512;
 
 impl<'py> This<'_, 'py> {
     pub(super) fn read_ready(self) -> PyResult<()> {
@@ -25,7 +25,7 @@ impl<'py> This<'_, 'py> {
         match self.core.mode.get() {
             Mode::Data => self.read_data(),
             Mode::Buffered => self.read_buffered(),
-            Mode::Streams => self.read_stream(),
+            Mode::Own(receive) => receive(self),
             Mode::Tls if self.read_records()? => Ok(()),
             Mode::Tls => self.read_buffered(),
         }
@@ -36,7 +36,7 @@ impl<'py> This<'_, 'py> {
     /// Most protocols let go of what they get, and the next message goes into the same object. One that has kept an object gets new
     /// ones: from a certain size on as large as what is there, because shrinking 256 KiB, as asyncio does, costs three times the
     /// system call.
-    pub(super) fn read_data(self) -> PyResult<()> {
+    pub(crate) fn read_data(self) -> PyResult<()> {
         let py = self.py();
         let (fd, state, expected) =
             (self.core.descriptor.get(), &self.core.state, self.core.last_read_bytes.get());
@@ -125,7 +125,7 @@ impl<'py> This<'_, 'py> {
         if leaves_loop(self.py(), &error) { Err(error) } else { self.fatal_error(error, message) }
     }
 
-    pub(super) fn on_eof(self) -> PyResult<()> {
+    pub(crate) fn on_eof(self) -> PyResult<()> {
         let py = self.py();
         self.log_debug("%r received EOF")?;
         let protocol = self.current_protocol()?;

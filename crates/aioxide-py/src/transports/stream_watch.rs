@@ -8,10 +8,8 @@ use pyo3::prelude::*;
 
 use super::common::{self, leaves_loop};
 use super::stream::This;
-use super::{Direction, TransportWatcher};
-use crate::error;
-use crate::event_loop::Watcher;
 use crate::ffi;
+use crate::kernel::{Direction, Watcher, error};
 
 impl This<'_, '_> {
     pub(super) fn add_reader(self, context: Py<PyAny>) -> PyResult<()> {
@@ -33,8 +31,10 @@ impl This<'_, '_> {
     }
 
     fn watcher(self, direction: Direction) -> Token {
-        let transport = self.transport.clone().into();
-        self.core.state.add_watcher(Watcher::Transport(TransportWatcher { transport, direction }))
+        self.core
+            .state
+            .watchers
+            .add(Watcher::Transport { transport: self.transport.clone().into(), direction })
     }
 
     fn watched(
@@ -46,11 +46,11 @@ impl This<'_, '_> {
         match set {
             Ok(before) => {
                 place.set(Some(token));
-                drop(before.and_then(|before| self.core.state.remove_watcher(before)));
+                drop(before.and_then(|before| self.core.state.watchers.remove(before)));
                 Ok(())
             }
             Err(error) => {
-                drop(self.core.state.remove_watcher(token));
+                drop(self.core.state.watchers.remove(token));
                 Err(error::os_error(&error))
             }
         }
@@ -63,7 +63,7 @@ impl This<'_, '_> {
             if reactor.tokens(self.core.fd).0 == Some(token) {
                 reactor.remove_reader(self.core.fd);
             }
-            drop(self.core.state.remove_watcher(token));
+            drop(self.core.state.watchers.remove(token));
         }
     }
 
@@ -73,7 +73,7 @@ impl This<'_, '_> {
             if reactor.tokens(self.core.fd).1 == Some(token) {
                 reactor.remove_writer(self.core.fd);
             }
-            drop(self.core.state.remove_watcher(token));
+            drop(self.core.state.watchers.remove(token));
         }
     }
 

@@ -11,8 +11,8 @@ use pyo3::types::PyBytes;
 use super::common::{self, leaves_loop, would_block};
 use super::stream::{StreamCore, This};
 use super::stream_hold::MOST_COPIED_BYTES;
-use crate::error;
 use crate::ffi::{self, Buffer, Chunk, Object, Owned};
+use crate::kernel::error;
 
 /// Slices of one vectored write; asyncio uses as many as the system takes.
 pub(super) const SLICES: usize = 64;

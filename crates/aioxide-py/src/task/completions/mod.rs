@@ -15,7 +15,6 @@ use pyo3::ffi as c;
 
 use super::{parent, start};
 use crate::awaitable::Awaitable;
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
@@ -23,6 +22,7 @@ use crate::ffi::text::type_name;
 use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::{interop, names};
+use crate::kernel::state_of;
 use completion::{Completion, ask};
 
 /// What an iterator has.
@@ -172,7 +172,7 @@ impl Completions {
     /// A future for somebody who waits.
     fn make_asker(&self) -> Outcome {
         let event_loop = self.event_loop.get_or_none();
-        let asker = match event_loop::state_of(&event_loop).filter(|state| state.own_classes.get()) {
+        let asker = match state_of(&event_loop).filter(|state| state.own_classes.get()) {
             Some(state) => Future::make(&event_loop, state)?,
             None => call::call_method(&names().create_future, &[&event_loop], None)?,
         };

@@ -16,12 +16,12 @@ pub(crate) use class::make_parts;
 use super::{Start, Task, group_exit, in_copy_of_context, parent, start};
 use crate::awaitable::Home;
 use crate::awaitable::entering::Entered;
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call};
 use crate::future::Future;
 use crate::interp::{interop, names};
+use crate::kernel::state_of;
 
 /// What a group has.
 pub(crate) struct GroupData {
@@ -111,7 +111,7 @@ impl Entered for GroupData {
             return Ok(false);
         }
         let running = start::running_loop()?;
-        if running.is_none() || event_loop::state_of(&running).is_none() {
+        if running.is_none() || state_of(&running).is_none() {
             return Ok(false);
         }
         let Some(task) = Task::current(&running) else { return Ok(false) };
@@ -284,7 +284,7 @@ impl Group {
         let (Some(coro), Some(event_loop)) = (arguments.positional().next(), self.event_loop.get()) else {
             return Ok(None);
         };
-        let state = event_loop::state_of(&event_loop);
+        let state = state_of(&event_loop);
         let Some(state) = state.filter(|state| state.running.get() && state.makes_tasks()) else {
             return Ok(None);
         };

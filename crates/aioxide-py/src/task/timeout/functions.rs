@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 
 use super::{TimeoutData, make as make_timeout};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::Held;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::interp::names;
+use crate::kernel::state_of;
 
 /// `timeout(delay)`.
 fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {
@@ -22,7 +22,7 @@ fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     if delay.is_none() {
         return make_timeout(TimeoutData::unlimited).map(Held::into_object);
     }
-    if let Some(state) = event_loop::state_of(&running)
+    if let Some(state) = state_of(&running)
         && !state.own_timers.get()
         && let Some(seconds) = call::to_float(delay)?
     {

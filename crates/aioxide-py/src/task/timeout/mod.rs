@@ -20,12 +20,12 @@ use super::deadline::{Deadline, Phase};
 use super::{Task, start};
 use crate::awaitable::Home;
 use crate::awaitable::entering::Entered;
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
 use crate::interp::names;
+use crate::kernel::state_of;
 
 /// What a timeout has.
 pub(crate) struct TimeoutData {
@@ -110,7 +110,7 @@ impl Entered for TimeoutData {
             return Ok(false);
         }
         let running = start::running_loop()?;
-        let state = if running.is_none() { None } else { event_loop::state_of(&running) };
+        let state = if running.is_none() { None } else { state_of(&running) };
         let Some(state) = state.filter(|state| state.takes_timers()) else { return Ok(false) };
         let Some(task) = Task::current(&running) else { return Ok(false) };
         this.ours.set(true);

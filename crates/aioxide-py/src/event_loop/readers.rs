@@ -13,13 +13,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
-use super::Loop;
-use super::state::{LoopState, Watcher};
-use crate::error;
 use crate::ffi::arguments::{Arguments, Split};
 use crate::ffi::method::method_fast;
 use crate::ffi::{Outcome, Owned, python, raised};
-use crate::handle::{Callback, Handle};
+use crate::kernel::handle::{Callback, Handle};
+use crate::kernel::{Loop, LoopState, Watcher, error};
 
 /// Which of a descriptor's two watchers is meant.
 #[derive(Clone, Copy)]
@@ -81,17 +79,17 @@ fn number_of<'py>(file: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 fn watched_descriptor(state: &LoopState, file: &Bound<'_, PyAny>) -> PyResult<Option<RawFd>> {
     descriptor(file).or_else(|error| {
         let file: Owned = file.clone().into();
-        state.descriptor_of_file(&file).map(Some).ok_or(error)
+        state.watchers.descriptor_of_file(&file).map(Some).ok_or(error)
     })
 }
 
 pub(super) fn cancel_watcher(py: Python<'_>, state: &LoopState, token: Option<Token>) -> PyResult<bool> {
-    match token.and_then(|token| state.remove_watcher(token)) {
+    match token.and_then(|token| state.watchers.remove(token)) {
         Some(Watcher::Callback(handle)) => {
             handle.cancel(py)?;
             Ok(true)
         }
-        Some(Watcher::Transport(_) | Watcher::Listener(_) | Watcher::Socket(_)) => Ok(true),
+        Some(Watcher::Transport { .. } | Watcher::Other(_)) => Ok(true),
         None => Ok(false),
     }
 }
@@ -111,20 +109,20 @@ fn watch(this: &Loop, arguments: &Arguments<'_>, method: &'static str, side: Sid
     }
     let handle = Handle::new(this.object(), &Callback { callback, arguments: rest, context })?;
     if state.debug.get() {
-        crate::debug::remember_source(&handle)?;
+        super::debug::remember_source(&handle)?;
     }
     handle.track();
-    let token = state.add_watcher(Watcher::Callback(handle.clone()));
+    let token = state.watchers.add(Watcher::Callback(handle.clone()));
     match side.set(state, fd, token) {
         Ok(before) => {
             if !file.is_instance_of::<PyInt>() {
-                state.remember_file(fd, &Owned::from(file.clone()));
+                state.watchers.remember_file(fd, &Owned::from(file.clone()));
             }
             cancel_watcher(py, state, before).map_err(failed)?;
             Ok(if public { Owned::none() } else { handle.into_owned() })
         }
         Err(error) => {
-            let watcher = state.remove_watcher(token);
+            let watcher = state.watchers.remove(token);
             drop(watcher);
             Err(failed(error::os_error(&error)))
         }
@@ -158,7 +156,7 @@ fn unwatch(
         state.transports.ensure_unused(py, fd, file).map_err(failed)?;
     }
     let before = side.remove(state, fd);
-    state.forget_file(fd);
+    state.watchers.forget_file(fd, || state.core.reactor().tokens(fd) != (None, None));
     cancel_watcher(py, state, before).map(Owned::boolean).map_err(failed)
 }
 

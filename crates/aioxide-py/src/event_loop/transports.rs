@@ -7,8 +7,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::LoopCore;
 use crate::ffi::Confined;
+use crate::kernel::LoopCore;
 use crate::transports::{Connection, ConnectionSocket, StreamTransport, Transports};
 
 #[pymethods]

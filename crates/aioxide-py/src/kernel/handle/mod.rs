@@ -26,12 +26,12 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::event_loop::{LoopCore, LoopState};
+use super::{LoopCore, report};
+
 use crate::ffi::{Confined, Object, Outcome, Owned, Raised, call};
 use crate::interp::Captured;
-use crate::{debug, report};
 
-pub(crate) use class::add_classes;
+pub(crate) use super::handle::class::add_classes;
 
 /// How many arguments live in the object itself.
 const INLINE: usize = 4;
@@ -332,18 +332,12 @@ impl Handle {
         Ok(())
     }
 
-    /// Runs the callback unless it was cancelled; `Err` only for what must leave the loop.
+    /// Its time has come; `false` if it was cancelled.
     #[inline]
-    pub(crate) fn run(&self, py: Python<'_>, state: &LoopState) -> PyResult<()> {
+    pub(crate) fn begin(&self) -> bool {
         let layout = self.layout();
         layout.timer.set(None);
-        if layout.cancelled.get() {
-            return Ok(());
-        }
-        if state.debug.get() {
-            return debug::run_timed(py, state, self);
-        }
-        self.call(py)
+        !layout.cancelled.get()
     }
 
     /// Calls the callback in its context.

@@ -5,7 +5,6 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::event_loop::LoopState;
 use crate::ffi::{Owned, raised};
 
 /// Reports what a callback raised. asyncio: the end of `Handle._run`.
@@ -54,17 +53,4 @@ pub(crate) fn handling<T>(
 /// Whether an exception leaves the loop, whoever raised it.
 pub(crate) fn leaves_the_loop(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
-}
-
-/// Reports what an entry of the queue let through; `Err` for what must leave the loop.
-#[cold]
-pub(crate) fn entry_failed(py: Python<'_>, state: &LoopState, error: PyErr) -> PyResult<()> {
-    if leaves_the_loop(py, &error) {
-        return Err(error);
-    }
-    let context = PyDict::new(py);
-    context.set_item("message", "Exception in a callback of the event loop's own")?;
-    let exception = error.into_value(py);
-    context.set_item("exception", &exception)?;
-    call_handler(&state.python_loop(py)?, &exception, &context)
 }

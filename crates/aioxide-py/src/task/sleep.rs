@@ -10,12 +10,12 @@ use std::sync::OnceLock;
 
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
-use crate::event_loop;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::names;
+use crate::kernel::state_of;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -122,7 +122,7 @@ fn begin(this: &Sleep) -> Outcome<Next> {
         return Err(raised::raise(raised::value_error(), "Invalid delay: NaN (not a number)"));
     }
     let event_loop = call::call(&names.get_running_loop, &[])?;
-    let future = match event_loop::state_of(&event_loop) {
+    let future = match state_of(&event_loop) {
         Some(state) if state.own_classes.get() => Future::make(&event_loop, state)?,
         _ => call::call_method(&names.create_future, &[&event_loop], None)?,
     };

@@ -10,6 +10,7 @@ use std::hash::BuildHasherDefault;
 use std::os::raw::c_int;
 use std::sync::OnceLock;
 
+use crate::awaitable;
 use crate::ffi::address_hasher::AddressHasher;
 use crate::ffi::ancestor::Ancestor;
 use crate::ffi::arguments::Arguments;
@@ -18,9 +19,9 @@ use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised, recursion};
 use crate::future::{self, Future, KINDS, State, is_done};
 use crate::interp::{Captured, interop, names};
+use crate::kernel::state_of;
 use crate::task::parent::{self, Watched};
 use crate::task::{self, Start, Task};
-use crate::{awaitable, event_loop};
 
 /// What it has beside a future's.
 pub(crate) struct GatherData {
@@ -164,7 +165,7 @@ type Places = HashMap<usize, usize, BuildHasherDefault<AddressHasher>>;
 fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
     let running = call::call(&names.get_running_loop_or_none, &[])?;
-    let state = if running.is_none() { None } else { event_loop::state_of(&running) };
+    let state = if running.is_none() { None } else { state_of(&running) };
     let (Some(state), 1..) = (state, arguments.positional().len()) else {
         // Nothing to wait for, or the loop of somebody else: asyncio's own does it.
         return arguments.forward_all(&names.asyncio_gather);

@@ -1,18 +1,15 @@
-//! What the ready queue holds on the Python face, and how each kind is run.
+//! What the ready queue holds on the Python face; `dispatch` runs it.
 
-use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use aioxide_core::{Notified, Runnable, Token, clock};
+use aioxide_core::{Notified, Token};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
 
-use crate::bridge::Event;
-use crate::event_loop::LoopState;
-use crate::ffi::{self, Owned, raised};
-use crate::handle::Handle;
+use super::LoopState;
+use super::handle::Handle;
+use crate::ffi::{Outcome, Owned};
 use crate::interp::Captured;
-use crate::task::queued as steps;
-use crate::{debug, report, transports};
 
 /// An entry of the ready queue: a word of kind and up to three pointers.
 pub(crate) enum Entry {
@@ -24,8 +21,10 @@ pub(crate) enum Entry {
     Io(Token),
     /// A Rust future was woken.
     Task(Notified),
-    /// Something happened to a Rust future that Python awaits.
-    Rust(Event),
+    /// The waker of a Rust future that Python awaits was woken.
+    Woken(Arc<dyn Deliver>),
+    /// A Rust future that has come home to be dropped.
+    Dropped(Box<dyn Send>),
     /// What a transport has put off: `connection_made`, `connection_lost`.
     Transport(Py<PyAny>),
     /// A task's next step.
@@ -46,8 +45,10 @@ pub(crate) enum Entry {
 pub(crate) enum Posted {
     /// A Rust task was woken.
     Task(Notified),
-    /// Something happened to a Rust future that Python awaits.
-    Rust(Event),
+    /// The waker of a Rust future that Python awaits was woken.
+    Woken(Arc<dyn Deliver>),
+    /// A Rust future that has come home to be dropped.
+    Dropped(Box<dyn Send>),
 }
 
 /// What running an entry needs, and where what it raised goes.
@@ -58,6 +59,12 @@ pub(crate) struct RunContext<'a> {
     pub(crate) raised: Option<PyErr>,
     /// Whether the entry before was a Rust task, which has left the clock's mark at its end.
     pub(crate) after_task: bool,
+}
+
+/// What another thread wakes, and what is done about it on the loop's thread.
+pub(crate) trait Deliver: Send + Sync {
+    /// Called on the loop's thread, attached.
+    fn deliver(&self) -> Outcome<()>;
 }
 
 impl Entry {
@@ -73,7 +80,7 @@ impl Entry {
             | Self::Child { parent: held, .. }
             | Self::Expire { owner: held, .. } => Some(held.bind(py)),
             Self::Transport(transport) => Some(transport.bind_borrowed(py)),
-            Self::Io(_) | Self::Task(_) | Self::Rust(_) => None,
+            Self::Io(_) | Self::Task(_) | Self::Woken(_) | Self::Dropped(_) => None,
         }
     }
 
@@ -101,7 +108,7 @@ impl Entry {
                 context.traverse(visit)
             }
             Self::Transport(transport) => visit.call(transport),
-            Self::Io(_) | Self::Task(_) | Self::Rust(_) => Ok(()),
+            Self::Io(_) | Self::Task(_) | Self::Woken(_) | Self::Dropped(_) => Ok(()),
         }
     }
 }
@@ -122,77 +129,8 @@ impl From<Posted> for Entry {
     fn from(posted: Posted) -> Self {
         match posted {
             Posted::Task(task) => Self::Task(task),
-            Posted::Rust(event) => Self::Rust(event),
+            Posted::Woken(waker) => Self::Woken(waker),
+            Posted::Dropped(body) => Self::Dropped(body),
         }
     }
-}
-
-impl Runnable for Entry {
-    type Posted = Posted;
-    type Context<'a> = RunContext<'a>;
-
-    fn from_io(token: Token) -> Self {
-        Self::Io(token)
-    }
-
-    #[inline]
-    fn run(self, context: &mut RunContext<'_>) -> ControlFlow<()> {
-        let py = context.py;
-        if !matches!(self, Self::Step(_) | Self::Wake(_) | Self::Throw { .. }) {
-            context.state.leave_current_task();
-        }
-        let after_task = std::mem::take(&mut context.after_task);
-        context.state.held.begin();
-        let result = match self {
-            Self::Handle(handle) => {
-                let result = handle.run(py, context.state);
-                handle.track_if_shared();
-                result
-            }
-            Self::Foreign(handle) => run_foreign(context.state, handle.bind(py)),
-            Self::Io(token) => context.state.run_io(py, token),
-            Self::Task(task) => {
-                if !after_task {
-                    // Else the time since the last task, Python's, would count as this one's.
-                    clock::mark();
-                }
-                task.run();
-                context.after_task = true;
-                Ok(())
-            }
-            Self::Rust(event) => event.run().map_err(|raised| raised::to_pyerr(py, raised)),
-            Self::Transport(transport) => transports::run_deferred(py, &transport),
-            Self::Step(task) => steps::step(py, context.state, &task, None),
-            Self::Throw { task, exception } => steps::step(py, context.state, &task, Some(exception)),
-            Self::Wake(task) => steps::wake(py, context.state, &task),
-            Self::FutureCallback { callback, future, context } => {
-                steps::call_back(py, &callback, &future, &context)
-            }
-            Self::Child { parent, child } => steps::child_done(py, &parent, &child),
-            Self::Expire { owner, generation } => steps::expire(py, &owner, generation),
-        };
-        let result = result.or_else(|error| report::entry_failed(py, context.state, error));
-        let sent = context.state.held.end(py);
-        match result.and(sent) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => {
-                context.raised = Some(error);
-                ControlFlow::Break(())
-            }
-        }
-    }
-
-    fn block<T>(context: &mut RunContext<'_>, wait: impl FnOnce() -> T) -> T {
-        ffi::detached(context.py, wait)
-    }
-}
-
-fn run_foreign(state: &LoopState, handle: Borrowed<'_, '_, PyAny>) -> PyResult<()> {
-    if handle.getattr("_cancelled")?.is_truthy()? {
-        return Ok(());
-    }
-    if state.debug.get() {
-        return debug::run_foreign_timed(state, handle);
-    }
-    handle.call_method0("_run").map(drop)
 }

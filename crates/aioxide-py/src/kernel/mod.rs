@@ -1,0 +1,29 @@
+//! What a loop is and what its queue holds: data, and what can be done with them without knowing who uses them.
+//!
+//! ```text
+//!   LoopCore (core) ──owns──> LoopState (state) ──owns──> ready queue, timers: Entry (entry)
+//!      ^                          │                                    │
+//!      └──── event_loop ──────────┼── watchers: Watcher (watch) ───────┴─> Handle (handle)
+//!                                 └── descriptors of transports, writes that are held (transports)
+//! ```
+//!
+//! core, state, entry, handle and watch refer to each other. What an entry *does* is told in `dispatch`, at the other end of
+//! the crate, which knows every kind of entry.
+//!
+//! * `alive`: the loops that exist. `report`: what the exception handler is told. `error`: exceptions that more than one room raises.
+
+pub(crate) mod alive;
+mod core;
+mod entry;
+pub(crate) mod error;
+pub(crate) mod handle;
+pub(crate) mod report;
+mod state;
+mod transports;
+mod watch;
+
+pub(crate) use core::{Loop, LoopCore, state_of};
+pub(crate) use entry::{Deliver, Entry, Posted, RunContext};
+pub(crate) use state::{LoopState, Registry, enter, running};
+pub(crate) use transports::{HeldWrites, TransportTable};
+pub(crate) use watch::{Direction, Watch, Watcher};

@@ -1,0 +1,105 @@
+//! What a loop knows of its transports: which descriptor is used by which, and which hold writes.
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
+
+use aioxide_core::sys::is_open;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+
+use crate::ffi::Owned;
+
+/// Transports by descriptor, weakly: `add_reader` and the `sock_*` methods refuse those descriptors.
+#[derive(Default)]
+pub(crate) struct TransportTable(RefCell<Vec<Option<Py<PyWeakrefReference>>>>);
+
+impl TransportTable {
+    pub(crate) fn insert(&self, fd: RawFd, transport: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Ok(index) = usize::try_from(fd) else { return Ok(()) };
+        let weak = PyWeakrefReference::new(transport)?.unbind();
+        let mut table = self.0.borrow_mut();
+        if index >= table.len() {
+            if !is_open(fd) {
+                // A number that somebody has made up: nobody will ask for it.
+                return Ok(());
+            }
+            table.resize_with(index + 1, || None);
+        }
+        let before = table[index].replace(weak);
+        drop(table);
+        drop(before);
+        Ok(())
+    }
+
+    /// Takes `transport` out, if the descriptor is still its own.
+    pub(crate) fn remove(&self, fd: RawFd, transport: &Bound<'_, PyAny>) {
+        if self.get(transport.py(), fd).is_some_and(|known| known.is(transport)) {
+            drop(self.take(fd));
+        }
+    }
+
+    pub(crate) fn take(&self, fd: RawFd) -> Option<Py<PyWeakrefReference>> {
+        self.0.borrow_mut().get_mut(usize::try_from(fd).ok()?)?.take()
+    }
+
+    pub(crate) fn get<'py>(&self, py: Python<'py>, fd: RawFd) -> Option<Bound<'py, PyAny>> {
+        let index = usize::try_from(fd).ok()?;
+        let table = self.0.borrow();
+        table.get(index)?.as_ref()?.bind(py).upgrade()
+    }
+
+    /// # Errors
+    /// RuntimeError when a transport that is not closing uses `fd`; `shown` is how the caller named it.
+    pub(crate) fn ensure_unused(&self, py: Python<'_>, fd: RawFd, shown: &Bound<'_, PyAny>) -> PyResult<()> {
+        let Some(transport) = self.get(py, fd) else { return Ok(()) };
+        if transport.call_method0("is_closing")?.is_truthy()? {
+            return Ok(());
+        }
+        let (shown, transport) = (shown.repr()?, transport.repr()?);
+        Err(PyRuntimeError::new_err(format!("File descriptor {shown} is used by transport {transport}")))
+    }
+
+    /// The transports that are alive.
+    pub(crate) fn alive<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyAny>> {
+        self.0.borrow().iter().flatten().filter_map(|weak| weak.bind(py).upgrade()).collect()
+    }
+}
+
+/// The transports of a loop that hold writes of the entry that runs, in the order of their first ones.
+#[derive(Default)]
+pub(crate) struct HeldWrites {
+    in_entry: Cell<bool>,
+    at_once: Cell<bool>,
+    pub(crate) transports: RefCell<Vec<Owned>>,
+}
+
+impl HeldWrites {
+    /// Whether every write is sent at once, as asyncio does.
+    pub(crate) fn at_once(&self) -> bool {
+        self.at_once.get()
+    }
+
+    pub(crate) fn set_at_once(&self, at_once: bool) {
+        self.at_once.set(at_once);
+    }
+
+    /// Whether writes may be held now.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        self.in_entry.get() && !self.at_once.get()
+    }
+
+    /// An entry begins.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.in_entry.set(true);
+    }
+
+    /// The entry has ended; whether there is something to send.
+    #[inline]
+    pub(crate) fn end(&self) -> bool {
+        self.in_entry.set(false);
+        !self.transports.borrow().is_empty()
+    }
+}
