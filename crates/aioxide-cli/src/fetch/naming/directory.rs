@@ -11,7 +11,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, statat};
 
 use super::names;
-use super::streams::Identity;
+use crate::fetch::output::streams::Identity;
 
 /// An open directory that downloads go into. Every operation is relative to it, so that a renamed directory stays the
 /// one that was meant, and the system has one component to look up in place of a path.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use aioxide::Blocking;
 use bytes::Bytes;
 
-use super::descriptors;
-use super::directory::{Directory, PartFile};
+use crate::fetch::manners::descriptors;
+use crate::fetch::naming::{Directory, PartFile};
 
 /// Takes the pieces of one body.
 ///

@@ -8,10 +8,10 @@ use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, Progr
 
 use super::meter::{Meter, spoken};
 use super::progress::WHOLE;
-use super::report::{Outcome, Record};
+use super::record::{Outcome, Record};
 use super::secret;
-use super::streams::{self, outputs_are_one};
 use crate::clock::Stopwatch;
+use crate::fetch::output::streams::{self, outputs_are_one};
 
 /// Shows the run, and counts its outcomes.
 #[derive(Debug)]

@@ -4,9 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::task::{Context, Poll};
 
-use super::input::Entry;
-use super::source::Source;
 use crate::clock::Stopwatch;
+use crate::fetch::input::{Entry, Source};
 
 /// Hands out entries in the order of the list, passing over those whose host is busy.
 ///

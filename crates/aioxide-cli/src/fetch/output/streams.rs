@@ -7,8 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Stat, fstat};
 use rustix::io::Errno;
 
-use super::stop;
 use crate::args::FetchArgs;
+use crate::fetch::manners::stop;
 
 /// A stream whose reads wait. The standard streams may be non-blocking because another program, which shares them, has
 /// made them so; std passes on what the system then says ("resource temporarily unavailable").

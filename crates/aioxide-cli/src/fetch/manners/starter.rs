@@ -1,17 +1,14 @@
-//! What a run knows while it goes on: what is still to start, what is under way, the account so far.
+//! Which download starts next, and whether any does.
 
 use std::io;
 use std::task::{Context, Poll, Waker};
 
 use aioxide::Task;
 
-use super::display::Display;
-use super::input::Entry;
-use super::progress::Progress;
-use super::report::{Record, Report};
 use super::schedule::Schedule;
 use super::slots::Slots;
 use super::stop::Stop;
+use crate::fetch::input::Entry;
 
 /// What the task that starts the downloads does next.
 #[derive(Debug)]
@@ -22,43 +19,27 @@ pub(crate) enum Next {
     Done,
 }
 
-/// The state of a run; never borrowed across an await.
+/// What is still to start, and what is under way.
 #[derive(Debug)]
-pub(crate) struct State {
+pub(crate) struct Starter {
     pub(crate) schedule: Schedule,
     pub(crate) slots: Slots,
-    pub(crate) display: Display,
-    pub(crate) report: Option<Report>,
     pub(crate) stop: Option<Stop>,
-    /// The list could not be read to its end.
-    pub(crate) list_failed: bool,
     /// Of the task that starts the downloads.
     waker: Option<Waker>,
 }
 
-impl State {
+impl Starter {
     /// Nothing has started.
-    pub(crate) fn new(schedule: Schedule, display: Display, report: Option<Report>) -> Self {
-        let (slots, stop, list_failed, waker) = (Slots::default(), None, false, None);
-        State { schedule, slots, display, report, stop, list_failed, waker }
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        Starter { schedule, slots: Slots::default(), stop: None, waker: None }
     }
 
     /// What is to be done, with at most `jobs` downloads at a time.
-    ///
-    /// The report is handed to the system whenever there is nothing to do: it tells of all that has ended, whatever becomes
-    /// of this process, and downloads that end together cost one call.
     pub(crate) fn poll_next(&mut self, jobs: usize, cx: &mut Context<'_>) -> Poll<Next> {
         if !self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             self.waker = Some(cx.waker().clone());
         }
-        let next = self.decide(jobs, cx);
-        if let (Poll::Pending, Some(report)) = (&next, &mut self.report) {
-            report.flush();
-        }
-        next
-    }
-
-    fn decide(&mut self, jobs: usize, cx: &mut Context<'_>) -> Poll<Next> {
         let active = self.slots.active();
         if self.stop.is_some() {
             let tasks = self.slots.take_all();
@@ -90,13 +71,5 @@ impl State {
     pub(crate) fn stop(&mut self, reason: Stop) {
         self.stop.get_or_insert(reason);
         self.wake();
-    }
-
-    /// Counts, shows and reports what became of a URL.
-    pub(crate) fn account(&mut self, progress: &Progress, record: &Record) {
-        self.display.finished(record, progress.share());
-        if let Some(report) = &mut self.report {
-            report.write(record);
-        }
     }
 }

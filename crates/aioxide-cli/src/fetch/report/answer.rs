@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
 use super::failure::Failed;
-use super::report::Outcome;
+use super::record::Outcome;
 
 /// What the user's own headers ask for beside the whole.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,76 +2,10 @@
 
 use std::io::{self, BufRead};
 
-use url::Url;
-
-/// One URL of the list, or a line that is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// The line it stands on, or its place on the command line; counted from 1.
-    pub(crate) line: u64,
-    /// What was written there.
-    pub(crate) text: String,
-    /// The parsed URL, or why it is none.
-    pub(crate) url: Result<Url, String>,
-}
-
-impl Entry {
-    /// Reads one URL, which must be absolute and `http` or `https`.
-    pub(crate) fn new(line: u64, text: String) -> Self {
-        let url = match Url::parse(&text) {
-            _ if let Some(reason) = more_than_a_url(text.trim()) => Err(reason),
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
-            Ok(url) => Err(format!("scheme {:?} is not http or https", url.scheme())),
-            Err(url::ParseError::RelativeUrlWithoutBase) => Err("no http:// or https:// in front".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        Entry { line, text, url }
-    }
-
-    /// A line that cannot be read as a URL at all; its beginning is what is shown of it.
-    fn unreadable(line: u64, bytes: &[u8], reason: &str) -> Self {
-        let text = String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARACTERS).collect();
-        Entry { line, text, url: Err(reason.to_owned()) }
-    }
-
-    /// The host and port a connection would go to; empty for an invalid URL.
-    pub(crate) fn host(&self) -> String {
-        match &self.url {
-            Ok(url) => {
-                format!(
-                    "{}:{}",
-                    url.host_str().unwrap_or_default(),
-                    url.port_or_known_default().unwrap_or_default()
-                )
-            }
-            Err(_) => String::new(),
-        }
-    }
-}
-
-/// Why the text is not one URL although it could be read as one: the standard has control characters left out in silence,
-/// and a blank made a part of the path, so that an address would be asked for which nobody wrote.
-fn more_than_a_url(text: &str) -> Option<String> {
-    if let Some(control) = text.chars().find(|character| character.is_control()) {
-        return Some(match control {
-            '\t' => "a tab inside: one URL per line, and nothing else".to_owned(),
-            '\r' => "a carriage return inside: lines end in \\n or \\r\\n".to_owned(),
-            '\0' => "a NUL inside: the list must be UTF-8, not UTF-16".to_owned(),
-            other => format!("a control character inside: {}", other.escape_default()),
-        });
-    }
-    let another = |part: &str| {
-        let scheme = part.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        matches!(scheme.as_deref(), Some("http" | "https"))
-    };
-    let found = text.split_whitespace().skip(1).any(another);
-    found.then(|| "two URLs in one line".to_owned())
-}
+use super::entry::Entry;
 
 /// The longest line that is read; the rest of a longer one is skipped, and the line counts as an invalid URL.
 const LINE_BYTES: usize = 64 * 1024;
-/// How much of a line that is no URL is repeated in the report.
-const SHOWN_CHARACTERS: usize = 200;
 
 /// Reads entries from lines; blank ones and those that begin with `#` are skipped but counted.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::io;
 
 use url::{Position, Url};
 
-use super::report::Outcome;
+use super::record::Outcome;
 use super::secret;
 
 /// A download's failure, as the report tells it.

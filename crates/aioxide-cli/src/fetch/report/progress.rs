@@ -3,9 +3,9 @@
 use std::cell::Cell;
 
 use super::failure::Failed;
-use super::input::Entry;
-use super::report::{Outcome, Record};
+use super::record::{Outcome, Record};
 use crate::clock::Stopwatch;
+use crate::fetch::input::Entry;
 
 /// A whole download in the unit in which shares of it are counted.
 pub(crate) const WHOLE: u64 = 1_000_000;

@@ -1,0 +1,7 @@
+//! Where a file gets its name: safe names, and a directory in which none is given twice.
+
+mod directory;
+mod names;
+
+pub(crate) use directory::{Directory, PartFile};
+pub(crate) use names::from_url;

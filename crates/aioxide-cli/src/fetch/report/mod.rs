@@ -1,0 +1,18 @@
+//! What is told of a run: each URL's record, the report, and what a person sees.
+
+mod account;
+pub(crate) mod answer;
+pub(crate) mod display;
+mod failure;
+mod meter;
+mod progress;
+mod record;
+pub(crate) mod secret;
+mod writer;
+
+pub(crate) use account::Account;
+pub(crate) use display::Display;
+pub(crate) use failure::Failed;
+pub(crate) use progress::Progress;
+pub(crate) use record::Outcome;
+pub(crate) use writer::Report;

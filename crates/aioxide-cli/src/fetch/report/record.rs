@@ -1,0 +1,127 @@
+//! What became of each URL: the outcomes, and the record of one.
+
+use serde::{Serialize, Serializer};
+
+/// What became of a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Ok,
+    NotModified,
+    HttpError,
+    ConnectError,
+    TlsError,
+    Timeout,
+    ProtocolError,
+    IoError,
+    InvalidUrl,
+    Cancelled,
+}
+
+impl Outcome {
+    /// All of them, in the order of the summary.
+    pub(crate) const ALL: [Outcome; 10] = [
+        Outcome::Ok,
+        Outcome::NotModified,
+        Outcome::HttpError,
+        Outcome::ConnectError,
+        Outcome::TlsError,
+        Outcome::Timeout,
+        Outcome::ProtocolError,
+        Outcome::IoError,
+        Outcome::InvalidUrl,
+        Outcome::Cancelled,
+    ];
+
+    /// Whether all went as the user asked.
+    pub(crate) fn is_good(self) -> bool {
+        matches!(self, Outcome::Ok | Outcome::NotModified)
+    }
+
+    /// The word in the report.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::NotModified => "not_modified",
+            Outcome::HttpError => "http_error",
+            Outcome::ConnectError => "connect_error",
+            Outcome::TlsError => "tls_error",
+            Outcome::Timeout => "timeout",
+            Outcome::ProtocolError => "protocol_error",
+            Outcome::IoError => "io_error",
+            Outcome::InvalidUrl => "invalid_url",
+            Outcome::Cancelled => "cancelled",
+        }
+    }
+
+    /// The mark of `--marks`.
+    pub(crate) fn mark(self) -> char {
+        match self {
+            Outcome::Ok => '.',
+            Outcome::NotModified => '=',
+            Outcome::HttpError => 'H',
+            Outcome::ConnectError => 'C',
+            Outcome::TlsError => 'L',
+            Outcome::Timeout => 'T',
+            Outcome::ProtocolError => 'P',
+            Outcome::IoError => 'I',
+            Outcome::InvalidUrl => 'U',
+            Outcome::Cancelled => 'X',
+        }
+    }
+}
+
+/// The account of one URL; its fields are those of the report, in their order.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Record {
+    pub(crate) line: u64,
+    pub(crate) url: String,
+    pub(crate) outcome: Outcome,
+    pub(crate) status: Option<u16>,
+    pub(crate) bytes: u64,
+    pub(crate) path: Option<String>,
+    #[serde(serialize_with = "microseconds")]
+    pub(crate) seconds: f64,
+    pub(crate) attempts: u32,
+    pub(crate) error: Option<String>,
+}
+
+/// Rounds to what the clock is worth, so that a line does not carry 17 digits.
+fn microseconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64((seconds * 1e6).round() / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn record_has_exactly_the_fields_of_the_report_in_order() {
+        let record = Record {
+            line: 7,
+            url: "http://a/\"x\"".to_owned(),
+            outcome: Outcome::HttpError,
+            status: Some(404),
+            bytes: 153,
+            path: None,
+            seconds: 0.012_345_678_9,
+            attempts: 1,
+            error: Some("404 Not Found".to_owned()),
+        };
+        assert_eq!(
+            serde_json::to_string(&record).unwrap(),
+            r#"{"line":7,"url":"http://a/\"x\"","outcome":"http_error","status":404,"bytes":153,"path":null,"seconds":0.012346,"attempts":1,"error":"404 Not Found"}"#
+        );
+    }
+
+    #[test]
+    fn name_of_each_outcome_is_its_word_in_the_report() {
+        for outcome in Outcome::ALL {
+            assert_eq!(serde_json::to_string(&outcome).unwrap(), format!("\"{}\"", outcome.name()));
+        }
+        let marks: BTreeSet<char> = Outcome::ALL.iter().map(|outcome| outcome.mark()).collect();
+        assert_eq!(marks.len(), Outcome::ALL.len());
+    }
+}
