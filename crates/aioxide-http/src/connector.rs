@@ -72,6 +72,13 @@ impl HostInfo {
 }
 
 impl HostInfo {
+    /// `Host` alone.
+    pub(crate) fn host_header(&self) -> Result<HeaderMap, Error> {
+        let host = HeaderValue::from_str(self.authority.as_str())
+            .map_err(|error| Error::new(Kind::InvalidUrl).with_source(error))?;
+        Ok(HeaderMap::from_iter([(HOST, host)]))
+    }
+
     /// The session's headers for who was led here from another origin.
     pub(crate) fn headers_elsewhere(&self) -> HeaderMap {
         let mut headers = self.headers.clone();
@@ -109,12 +116,14 @@ impl Connector {
         config: Option<Arc<ClientConfig>>,
         http2: bool,
         max_header_size: usize,
+        title_case: bool,
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
             .max_buf_size(BUFFER.max(max_header_size))
             .max_header_size(max_header_size)
             .max_headers(MAX_HEADERS)
+            .title_case_headers(title_case)
             // What real servers send and curl and browsers take: see `framing`.
             .allow_obsolete_multiline_headers_in_responses(true)
             .allow_spaces_after_header_name_in_responses(true)

@@ -432,7 +432,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
     fn park(&self, host: &Rc<Host<C, S, I>>, connection: C, now: Instant) -> Result<(), C> {
         {
             let mut state = self.state.borrow_mut();
-            if state.closed {
+            if state.closed || self.config.idle_timeout.is_zero() {
                 return Err(connection);
             }
             let sequence = state.next_idle(host);

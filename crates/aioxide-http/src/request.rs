@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) redirects: usize,
     pub(crate) decompress: bool,
     pub(crate) max_body_size: Option<u64>,
+    /// None of the session's own headers goes along.
+    pub(crate) is_bare: bool,
 }
 
 /// What can be used as a URL: text, or a [`Url`].

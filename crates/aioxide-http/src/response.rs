@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
 use http::{StatusCode, Version};
+use hyper::ext::ReasonPhrase;
 use url::Url;
 
 use crate::error::{Error, Kind, Result};
@@ -37,6 +38,7 @@ mod body;
 pub struct Response {
     status: StatusCode,
     version: Version,
+    reason: Option<ReasonPhrase>,
     headers: HeaderMap,
     url: Url,
     history: Vec<Redirect>,
@@ -46,7 +48,7 @@ pub struct Response {
 
 impl Response {
     pub(crate) fn new(
-        head: http::response::Parts,
+        mut head: http::response::Parts,
         url: Url,
         history: Vec<Redirect>,
         body: ResponseBody,
@@ -55,8 +57,9 @@ impl Response {
             Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()),
             None => body.exact_length(),
         };
+        let reason = head.extensions.remove::<ReasonPhrase>();
         let (status, version, headers) = (head.status, head.version, head.headers);
-        Self { status, version, headers, url, history, content_length, body }
+        Self { status, version, reason, headers, url, history, content_length, body }
     }
 
     /// The status.
@@ -64,9 +67,22 @@ impl Response {
         self.status
     }
 
+    /// The words behind the status, as the server sent them; over HTTP/2, which has none, those of the standard.
+    pub fn reason(&self) -> &[u8] {
+        match &self.reason {
+            Some(reason) => reason.as_bytes(),
+            None => self.status.canonical_reason().unwrap_or_default().as_bytes(),
+        }
+    }
+
     /// The headers, as they came.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The headers, to be changed or taken out.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
     }
 
     /// HTTP/1.0, 1.1 or 2.

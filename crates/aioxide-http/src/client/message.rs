@@ -20,7 +20,11 @@ pub(super) fn message(
     let target = request.url[Position::BeforePath..Position::AfterQuery].to_owned();
     let target =
         PathAndQuery::from_maybe_shared(bytes::Bytes::from(target)).map_err(|error| invalid(error.into()))?;
-    let mut headers = if request.is_elsewhere { host.headers_elsewhere() } else { host.headers.clone() };
+    let mut headers = match (request.options.is_bare, request.is_elsewhere) {
+        (true, _) => host.host_header()?,
+        (false, true) => host.headers_elsewhere(),
+        (false, false) => host.headers.clone(),
+    };
     // A part of a coded body cannot be decoded, and its numbers would count coded bytes.
     if host.offers_codings && (!request.options.decompress || request.headers.contains_key(RANGE)) {
         headers.remove(ACCEPT_ENCODING);

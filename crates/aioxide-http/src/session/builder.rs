@@ -49,6 +49,7 @@ pub struct SessionBuilder {
     cookies: Option<Box<dyn CookieStore>>,
     http2: bool,
     max_header_size: usize,
+    title_case: bool,
     roots: Vec<CertificateDer<'static>>,
     tls: Option<Arc<ClientConfig>>,
     problem: Option<Error>,
@@ -63,12 +64,14 @@ impl Default for SessionBuilder {
                 redirects: 10,
                 decompress: true,
                 max_body_size: None,
+                is_bare: false,
             },
             headers: HeaderMap::new(),
             retry: true,
             cookies: None,
             http2: true,
             max_header_size: 64 * 1024,
+            title_case: false,
             roots: Vec::new(),
             tls: None,
             problem: None,
@@ -92,7 +95,7 @@ impl SessionBuilder {
         self
     }
 
-    /// How long an idle connection is kept; 15 s unless set.
+    /// How long an idle connection is kept; 15 s unless set. With zero, each request has a connection of its own.
     pub fn idle_timeout(mut self, idle: Duration) -> Self {
         self.pool.idle_timeout = idle;
         self
@@ -172,6 +175,14 @@ impl SessionBuilder {
         self
     }
 
+    /// Whether HTTP/1 headers are sent as `Content-Type`, not as `content-type`; no unless set.
+    ///
+    /// Both mean the same, but there are servers that look for the one.
+    pub fn title_case_headers(mut self, yes: bool) -> Self {
+        self.title_case = yes;
+        self
+    }
+
     /// Whether HTTP/2 is offered to servers (over TLS); yes unless set.
     pub fn http2(mut self, yes: bool) -> Self {
         self.http2 = yes;
@@ -223,7 +234,13 @@ impl SessionBuilder {
         Session {
             client: Rc::new(Client {
                 pool: Pool::new(self.pool),
-                connector: Connector::new(self.roots, self.tls, self.http2, self.max_header_size),
+                connector: Connector::new(
+                    self.roots,
+                    self.tls,
+                    self.http2,
+                    self.max_header_size,
+                    self.title_case,
+                ),
                 defaults,
                 options: self.options,
                 retry: self.retry,

@@ -91,6 +91,11 @@ impl RequestBuilder {
         self.with(|request| request.headers.extend(headers))
     }
 
+    /// Sends none of the session's own headers: only `Host` and the headers of this request.
+    pub fn without_defaults(self) -> Self {
+        self.with(|request| request.options.is_bare = true)
+    }
+
     /// Adds these pairs to the URL's query, percent-encoded.
     pub fn query<K: AsRef<str>, V: AsRef<str>>(self, pairs: &[(K, V)]) -> Self {
         self.with(|request| {
