@@ -1,5 +1,4 @@
 //! What a face over the session asks of it: no headers but its own, the server's words, connections that are not kept.
-#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 

@@ -75,6 +75,7 @@ mod _aioxide {
         crate::kernel::handle::add_classes(module)?;
         crate::raw_classes(module)?;
         crate::bridge::add(module)?;
+        aioxide_py_http::add(module)?;
         crate::gc::install(module)?;
         let py = module.py();
         crate::event_loop::add_methods(py).map_err(|raised| crate::ffi::raised::to_pyerr(py, raised))

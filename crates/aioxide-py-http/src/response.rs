@@ -1,0 +1,387 @@
+//! The base of Python's `ClientResponse`: head, body, and what is made of them when it is asked for.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use aioxide_http::{Bytes, HeaderMap, Response as Answer, Version, header};
+use aioxide_pyo3::into_awaitable;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+
+use crate::errors;
+use crate::local::Local;
+use crate::ready::{Ready, ready};
+
+/// `ClientResponse` derives from it; made empty, filled when the head of the answer is there.
+#[pyclass(subclass, frozen, weakref, module = "aioxide._aioxide", name = "_Response")]
+pub(crate) struct Response {
+    inner: Local<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    head: OnceCell<Head>,
+    /// Taken out while it is polled, as that may call Python: the body of the request may be Python's.
+    answer: Cell<Option<Box<Answer>>>,
+    /// Somebody has it in hands just now.
+    is_polled: Cell<bool>,
+    is_closed: Cell<bool>,
+    /// The whole body, once it was read.
+    body: RefCell<Option<Py<PyBytes>>>,
+    /// The body is read by pieces: Python's `StreamReader` has some of it.
+    is_streamed: Cell<bool>,
+    /// What `headers` and `raw_headers` have made.
+    headers: OnceCell<Py<PyAny>>,
+    raw_headers: OnceCell<Py<PyTuple>>,
+    /// Of a plain request.
+    session: OnceCell<Py<PyAny>>,
+}
+
+/// What stays when the body has gone.
+struct Head {
+    status: u16,
+    version: (u8, u8),
+    reason: String,
+    headers: HeaderMap,
+    url: String,
+}
+
+impl Response {
+    /// Takes the answer in.
+    pub(crate) fn fill(&self, mut answer: Answer) -> PyResult<()> {
+        let inner = self.inner.get()?;
+        let head = Head {
+            status: answer.status().as_u16(),
+            version: match answer.version() {
+                Version::HTTP_10 => (1, 0),
+                Version::HTTP_2 => (2, 0),
+                _ => (1, 1),
+            },
+            reason: String::from_utf8_lossy(answer.reason()).into_owned(),
+            headers: std::mem::take(answer.headers_mut()),
+            url: answer.url().as_str().to_owned(),
+        };
+        if inner.head.set(head).is_err() {
+            return Err(PyRuntimeError::new_err("the response has its answer already"));
+        }
+        inner.answer.set(Some(Box::new(answer)));
+        Ok(())
+    }
+
+    /// Says whose request it answers.
+    pub(crate) fn belong_to(&self, session: Py<PyAny>) -> PyResult<()> {
+        // It belongs to one session for good.
+        let _ = self.inner.get()?.session.set(session);
+        Ok(())
+    }
+
+    fn head(&self) -> PyResult<&Head> {
+        self.inner
+            .get()?
+            .head
+            .get()
+            .ok_or_else(|| PyRuntimeError::new_err("the response has not been started"))
+    }
+
+    /// The status and whether there are cookies, for who decides what is next.
+    pub(crate) fn looks(&self) -> PyResult<(u16, bool)> {
+        let head = self.head()?;
+        Ok((head.status, head.headers.contains_key(header::SET_COOKIE)))
+    }
+
+    fn poll_chunk(&self, cx: &mut Context<'_>) -> Poll<PyResult<Result<Option<Bytes>, aioxide_http::Error>>> {
+        let inner = match self.inner.get() {
+            Ok(inner) => inner,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let Some(mut answer) = inner.answer.take() else {
+            if inner.is_polled.get() {
+                let message = "the response's body is being read already";
+                return Poll::Ready(Err(PyRuntimeError::new_err(message)));
+            }
+            return Poll::Ready(Ok(Ok(None)));
+        };
+        inner.is_polled.set(true);
+        let polled = answer.poll_chunk(cx);
+        inner.is_polled.set(false);
+        if !inner.is_closed.get() && !matches!(polled, Poll::Ready(Ok(None) | Err(_))) {
+            inner.answer.set(Some(answer));
+        }
+        polled.map(Ok)
+    }
+
+    fn close_now(&self) -> PyResult<()> {
+        let inner = self.inner.get()?;
+        inner.is_closed.set(true);
+        drop(inner.answer.take());
+        Ok(())
+    }
+}
+
+/// Closes the response unless its reading came to an end.
+struct Reading {
+    response: Py<Response>,
+    is_over: bool,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // In another thread there is nothing to be closed: the future is dropped on its own.
+            let _ = self.response.get().close_now();
+        }
+    }
+}
+
+async fn read_all(response: Py<Response>) -> PyResult<Py<PyBytes>> {
+    let mut reading = Reading { response, is_over: false };
+    let mut pieces: Vec<Bytes> = Vec::new();
+    loop {
+        let this = reading.response.get();
+        match poll_fn(|cx| this.poll_chunk(cx)).await? {
+            Ok(Some(piece)) => pieces.push(piece),
+            Ok(None) => break,
+            Err(error) => {
+                return Err(Python::attach(|py| {
+                    errors::exception(py, reading.response.bind(py), &error, true)
+                }));
+            }
+        }
+    }
+    reading.is_over = true;
+    Python::attach(|py| {
+        let whole = join(py, &pieces)?;
+        let inner = reading.response.get().inner.get()?;
+        drop(inner.body.replace(Some(whole.clone().unbind())));
+        Ok(whole.unbind())
+    })
+}
+
+fn join<'py>(py: Python<'py>, pieces: &[Bytes]) -> PyResult<Bound<'py, PyBytes>> {
+    if let [piece] = pieces {
+        return Ok(PyBytes::new(py, piece));
+    }
+    let length = pieces.iter().map(Bytes::len).sum();
+    PyBytes::new_with(py, length, |mut place| {
+        for piece in pieces {
+            let (here, rest) = place.split_at_mut(piece.len());
+            here.copy_from_slice(piece);
+            place = rest;
+        }
+        Ok(())
+    })
+}
+
+#[pymethods]
+impl Response {
+    #[new]
+    #[pyo3(signature = (*_arguments, **_keywords))]
+    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, pyo3::types::PyDict>>) -> Self {
+        Self { inner: Local::new(Inner::default()) }
+    }
+
+    /// The session of a plain request; else None.
+    #[getter]
+    fn _plain_session(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(self.inner.get()?.session.get().map(|session| session.clone_ref(py)))
+    }
+
+    /// The status, as a number.
+    #[getter]
+    fn status(&self) -> PyResult<u16> {
+        Ok(self.head()?.status)
+    }
+
+    /// The words behind the status.
+    #[getter]
+    fn reason(&self) -> PyResult<&str> {
+        Ok(&self.head()?.reason)
+    }
+
+    #[getter]
+    fn _version(&self) -> PyResult<(u8, u8)> {
+        Ok(self.head()?.version)
+    }
+
+    /// The URL as it was asked for, without its fragment.
+    #[getter]
+    fn _url_text(&self) -> PyResult<&str> {
+        Ok(&self.head()?.url)
+    }
+
+    #[getter]
+    fn _is_started(&self) -> PyResult<bool> {
+        Ok(self.inner.get()?.head.get().is_some())
+    }
+
+    /// Whether the status is under 400.
+    #[getter]
+    fn ok(&self) -> PyResult<bool> {
+        Ok(self.head()?.status < 400)
+    }
+
+    /// The headers, as they came, in bytes.
+    #[getter]
+    fn raw_headers(&self, py: Python<'_>) -> PyResult<Py<PyTuple>> {
+        let inner = self.inner.get()?;
+        if let Some(made) = inner.raw_headers.get() {
+            return Ok(made.clone_ref(py));
+        }
+        let head = self.head()?;
+        let pairs = head.headers.iter().map(|(name, value)| {
+            let name = title(name.as_str());
+            (PyBytes::new(py, name.as_bytes()), PyBytes::new(py, value.as_bytes()))
+        });
+        let made = PyTuple::new(py, pairs.collect::<Vec<_>>())?.unbind();
+        Ok(inner.raw_headers.get_or_init(|| made).clone_ref(py))
+    }
+
+    /// The headers: a case-insensitive multidict, made at the first look.
+    #[getter]
+    fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let inner = self.inner.get()?;
+        if let Some(made) = inner.headers.get() {
+            return Ok(made.clone_ref(py));
+        }
+        let head = self.head()?;
+        let pairs = PyList::empty(py);
+        for (name, value) in &head.headers {
+            pairs.append((title(name.as_str()), text_of(py, value.as_bytes())?))?;
+        }
+        let made = MAKE.import(py, "aioxide.http.headers", "proxy")?.call1((pairs,))?.unbind();
+        Ok(inner.headers.get_or_init(|| made).clone_ref(py))
+    }
+
+    /// The first value of a header, without making the multidict.
+    fn _header<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.head()?.headers.get(name) {
+            Some(value) => text_of(py, value.as_bytes()).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// All values of a header, without making the multidict.
+    fn _header_values<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.head()?.headers.get_all(name).iter().map(|value| text_of(py, value.as_bytes())).collect()
+    }
+
+    /// The whole body, once it was read; else None.
+    #[getter]
+    fn _body(&self, py: Python<'_>) -> PyResult<Option<Py<PyBytes>>> {
+        Ok(self.inner.get()?.body.borrow().as_ref().map(|body| body.clone_ref(py)))
+    }
+
+    #[setter(_body)]
+    fn set_body(&self, body: Option<Py<PyBytes>>) -> PyResult<()> {
+        let before = self.inner.get()?.body.replace(body);
+        drop(before);
+        Ok(())
+    }
+
+    #[getter]
+    fn _is_streamed(&self) -> PyResult<bool> {
+        Ok(self.inner.get()?.is_streamed.get())
+    }
+
+    fn _stream(&self) -> PyResult<()> {
+        self.inner.get()?.is_streamed.set(true);
+        Ok(())
+    }
+
+    /// Whether nothing is left to read, or ever will be.
+    #[getter]
+    fn _is_over(&self) -> PyResult<bool> {
+        let inner = self.inner.get()?;
+        if inner.is_polled.get() {
+            return Ok(false);
+        }
+        let answer = inner.answer.take();
+        let is_over = answer.is_none();
+        inner.answer.set(answer);
+        Ok(is_over)
+    }
+
+    /// An awaitable of the whole body, which is kept.
+    fn read<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let inner = slf.get().inner.get()?;
+        if inner.is_streamed.get() || inner.is_closed.get() {
+            return slf.call_method0("_read_rest");
+        }
+        if let Some(body) = inner.body.borrow().as_ref().map(|body| body.clone_ref(py)) {
+            return into_awaitable(py, async move { Ok(body) });
+        }
+        into_awaitable(py, read_all(slf.clone().unbind()))
+    }
+
+    /// An awaitable of the next piece of the body: bytes, None at the end.
+    fn _chunk<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let response = slf.clone().unbind();
+        into_awaitable(slf.py(), async move {
+            let this = response.get();
+            let next = poll_fn(|cx| this.poll_chunk(cx)).await?;
+            Python::attach(|py| match next {
+                Ok(Some(piece)) => Ok(Some(PyBytes::new(py, &piece).unbind())),
+                Ok(None) => Ok(None),
+                Err(error) => Err(errors::exception(py, response.bind(py), &error, true)),
+            })
+        })
+    }
+
+    /// The next piece of the body if it is here already; None if not, or at the end.
+    fn _chunk_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let py = slf.py();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match slf.get().poll_chunk(&mut cx) {
+            Poll::Pending => Ok(None),
+            Poll::Ready(next) => match next? {
+                Ok(piece) => Ok(piece.map(|piece| PyBytes::new(py, &piece))),
+                Err(error) => Err(errors::exception(py, slf, &error, true)),
+            },
+        }
+    }
+
+    /// Gives the connection back, or closes it when too much of the body is left.
+    fn _release(&self) -> PyResult<()> {
+        self.close_now()
+    }
+
+    #[getter]
+    fn _is_closed(&self) -> PyResult<bool> {
+        Ok(self.inner.get()?.is_closed.get())
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let this = slf.clone().unbind();
+        into_awaitable(slf.py(), async move { Ok(this) })
+    }
+
+    #[pyo3(signature = (*_exception))]
+    fn __aexit__(slf: &Bound<'_, Self>, _exception: &Bound<'_, PyTuple>) -> PyResult<Py<Ready>> {
+        slf.get().close_now()?;
+        ready(slf.py())
+    }
+}
+
+/// As aiohttp has it: UTF-8, with what is none as surrogates.
+fn text_of<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(PyString::new(py, text).into_any()),
+        Err(_) => PyBytes::new(py, bytes).call_method1("decode", ("utf-8", "surrogateescape")),
+    }
+}
+
+/// `content-type` as servers write it.
+fn title(name: &str) -> String {
+    let mut title = String::with_capacity(name.len());
+    let mut is_first = true;
+    for letter in name.chars() {
+        title.push(if is_first { letter.to_ascii_uppercase() } else { letter });
+        is_first = letter == '-';
+    }
+    title
+}

@@ -1,0 +1,237 @@
+"""How connections are made and kept: what a session's pool is like."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import warnings
+from typing import Any
+
+from .._aioxide import _Connector, _ready, _Ready
+from .tls import merged
+
+_MISSING: Any = object()
+_HTTP = frozenset({"", "http", "https", "ws", "wss"})
+
+
+class BaseConnector(_Connector):
+    """What all connectors have in common: limits, and how long connections are kept.
+
+    `keepalive_timeout`: seconds. `force_close`: each request has a connection of its own. `limit`, `limit_per_host`: how many
+    connections there may be, 0 for no limit.
+    """
+
+    allowed_protocol_schema_set = _HTTP
+    _closed = True
+
+    def __init__(
+        self,
+        *,
+        keepalive_timeout: Any = _MISSING,
+        force_close: bool = False,
+        limit: int = 100,
+        limit_per_host: int = 0,
+        enable_cleanup_closed: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        timeout_ceil_threshold: float = 5,
+        **settings: Any,
+    ) -> None:
+        if force_close:
+            if keepalive_timeout is not None and keepalive_timeout is not _MISSING:
+                raise ValueError("keepalive_timeout cannot be set if force_close is True")
+            keepalive_timeout = 0
+        elif keepalive_timeout is _MISSING:
+            keepalive_timeout = 15.0
+        self._loop = loop or asyncio.get_running_loop()
+        self._limit = limit
+        self._limit_per_host = limit_per_host
+        self._force_close = force_close
+        self._keepalive_timeout = keepalive_timeout
+        self._source_traceback = None
+        self._settings = settings
+        self._open(
+            {
+                "limit": limit,
+                "limit_per_host": limit_per_host,
+                "keepalive_timeout": float(keepalive_timeout or 0),
+                **self._rust_settings(settings),
+            }
+        )
+        self._closed = False
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether every connection is made in the same way, without Python."""
+        return False
+
+    async def _exchange_for(
+        self,
+        request: Any,
+        response: Any,
+        headers: list[tuple[str, str]],
+        body: Any,
+        length: int | None,
+        seconds: tuple[float | None, ...],
+        decompress: bool,
+    ) -> None:
+        """Sends one request and fills `response` with the head of the answer."""
+        await self._exchange(
+            response, request.method, str(request.url), headers, body, length, seconds, decompress
+        )
+
+    def _rust_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
+        from .headers import AGENT
+
+        return {"user_agent": AGENT}
+
+    def __del__(self, _warnings: Any = warnings) -> None:
+        if self._closed:
+            return
+        count, _idle = self._counts()
+        self._close()
+        if not count:
+            return
+        _warnings.warn(f"Unclosed connector {self!r}", ResourceWarning, source=self)
+        self._loop.call_exception_handler({"connector": self, "connections": [count], "message": "Unclosed connector"})
+
+    def __enter__(self) -> BaseConnector:
+        warnings.warn('"with Connector():" is deprecated, use "async with Connector():" instead', DeprecationWarning, 2)
+        return self
+
+    def __exit__(self, *_exception: Any) -> None:
+        self._close()
+
+    async def __aenter__(self) -> BaseConnector:
+        return self
+
+    async def __aexit__(self, *_exception: Any) -> None:
+        self._close()
+
+    @property
+    def force_close(self) -> bool:
+        return self._force_close
+
+    @property
+    def limit(self) -> int:
+        """The most connections there may be; 0 for no limit."""
+        return self._limit
+
+    @property
+    def limit_per_host(self) -> int:
+        """The most connections to one host; 0 for no limit."""
+        return self._limit_per_host
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def close(self) -> _Ready:
+        """Closes what is idle; what is in use is closed at its end. May be awaited, and needs not be."""
+        self._close()
+        return _ready
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._shut()
+
+
+class TCPConnector(BaseConnector):
+    """Connections to hosts.
+
+    `ssl`, `verify_ssl`, `fingerprint`, `ssl_context`: as for a request. `resolver`: see `AbstractResolver`. `family`, `local_addr`: the
+    addresses to use. `happy_eyeballs_delay`, `interleave`, `ttl_dns_cache`, `use_dns_cache`: how a name with many addresses is tried.
+    """
+
+    def __init__(
+        self,
+        *,
+        verify_ssl: bool = True,
+        fingerprint: bytes | None = None,
+        use_dns_cache: bool = True,
+        ttl_dns_cache: float | None = 10,
+        family: socket.AddressFamily = socket.AddressFamily.AF_UNSPEC,
+        ssl_context: Any = None,
+        ssl: Any = True,
+        local_addr: tuple[str, int] | None = None,
+        resolver: Any = None,
+        keepalive_timeout: Any = _MISSING,
+        force_close: bool = False,
+        limit: int = 100,
+        limit_per_host: int = 0,
+        enable_cleanup_closed: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
+        timeout_ceil_threshold: float = 5,
+        happy_eyeballs_delay: float | None = 0.25,
+        interleave: int | None = None,
+        socket_factory: Any = None,
+        ssl_shutdown_timeout: Any = None,
+    ) -> None:
+        self._ssl = merged(ssl, verify_ssl, ssl_context, fingerprint)
+        super().__init__(
+            keepalive_timeout=keepalive_timeout,
+            force_close=force_close,
+            limit=limit,
+            limit_per_host=limit_per_host,
+            loop=loop,
+            family=family,
+            local_addr=local_addr,
+            ttl_dns_cache=ttl_dns_cache if use_dns_cache else 0,
+            happy_eyeballs_delay=happy_eyeballs_delay,
+        )
+        self._resolver = resolver
+        self._family = family
+        self._use_dns_cache = use_dns_cache
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._ssl is True and self._resolver is None
+
+    @property
+    def family(self) -> int:
+        return self._family
+
+    @property
+    def use_dns_cache(self) -> bool:
+        return self._use_dns_cache
+
+    def clear_dns_cache(self, host: str | None = None, port: int | None = None) -> None:
+        """Forgets the addresses of one name, or of all."""
+        if (host is None) != (port is None):
+            raise ValueError("either both host and port or none of them are allowed")
+
+
+class UnixConnector(BaseConnector):
+    """Connections to a socket in the file system, whatever the URL's host."""
+
+    allowed_protocol_schema_set = _HTTP | {"unix"}
+
+    def __init__(
+        self,
+        path: str,
+        force_close: bool = False,
+        keepalive_timeout: Any = _MISSING,
+        limit: int = 100,
+        limit_per_host: int = 0,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._path = path
+        super().__init__(
+            force_close=force_close,
+            keepalive_timeout=keepalive_timeout,
+            limit=limit,
+            limit_per_host=limit_per_host,
+            loop=loop,
+            path=path,
+        )
+
+    @property
+    def path(self) -> str:
+        return self._path
+
+
+class NamedPipeConnector(BaseConnector):
+    """Windows alone has such pipes."""
+
+    def __init__(self, path: str, *arguments: Any, **options: Any) -> None:
+        raise RuntimeError("Named pipes are only available on Windows, with its proactor loop")

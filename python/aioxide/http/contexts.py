@@ -1,0 +1,77 @@
+"""What a request's call returns: to be awaited, or entered with `async with`."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Generator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+_T = TypeVar("_T")
+
+
+class _RequestContextManager(Coroutine[Any, Any, _T], Generic[_T]):
+    """A coroutine of a response, which leaves the response when its `async with` ends."""
+
+    __slots__ = ("_coro", "_resp")
+
+    def __init__(self, coro: Coroutine[Any, Any, _T]) -> None:
+        self._coro = coro
+
+    def send(self, value: Any) -> Any:
+        return self._coro.send(value)
+
+    def throw(self, *exception: Any) -> Any:
+        return self._coro.throw(*exception)
+
+    def close(self) -> None:
+        return self._coro.close()
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._coro.__await__()
+
+    def __iter__(self) -> Generator[Any, None, _T]:
+        return self._coro.__await__()
+
+    async def __aenter__(self) -> _T:
+        self._resp = await self._coro
+        return await self._resp.__aenter__()  # type: ignore[attr-defined, no-any-return]
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._resp.__aexit__(kind, value, traceback)  # type: ignore[attr-defined]
+
+
+class _SessionRequestContextManager(_RequestContextManager[_T]):
+    """The same for a session that is made for the one request: it is closed at the end."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, coro: Coroutine[Any, Any, _T], session: Any) -> None:
+        super().__init__(coro)
+        self._session = session
+
+    async def __aenter__(self) -> _T:
+        try:
+            return await super().__aenter__()
+        except BaseException:
+            await self._session.close()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await super().__aexit__(kind, value, traceback)
+        finally:
+            await self._session.close()
+
+    def __await__(self) -> Generator[Any, None, _T]:
+        return self._run().__await__()
+
+    async def _run(self) -> _T:
+        try:
+            return await self._coro
+        except BaseException:
+            await self._session.close()
+            raise

@@ -1,0 +1,85 @@
+"""What Rust reports, as the exceptions of `aioxide.http.errors`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING
+
+from . import errors
+
+if TYPE_CHECKING:
+    from .response import ClientResponse
+
+
+def exception(
+    response: ClientResponse, kind: str, text: str, errno: int | None, cause: BaseException | None, is_body: bool
+) -> BaseException:
+    """The exception for a failure of `kind`, in the body of the response or before its head was there."""
+    made = _of_body(kind, text, errno) if is_body else _of_head(response, kind, text, errno, cause)
+    if cause is not None and made is not cause:
+        made.__cause__ = cause
+    return made
+
+
+def _of_body(kind: str, text: str, errno: int | None) -> BaseException:
+    if kind == "total":
+        return asyncio.TimeoutError()
+    if kind == "read timeout":
+        return errors.SocketTimeoutError("Timeout on reading data from socket")
+    if kind == "closed" and errno is not None:
+        return errors.ClientOSError(errno, os.strerror(errno))
+    return errors.ClientPayloadError(f"Response payload is not completed: {text}")
+
+
+def _of_head(
+    response: ClientResponse, kind: str, text: str, errno: int | None, cause: BaseException | None
+) -> BaseException:
+    if kind == "total":
+        return asyncio.TimeoutError()
+    if kind in {"pool", "connect timeout", "sock connect timeout"}:
+        return errors.ConnectionTimeoutError(f"Connection timeout to host {response.real_url}")
+    if kind == "read timeout":
+        return errors.SocketTimeoutError("Timeout on reading data from socket")
+    if kind in {"connect", "lookup", "tls"}:
+        return _of_connection(response, kind, text, errno)
+    if kind == "closed":
+        if errno is not None:
+            return errors.ClientOSError(errno, os.strerror(errno))
+        return errors.ServerDisconnectedError()
+    if kind == "upload":
+        return _of_upload(text, cause)
+    if kind == "url":
+        return errors.InvalidUrlClientError(response.real_url)
+    if kind == "request":
+        return ValueError(text)
+    if kind == "session closed":
+        return RuntimeError("Session is closed")
+    return errors.ClientResponseError(response.request_info, response.history, status=400, message=text)
+
+
+def _of_connection(response: ClientResponse, kind: str, text: str, errno: int | None) -> BaseException:
+    key = response._connection_key
+    path = response._unix_path
+    if kind == "tls":
+        if "certificate" in text:
+            reason = ssl.SSLCertVerificationError(1, text)
+            return errors.ClientConnectorCertificateError(key, reason)
+        return errors.ClientConnectorSSLError(key, ssl.SSLError(1, text))
+    reason = OSError(errno, os.strerror(errno)) if errno is not None else OSError(None, text)
+    if path is not None:
+        return errors.UnixClientConnectorError(path, key, reason)
+    if kind == "lookup":
+        return errors.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_NONAME, text))
+    return errors.ClientConnectorError(key, reason)
+
+
+def _of_upload(text: str, cause: BaseException | None) -> BaseException:
+    if isinstance(cause, asyncio.CancelledError):
+        return cause
+    if isinstance(cause, OSError) and cause.errno is not None:
+        return errors.ClientOSError(cause.errno, "Can not write request body for the request")
+    shown = text if cause is None else repr(cause)
+    return errors.ClientConnectionError(f"Failed to send bytes into the underlying connection: {shown}")

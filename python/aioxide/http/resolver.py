@@ -1,0 +1,96 @@
+"""Resolvers of names, for `TCPConnector(resolver=…)`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from abc import ABC, abstractmethod
+from typing import Any, TypedDict
+
+
+class ResolveResult(TypedDict):
+    """One address of a name."""
+
+    hostname: str
+    host: str
+    port: int
+    family: int
+    proto: int
+    flags: int
+
+
+class AbstractResolver(ABC):
+    """The base of a resolver of the program's own."""
+
+    @abstractmethod
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of `host`. OSError: there is none."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Ends the resolver."""
+
+
+class ThreadedResolver(AbstractResolver):
+    """The system's resolver, in a thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = loop
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        loop = self._loop or asyncio.get_running_loop()
+        found = await loop.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
+        )
+        results: list[ResolveResult] = []
+        for kind, _type, protocol, _name, address in found:
+            result = ResolveResult(
+                hostname=host,
+                host=str(address[0]),
+                port=int(address[1]),
+                family=kind,
+                proto=protocol,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            results.append(result)
+        return results
+
+    async def close(self) -> None:
+        pass
+
+
+class AsyncResolver(AbstractResolver):
+    """The resolver of the package `aiodns`, which must be installed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *arguments: Any, **options: Any) -> None:
+        try:
+            import aiodns
+        except ImportError:
+            raise RuntimeError("Resolver requires aiodns library") from None
+        self._resolver = aiodns.DNSResolver(*arguments, **options)
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.getaddrinfo(host, port=port, type=socket.SOCK_STREAM, family=family)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=node.addr[0].decode("ascii") if isinstance(node.addr[0], bytes) else node.addr[0],
+                port=node.addr[1],
+                family=node.family,
+                proto=0,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for node in found.nodes
+        ]
+
+    async def close(self) -> None:
+        self._resolver.cancel()
+
+
+DefaultResolver = ThreadedResolver

@@ -1,0 +1,43 @@
+"""How long a request and its phases may take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTimeout:
+    """Limits in seconds; None and 0 mean without limit.
+
+    `total`: from the call to the last byte of the body, redirects and the wait for a place in the pool included.
+    `connect`: the place in the pool and the connection. `sock_connect`: reaching the address. `sock_read`: silence.
+
+    >>> ClientTimeout(total=20).sock_read is None
+    True
+    """
+
+    total: float | None = None
+    connect: float | None = None
+    sock_read: float | None = None
+    sock_connect: float | None = None
+    # aiohttp rounds longer limits up to whole seconds; timers here are exact, so this has no effect.
+    ceil_threshold: float = 5
+
+    @property
+    def _seconds(self) -> tuple[float | None, float | None, float | None, float | None]:
+        return (self.total, self.connect, self.sock_connect, self.sock_read)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientWSTimeout:
+    """Limits in seconds for a websocket: for a message to come, and for the other side to say goodbye."""
+
+    ws_receive: float | None = None
+    ws_close: float | None = None
+
+
+DEFAULT_TIMEOUT = ClientTimeout(total=5 * 60, sock_connect=30)
+
+
+def evolve(timeout: ClientTimeout, **changes: float | None) -> ClientTimeout:
+    return replace(timeout, **changes)
