@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 _T = TypeVar("_T")
 
 
-class _RequestContextManager(Coroutine[Any, Any, _T], Generic[_T]):
+class _BaseRequestContextManager(Coroutine[Any, Any, _T], Generic[_T]):
     """A coroutine of a response, which leaves the response when its `async with` ends."""
 
     __slots__ = ("_coro", "_resp")
@@ -42,7 +42,13 @@ class _RequestContextManager(Coroutine[Any, Any, _T], Generic[_T]):
         await self._resp.__aexit__(kind, value, traceback)  # type: ignore[attr-defined]
 
 
-class _SessionRequestContextManager(_RequestContextManager[_T]):
+class _RequestContextManager(_BaseRequestContextManager[_T]):
+    """What a session's methods return."""
+
+    __slots__ = ()
+
+
+class _SessionRequestContextManager(_BaseRequestContextManager[_T]):
     """The same for a session that is made for the one request: it is closed at the end."""
 
     __slots__ = ("_session",)

@@ -1,0 +1,53 @@
+"""A pytest plugin: aiohttp's tests get the client of `aioxide.http`; the server that they talk to stays aiohttp's."""
+
+from __future__ import annotations
+
+import importlib
+
+from aioxide import http
+
+# Where tests and aiohttp's own test client look for the names. `aiohttp.payload` and `aiohttp.multipart` are the server's, too.
+MODULES = (
+    "aiohttp",
+    "aiohttp.abc",
+    "aiohttp._cookie_helpers",
+    "aiohttp.client",
+    "aiohttp.client_exceptions",
+    "aiohttp.client_middleware_digest_auth",
+    "aiohttp.client_middlewares",
+    "aiohttp.client_reqrep",
+    "aiohttp.client_ws",
+    "aiohttp.connector",
+    "aiohttp.cookiejar",
+    "aiohttp.formdata",
+    "aiohttp.helpers",
+    "aiohttp.resolver",
+    "aiohttp.test_utils",
+    "aiohttp.tracing",
+)
+# Names that no program sees, which the tests import all the same.
+PRIVATE = {
+    "_RequestContextManager": "contexts",
+    "_SessionRequestContextManager": "contexts",
+    "_BaseRequestContextManager": "contexts",
+    "ConnectionKey": "request",
+    "parse_cookie_header": "cookies",
+    "parse_set_cookie_headers": "cookies",
+    "build_client_middlewares": "middlewares",
+    "Signal": "tracing",
+    "Trace": "tracing",
+}
+
+
+def ours(name: str) -> object:
+    if name in PRIVATE:
+        return getattr(importlib.import_module(f"aioxide.http.{PRIVATE[name]}"), name)
+    return getattr(http, name)
+
+
+def pytest_configure() -> None:
+    for module_name in MODULES:
+        module = importlib.import_module(module_name)
+        for name in (*http.__all__, *PRIVATE):
+            if hasattr(module, name) and not name.startswith("HttpVersion") and name != "StreamReader":
+                setattr(module, name, ours(name))
