@@ -63,6 +63,8 @@ class Suite:
     environment: dict[str, str] = field(default_factory=dict)
     # A command that runs beside the tests; without it on the path the suite is left out.
     service: list[str] = field(default_factory=list)
+    # Plugins of pytest in tests/suites that put our own in the place of what is tested, on aioxide.
+    replacing: list[str] = field(default_factory=list)
     # Loggers that the library's own runner silences.
     quiet: list[str] = field(default_factory=list)
     # Files of the archive that must go, for the installed package to be the one that is tested.
@@ -166,6 +168,8 @@ class Environment:
         environment["PATH"] = os.pathsep.join([str(self.python.parent), environment["PATH"]])
         command = [str(self.python), "-m", "pytest", "-p", "recorder", "-p", "no:cacheprovider", "-q", "--tb=short"]
         command += [f"--timeout={self.suite.timeout}", *self.suite.arguments]
+        if aioxide:
+            command += [part for plugin in self.suite.replacing for part in ("-p", plugin)]
         if tests:
             paths = {part for part in self.suite.arguments if (self.source / part).exists()}
             command = [part for part in command if part not in paths] + tests

@@ -6,7 +6,8 @@ import importlib
 
 from aioxide import http
 
-# Where tests and aiohttp's own test client look for the names. `aiohttp.payload` and `aiohttp.multipart` are the server's, too.
+# Where tests and aiohttp's own test client look for the names. `aiohttp.payload` and `aiohttp.multipart` are the
+# server's, too.
 MODULES = (
     "aiohttp",
     "aiohttp.abc",
@@ -30,7 +31,7 @@ PRIVATE = {
     "_RequestContextManager": "contexts",
     "_SessionRequestContextManager": "contexts",
     "_BaseRequestContextManager": "contexts",
-    "ConnectionKey": "request",
+    "ConnectionKey": "outgoing",
     "parse_cookie_header": "cookies",
     "parse_set_cookie_headers": "cookies",
     "build_client_middlewares": "middlewares",

@@ -1,6 +1,7 @@
 """aiohttp's client on aioxide's loop: `from aioxide import http as aiohttp`.
 
-Names are imported from their modules when they are first used. Needs the packages `yarl` and `multidict`, which the extra
+Names are imported from their modules when they are first used. Needs the packages `yarl` and `multidict`, which the
+extra
 `aioxide[http]` installs.
 """
 
@@ -69,7 +70,13 @@ _NAMES = {
         "get_payload",
         "payload_type",
     ],
-    "request": ["ClientRequest", "RequestInfo"],
+    "multipart": [
+        "BodyPartReader",
+        "BodyPartReaderPayload",
+        "MultipartReader",
+        "MultipartWriter",
+    ],
+    "outgoing": ["ClientRequest", "RequestInfo"],
     "resolver": ["AbstractResolver", "AsyncResolver", "DefaultResolver", "ThreadedResolver"],
     "response": ["ClientResponse"],
     "session": ["ClientSession", "request"],

@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-
 if TYPE_CHECKING:
     from yarl import URL
 

@@ -7,7 +7,7 @@ import socket
 import warnings
 from typing import Any
 
-from .._aioxide import _Connector, _ready, _Ready
+from .._aioxide import _Connector, _Ready, _ready
 from .tls import merged
 
 _MISSING: Any = object()
@@ -17,7 +17,8 @@ _HTTP = frozenset({"", "http", "https", "ws", "wss"})
 class BaseConnector(_Connector):
     """What all connectors have in common: limits, and how long connections are kept.
 
-    `keepalive_timeout`: seconds. `force_close`: each request has a connection of its own. `limit`, `limit_per_host`: how many
+    `keepalive_timeout`: seconds. `force_close`: each request has a connection of its own. `limit`, `limit_per_host`:
+    how many
     connections there may be, 0 for no limit.
     """
 
@@ -64,7 +65,7 @@ class BaseConnector(_Connector):
         """Whether every connection is made in the same way, without Python."""
         return False
 
-    async def _exchange_for(
+    async def _exchange_for(  # noqa: PLR0917
         self,
         request: Any,
         response: Any,
@@ -75,9 +76,7 @@ class BaseConnector(_Connector):
         decompress: bool,
     ) -> None:
         """Sends one request and fills `response` with the head of the answer."""
-        await self._exchange(
-            response, request.method, str(request.url), headers, body, length, seconds, decompress
-        )
+        await self._exchange(response, request.method, str(request.url), headers, body, length, seconds, decompress)
 
     def _rust_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         from .headers import AGENT
@@ -139,8 +138,10 @@ class BaseConnector(_Connector):
 class TCPConnector(BaseConnector):
     """Connections to hosts.
 
-    `ssl`, `verify_ssl`, `fingerprint`, `ssl_context`: as for a request. `resolver`: see `AbstractResolver`. `family`, `local_addr`: the
-    addresses to use. `happy_eyeballs_delay`, `interleave`, `ttl_dns_cache`, `use_dns_cache`: how a name with many addresses is tried.
+    `ssl`, `verify_ssl`, `fingerprint`, `ssl_context`: as for a request. `resolver`: see `AbstractResolver`.
+    `family`, `local_addr`: the
+    addresses to use. `happy_eyeballs_delay`, `interleave`, `ttl_dns_cache`, `use_dns_cache`: how a name with many
+    addresses is tried.
     """
 
     def __init__(
@@ -206,7 +207,7 @@ class UnixConnector(BaseConnector):
 
     allowed_protocol_schema_set = _HTTP | {"unix"}
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         path: str,
         force_close: bool = False,

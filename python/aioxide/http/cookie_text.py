@@ -137,11 +137,11 @@ def _parse_set_cookie(header: str) -> Morsel[str] | None:
 def _split(header: str) -> tuple[str, str | None, str]:
     """Name, value as it was sent, and the attributes; a quoted value may hold semicolons."""
     pair, _, rest = header.partition(";")
-    if '"' in pair and (match := _PAIR.match(header)) is not None and (value := match["value"]):
-        if value[0] == value[-1] == '"' and ";" in value:
-            tail = header[match.end("value") :].lstrip(" \t")
-            if not tail or tail[0] == ";":
-                return match["name"], value, tail[1:]
+    match = _PAIR.match(header) if '"' in pair else None
+    if match is not None and (value := match["value"]) and value[0] == value[-1] == '"' and ";" in value:
+        tail = header[match.end("value") :].lstrip(" \t")
+        if not tail or tail[0] == ";":
+            return match["name"], value, tail[1:]
     name, equals, coded = pair.partition("=")
     return name.strip(" \t"), coded.strip(" \t") if equals else None, rest
 
@@ -165,7 +165,7 @@ def _take_attributes(morsel: Morsel[str], text: str) -> None:
         if name not in morsel._reserved:  # type: ignore[attr-defined]
             continue
         if name in _FLAGS:
-            dict.__setitem__(morsel, name, True)  # type: ignore[arg-type]
+            dict.__setitem__(morsel, name, True)
             continue
         length = encoded_length(value)
         if length is None or length > ATTRIBUTE_BYTES or has_control(value := unquote(value)):

@@ -117,7 +117,8 @@ def _origins(given: Any) -> frozenset[URL]:
 class CookieJar(AbstractCookieJar):
     """Keeps cookies in memory.
 
-    `unsafe`: cookies of hosts that are IP addresses, too. `quote_cookie=False`: values are sent without quotes. `treat_as_secure_origin`:
+    `unsafe`: cookies of hosts that are IP addresses, too. `quote_cookie=False`: values are sent without quotes.
+    `treat_as_secure_origin`:
     origins without TLS that get secure cookies.
 
     >>> jar = CookieJar()
@@ -150,7 +151,7 @@ class CookieJar(AbstractCookieJar):
         self._watchers: list[Callable[[], None]] = []
 
     @property
-    def unsafe(self) -> bool:  # type: ignore[override]
+    def unsafe(self) -> bool:
         return self._unsafe
 
     @property
@@ -158,7 +159,7 @@ class CookieJar(AbstractCookieJar):
         return self._quote_cookie
 
     @property
-    def treat_as_secure_origin(self) -> frozenset[URL]:  # type: ignore[override]
+    def treat_as_secure_origin(self) -> frozenset[URL]:
         return self._secure_origins
 
     @property
@@ -207,7 +208,10 @@ class CookieJar(AbstractCookieJar):
             json.dump(data, file, indent=2)
 
     def load(self, file_path: str | os.PathLike[str]) -> None:
-        """Reads cookies that `save` has written, in place of those there are. ValueError: the file is damaged; nothing changes."""
+        """Reads cookies that `save` has written, in place of those there are.
+
+        ValueError: the file is damaged; nothing changes.
+        """
         content = Path(file_path).read_bytes()
         loaded = self._like()
         try:
@@ -274,8 +278,7 @@ class CookieJar(AbstractCookieJar):
             [
                 key
                 for key, facts in self._facts.items()
-                if (facts.expires is not None and facts.expires <= now)
-                or predicate(self._cookies[key[:2]][key[2]])
+                if (facts.expires is not None and facts.expires <= now) or predicate(self._cookies[key[:2]][key[2]])
             ]
         )
 
@@ -354,7 +357,7 @@ class CookieJar(AbstractCookieJar):
                 made: SimpleCookie = SimpleCookie()
                 made[name] = given
                 cookie = made[name]
-            self._take(name, cookie, host, url, expires)  # type: ignore[arg-type]
+            self._take(name, cookie, host, url, expires)
         self._expire()
         self._tell()
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from multidict import MultiMapping
     from yarl import URL
 
-    from .request import ConnectionKey, RequestInfo
+    from .outgoing import ConnectionKey, RequestInfo
 
 
 class ClientError(Exception):
@@ -191,8 +191,7 @@ class ServerFingerprintMismatch(ServerConnectionError):
 
     def __repr__(self) -> str:
         return (
-            f"<{type(self).__name__} expected={self.expected!r} got={self.got!r} "
-            f"host={self.host!r} port={self.port!r}>"
+            f"<{type(self).__name__} expected={self.expected!r} got={self.got!r} host={self.host!r} port={self.port!r}>"
         )
 
 
@@ -251,11 +250,11 @@ class ClientSSLError(ClientConnectorError):
     """TLS failed."""
 
 
-class ClientConnectorSSLError(ClientSSLError, ssl.SSLError):  # type: ignore[misc]
+class ClientConnectorSSLError(ClientSSLError, ssl.SSLError):
     """TLS failed, but not for the certificate."""
 
 
-class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):  # type: ignore[misc]
+class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):
     """The server's certificate is not to be trusted."""
 
     def __init__(self, connection_key: ConnectionKey, certificate_error: Exception) -> None:
@@ -274,9 +273,7 @@ class ClientConnectorCertificateError(ClientSSLError, ssl.CertificateError):  # 
 
     def __str__(self) -> str:
         error = self.certificate_error
-        return (
-            f"Cannot connect to host {self.host}:{self.port} ssl:{self.ssl} [{type(error).__name__}: {error.args}]"
-        )
+        return f"Cannot connect to host {self.host}:{self.port} ssl:{self.ssl} [{type(error).__name__}: {error.args}]"
 
 
 class WSMessageTypeError(TypeError):

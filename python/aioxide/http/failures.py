@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .response import ClientResponse
 
 
-def exception(
+def exception(  # noqa: PLR0917
     response: ClientResponse, kind: str, text: str, errno: int | None, cause: BaseException | None, is_body: bool
 ) -> BaseException:
     """The exception for a failure of `kind`, in the body of the response or before its head was there."""
@@ -65,8 +65,7 @@ def _of_connection(response: ClientResponse, kind: str, text: str, errno: int | 
     path = response._unix_path
     if kind == "tls":
         if "certificate" in text:
-            reason = ssl.SSLCertVerificationError(1, text)
-            return errors.ClientConnectorCertificateError(key, reason)
+            return errors.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError(1, text))
         return errors.ClientConnectorSSLError(key, ssl.SSLError(1, text))
     reason = OSError(errno, os.strerror(errno)) if errno is not None else OSError(None, text)
     if path is not None:

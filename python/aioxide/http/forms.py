@@ -61,7 +61,9 @@ class FormData:
         """
         if isinstance(value, io.IOBase):
             self._is_multipart = True
-        elif isinstance(value, bytes | bytearray | memoryview) and filename is None and content_transfer_encoding is None:
+        elif (
+            isinstance(value, bytes | bytearray | memoryview) and filename is None and content_transfer_encoding is None
+        ):
             warnings.warn(
                 "bytes in a form become a file, which they will not in aiohttp 4: decode them, or name the file",
                 DeprecationWarning,
@@ -81,9 +83,7 @@ class FormData:
         headers: dict[str, str] = {}
         if content_type is not None:
             if "\r" in content_type or "\n" in content_type:
-                raise ValueError(
-                    "Newline or carriage return detected in headers. Potential header injection attack."
-                )
+                raise ValueError("Newline or carriage return detected in headers. Potential header injection attack.")
             headers["Content-Type"] = content_type
             self._is_multipart = True
         if content_transfer_encoding is not None:
@@ -148,5 +148,3 @@ class FormData:
             part.headers.popall("Content-Length", None)
             writer.append_payload(part)
         return writer
-
-

@@ -27,7 +27,8 @@ class LookupError(Exception):
 class Payload:
     """A body, or a part of one, with its headers.
 
-    `value`: what is sent. `size`: its length in bytes, None when that is not known. A class of your own defines `chunks`, or
+    `value`: what is sent. `size`: its length in bytes, None when that is not known. A class of your own defines
+    `chunks`, or
     `write(writer)` as aiohttp's do.
     """
 
@@ -181,7 +182,7 @@ class BytesPayload(Payload):
     def whole(self) -> bytes:
         return bytes(self._value)
 
-    async def chunks(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def chunks(self) -> AsyncIterator[bytes]:
         yield bytes(self._value)
 
 
@@ -200,9 +201,7 @@ class StringPayload(BytesPayload):
                 encoding = parse_type(content_type)[1].get("charset", "utf-8")
         elif content_type is None:
             content_type = f"text/plain; charset={encoding}"
-        super().__init__(
-            value.encode(encoding), *arguments, encoding=encoding, content_type=content_type, **options
-        )
+        super().__init__(value.encode(encoding), *arguments, encoding=encoding, content_type=content_type, **options)
 
 
 class StringIOPayload(StringPayload):
@@ -277,7 +276,7 @@ class IOBasePayload(Payload):
     def _encoded(self, piece: Any) -> bytes:
         return bytes(piece)
 
-    async def chunks(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def chunks(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._rewind)
         while piece := await loop.run_in_executor(None, self._value.read, READ_SIZE):
@@ -323,7 +322,7 @@ class BytesIOPayload(IOBasePayload):
     def size(self) -> int | None:
         return max(len(self._value.getbuffer()) - self._at_start(), 0)
 
-    async def chunks(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def chunks(self) -> AsyncIterator[bytes]:
         self._rewind()
         while piece := self._value.read(READ_SIZE):
             yield piece
@@ -345,7 +344,7 @@ class AsyncIterablePayload(Payload):
         super().__init__(value, *arguments, **options)
         self._iterator = value.__aiter__()
 
-    async def chunks(self) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def chunks(self) -> AsyncIterator[bytes]:
         self.consumed = True
         async for piece in self._iterator:
             yield bytes(piece)
@@ -382,7 +381,7 @@ class PayloadRegistry:
 
 def is_foreign(data: Any) -> bool:
     """Whether it is a payload of aiohttp's: its classes serve as well as ours."""
-    return hasattr(data, "write_with_length") and hasattr(data, "headers")
+    return hasattr(data, "write") and hasattr(data, "_binary_headers")
 
 
 def pieces_of(payload: Any) -> AsyncIterator[bytes]:

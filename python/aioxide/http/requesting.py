@@ -16,7 +16,7 @@ from .timeouts import ClientTimeout
 from .tls import merged
 
 if TYPE_CHECKING:
-    from .request import ClientRequest
+    from .outgoing import ClientRequest
     from .response import ClientResponse
     from .session import ClientSession
 
@@ -100,7 +100,7 @@ async def perform(
         hops.auth = auth
         hops.given_auth = auth
         hops.limits = limits
-        hops.proxy = proxy  # type: ignore[assignment]
+        hops.proxy = proxy
         hops.proxy_auth = proxy_auth
         hops.options = {
             "compress": compress,
@@ -167,7 +167,7 @@ class Hops:
     max_redirects: int
     raise_for_status: Any
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self, session: ClientSession, method: str, url: URL, params: Any, headers: CIMultiDict[str], data: Any
     ) -> None:
         self.session = session
@@ -246,16 +246,14 @@ class Hops:
         if self.auth is None or (self.history and auth_of_url is not None):
             self.auth = auth_of_url
         auth = self.auth
-        if auth is None and session._default_auth:
-            if not session._base_url or session._base_url_origin == self.url.origin():
-                self.auth = auth = session._default_auth
+        is_own = not session._base_url or session._base_url_origin == self.url.origin()
+        if auth is None and session._default_auth and is_own:
+            self.auth = auth = session._default_auth
         loop = asyncio.get_running_loop()
         if auth is None and session._trust_env and self.url.host is not None:
             self.auth = auth = await loop.run_in_executor(None, from_netrc, self.url.host)
         if auth is not None and "Authorization" in self.headers:
-            raise ValueError(
-                "Cannot combine AUTHORIZATION header with AUTH argument or credentials encoded in URL"
-            )
+            raise ValueError("Cannot combine AUTHORIZATION header with AUTH argument or credentials encoded in URL")
         proxy, proxy_auth = self.proxy, self.proxy_auth
         if proxy is None and session._trust_env:
             from .proxies import from_environment

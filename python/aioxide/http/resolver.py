@@ -43,9 +43,7 @@ class ThreadedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         loop = self._loop or asyncio.get_running_loop()
-        found = await loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
-        )
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG)
         results: list[ResolveResult] = []
         for kind, _type, protocol, _name, address in found:
             result = ResolveResult(
@@ -68,7 +66,7 @@ class AsyncResolver(AbstractResolver):
 
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None, *arguments: Any, **options: Any) -> None:
         try:
-            import aiodns
+            import aiodns  # type: ignore[import-not-found]
         except ImportError:
             raise RuntimeError("Resolver requires aiodns library") from None
         self._resolver = aiodns.DNSResolver(*arguments, **options)

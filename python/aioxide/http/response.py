@@ -12,15 +12,15 @@ from http.cookies import SimpleCookie
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._aioxide import _ready, _Ready, _Response
+from .._aioxide import _Ready, _ready, _Response
 from .errors import ClientConnectionError, ClientResponseError, ContentTypeError
 from .versions import HttpVersion
 
 if TYPE_CHECKING:
-    from multidict import CIMultiDictProxy, MultiDictProxy
+    from multidict import MultiDictProxy
     from yarl import URL
 
-    from .request import ClientRequest, ConnectionKey, RequestInfo
+    from .outgoing import ClientRequest, ConnectionKey, RequestInfo
     from .streams import StreamReader
 
 _JSON = re.compile(r"^application/(?:[\w.+-]+?\+)?json$", re.IGNORECASE)
@@ -87,7 +87,7 @@ class ClientResponse(_Response):
         """What was asked for."""
         if self._request is not None:
             return self._request.request_info
-        from .request import ClientRequest
+        from .outgoing import ClientRequest
 
         session = self._plain_session
         headers = None if session is None else session.headers
@@ -97,7 +97,7 @@ class ClientResponse(_Response):
     def _connection_key(self) -> ConnectionKey:
         if self._request is not None:
             return self._request.connection_key
-        from .request import ClientRequest
+        from .outgoing import ClientRequest
 
         return ClientRequest(self.method, self.real_url).connection_key
 
@@ -114,7 +114,7 @@ class ClientResponse(_Response):
 
             self._cookies = SimpleCookie()
             if self._is_started:
-                self._cookies.update(parse_set_cookie_headers(self._header_values("set-cookie")))  # type: ignore[arg-type]
+                self._cookies.update(parse_set_cookie_headers(self._header_values("set-cookie")))
         return self._cookies
 
     @cookies.setter
@@ -329,5 +329,3 @@ class DebugClientResponse(ClientResponse):
             if self._source_traceback:
                 context["source_traceback"] = self._source_traceback
             self._loop.call_exception_handler(context)
-
-

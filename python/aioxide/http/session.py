@@ -20,7 +20,7 @@ from .auth import BasicAuth
 from .connector import BaseConnector, TCPConnector
 from .contexts import _RequestContextManager, _SessionRequestContextManager
 from .headers import prepared
-from .request import ClientRequest
+from .outgoing import ClientRequest
 from .requesting import perform
 from .response import ClientResponse, DebugClientResponse
 from .timeouts import DEFAULT_TIMEOUT, ClientTimeout, evolve
@@ -302,9 +302,7 @@ class ClientSession(_Session):
 
     @requote_redirect_url.setter
     def requote_redirect_url(self, value: bool) -> None:
-        warnings.warn(
-            "session.requote_redirect_url modification is deprecated #2778", DeprecationWarning, stacklevel=2
-        )
+        warnings.warn("session.requote_redirect_url modification is deprecated #2778", DeprecationWarning, stacklevel=2)
         self._requote_redirect_url = value
 
     @property
@@ -388,9 +386,7 @@ def _timeout(timeout: Any, read_timeout: Any, conn_timeout: float | None) -> Cli
         made = DEFAULT_TIMEOUT
         for name, (phase, seconds, nothing) in old.items():
             if seconds is not nothing:
-                warnings.warn(
-                    f"{name} is deprecated, use timeout argument instead", DeprecationWarning, stacklevel=3
-                )
+                warnings.warn(f"{name} is deprecated, use timeout argument instead", DeprecationWarning, stacklevel=3)
                 made = evolve(made, **{phase: seconds})
         return made
     if not isinstance(timeout, ClientTimeout):

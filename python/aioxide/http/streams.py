@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .errors import ClientConnectionError
 
@@ -56,7 +56,8 @@ class ChunkTupleAsyncStreamIterator:
 class StreamReader:
     """The bytes of a body, in whatever pieces the program wants them; nothing is received before it is asked for.
 
-    Its methods raise what the connection's end is: `ClientPayloadError`, `SocketTimeoutError`, `asyncio.TimeoutError`. A cancelled
+    Its methods raise what the connection's end is: `ClientPayloadError`, `SocketTimeoutError`,
+    `asyncio.TimeoutError`. A cancelled
     call loses nothing that it would not have returned, but for `read(-1)` and `readexactly`, which drop what they have.
     """
 
@@ -219,10 +220,15 @@ class StreamReader:
         return self._pop(n)
 
     async def readline(self, *, max_line_length: int | None = None) -> bytes:
-        """The next line with its end; what is left at the end of the body; `ValueError` for one longer than the buffer."""
+        """The next line with its end.
+
+        What is left at the end of the body; `ValueError` for one longer than the buffer.
+        """
         return await self.readuntil(max_line_length=max_line_length)
 
-    async def readuntil(self, separator: bytes = b"\n", *, max_size: int | None = None, max_line_length: int | None = None) -> bytes:
+    async def readuntil(
+        self, separator: bytes = b"\n", *, max_size: int | None = None, max_line_length: int | None = None
+    ) -> bytes:
         """Up to and with `separator`; what is left at the end of the body."""
         if not separator:
             raise ValueError("Separator should be at least one-byte string")
@@ -249,5 +255,3 @@ class StreamReader:
             raise self._exception
         self._take_here()
         return self._pop(len(self._buffer) if n < 0 else n)
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +40,5 @@ class ClientWSTimeout:
 DEFAULT_TIMEOUT = ClientTimeout(total=5 * 60, sock_connect=30)
 
 
-def evolve(timeout: ClientTimeout, **changes: float | None) -> ClientTimeout:
+def evolve(timeout: ClientTimeout, **changes: Any) -> ClientTimeout:
     return replace(timeout, **changes)

@@ -43,7 +43,7 @@ def merged(ssl: Any, verify_ssl: bool | None, ssl_context: Any, fingerprint: byt
 
     if ssl is None:
         ssl = True
-    old = {
+    old: dict[str, tuple[bool, Any]] = {
         "verify_ssl is deprecated, use ssl=False instead": (verify_ssl is not None and not verify_ssl, lambda: False),
         "ssl_context is deprecated, use ssl=context instead": (ssl_context is not None, lambda: ssl_context),
         "fingerprint is deprecated, use ssl=Fingerprint(fingerprint) instead": (

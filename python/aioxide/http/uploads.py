@@ -12,7 +12,8 @@ from .errors import UploadAbortedError
 class UploadTracker:
     """Watches the upload of one request: `session.post(url, data=…, upload_tracker=tracker)`.
 
-    `bytes_written`: of the attempt under way, what was handed to the connection. `attempts`: how often the body was begun.
+    `bytes_written`: of the attempt under way, what was handed to the connection. `attempts`: how often the body was
+    begun.
     `upload_complete`: a future of the running loop.
     """
 

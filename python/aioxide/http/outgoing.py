@@ -38,9 +38,7 @@ class _RequestInfo(NamedTuple):
 class RequestInfo(_RequestInfo):
     """What was asked for: URL, method and headers. `real_url` has the fragment too."""
 
-    def __new__(
-        cls, url: URL, method: str, headers: CIMultiDictProxy[str], real_url: URL | None = None
-    ) -> RequestInfo:
+    def __new__(cls, url: URL, method: str, headers: CIMultiDictProxy[str], real_url: URL | None = None) -> RequestInfo:
         return super().__new__(cls, url, method, headers, url if real_url is None else real_url)
 
 
@@ -93,13 +91,11 @@ class ClientRequest:
         **_options: Any,
     ) -> None:
         if not _METHOD.fullmatch(method):
-            raise ValueError(
-                f"Method cannot contain non-token characters {method!r} (found at least {method[:1]!r})"
-            )
+            raise ValueError(f"Method cannot contain non-token characters {method!r} (found at least {method[:1]!r})")
         if type(url) is not URL:
             raise TypeError(f"url should be yarl.URL instance, got {type(url)!r}")
         if params:
-            url = url.extend_query(params) if not url.raw_query_string else url.extend_query(params)
+            url = url.extend_query(params)
         self.original_url = url
         self.url = url.with_fragment(None) if url.raw_fragment else url
         self.method = method.upper()
@@ -161,7 +157,7 @@ class ClientRequest:
 
         header: SimpleCookie = SimpleCookie()
         if "Cookie" in self.headers:
-            header.update(parse_cookie_header(self.headers["Cookie"]))  # type: ignore[arg-type]
+            header.update(parse_cookie_header(self.headers["Cookie"]))
             del self.headers["Cookie"]
         for name, value in cookies.items() if isinstance(cookies, Mapping) else cookies:
             header[name] = kept_morsel(value) if isinstance(value, Morsel) else value
@@ -284,11 +280,7 @@ class ClientRequest:
     def _wire_body(self) -> tuple[Any, int | None]:
         """What Rust takes: None, bytes, or an asynchronous iterator with its length."""
         headers = self.headers
-        if (
-            self.method in self.POST_METHODS
-            and "content-type" not in self._skip
-            and "Content-Type" not in headers
-        ):
+        if self.method in self.POST_METHODS and "content-type" not in self._skip and "Content-Type" not in headers:
             headers["Content-Type"] = "application/octet-stream"
         length = headers.get("Content-Length")
         if length is not None and not _DIGITS.fullmatch(length):

@@ -1,0 +1,80 @@
+"""The clients under test, and a server for them: aiohttp's own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+# aiohttp is the server of these tests, and the client to compare with.
+web = pytest.importorskip("aiohttp.web")
+
+TIMEOUT = 20.0
+
+
+class Client:
+    """A client library and a loop for it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.is_ours = name == "aioxide.http"
+        self.http: ModuleType = importlib.import_module(name)
+
+    def run(self, main: Callable[[ModuleType, str], Awaitable[Any]], *routes: Any) -> Any:
+        """Runs `main(http, url)` beside a server with these routes."""
+
+        async def whole() -> Any:
+            async with serving(*routes) as url:
+                return await asyncio.wait_for(main(self.http, url), TIMEOUT)
+
+        if self.is_ours:
+            import aioxide
+
+            return aioxide.run(whole())
+        runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
+        with runner:
+            return runner.run(whole())
+
+
+@asynccontextmanager
+async def serving(*routes: Any) -> AsyncIterator[str]:
+    """A server with these routes; its URL without a slash at the end."""
+    app = web.Application()
+    app.router.add_routes(routes)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture(params=["aiohttp", "aioxide.http"])
+def client(request: pytest.FixtureRequest) -> Client:
+    return Client(request.param)
+
+
+@pytest.fixture
+def ours() -> Client:
+    """aioxide.http alone, for what aiohttp does not have or does in another way."""
+    return Client("aioxide.http")
+
+
+async def echo(request: Any) -> Any:
+    """Answers with what came."""
+    body = await request.read()
+    return web.json_response(
+        {
+            "method": request.method,
+            "path": request.path_qs,
+            "headers": [[name.title(), value] for name, value in request.headers.items()],
+            "body": body.decode("latin-1"),
+        }
+    )
