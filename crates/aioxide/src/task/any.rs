@@ -12,7 +12,8 @@ use std::time::Duration;
 use aioxide_core::current::try_with;
 use aioxide_core::task::TaskRef;
 
-use super::meta::{Callback, Meta, Passed, ROOT, Waiting, default_name};
+use super::meta::{Callback, Meta, ROOT, default_name};
+use super::waiting::{Passed, Waiting};
 use crate::error::message_of;
 
 /// A task, whatever the type of its result. Cloning it is one count; equal means the same task.

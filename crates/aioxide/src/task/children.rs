@@ -11,7 +11,8 @@ use std::task::{Context, Poll, Waker};
 use aioxide_core::task::with_current_meta;
 use pin_project_lite::pin_project;
 
-use super::meta::{Delegate, HIDDEN, Meta};
+use super::meta::{HIDDEN, Meta};
+use super::waiting::Delegate;
 use super::{AnyTask, Task, spawn_with};
 use crate::error::{Cancelled, Panic, TaskError};
 

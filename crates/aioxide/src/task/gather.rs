@@ -9,8 +9,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::children::{Children, Outcome, WakeWhen, stands_for_task};
-use super::meta::Waiting;
 use super::second_turn::SecondTurn;
+use super::waiting::Waiting;
 use super::{is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 

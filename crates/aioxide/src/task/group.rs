@@ -12,9 +12,10 @@ use aioxide_core::current::try_with;
 use aioxide_core::task::TaskRef;
 use pin_project_lite::pin_project;
 
-use super::meta::{Delegate, Meta, Waiting};
+use super::meta::Meta;
 use super::scope::Scope;
 use super::second_turn::SecondTurn;
+use super::waiting::{Delegate, Waiting};
 use super::{AnyTask, Task, catch_cancel, raise, spawn_hidden, spawn_with, wait_for};
 use crate::error::{Cancelled, Panic, TaskError};
 use crate::line::Line;

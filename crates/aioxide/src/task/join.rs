@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use aioxide_core::task::{JoinError, JoinHandle};
 
 use super::any::{AnyTask, Finished};
-use super::meta::Waiting;
+use super::waiting::Waiting;
 use super::{Builder, is_unwinding, raise, wait_for};
 use crate::error::{Panic, ResultError, TaskError};
 

@@ -24,6 +24,7 @@ use aioxide_core::task::{End, Meta as CoreMeta, TaskRef};
 use super::AnyTask;
 use super::local::Context;
 use super::scopes::{Effects, Latest, Scopes};
+use super::waiting::{Passed, Waiter, Waiting};
 use crate::error::Cancelled;
 use crate::line::Line;
 use crate::report::{Report, ReportKind, ReportedTask, report, slow_ns};
@@ -50,29 +51,6 @@ const OFFERED: u16 = 1 << 7;
 const UNDER_WAY: u16 = 1 << 8;
 /// The same, and all behind it have been asked.
 const ASKED: u16 = 1 << 9;
-
-/// Something that a cancellation of the waiting task is handed to.
-pub(crate) trait Delegate {
-    /// Those that the cancellation goes to; none if there was nothing left to cancel.
-    fn cancel(&self, message: Option<Rc<str>>) -> Vec<AnyTask>;
-    /// The tasks that are waited for.
-    fn tasks(&self) -> Vec<AnyTask>;
-}
-
-/// What a task waits for, as far as it was said.
-#[derive(Default)]
-pub(crate) enum Waiting {
-    #[default]
-    Nothing,
-    /// A task that is awaited: a cancellation goes to it.
-    Task(TaskRef),
-    /// A task behind a shield: a cancellation does not reach it.
-    Shielded(TaskRef),
-    /// Several tasks, by name of the operation.
-    Group(&'static str, Rc<dyn Delegate>),
-    /// Anything else, by name.
-    Other(&'static str),
-}
 
 /// The data of a task of this face.
 pub(crate) struct Meta {
@@ -106,19 +84,6 @@ struct Extra {
     callbacks: Line<Callback>,
     waiters: Line<Waiter>,
     scopes: Option<Scopes>,
-}
-
-/// Who is told of a task's end, before its callbacks.
-pub(crate) enum Waiter {
-    Task(Waker),
-    /// One that waits for many.
-    Tally(Rc<dyn Tally>),
-}
-
-/// Counts the ends of many.
-pub(crate) trait Tally {
-    /// One has ended.
-    fn ended(&self, meta: &Meta);
 }
 
 impl Meta {
@@ -518,14 +483,6 @@ impl Meta {
         self.set_flag(UNWINDING, !goes_on);
         goes_on
     }
-}
-
-/// Whether a cancellation that is being handed on has come by a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passed {
-    Never,
-    UnderWay,
-    Asked,
 }
 
 impl CoreMeta for Meta {

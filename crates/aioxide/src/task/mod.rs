@@ -11,6 +11,7 @@ mod scope;
 mod scopes;
 mod second_turn;
 mod wait;
+mod waiting;
 
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
@@ -34,8 +35,9 @@ pub use scope::{CatchCancel, catch_cancel};
 pub use wait::{AsCompleted, ReturnWhen, Shield, Wait, Waited, as_completed, shield, wait};
 
 pub(crate) use any::run_callbacks;
-pub(crate) use meta::{HIDDEN, Meta, Waiting};
+pub(crate) use meta::{HIDDEN, Meta};
 pub(crate) use scope::{Scope, raise};
+pub(crate) use waiting::Waiting;
 
 /// Starts a task on the thread's running loop, which polls it from its next iteration on.
 ///

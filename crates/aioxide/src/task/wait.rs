@@ -10,8 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::children::{Children, Outcome, WakeWhen, stands_for_task};
-use super::meta::{Meta, Tally, Waiter, Waiting};
+use super::meta::Meta;
 use super::second_turn::SecondTurn;
+use super::waiting::{Tally, Waiter, Waiting};
 use super::{Task, is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 use crate::time::{Instant, Timer};
