@@ -224,7 +224,7 @@ impl Client {
         }
         let total = total.map(|total| (total, TimeoutPhase::Total));
         let pool = request.options.timeouts.pool.map(|limit| (rt::now() + limit, TimeoutPhase::Pool));
-        within(earlier(total, pool), self.pool.acquire(host, false))
+        within(earlier(total, pool), self.pool.acquire(host, fresh))
             .await
             .map_err(Error::timeout)?
             .map_err(closed)

@@ -138,7 +138,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
 
     /// Takes a connection to `host`, or the right to open one; waits while the limits allow neither.
     ///
-    /// `fresh`: not an idle connection; those that are there are thought to be dead, and closed.
+    /// `fresh`: not a connection that was used before; those that are idle are thought to be dead, and closed.
     ///
     /// # Cancel safety
     /// Dropped while it waits, it leaves the queue; what it had been given already goes to the next one.
@@ -164,9 +164,9 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
         .await;
         place.sequence = None;
         if let Take::Reused(connection) = &mut take
-            && !connection.is_alive()
+            && (fresh || !connection.is_alive())
         {
-            // It died between the grant and this poll: its slot is ours, for a new one.
+            // One that was given back, or that died between the grant and this poll: its slot is ours, for a new one.
             host.state.borrow_mut().connecting += 1;
             take = Take::New;
         }

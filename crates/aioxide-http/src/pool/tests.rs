@@ -193,6 +193,27 @@ proptest! {
 }
 
 #[test]
+fn who_wants_a_fresh_connection_gets_none_that_was_given_back() {
+    aioxide::testing::run(async {
+        let mut world = World::new(1, 0);
+        world.apply(&Step::Ask(0));
+        world.settle();
+        let (pool, host) = (world.pool.clone(), world.hosts[0].clone());
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut fresh = Box::pin(async move { pool.acquire(&host, true).await });
+        assert!(fresh.as_mut().poll(&mut cx).is_pending());
+        let (_, fake, permit) = world.using.pop().unwrap();
+        permit.park(fake, Some(crate::rt::now()));
+        let Poll::Ready(Ok(Acquired::New(mut permit))) = fresh.as_mut().poll(&mut cx) else {
+            panic!("the connection that was given back may be as dead as the one before")
+        };
+        permit.established();
+        assert_eq!(Rc::strong_count(&world.exists), 1, "the other one was closed");
+        assert_eq!(world.pool.counts(), (1, 0));
+    });
+}
+
+#[test]
 fn waiters_of_one_host_are_served_in_order_and_wakers_are_called() {
     struct Count(std::sync::atomic::AtomicUsize);
     impl std::task::Wake for Count {
