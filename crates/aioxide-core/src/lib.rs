@@ -68,6 +68,7 @@ mod models;
 mod patience;
 pub mod pool;
 pub mod reactor;
+mod readiness;
 mod ready;
 pub mod remote;
 pub mod resolver;

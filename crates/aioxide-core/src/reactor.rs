@@ -20,9 +20,10 @@ use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::patience::Patience;
+use crate::readiness::Readiness;
 use crate::sys::{Event, Interest, Selector, Trigger, is_open};
 
 /// What a face gets back when a descriptor that it watches by callback is ready; its meaning is the face's.
@@ -415,46 +416,6 @@ fn already_watched(fd: RawFd) -> io::Error {
     io::Error::new(io::ErrorKind::AlreadyExists, format!("file descriptor {fd} is watched already"))
 }
 
-/// What an edge-triggered descriptor was last said to be ready for, and who waits for it.
-#[derive(Default)]
-struct Readiness {
-    readable: Cell<bool>,
-    writable: Cell<bool>,
-    /// No edge comes after the one that told of the end: see [`Registration::drained`].
-    read_closed: Cell<bool>,
-    readers: RefCell<Vec<Waker>>,
-    writers: RefCell<Vec<Waker>>,
-}
-
-impl Readiness {
-    fn set(&self, ready: Interest, read_closed: bool) {
-        if read_closed {
-            self.read_closed.set(true);
-        }
-        if ready.is_readable() {
-            self.readable.set(true);
-            wake_all(&self.readers);
-        }
-        if ready.is_writable() {
-            self.writable.set(true);
-            wake_all(&self.writers);
-        }
-    }
-}
-
-fn wake_all(wakers: &RefCell<Vec<Waker>>) {
-    // One waiter is by far the commonest case: it keeps the list's memory.
-    if wakers.borrow().len() <= 1 {
-        let waker = wakers.borrow_mut().pop();
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        return;
-    }
-    let taken = std::mem::take(&mut *wakers.borrow_mut());
-    taken.into_iter().for_each(Waker::wake);
-}
-
 /// A descriptor that the reactor watches for Rust I/O.
 ///
 /// The pattern is: try the call; on `WouldBlock` clear the readiness and poll for it. Dropping it stops the watching.
@@ -473,17 +434,17 @@ impl std::fmt::Debug for Registration {
 impl Registration {
     /// Ready when reading may succeed; else the task is woken when it may.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        poll_ready(&self.readiness.readable, &self.readiness.readers, cx)
+        self.readiness.read.poll(cx)
     }
 
     /// Ready when writing may succeed; else the task is woken when it may.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        poll_ready(&self.readiness.writable, &self.readiness.writers, cx)
+        self.readiness.write.poll(cx)
     }
 
     /// Reading returned `WouldBlock`: wait for the next edge.
     pub fn clear_readable(&self) {
-        self.readiness.readable.set(false);
+        self.readiness.read.clear();
     }
 
     /// Reading a byte stream brought less than there was room for, so the next read would return `WouldBlock`.
@@ -491,19 +452,19 @@ impl Registration {
     /// It saves that read, unless the peer's end was reported already: what is left to read then is the end itself, of
     /// which no further edge tells.
     pub fn drained(&self) {
-        if !self.readiness.read_closed.get() {
-            self.readiness.readable.set(false);
+        if !self.readiness.is_read_closed() {
+            self.readiness.read.clear();
         }
     }
 
     /// Lets the first write be tried at once: the buffer of a connection just made is empty.
     pub fn assume_writable(&self) {
-        self.readiness.writable.set(true);
+        self.readiness.write.assume();
     }
 
     /// Writing returned `WouldBlock` (or took less than was offered): wait for the next edge.
     pub fn clear_writable(&self) {
-        self.readiness.writable.set(false);
+        self.readiness.write.clear();
     }
 
     /// Whether the loop that this thread runs is another one than that of the reactor, so that no event would come.
@@ -557,25 +518,11 @@ impl Registration {
     }
 }
 
-fn poll_ready(ready: &Cell<bool>, wakers: &RefCell<Vec<Waker>>, cx: &mut Context<'_>) -> Poll<()> {
-    if ready.get() {
-        return Poll::Ready(());
-    }
-    let known = wakers.borrow().iter().any(|waker| waker.will_wake(cx.waker()));
-    if !known {
-        // Cloned while nothing is borrowed: the waker may be anybody's code.
-        let waker = cx.waker().clone();
-        // One entry per task that waits on this descriptor: bounded by the number of tasks.
-        wakers.borrow_mut().push(waker);
-    }
-    Poll::Pending
-}
-
 impl Drop for Registration {
     fn drop(&mut self) {
         self.reactor.forget(self.fd);
         // Whoever still waits finds the descriptor gone when it is polled again.
-        wake_all(&self.readiness.readers);
-        wake_all(&self.readiness.writers);
+        self.readiness.read.wake_all();
+        self.readiness.write.wake_all();
     }
 }

@@ -36,6 +36,7 @@ mod error;
 mod future;
 mod handle;
 mod line;
+mod race;
 mod report;
 mod runtime;
 mod task;
@@ -44,6 +45,8 @@ pub use blocking::{Blocking, spawn_blocking, to_thread};
 pub use error::{Cancelled, Elapsed, Error, Panic, ResultError, TaskError};
 pub use future::{Future, Take};
 pub use handle::{CallHandle, Handle, RemoteHandle, Shutdown};
+#[doc(hidden)]
+pub use race::{First as __First, race as __race};
 pub use report::{
     DEFAULT_SLOW_CALLBACK_DURATION, ExceptionHandler, Report, ReportKind, set_exception_handler,
     set_slow_callback_duration, slow_callback_duration,
