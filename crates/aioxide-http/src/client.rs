@@ -196,11 +196,10 @@ impl Client {
             return Ok(());
         }
         // RFC 9110, 9.2.2: what was sent may have been done already, so only what may be done twice is sent twice, and
-        // only once, and only when the server closed without a word.
+        // only once, and only when the server closed without a word or what came was no answer to it.
         let retried = self.retry
             && attempts == 0
-            && failure.silent
-            && failure.error.is_closed()
+            && (failure.silent && failure.error.is_closed() || failure.garbled)
             && request.method.is_idempotent()
             && request.body.is_replayable();
         if retried { Ok(()) } else { Err(failure.error) }

@@ -60,20 +60,23 @@ pub(crate) struct Failure {
     pub(crate) silent: bool,
     /// Whether the server said that it has not even looked at the request.
     pub(crate) refused: bool,
+    /// Whether what came was no head of an answer: on a connection that was used before, it may be the late rest of an
+    /// answer that was longer than it said.
+    pub(crate) garbled: bool,
 }
 
 impl Failure {
     fn new(error: Error, silent: bool) -> Self {
-        Self { error, unsent: None, silent, refused: false }
+        Self { error, unsent: None, silent, refused: false, garbled: false }
     }
 
     fn of_attempt(mut failed: TrySendError<Request<Body>>, silent: bool) -> Self {
         let unsent = failed.take_message();
         let error = failed.into_error();
-        let refused = is_refused(&error);
+        let (refused, garbled) = (is_refused(&error), error.is_parse());
         let error =
             if refused { Error::new(Kind::Closed).with_source(error) } else { Error::from_hyper(error) };
-        Self { error, unsent, silent: silent || refused, refused }
+        Self { error, unsent, silent: silent || refused, refused, garbled }
     }
 }
 

@@ -102,6 +102,41 @@ fn nothing_is_retried_after_the_first_byte_of_an_answer() {
     });
 }
 
+/// The rest of an answer that was longer than it said, which comes when the connection is in use again.
+fn sending_a_late_rest(rest: &'static [u8]) -> Server {
+    Server::start(move |mut connection, number| {
+        connection.read_request();
+        connection.send(&ok(if number == 0 { "first" } else { "again" }));
+        connection.read_request();
+        connection.send(rest);
+    })
+}
+
+#[test]
+fn late_rest_of_another_answer_is_not_taken_for_the_answer() {
+    let server = sending_a_late_rest(b"the rest of first\r\n\r\n");
+    run(async move {
+        let session = Session::new();
+        assert_eq!(text(&session, &server.url("/")).await, "first");
+        assert_eq!(text(&session, &server.url("/")).await, "again", "on a new connection");
+        assert_eq!(server.accepted(), 2);
+    });
+}
+
+#[test]
+fn what_may_not_be_done_twice_is_not_sent_again_after_a_late_rest() {
+    for (retry, method) in [(true, "POST"), (false, "GET")] {
+        let server = sending_a_late_rest(b"the rest of first\r\n\r\n");
+        run(async move {
+            let session = Session::builder().retry(retry).build().unwrap();
+            assert_eq!(text(&session, &server.url("/")).await, "first");
+            let error = session.request(method.parse().unwrap(), server.url("/")).send().await.unwrap_err();
+            assert!(error.is_protocol(), "{error:?}");
+            assert_eq!(server.accepted(), 1);
+        });
+    }
+}
+
 #[test]
 fn connection_found_closed_before_reuse_costs_nobody_a_retry() {
     let (closed, wait_closed) = mpsc::channel();

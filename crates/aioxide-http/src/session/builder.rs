@@ -156,7 +156,8 @@ impl SessionBuilder {
     }
 
     /// Whether a request that may be done twice is sent once more, on a new connection, when a connection that had been
-    /// used before was closed without a byte of an answer; yes unless set.
+    /// used before was closed without a byte of an answer, or brought something that is none (the late rest of the answer
+    /// before, for instance); yes unless set.
     pub fn retry(mut self, yes: bool) -> Self {
         self.retry = yes;
         self

@@ -62,6 +62,7 @@ fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
     let ends_at_once = length == 0 && random.chance(50);
     let has_trailers = !ends_at_once && random.chance(20);
     head(random, &mut frames, stream, ends_at_once, &header_block(status, &fields));
+    let own_head = frames.last().cloned();
     if !ends_at_once {
         let mut rest = &content.coded[..];
         while !rest.is_empty() {
@@ -119,8 +120,11 @@ fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
         }
         5 => {
             let bad = violation(random, stream);
-            insert(random, &mut frames, bad);
-            truth = perhaps(truth);
+            let is_head = bad == second_head(stream);
+            let place = insert(random, &mut frames, bad);
+            // A head before the answer's own is the answer's, and what should have been its head looks like trailers.
+            let comes_first = !frames[..place].iter().any(|frame| Some(frame) == own_head.as_ref());
+            truth = if is_head && comes_first { Truth::Any } else { perhaps(truth) };
             after = After::Close;
         }
         6 => {
@@ -142,9 +146,14 @@ fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
 }
 
 /// Puts a frame in any place before the end: not between headers and what continues them, which are one entry.
-fn insert(random: &mut Random, frames: &mut Vec<Vec<u8>>, noise: Vec<u8>) {
+fn insert(random: &mut Random, frames: &mut Vec<Vec<u8>>, noise: Vec<u8>) -> usize {
     let place = random.below(frames.len());
     frames.insert(place, noise);
+    place
+}
+
+fn second_head(stream: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, stream, &header_block(200, &[("x-second", "head")]))
 }
 
 fn head(random: &mut Random, frames: &mut Vec<Vec<u8>>, stream: u32, ends: bool, block: &[u8]) {
@@ -179,7 +188,7 @@ fn violation(random: &mut Random, stream: u32) -> Vec<u8> {
         2 => frame(DATA, 0, stream, &[b'x'; 17_000]),
         3 => frame(DATA, 0, stream + 2, b"not asked for"),
         4 => frame(HEADERS, END_HEADERS, stream, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
-        5 => frame(HEADERS, END_HEADERS, stream, &header_block(200, &[("x-second", "head")])),
+        5 => second_head(stream),
         6 => frame(HEADERS, END_HEADERS, stream, &header_block(200, &[("Upper", "case")])),
         7 => frame(HEADERS, END_HEADERS, stream, &header_block(200, &[("connection", "close")])),
         8 => frame(CONTINUATION, END_HEADERS, stream, b""),
