@@ -199,11 +199,13 @@ def table(results: Results, loops: list[str], about: dict[str, Any]) -> str:
         "|" + "---|" * (len(columns) + 2),
     ]
     for name, row in results.items():
-        rates = [value["per_second"] for value in row.get(REFERENCE, [])]
+        beside = REFERENCE if row.get(REFERENCE) else "asyncio"
+        rates = [value["per_second"] for value in row.get(beside, [])]
         reference = statistics.median(rates) if rates else None
         goal = CASES[name].goal
+        shown = name if beside == REFERENCE else f"{name} (beside {beside})"
         cells = [cell(row.get(column), reference) for column in columns]
-        lines.append(f"| {name} | {' | '.join(cells)} | {goal if goal is not None else ''} |")
+        lines.append(f"| {shown} | {' | '.join(cells)} | {goal if goal is not None else ''} |")
     return "\n".join(lines)
 
 

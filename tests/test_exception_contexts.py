@@ -323,3 +323,29 @@ def test_exception_of_the_handler_names_what_it_was_told_of(run: Any, loop: asyn
 
     run(main())
     assert raised == [Second]
+
+
+def test_wait_cancelled_while_it_takes_the_lock_back_names_what_was_handled(run: Any, functions: Any) -> None:
+    async def main() -> None:
+        condition = functions.Condition()
+
+        async def wait() -> None:
+            try:
+                raise First
+            except First:
+                async with condition:
+                    await condition.wait()
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        await condition.acquire()
+        condition.notify()
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        condition.release()
+        with pytest.raises(asyncio.CancelledError) as found:
+            await task
+        assert type(found.value.__context__) is First
+
+    run(main())

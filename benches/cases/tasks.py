@@ -160,6 +160,18 @@ async def gather_10000(count: int) -> None:
     await asyncio.gather(*[nothing() for _ in range(count)])
 
 
+if sys.version_info >= (3, 12):
+
+    @coroutine_case("gather 1 000, eager tasks", 1000, 5)
+    async def gather_eager(count: int) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        try:
+            await asyncio.gather(*[nothing() for _ in range(count)])
+        finally:
+            loop.set_task_factory(None)
+
+
 @coroutine_case("future ping-pong", 2000, 4)
 async def ping_pong(count: int) -> None:
     loop = asyncio.get_running_loop()

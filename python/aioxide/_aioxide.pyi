@@ -40,6 +40,7 @@ class LoopCore:
 
     poll_interval: int
     write_at_once: bool
+    _eager_naming: int
     _stopping: bool
     _closed: bool
     _debug: bool

@@ -16,6 +16,7 @@ from typing import Any
 
 from . import (
     _aioxide,
+    eager,
     nesting,
     streams,  # noqa: F401 - makes our streams known to asyncio
     tasks,  # noqa: F401 - makes our tasks known to asyncio
@@ -111,6 +112,11 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         self._debug = enabled
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, enabled)
+
+    @as_in(asyncio.BaseEventLoop)
+    def set_task_factory(self, factory: Any) -> None:
+        super().set_task_factory(factory)
+        self._eager_naming = eager.naming_of(factory)
 
     def _set_coroutine_origin_tracking(self, enabled: bool) -> None:
         super()._set_coroutine_origin_tracking(enabled)  # type: ignore[misc]

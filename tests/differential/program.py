@@ -19,12 +19,15 @@ class Program:
     """Scripts of tasks: the first is run, and a script may start those that come after it, so that all end."""
 
     scripts: list[Body]
+    # Whether the loop has asyncio's eager task factory.
+    eager: bool = False
 
     def size(self) -> int:
         return sum(1 for script in self.scripts for _ in walk(script))
 
     def __str__(self) -> str:
-        return "\n".join(f"script {number}:\n{render(script, 1)}" for number, script in enumerate(self.scripts))
+        head = "with the eager task factory\n" if self.eager else ""
+        return head + "\n".join(f"script {number}:\n{render(script, 1)}" for number, script in enumerate(self.scripts))
 
 
 def walk(body: Body) -> Iterator[Op]:
@@ -115,6 +118,8 @@ if not hasattr(asyncio.Condition, "_notify"):
 
 # One program of so many may have tasks that wait for each other in rings: cancelling them takes long.
 RINGS = 20
+# One of so many has a loop with the eager task factory.
+EAGER = 4
 
 
 def picks(r: random.Random) -> tuple[int, ...]:
@@ -126,7 +131,8 @@ def draw(seed: int) -> Program:
     r = random.Random(seed)
     count = r.randrange(3, 8)
     scripts = [draw_script(r, number, count) for number in range(count)]
-    return Program(scripts if seed % RINGS == 0 else [without_rings(script) for script in scripts])
+    scripts = scripts if seed % RINGS == 0 else [without_rings(script) for script in scripts]
+    return Program(scripts, eager=sys.version_info >= (3, 12) and seed % EAGER == 1)
 
 
 def without_rings(body: Body) -> Body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -62,7 +63,9 @@ class World:
 
     def note(self, text: str) -> None:
         task = asyncio.current_task() if asyncio._get_running_loop() else None
-        self.log.append(f"{task.get_name() if task else '-'}: {text}")
+        # asyncio and aioxide count their tasks apart.
+        name = task.get_name().partition("Task-")[0] or "unnamed" if task else "-"
+        self.log.append(f"{name}: {text}")
 
     def _report(self, loop: Any, context: dict[str, Any]) -> None:
         if not any(text in context["message"] for text in UNTIMED):
@@ -74,7 +77,9 @@ class World:
         assert task is not None
         task.set_name("main")
         names = self.names
-        self.scripts = program.scripts
+        self.scripts, self.eager = program.scripts, program.eager
+        if program.eager:
+            self.loop.set_task_factory(asyncio.eager_task_factory)
         self.task_class, future_class = self._derived_classes()
         self.futures = [self.loop.create_future(), future_class(loop=self.loop), self.loop.create_future()]
         self.lock, self.condition = names.Lock(), names.Condition()
@@ -108,6 +113,8 @@ class World:
         if way == 4 and sys.version_info >= (3, 12):
             coroutine = self._eager_script(script)
             return self.names.Task(coroutine, loop=self.loop, name=name, eager_start=True)
+        if self.eager and way != 3:
+            return self._spawn_by_factory(way, script, name)
         coroutine = self._script(script)
         if way == 0:
             task: Any = self.loop.create_task(coroutine)
@@ -120,6 +127,25 @@ class World:
         task.set_name(name)
         self.tasks.append(task)
         return task
+
+    def _spawn_by_factory(self, way: int, script: int, name: str) -> Any:
+        """Starts a task on a loop whose factory makes it eager."""
+        coroutine = self._eager_script(script)
+        context = contextvars.copy_context() if script % 2 else None
+        if way == 0:
+            return self.loop.create_task(coroutine, name=name, context=context)
+        if way == 1:
+            return self.names.create_task(coroutine, name=name, context=context)
+        task = self.names.ensure_future(coroutine)
+        task.set_name(name)
+        return task
+
+    def _spawn_in(self, group: Any, script: int, name: str) -> Any:
+        """Starts a task in a group."""
+        if self.eager:
+            return group.create_task(self._eager_script(script), name=name)
+        self.tasks.append(group.create_task(self._script(script), name=name))
+        return self.tasks[-1]
 
     def _derived_classes(self) -> tuple[Any, Any]:
         """Classes derived from those of tasks and futures, whose methods note that they are called."""
@@ -243,7 +269,7 @@ class World:
         async with self.names.TaskGroup() as group:
             for child in children if len(self.tasks) < MOST_TASKS else ():
                 name = f"t{len(self.tasks)}s{child}"
-                self.tasks.append(group.create_task(self._script(child), name=name))
+                self._spawn_in(group, child, name)
             groups = self.groups[asyncio.current_task()]
             groups.append(group)
             try:
@@ -362,8 +388,7 @@ class World:
         group = self.groups[asyncio.current_task()][-1]
         if len(self.tasks) >= MOST_TASKS or any(not task.done() for task in group._tasks):
             raise LookupError("enough tasks")
-        self.tasks.append(group.create_task(self._script(script), name=f"t{len(self.tasks)}s{script}"))
-        return self.tasks[-1].get_name()
+        return self._spawn_in(group, script, f"t{len(self.tasks)}s{script}").get_name()
 
     async def _do_set_result(self, index: int, value: int) -> None:
         self.futures[index].set_result(value)

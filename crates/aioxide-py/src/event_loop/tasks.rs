@@ -11,8 +11,9 @@ use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::{Future, KINDS};
 use crate::interp::names;
-use crate::kernel::{Loop, LoopCore, LoopState};
-use crate::task::{Start, Task, list};
+use crate::kernel::{Loop, LoopCore, LoopState, Making, Naming};
+use crate::task::start::create;
+use crate::task::{Start, list};
 
 fn create_future(this: &Loop) -> Outcome {
     let state = this.state();
@@ -28,7 +29,8 @@ fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     if !state.running.get() {
         choose_classes(state)?;
     }
-    if !state.own_classes.get() || !state.task_factory.is_empty() {
+    let factory = state.eager_naming.get();
+    if !state.own_classes.get() || (factory.is_none() && !state.task_factory.is_empty()) {
         return inherited(this.object(), c"create_task", Some(arguments));
     }
     let parameters = [&*names.coro, &names.name, &names.context, &names.eager_start];
@@ -38,8 +40,16 @@ fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
         return Err(raised::raise(raised::type_error(), message));
     };
     state.refuse_when_closed()?;
-    let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
-    Task::make(this.object(), state, &Start { coro, name, context, eager })
+    let start = |eager| Start { coro, name, context, eager };
+    match (factory, eager) {
+        (Some(naming), None) => create(Making::Eager(naming), this.object(), state, &start(true)),
+        // Before 3.14 a factory takes no such argument, which asyncio's own method says.
+        (Some(_), Some(_)) if !cfg!(Py_3_14) => inherited(this.object(), c"create_task", Some(arguments)),
+        (_, eager) => {
+            let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
+            create(Making::Queued, this.object(), state, &start(eager))
+        }
+    }
 }
 
 /// Obeys a program that has put a class of its own, or asyncio's Python one, in the place of `asyncio.Task`.
@@ -110,7 +120,14 @@ impl LoopCore {
 
     #[setter(_task_factory)]
     fn set_task_factory(&self, factory: Option<Py<PyAny>>) {
+        self.state.eager_naming.set(None);
         self.state.task_factory.put(factory.map(Owned::from));
+    }
+
+    /// When tasks of the factory get their names; 0 if it is to be called.
+    #[setter(_eager_naming)]
+    fn set_eager_naming(&self, naming: u8) {
+        self.state.eager_naming.set(Naming::from_number(naming));
     }
 
     /// Whether `create_task` and `create_future` make aioxide's classes, not asyncio's.

@@ -10,13 +10,14 @@
 //! core, state, entry, handle and watch refer to each other. What an entry *does* is told in `dispatch`, at the other end of
 //! the crate, which knows every kind of entry.
 //!
-//! * `alive`: the loops that exist. `report`: what the exception handler is told. `error`: exceptions that more than one room raises.
+//! * `alive`: the loops that exist. `report`: what the exception handler is told. `making`: how tasks are made. `error`: exceptions that more than one room raises.
 
 pub(crate) mod alive;
 mod core;
 mod entry;
 pub(crate) mod error;
 pub(crate) mod handle;
+mod making;
 pub(crate) mod report;
 mod state;
 mod transports;
@@ -24,6 +25,7 @@ mod watch;
 
 pub(crate) use core::{Loop, LoopCore, state_of};
 pub(crate) use entry::{Deliver, Entry, Posted, RunContext};
+pub(crate) use making::{Making, Naming};
 pub(crate) use state::{LoopState, Registry, enter, running};
 pub(crate) use transports::{HeldWrites, TransportTable};
 pub(crate) use watch::{Direction, Watch, Watcher};

@@ -11,6 +11,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::entry::{Entry, Posted};
 use super::error::os_error;
+use super::making::Naming;
 use super::watch::Watchers;
 use super::{HeldWrites, TransportTable};
 use crate::ffi::{self, raised, this_thread};
@@ -112,6 +113,8 @@ pub(crate) struct LoopState {
     pub(crate) rust_futures: Rc<Registry>,
     /// What `set_task_factory` was given.
     pub(crate) task_factory: ffi::Slot,
+    /// Set if that is asyncio's own eager one: its tasks are made without calling it.
+    pub(crate) eager_naming: Cell<Option<Naming>>,
     /// The Python object that this state belongs to, borrowed.
     object: Cell<*mut pyo3::ffi::PyObject>,
     python: RefCell<Option<Py<PyWeakrefReference>>>,
@@ -143,6 +146,7 @@ impl LoopState {
             own_classes: Cell::new(true),
             wants_own_classes: Cell::new(true),
             task_factory: ffi::Slot::new(),
+            eager_naming: Cell::new(None),
             object: Cell::new(std::ptr::null_mut()),
             python: RefCell::new(None),
             watchers: Watchers::default(),
@@ -191,15 +195,6 @@ impl LoopState {
     #[inline]
     pub(crate) fn takes_timers(&self) -> bool {
         self.takes_entries() && !self.own_timers.get()
-    }
-
-    /// Whether `create_task` would make one of our tasks now, with nothing that somebody else put in its place.
-    #[inline]
-    pub(crate) fn makes_tasks(&self) -> bool {
-        self.own_classes.get()
-            && self.task_factory.is_empty()
-            && !self.own_create_task.get()
-            && !self.core.is_closed()
     }
 
     /// Leaves asyncio without a current task of this loop, if a step left one behind.

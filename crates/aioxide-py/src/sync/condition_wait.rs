@@ -104,10 +104,10 @@ impl ConditionWait {
         self.state.set(State::Done);
         if let Some(exception) = self.pending.take() {
             let raised = match self.handled.take() {
-                Some(handled) if !handled.is(&exception) => {
-                    raised::handling(&handled, || raised::raise_object(exception))
-                }
-                _ => raised::put_back(exception),
+                Some(handled) if handled.is(&exception) => raised::put_back(exception),
+                Some(handled) => raised::handling(&handled, || raised::raise_object(exception)),
+                // asyncio raises it again, so that its context is what the program handles around the wait.
+                None => raised::raise_object(exception),
             };
             return Err(self.fail(condition, raised));
         }

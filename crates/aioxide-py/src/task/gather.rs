@@ -21,6 +21,7 @@ use crate::future::{self, Future, KINDS, State, is_done};
 use crate::interp::{Captured, interop, names};
 use crate::kernel::state_of;
 use crate::task::parent::{self, Watched};
+use crate::task::start::create;
 use crate::task::{self, Start, Task};
 
 /// What it has beside a future's.
@@ -174,7 +175,6 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         Some(value) => call::truth(value)?,
         None => false,
     };
-    let makes_tasks = state.makes_tasks();
     let count = arguments.positional().len();
     let mut children: Vec<Owned> = Vec::with_capacity(count);
     let mut places = Places::with_capacity_and_hasher(count, BuildHasherDefault::default());
@@ -188,8 +188,11 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
             continue;
         }
         *place = children.len();
-        let child = if makes_tasks && awaitable::is_coroutine(argument) {
-            Task::make(&running, state, &Start { coro: argument, name: None, context: None, eager: false })?
+        // Asked for each: an eager one runs here, and may change how the next ones are made.
+        let making = if awaitable::is_coroutine(argument) { state.making() } else { None };
+        let child = if let Some(making) = making {
+            let first = Start { coro: argument, name: None, context: None, eager: false };
+            create(making, &running, state, &first)?
         } else if Future::exact(argument).is_some_and(|future| future.event_loop.holds(&running)) {
             argument.own()
         } else {

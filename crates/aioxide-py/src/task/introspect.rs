@@ -20,11 +20,16 @@ fn get_name(this: &Task) -> Outcome {
     Ok(name)
 }
 
-fn set_name(this: &Task, name: &Object) -> Outcome {
+/// `Task.set_name`.
+pub(crate) fn rename(this: &Task, name: &Object) -> Outcome<()> {
     let name = call::to_text(name)?;
     crate::interp::interop::rename(this.object(), &name);
     this.name.set(name);
-    Ok(Owned::none())
+    Ok(())
+}
+
+fn set_name(this: &Task, name: &Object) -> Outcome {
+    rename(this, name).map(|()| Owned::none())
 }
 
 fn helper(function: &std::ffi::CStr) -> Outcome {

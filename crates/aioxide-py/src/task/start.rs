@@ -3,14 +3,14 @@
 use std::ffi::CStr;
 use std::sync::OnceLock;
 
-use super::{Start, Task};
+use super::{Start, Task, introspect};
 use crate::awaitable;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::Future;
 use crate::interp::names;
-use crate::kernel::state_of;
+use crate::kernel::{LoopState, Making, Naming, state_of};
 
 /// The loop that runs, or `None`.
 #[inline]
@@ -18,12 +18,37 @@ pub(crate) fn running_loop() -> Outcome {
     call::call(&names().get_running_loop_or_none, &[])
 }
 
+/// A task as `create_task` of a loop makes it; `start.eager` counts for one that is not eager anyway.
+#[inline]
+pub(crate) fn create(making: Making, event_loop: &Object, state: &LoopState, start: &Start<'_>) -> Outcome {
+    match making {
+        Making::Queued => Task::make(event_loop, state, start),
+        Making::Eager(naming) => create_eager(naming, event_loop, state, start),
+    }
+}
+
+fn create_eager(naming: Naming, event_loop: &Object, state: &LoopState, start: &Start<'_>) -> Outcome {
+    let &Start { coro, name, context, .. } = start;
+    let at_start = if naming == Naming::BeforeItStarts { name } else { None };
+    let made = Task::make(event_loop, state, &Start { coro, name: at_start, context, eager: true })?;
+    let given = name.filter(|name| !name.is_none());
+    let later = match naming {
+        Naming::BeforeItStarts => None,
+        Naming::AfterIfGiven => given,
+        Naming::AfterAlways => given.or(Some(ffi::none())),
+    };
+    if let (Some(name), Some(task)) = (later, Task::from_object(&made)) {
+        introspect::rename(task, name)?;
+    }
+    Ok(made)
+}
+
 /// `create_task(coro, *, name=None, context=None)`.
 fn create_task(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let names = names();
     let running = running_loop()?;
     let state = if running.is_none() { None } else { state_of(&running) };
-    let Some(state) = state.filter(|state| state.makes_tasks()) else {
+    let Some((state, making)) = state.and_then(|state| Some((state, state.making()?))) else {
         return arguments.forward_all(&names.asyncio_create_task);
     };
     let Some([name, context]) = arguments.one_and_named([&names.name, &names.context]) else {
@@ -31,7 +56,7 @@ fn create_task(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     };
     let mut given = arguments.positional();
     let Some(coro) = given.next() else { return arguments.forward_all(&names.asyncio_create_task) };
-    Task::make(&running, state, &Start { coro, name, context, eager: false })
+    create(making, &running, state, &Start { coro, name, context, eager: false })
 }
 
 /// `ensure_future(coro_or_future, *, loop=None)`.
@@ -66,13 +91,11 @@ pub(crate) fn ensure(given: &Object, event_loop: Option<&Object>) -> Outcome<Opt
     if running.is_none() {
         return Ok(None);
     }
-    match state_of(&running).filter(|state| state.running.get() && state.makes_tasks()) {
-        Some(state) => {
-            let start = Start { coro: given, name: None, context: None, eager: false };
-            Task::make(&running, state, &start).map(Some)
-        }
-        None => Ok(None),
-    }
+    let Some(state) = state_of(&running).filter(|state| state.running.get()) else {
+        return Ok(None);
+    };
+    let Some(making) = state.making() else { return Ok(None) };
+    create(making, &running, state, &Start { coro: given, name: None, context: None, eager: false }).map(Some)
 }
 
 /// `ensure_future(given, loop=event_loop)`.
