@@ -31,7 +31,8 @@ fn basic_value(credentials: &[u8]) -> Result<HeaderValue> {
     Ok(value)
 }
 
-fn percent_decode(text: &str) -> Vec<u8> {
+/// Undoes percent-encoding; what is none stays.
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut index = 0;

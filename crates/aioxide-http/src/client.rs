@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, SET_COOKIE};
 use http::{Method, Version};
@@ -17,10 +18,11 @@ use crate::error::{Error, Kind, Result, TimeoutPhase};
 use crate::headers;
 use crate::pool::{Acquired, Pool, PoolClosed};
 use crate::redirect::{self, Next, Redirect};
-use crate::request::{Options, Request};
-use crate::response::{Response, ResponseBody, StreamSlot};
+use crate::request::{Options, Request, Route};
+use crate::response::{Arrived, Response, ResponseBody, StreamSlot};
 use crate::rt::{self, Instant};
 use crate::timeout::{Limits, earlier, within};
+use crate::trace::{Event, Observer, Progress, RequestId, Timings};
 
 use message::message;
 
@@ -39,17 +41,33 @@ pub(crate) struct Client {
     pub(crate) options: Options,
     pub(crate) retry: bool,
     pub(crate) cookies: Option<Box<dyn CookieStore>>,
+    pub(crate) observer: Option<Rc<dyn Observer>>,
     /// Whether the task that closes idle connections runs.
     pub(crate) tended: Rc<Cell<bool>>,
 }
 
 impl Client {
-    pub(crate) async fn execute(&self, mut request: Box<Request>) -> Result<Response> {
+    /// Sends `request`, follows redirects, and waits for the head of the answer.
+    pub(crate) async fn execute(&self, request: Box<Request>) -> Result<Response> {
+        let mut progress = Progress::new(self.observer.as_ref(), next_id);
+        progress.tell(&Event::RequestStart {
+            method: &request.method,
+            url: &request.url,
+            headers: &request.headers,
+        });
+        let result = self.follow(request, &mut progress).await;
+        if let Err(error) = &result {
+            progress.tell(&Event::RequestFailed { error });
+        }
+        result
+    }
+
+    async fn follow(&self, mut request: Box<Request>, progress: &mut Progress) -> Result<Response> {
         let total = request.options.timeouts.total.map(|limit| rt::now() + limit);
         let limits = Limits { deadline: total, read: request.options.timeouts.read };
         let mut history = Vec::new();
         loop {
-            let (head, mut body) = match self.exchange(&mut request, limits).await {
+            let (head, mut body) = match self.exchange(&mut request, limits, progress).await {
                 Ok(answer) => answer,
                 Err(error) => return Err(error.with_url(&request.url)),
             };
@@ -87,6 +105,11 @@ impl Client {
                     request.is_elsewhere |= target.is_elsewhere;
                     // Its rest is read away beside us if it is small: a redirect's body is not worth waiting for.
                     drop(body);
+                    progress.tell(&Event::Redirect {
+                        from: &request.url,
+                        to: &target.url,
+                        status: head.status,
+                    });
                     let url = std::mem::replace(&mut request.url, target.url);
                     if let Some(credentials) = take_credentials(&mut request.url) {
                         request.headers.insert(AUTHORIZATION, credentials);
@@ -99,43 +122,67 @@ impl Client {
     }
 
     /// One request and its answer, without redirects; on a second connection when the first was found dead.
-    async fn exchange(&self, request: &mut Request, limits: Limits) -> Result<Answer> {
-        let host = self.host(&request.url)?;
+    async fn exchange(
+        &self,
+        request: &mut Request,
+        limits: Limits,
+        progress: &mut Progress,
+    ) -> Result<Answer> {
+        progress.timings = Timings::default();
+        let host = self.host(&request.url, &request.options.route)?;
         let mut attempts = 0;
         loop {
-            match self.acquire(&host, request, limits.deadline, attempts > 0).await? {
+            match self.acquire(&host, request, limits.deadline, attempts > 0, progress).await? {
                 Acquired::Reused(mut connection, slot) => {
-                    let message = self.message(request, &host.info, Version::HTTP_11)?;
+                    progress.tell(&Event::ConnectionReused);
+                    let message = self.message(request, &host.info, Version::HTTP_11, progress)?;
+                    let began = rt::now();
                     match connection.send(message, limits).await {
                         Ok(response) => {
                             let (head, incoming) = response.into_parts();
                             self.tend();
-                            return Ok((head, ResponseBody::single(incoming, connection, slot, limits)));
+                            let arrived = arrived(&head, began, progress);
+                            return Ok((
+                                head,
+                                ResponseBody::single(incoming, connection, slot, limits, arrived),
+                            ));
                         }
                         Err(failure) => {
                             drop((connection, slot));
-                            self.judge(request, failure, attempts)?;
+                            self.judge(request, &host.info, failure, attempts)?;
                         }
                     }
                 }
-                Acquired::Shared(slot) => match self.over_http2(request, &host.info, slot, limits).await? {
-                    Ok(answer) => return Ok(answer),
-                    Err(failure) => self.judge(request, failure, attempts)?,
-                },
+                Acquired::Shared(slot) => {
+                    progress.tell(&Event::ConnectionReused);
+                    match self.over_http2(request, &host.info, slot, limits, progress).await? {
+                        Ok(answer) => return Ok(answer),
+                        Err(failure) => self.judge(request, &host.info, failure, attempts)?,
+                    }
+                }
                 Acquired::New(mut slot) => {
                     // Boxed, since it is rare and large: 4 KB of TLS would lie in the future of every request, to be
                     // moved whenever that is (7.0 KB in place of 3.0; 12 % of a bulk download's CPU was copying).
-                    let connecting =
-                        self.connector.connect(&host.info, &request.options.timeouts, limits.deadline);
+                    let connecting = self.connector.connect(
+                        &host.info,
+                        &request.options.timeouts,
+                        limits.deadline,
+                        progress,
+                    );
                     match Box::pin(connecting).await? {
                         Connected::Single(mut connection) => {
                             slot.established();
-                            let message = self.message(request, &host.info, Version::HTTP_11)?;
+                            let message = self.message(request, &host.info, Version::HTTP_11, progress)?;
+                            let began = rt::now();
                             let response =
                                 connection.send(message, limits).await.map_err(|failure| failure.error)?;
                             let (head, incoming) = response.into_parts();
                             self.tend();
-                            return Ok((head, ResponseBody::single(incoming, connection, slot, limits)));
+                            let arrived = arrived(&head, began, progress);
+                            return Ok((
+                                head,
+                                ResponseBody::single(incoming, connection, slot, limits, arrived),
+                            ));
                         }
                         Connected::Multi(multi, task) => {
                             let Some((slot, entry)) = slot.established_shared(multi) else { continue };
@@ -144,9 +191,9 @@ impl Client {
                                 drop(entry);
                             });
                             self.tend();
-                            match self.over_http2(request, &host.info, slot, limits).await? {
+                            match self.over_http2(request, &host.info, slot, limits, progress).await? {
                                 Ok(answer) => return Ok(answer),
-                                Err(failure) => self.judge(request, failure, attempts)?,
+                                Err(failure) => self.judge(request, &host.info, failure, attempts)?,
                             }
                         }
                     }
@@ -162,11 +209,13 @@ impl Client {
         request: &mut Request,
         host: &HostInfo,
         version: Version,
+        progress: &Progress,
     ) -> Result<http::Request<Body>> {
         let mut message = message(request, host, version)?;
         if let Some(value) = self.cookies.as_ref().and_then(|cookies| cookies.header(&request.url)) {
             headers::add(message.headers_mut(), COOKIE, value);
         }
+        progress.tell(&Event::RequestHeaders { headers: message.headers() });
         Ok(message)
     }
 
@@ -176,16 +225,22 @@ impl Client {
         host: &HostInfo,
         slot: StreamSlot,
         limits: Limits,
+        progress: &mut Progress,
     ) -> Result<std::result::Result<Answer, Failure>> {
-        let message = self.message(request, host, Version::HTTP_2)?;
+        let message = self.message(request, host, Version::HTTP_2, progress)?;
+        let began = rt::now();
         Ok(slot.sender().send(message, limits).await.map(|(response, exchange)| {
             let (head, incoming) = response.into_parts();
-            (head, ResponseBody::multi(incoming, exchange, slot, limits))
+            let arrived = arrived(&head, began, progress);
+            (head, ResponseBody::multi(incoming, exchange, slot, limits, arrived))
         }))
     }
 
     /// Says whether the request may go out once more, after a connection that had been used before failed.
-    fn judge(&self, request: &mut Request, failure: Failure, attempts: u32) -> Result<()> {
+    fn judge(&self, request: &mut Request, host: &HostInfo, failure: Failure, attempts: u32) -> Result<()> {
+        if failure.wants_http1 && host.insist_on_http1() && request.body.is_replayable() {
+            return Ok(());
+        }
         if let Some(unsent) = failure.unsent {
             // Nothing has left, so this is no retry; the request gets its body back.
             request.body.restore(unsent.into_body());
@@ -205,9 +260,14 @@ impl Client {
         if retried { Ok(()) } else { Err(failure.error) }
     }
 
-    fn host(&self, url: &Url) -> Result<Rc<Host>> {
-        let negotiates = self.connector.http2 && url.scheme() == "https";
-        self.pool.host(&url[..Position::BeforePath], negotiates, || HostInfo::new(url, &self.defaults))
+    fn host(&self, url: &Url, route: &Route) -> Result<Rc<Host>> {
+        let negotiates = self.connector.http2 && url.scheme() == "https" && !route.is_upgrade;
+        let origin = &url[..Position::BeforePath];
+        let own_key = route.key(url, origin);
+        let tunnels = self.connector.always_tunnels();
+        self.pool.host(own_key.as_deref().unwrap_or(origin), negotiates, || {
+            HostInfo::new(url, route, tunnels, &self.defaults)
+        })
     }
 
     async fn acquire(
@@ -216,17 +276,23 @@ impl Client {
         request: &Request,
         total: Option<Instant>,
         fresh: bool,
+        progress: &mut Progress,
     ) -> Result<Acquired<Box<Single>, Multi, HostInfo>> {
         let closed = |PoolClosed| Error::new(Kind::SessionClosed);
         if let Some(acquired) = self.pool.try_acquire(host, fresh) {
             return acquired.map_err(closed);
         }
+        progress.tell(&Event::QueueStart);
+        let began = rt::now();
         let total = total.map(|total| (total, TimeoutPhase::Total));
-        let pool = request.options.timeouts.pool.map(|limit| (rt::now() + limit, TimeoutPhase::Pool));
-        within(earlier(total, pool), self.pool.acquire(host, fresh))
+        let pool = request.options.timeouts.pool.map(|limit| (began + limit, TimeoutPhase::Pool));
+        let acquired = within(earlier(total, pool), self.pool.acquire(host, fresh))
             .await
             .map_err(Error::timeout)?
-            .map_err(closed)
+            .map_err(closed)?;
+        progress.timings.queue += rt::now().duration_since(began);
+        progress.tell(&Event::QueueEnd);
+        Ok(acquired)
     }
 
     /// Makes sure that somebody closes connections that stay idle for too long.
@@ -269,6 +335,20 @@ impl Drop for Client {
     fn drop(&mut self) {
         self.pool.close();
     }
+}
+
+/// The head of an answer has come, to what was sent at `began`.
+fn arrived(head: &http::response::Parts, began: Instant, progress: &mut Progress) -> Arrived {
+    progress.tell(&Event::ResponseHead { status: head.status, headers: &head.headers });
+    let at = rt::now();
+    progress.timings.first_byte = at.duration_since(began);
+    Arrived { at, progress: progress.clone() }
+}
+
+/// A number that no other request of this process has.
+fn next_id() -> RequestId {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    RequestId(LAST.fetch_add(1, Ordering::Relaxed) + 1)
 }
 
 /// How many connections may be closed to a request that never left, or was not looked at, before it is given up.

@@ -20,6 +20,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -63,32 +64,39 @@ pub(crate) struct Failure {
     /// Whether what came was no head of an answer: on a connection that was used before, it may be the late rest of an
     /// answer that was longer than it said.
     pub(crate) garbled: bool,
+    /// Whether the server said that it takes the request over HTTP/1.1 only (RFC 9113, 7).
+    pub(crate) wants_http1: bool,
 }
 
 impl Failure {
     fn new(error: Error, silent: bool) -> Self {
-        Self { error, unsent: None, silent, refused: false, garbled: false }
+        Self { error, unsent: None, silent, refused: false, garbled: false, wants_http1: false }
     }
 
     fn of_attempt(mut failed: TrySendError<Request<Body>>, silent: bool) -> Self {
         let unsent = failed.take_message();
         let error = failed.into_error();
         let (refused, garbled) = (is_refused(&error), error.is_parse());
+        let wants_http1 = h2_error(&error)
+            .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED));
         let error =
             if refused { Error::new(Kind::Closed).with_source(error) } else { Error::from_hyper(error) };
-        Self { error, unsent, silent: silent || refused, refused, garbled }
+        Self { error, unsent, silent: silent || refused, refused, garbled, wants_http1 }
     }
 }
 
 /// RFC 9113, 8.7: what a server refuses, or leaves behind when it says goodbye, it has not processed.
 fn is_refused(error: &hyper::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
-    source.is_some_and(|error| {
+    h2_error(error).is_some_and(|error| {
         let reason = error.reason();
         error.is_remote()
             && (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)
                 || error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM))
     })
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    std::error::Error::source(error)?.downcast_ref()
 }
 
 /// An HTTP/1 connection: one exchange at a time.
@@ -100,19 +108,29 @@ pub(crate) struct Single {
     waker: Waker,
     traffic: Rc<Traffic>,
     watch: Watch,
+    pub(crate) peer: Option<SocketAddr>,
     /// The answer under way is the last one.
     is_last: bool,
 }
 
 impl Single {
     pub(crate) async fn start(io: Io, builder: &http1::Builder) -> Result<Box<Self>, Error> {
-        let traffic = io.traffic();
+        let (traffic, peer) = (io.traffic(), io.peer);
         // HTTP/1 has no handshake: this does not wait.
         let (sender, driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
         let wakeup = Arc::new(Wakeup::default());
         let waker = Waker::from(wakeup.clone());
         let watch = Watch::default();
-        Ok(Box::new(Self { sender, driver: Some(driver), wakeup, waker, traffic, watch, is_last: false }))
+        Ok(Box::new(Self {
+            sender,
+            driver: Some(driver),
+            wakeup,
+            waker,
+            traffic,
+            watch,
+            peer,
+            is_last: false,
+        }))
     }
 
     /// Sends `request` and waits for the head of the answer.

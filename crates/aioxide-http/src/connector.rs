@@ -1,95 +1,36 @@
-//! Makes connections: name, socket, TLS, and the protocol that was agreed on.
+//! Makes connections: name, socket, proxy, TLS, and the protocol that was agreed on.
 
 use std::cell::OnceCell;
 use std::fmt;
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 
-use aioxide::net;
-use aioxide::net::dns::{DEFAULT_TTL, DnsCache};
-use aioxide::net::tls::rustls::ClientConfig;
+use aioxide::net::tls;
 use aioxide::net::tls::rustls::pki_types::CertificateDer;
-use aioxide::net::tls::{self, client_config};
-use http::header::{ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, RANGE};
-use http::uri::{Authority, Scheme};
+use aioxide::net::{self, ConnectOptions, TcpStream, UnixStream};
+use http::header::{HeaderValue, USER_AGENT};
 use hyper::client::conn::{http1, http2};
-use url::{Host, Position, Url};
 
 use crate::connection::{Multi, Single};
-use crate::decode;
 use crate::error::{BoxError, Error, Kind, TimeoutPhase};
-use crate::headers;
+use crate::proxy::{Protocol, Proxy, socks, tunnel};
 use crate::rt::{self, Instant, Io, Spawner, Stream};
 use crate::timeout::{Timeouts, earlier, within};
+use crate::tls::{H2, Offer, Tls};
+use crate::trace::{self, Event, Progress};
+
+pub(crate) use host::HostInfo;
+pub use names::Resolver;
+pub(crate) use names::{Filtered, Names};
+
+mod host;
+mod names;
 
 /// About the most that a connection keeps of what has come and was not read yet; a piece of a body may be twice that.
 const BUFFER: usize = 64 * 1024;
-
-/// What is the same for all requests to one origin.
-pub(crate) struct HostInfo {
-    pub(crate) secure: bool,
-    /// A name or an address without brackets.
-    name: String,
-    port: u16,
-    /// The session's headers, with `Host` before them.
-    pub(crate) headers: HeaderMap,
-    /// `Accept-Encoding` is among them, and is our own.
-    pub(crate) offers_codings: bool,
-    pub(crate) scheme: Scheme,
-    pub(crate) authority: Authority,
-}
-
-impl HostInfo {
-    pub(crate) fn new(url: &Url, defaults: &HeaderMap) -> Result<Self, Error> {
-        let invalid = || Error::new(Kind::InvalidUrl);
-        let secure = url.scheme() == "https";
-        let name = match url.host().ok_or_else(invalid)? {
-            Host::Domain(name) => name.to_owned(),
-            Host::Ipv4(address) => address.to_string(),
-            Host::Ipv6(address) => address.to_string(),
-        };
-        let authority = &url[Position::BeforeHost..Position::AfterPort];
-        let mut headers = HeaderMap::with_capacity(defaults.len() + 4);
-        headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| invalid().with_source(error))?);
-        headers.extend(defaults.clone());
-        let offers_codings = !headers.contains_key(ACCEPT_ENCODING) && !headers.contains_key(RANGE);
-        if offers_codings {
-            headers.insert(ACCEPT_ENCODING, decode::ACCEPT_ENCODING);
-        }
-        Ok(Self {
-            secure,
-            name,
-            port: url.port_or_known_default().ok_or_else(invalid)?,
-            headers,
-            offers_codings,
-            scheme: if secure { Scheme::HTTPS } else { Scheme::HTTP },
-            authority: authority
-                .parse()
-                .map_err(|error: http::uri::InvalidUri| invalid().with_source(error))?,
-        })
-    }
-}
-
-impl HostInfo {
-    /// `Host` alone.
-    pub(crate) fn host_header(&self) -> Result<HeaderMap, Error> {
-        let host = HeaderValue::from_str(self.authority.as_str())
-            .map_err(|error| Error::new(Kind::InvalidUrl).with_source(error))?;
-        Ok(HeaderMap::from_iter([(HOST, host)]))
-    }
-
-    /// The session's headers for who was led here from another origin.
-    pub(crate) fn headers_elsewhere(&self) -> HeaderMap {
-        let mut headers = self.headers.clone();
-        headers::leave_behind(&mut headers);
-        // Text that was a header's value, and an authority, before.
-        if let Ok(host) = HeaderValue::from_str(self.authority.as_str()) {
-            headers.insert(HOST, host);
-        }
-        headers
-    }
-}
 
 /// A connection just made.
 pub(crate) enum Connected {
@@ -100,23 +41,32 @@ pub(crate) enum Connected {
 
 /// How a session's connections are made.
 pub(crate) struct Connector {
-    tls: OnceCell<tls::Connector>,
+    /// Made at the first use: reading the platform's roots takes milliseconds.
+    tls: OnceCell<Tls>,
     roots: Vec<CertificateDer<'static>>,
-    config: Option<Arc<ClientConfig>>,
     pub(crate) http2: bool,
     http1: http1::Builder,
     h2: http2::Builder<Spawner>,
-    names: DnsCache,
+    pub(crate) ways: Ways,
+}
+
+/// How sockets are reached.
+pub(crate) struct Ways {
+    pub(crate) names: Names,
+    pub(crate) options: ConnectOptions,
+    /// All connections go to this socket.
+    pub(crate) unix_socket: Option<PathBuf>,
 }
 
 impl Connector {
-    /// `roots`: trusted besides the platform's own. `config`: used as it is, instead of all that.
+    /// `roots`: trusted besides the platform's own. `tls`: used as it is, instead of that.
     pub(crate) fn new(
         roots: Vec<CertificateDer<'static>>,
-        config: Option<Arc<ClientConfig>>,
+        tls: Option<Tls>,
         http2: bool,
         max_header_size: usize,
         title_case: bool,
+        ways: Ways,
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
@@ -130,7 +80,12 @@ impl Connector {
             .ignore_invalid_headers_in_responses(true);
         let mut h2 = http2::Builder::new(Spawner);
         h2.max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
-        Self { tls: OnceCell::new(), roots, config, http2, http1, h2, names: DnsCache::new(DEFAULT_TTL) }
+        Self { tls: tls.map(OnceCell::from).unwrap_or_default(), roots, http2, http1, h2, ways }
+    }
+
+    /// Whether plain HTTP goes through a tunnel, too: only so the proxy connects to an address that was asked about.
+    pub(crate) fn always_tunnels(&self) -> bool {
+        self.ways.names.is_filtered()
     }
 
     /// Connects to `host`, within `timeouts` and `total`.
@@ -139,51 +94,183 @@ impl Connector {
         host: &HostInfo,
         timeouts: &Timeouts,
         total: Option<Instant>,
+        progress: &mut Progress,
     ) -> Result<Connected, Error> {
         let total = total.map(|total| (total, TimeoutPhase::Total));
         let connect = timeouts.connect.map(|limit| (rt::now() + limit, TimeoutPhase::Connect));
-        within(earlier(total, connect), self.connect_now(host, timeouts)).await.map_err(Error::timeout)?
+        within(earlier(total, connect), self.connect_now(host, timeouts, progress))
+            .await
+            .map_err(Error::timeout)?
     }
 
-    async fn connect_now(&self, host: &HostInfo, timeouts: &Timeouts) -> Result<Connected, Error> {
-        let addresses = self.names.lookup(&host.name, host.port).await.map_err(connect_error)?;
-        let limit = timeouts.sock_connect.map(|limit| (rt::now() + limit, TimeoutPhase::SockConnect));
-        let tcp = within(limit, net::connect_any(&host.name, &addresses))
+    async fn connect_now(
+        &self,
+        host: &HostInfo,
+        timeouts: &Timeouts,
+        progress: &mut Progress,
+    ) -> Result<Connected, Error> {
+        let (name, port) = match &host.proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (&*host.name, host.port),
+        };
+        progress.tell(&Event::ConnectStart { host: name, port });
+        let (mut stream, peer) = self.reach(host, timeouts, progress).await?;
+        let mut is_http2 = false;
+        if host.secure {
+            let tls = self.tls_for(host.tls.as_ref())?;
+            let offer = match (host.http1_only.get() || !self.http2, tls.is_as_given()) {
+                (true, _) => Offer::Http1,
+                (false, true) => Offer::Any,
+                (false, false) => Offer::Http2AndHttp1,
+            };
+            let name = tls.server_name().unwrap_or(&host.name);
+            (stream, is_http2) = secure(stream, tls, offer, name, progress).await?;
+        }
+        progress.tell(&Event::ConnectEnd);
+        let io = Io::new(stream, peer);
+        if is_http2 {
+            let (multi, task) = Multi::start(io, &self.h2).await?;
+            return Ok(Connected::Multi(multi, Box::pin(task)));
+        }
+        Ok(Connected::Single(Single::start(io, &self.http1).await?))
+    }
+
+    /// A stream to `host`, through its proxy if it has one.
+    async fn reach(
+        &self,
+        host: &HostInfo,
+        timeouts: &Timeouts,
+        progress: &mut Progress,
+    ) -> Result<(Stream, Option<SocketAddr>), Error> {
+        let limit = || timeouts.sock_connect.map(|limit| (rt::now() + limit, TimeoutPhase::SockConnect));
+        if let Some(path) = &self.ways.unix_socket {
+            let began = rt::now();
+            let stream = within(limit(), UnixStream::connect(path)).await.map_err(Error::timeout)?;
+            let stream = stream.map_err(|error| connect_error(unix_error(path, error)))?;
+            trace::add(&mut progress.timings.connect, began);
+            return Ok((Stream::Other(Box::new(stream)), None));
+        }
+        let Some(proxy) = &host.proxy else {
+            let addresses = self.ways.names.find(&host.name, host.port, Filtered::Yes, progress).await?;
+            let stream = self.dial(&host.name, &addresses, limit(), progress).await?;
+            let peer = stream.peer_addr().ok();
+            return Ok((Stream::Tcp(stream), peer));
+        };
+        // The proxy is the program's own choice.
+        let through = async {
+            let addresses = self.ways.names.find(proxy.host(), proxy.port(), Filtered::No, progress).await?;
+            self.dial(proxy.host(), &addresses, limit(), progress).await
+        };
+        let stream = through.await.map_err(Error::into_proxy)?;
+        let peer = stream.peer_addr().ok();
+        let mut stream = Stream::Tcp(stream);
+        if proxy.protocol() == Protocol::Https {
+            let tls = self.tls_for(proxy.tls_settings())?;
+            let name = proxy.tls_settings().and_then(Tls::server_name).unwrap_or(proxy.host());
+            (stream, _) = secure(stream, tls, Offer::Http1, name, progress).await?;
+        }
+        if !host.is_forwarded {
+            let began = rt::now();
+            self.tunnel(&mut stream, proxy, host, progress).await?;
+            trace::add(&mut progress.timings.connect, began);
+        }
+        Ok((stream, peer))
+    }
+
+    async fn tunnel(
+        &self,
+        stream: &mut Stream,
+        proxy: &Proxy,
+        host: &HostInfo,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        // With a filter the proxy is not left to resolve the name once more.
+        let resolves_here = self.ways.names.is_filtered() || proxy.protocol() == Protocol::Socks5;
+        let address = match resolves_here {
+            true => {
+                let found = self.ways.names.find(&host.name, host.port, Filtered::Yes, progress).await?;
+                // Most proxies reach IPv4 only.
+                found.iter().find(|address| address.is_ipv4()).or_else(|| found.first()).copied()
+            }
+            false => host.name.parse().ok().map(|ip| SocketAddr::new(ip, host.port)),
+        };
+        if proxy.is_socks() {
+            let target = match address {
+                Some(address) => socks::Target::Address(address),
+                None => socks::Target::Name(&host.name, host.port),
+            };
+            return socks::open(stream, proxy, &target).await;
+        }
+        let target = match address {
+            Some(address) => address.to_string(),
+            None => format!("{}:{}", host.name, host.port),
+        };
+        let agent = host.headers.get(USER_AGENT).map(HeaderValue::as_bytes);
+        tunnel::open(stream, proxy, &target, agent).await
+    }
+
+    async fn dial(
+        &self,
+        name: &str,
+        addresses: &[SocketAddr],
+        limit: Option<(Instant, TimeoutPhase)>,
+        progress: &mut Progress,
+    ) -> Result<TcpStream, Error> {
+        let began = rt::now();
+        let stream = within(limit, net::connect_any_with(name, addresses, &self.ways.options))
             .await
             .map_err(Error::timeout)?
             .map_err(connect_error)?;
-        if !host.secure {
-            return self.plain(Stream::Tcp(tcp)).await;
-        }
-        let stream = self.tls()?.connect(&host.name, tcp).await.map_err(tls_error)?;
-        if stream.get_ref().1.alpn_protocol() != Some(H2) {
-            return self.plain(Stream::Tls(Box::new(stream))).await;
-        }
-        let io = Io::new(Stream::Tls(Box::new(stream)));
-        let (multi, task) = Multi::start(io, &self.h2).await?;
-        Ok(Connected::Multi(multi, Box::pin(task)))
+        trace::add(&mut progress.timings.connect, began);
+        Ok(stream)
     }
 
-    async fn plain(&self, stream: Stream) -> Result<Connected, Error> {
-        Ok(Connected::Single(Single::start(Io::new(stream), &self.http1).await?))
-    }
-
-    /// The TLS settings, made at the first `https` URL: reading the platform's roots takes milliseconds.
-    fn tls(&self) -> Result<&tls::Connector, Error> {
-        if let Some(tls) = self.tls.get() {
+    fn tls_for<'a>(&'a self, own: Option<&'a Tls>) -> Result<&'a Tls, Error> {
+        if let Some(tls) = own.or_else(|| self.tls.get()) {
             return Ok(tls);
         }
-        let config = match &self.config {
-            Some(config) => config.clone(),
-            None => {
-                let mut config = client_config(self.roots.iter().cloned()).map_err(tls_error)?;
-                config.alpn_protocols =
-                    if self.http2 { vec![H2.to_vec(), HTTP1.to_vec()] } else { vec![HTTP1.to_vec()] };
-                Arc::new(config)
-            }
-        };
-        Ok(self.tls.get_or_init(|| tls::Connector::new(config)))
+        let mut builder = Tls::builder();
+        for root in &self.roots {
+            builder = builder.root_der(root);
+        }
+        let tls = builder.build().map_err(|error| Error::new(Kind::Tls).with_source(error))?;
+        Ok(self.tls.get_or_init(|| tls))
     }
+}
+
+/// Agrees on TLS over `stream`; says whether HTTP/2 was agreed on.
+async fn secure(
+    stream: Stream,
+    tls: &Tls,
+    offer: Offer,
+    name: &str,
+    progress: &mut Progress,
+) -> Result<(Stream, bool), Error> {
+    let began = rt::now();
+    progress.tell(&Event::TlsStart { server_name: name });
+    let connector = tls.connector(offer);
+    let agreed = |protocol: Option<&[u8]>| {
+        progress.tell(&Event::TlsEnd { protocol });
+        protocol == Some(H2)
+    };
+    let (stream, is_http2) = match stream {
+        Stream::Tcp(tcp) => {
+            let stream = connector.connect(name, tcp).await.map_err(tls_error)?;
+            let is_http2 = agreed(stream.get_ref().1.alpn_protocol());
+            (Stream::Tls(Box::new(stream)), is_http2)
+        }
+        other => {
+            let stream = connector.connect(name, other).await.map_err(tls_error)?;
+            let is_http2 = agreed(stream.get_ref().1.alpn_protocol());
+            (Stream::Other(Box::new(stream)), is_http2)
+        }
+    };
+    trace::add(&mut progress.timings.tls, began);
+    Ok((stream, is_http2))
+}
+
+fn unix_error(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot connect to {}: {error}", path.display()))
 }
 
 fn connect_error(error: impl Into<BoxError>) -> Error {
@@ -198,9 +285,6 @@ fn tls_error(error: tls::Error) -> Error {
     };
     Error::new(kind).with_source(error)
 }
-
-const H2: &[u8] = b"h2";
-const HTTP1: &[u8] = b"http/1.1";
 
 /// How many headers an answer may have.
 const MAX_HEADERS: usize = 256;

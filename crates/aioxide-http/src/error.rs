@@ -48,6 +48,12 @@ pub(crate) enum Kind {
     Timeout(TimeoutPhase),
     /// No connection could be made.
     Connect,
+    /// The address filter denies every address of the host.
+    Denied,
+    /// The proxy could not be reached.
+    ProxyConnect,
+    /// The proxy did not open a way; with the status that it gave.
+    Proxy(Option<StatusCode>),
     /// TLS refused the peer, or the peer refused us.
     Tls,
     /// The answer broke the rules of HTTP.
@@ -102,6 +108,14 @@ impl Error {
                 let _ = url.set_password(Some("***"));
             }
             self.inner.url = Some(url);
+        }
+        self
+    }
+
+    /// It happened on the way to the proxy.
+    pub(crate) fn into_proxy(mut self) -> Self {
+        if self.inner.kind == Kind::Connect {
+            self.inner.kind = Kind::ProxyConnect;
         }
         self
     }
@@ -163,8 +177,31 @@ impl Error {
     pub fn is_connect(&self) -> bool {
         matches!(
             self.inner.kind,
-            Kind::Connect | Kind::Timeout(TimeoutPhase::Connect | TimeoutPhase::SockConnect)
+            Kind::Connect
+                | Kind::ProxyConnect
+                | Kind::Denied
+                | Kind::Timeout(TimeoutPhase::Connect | TimeoutPhase::SockConnect)
         )
+    }
+
+    /// Whether the session's address filter denies every address of the host; it is [`is_connect`](Self::is_connect), too.
+    pub fn is_denied(&self) -> bool {
+        self.inner.kind == Kind::Denied
+    }
+
+    /// Whether the proxy could not be reached, or did not open a way to the server.
+    ///
+    /// The first is [`is_connect`](Self::is_connect), too.
+    pub fn is_proxy(&self) -> bool {
+        matches!(self.inner.kind, Kind::ProxyConnect | Kind::Proxy(_))
+    }
+
+    /// The status with which an HTTP proxy refused to open a way to the server.
+    pub fn proxy_status(&self) -> Option<StatusCode> {
+        match self.inner.kind {
+            Kind::Proxy(status) => status,
+            _ => None,
+        }
     }
 
     /// Whether TLS failed: wrong name, expired or unknown certificate, alert, no common version.
@@ -281,6 +318,9 @@ impl fmt::Display for Error {
             Kind::Timeout(TimeoutPhase::SockConnect) => f.write_str("no address answered in time")?,
             Kind::Timeout(TimeoutPhase::Read) => f.write_str("the server sent nothing for too long")?,
             Kind::Connect => f.write_str("cannot connect")?,
+            Kind::Denied => f.write_str("the address is not allowed")?,
+            Kind::ProxyConnect => f.write_str("cannot connect to the proxy")?,
+            Kind::Proxy(_) => f.write_str("the proxy opens no way")?,
             Kind::Tls => f.write_str("tls failed")?,
             Kind::Protocol => f.write_str("the answer is not valid http")?,
             Kind::Closed => f.write_str("the connection ended before the answer was whole")?,

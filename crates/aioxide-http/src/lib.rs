@@ -39,10 +39,12 @@ mod connector;
 mod cookies;
 mod decode;
 mod error;
+mod filter;
 mod framing;
 mod headers;
 mod multipart;
 mod pool;
+mod proxy;
 mod random;
 mod redirect;
 mod request;
@@ -50,18 +52,25 @@ mod response;
 mod rt;
 mod session;
 mod timeout;
+mod tls;
+mod trace;
 
 pub use body::{Body, BodySender};
+pub use connector::Resolver;
 #[cfg(feature = "cookies")]
 pub use cookies::CookieJar;
 pub use cookies::CookieStore;
 pub use error::{Error, Result, TimeoutPhase};
+pub use filter::AddressFilter;
 pub use multipart::{Multipart, Part};
+pub use proxy::{Proxies, Proxy};
 pub use redirect::Redirect;
 pub use request::IntoUrl;
 pub use response::{BodyStream, Response};
 pub use session::{RequestBuilder, Session, SessionBuilder};
 pub use timeout::Timeouts;
+pub use tls::{Tls, TlsBuilder, TlsVersion};
+pub use trace::{Event, Observer, RequestId, Timings};
 
 pub use bytes::Bytes;
 pub use http::header;

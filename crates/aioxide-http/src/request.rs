@@ -1,12 +1,16 @@
 //! A request as it is once built, and what can be used as its URL.
 
+use std::rc::Rc;
+
 use http::Method;
 use http::header::{HeaderMap, HeaderValue};
 use url::Url;
 
 use crate::body::Body;
 use crate::error::{Error, Result};
+use crate::proxy::{Proxies, Proxy};
 use crate::timeout::Timeouts;
+use crate::tls::Tls;
 
 /// What a request is made of, once it is built.
 #[derive(Debug)]
@@ -31,6 +35,34 @@ pub(crate) struct Options {
     pub(crate) max_body_size: Option<u64>,
     /// None of the session's own headers goes along.
     pub(crate) is_bare: bool,
+    pub(crate) route: Route,
+}
+
+/// How connections for a request are made; those of different routes are not mixed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Route {
+    pub(crate) proxies: Option<Rc<Proxies>>,
+    /// In place of the session's.
+    pub(crate) tls: Option<Tls>,
+    /// The connection is to become another one (a websocket).
+    pub(crate) is_upgrade: bool,
+}
+
+impl Route {
+    pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Proxy> {
+        self.proxies.as_ref()?.find(url)
+    }
+
+    /// The pool's name for the way to `origin`, when it is not the plain one.
+    pub(crate) fn key(&self, url: &Url, origin: &str) -> Option<String> {
+        let proxy = self.proxy_for(url);
+        if proxy.is_none() && self.tls.is_none() && !self.is_upgrade {
+            return None;
+        }
+        let proxy = proxy.map(Proxy::key).unwrap_or_default();
+        let tls = self.tls.as_ref().map_or(0, Tls::key);
+        Some(format!("{origin} {tls:x} {} {proxy}", self.is_upgrade))
+    }
 }
 
 /// What can be used as a URL: text, or a [`Url`].

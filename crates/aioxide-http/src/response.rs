@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,8 +15,9 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 use crate::redirect::Redirect;
+use crate::trace::Timings;
 
-pub(crate) use body::{ResponseBody, StreamSlot};
+pub(crate) use body::{Arrived, ResponseBody, StreamSlot};
 
 mod body;
 
@@ -103,6 +105,16 @@ impl Response {
     /// The announced length, before decoding; for an answer to HEAD, of the body that GET would have had.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
+    }
+
+    /// How long each phase took so far.
+    pub fn timings(&self) -> Timings {
+        self.body.timings()
+    }
+
+    /// The other end of the connection: the server, or the proxy; `None` over a UNIX socket.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.body.peer()
     }
 
     /// The next piece of the body, decoded; `None` at its end.

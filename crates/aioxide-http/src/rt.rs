@@ -6,6 +6,8 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use std::net::SocketAddr;
+
 use aioxide::net::TcpStream;
 use aioxide::net::tls::client::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -46,6 +48,8 @@ where
 pub(crate) struct Io {
     stream: Stream,
     traffic: Rc<Traffic>,
+    /// Who is at the other end: the server or its proxy.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 /// What passes: how many bytes, and heads of answers.
@@ -60,11 +64,18 @@ pub(crate) struct Traffic {
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    /// UNIX sockets, and TLS within TLS.
+    Other(Box<dyn Duplex>),
 }
 
+/// Both ways of a stream.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
+
 impl Io {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self { stream, traffic: Rc::default() }
+    pub(crate) fn new(stream: Stream, peer: Option<SocketAddr>) -> Self {
+        Self { stream, traffic: Rc::default(), peer }
     }
 
     /// The counts, shared.
@@ -82,7 +93,7 @@ impl Io {
 
 macro_rules! on_stream {
     ($self:expr, $stream:ident => $call:expr) => {
-        match &mut $self.stream {
+        match $self {
             Stream::Tcp($stream) => {
                 let $stream = Pin::new($stream);
                 $call
@@ -91,8 +102,48 @@ macro_rules! on_stream {
                 let $stream = Pin::new(&mut **$stream);
                 $call
             }
+            Stream::Other($stream) => {
+                let $stream = Pin::new(&mut **$stream);
+                $call
+            }
         }
     };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), stream => stream.poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        on_stream!(self.get_mut(), stream => stream.poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_stream!(self.get_mut(), stream => stream.poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Other(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), stream => stream.poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_stream!(self.get_mut(), stream => stream.poll_shutdown(cx))
+    }
 }
 
 impl hyper::rt::Read for Io {
@@ -101,7 +152,7 @@ impl hyper::rt::Read for Io {
         cx: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, traffic } = &mut *self;
+        let Self { stream, traffic, .. } = &mut *self;
         let count = std::task::ready!(read(stream, cx, &mut cursor, &mut traffic.head.borrow_mut()))?;
         self.traffic.received.set(self.traffic.received.get() + count as u64);
         Poll::Ready(Ok(()))
@@ -121,10 +172,7 @@ fn read(
 ) -> Poll<io::Result<usize>> {
     // SAFETY: tokio's buffer never makes initialised bytes uninitialised.
     let mut buf = ReadBuf::uninit(unsafe { cursor.as_mut() });
-    std::task::ready!(match stream {
-        Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, &mut buf),
-        Stream::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, &mut buf),
-    })?;
+    std::task::ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
     if head.is_passing() {
         head.pass(buf.filled_mut())?;
     }
@@ -136,7 +184,7 @@ fn read(
 
 impl hyper::rt::Write for Io {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = on_stream!(self, stream => stream.poll_write(cx, bytes));
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.count_sent(written)
     }
 
@@ -145,22 +193,19 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = on_stream!(self, stream => stream.poll_write_vectored(cx, slices));
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
         self.count_sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.stream {
-            Stream::Tcp(stream) => stream.is_write_vectored(),
-            Stream::Tls(stream) => stream.is_write_vectored(),
-        }
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => stream.poll_flush(cx))
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        on_stream!(self, stream => stream.poll_shutdown(cx))
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

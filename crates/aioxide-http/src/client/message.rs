@@ -8,6 +8,7 @@ use url::Position;
 use crate::body::Body;
 use crate::connector::HostInfo;
 use crate::error::{Error, Kind, Result};
+use crate::proxy;
 use crate::request::Request;
 
 /// What hyper is to send.
@@ -32,7 +33,13 @@ pub(super) fn message(
     if !request.headers.is_empty() {
         headers.extend(request.headers.clone());
     }
-    let uri = if version == Version::HTTP_2 {
+    if let Some(proxy) = host.forwarder() {
+        headers.extend(proxy.headers().clone());
+    }
+    let uri = if host.is_forwarded {
+        let uri = proxy::absolute(&request.url).to_owned();
+        Uri::from_maybe_shared(bytes::Bytes::from(uri)).map_err(|error| invalid(error.into()))?
+    } else if version == Version::HTTP_2 {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(host.scheme.clone());
         parts.authority = Some(match headers.remove(HOST).filter(|name| *name != host.authority.as_str()) {

@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -33,8 +34,10 @@ pub(crate) struct Multi {
 /// What is known of a connection.
 struct Health {
     max_streams: Cell<usize>,
+    /// It takes no new exchanges: it is thought dead, or the server wants HTTP/1.1.
     is_deaf: Cell<bool>,
     traffic: Rc<Traffic>,
+    peer: Option<SocketAddr>,
 }
 
 impl Multi {
@@ -43,10 +46,10 @@ impl Multi {
         io: Io,
         builder: &http2::Builder<Spawner>,
     ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
-        let traffic = io.traffic();
+        let (traffic, peer) = (io.traffic(), io.peer);
         let (sender, mut driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
         let max_streams = Cell::new(driver.current_max_send_streams());
-        let health = Rc::new(Health { max_streams, is_deaf: Cell::new(false), traffic });
+        let health = Rc::new(Health { max_streams, is_deaf: Cell::new(false), traffic, peer });
         let known = health.clone();
         let task = poll_fn(move |cx| {
             let ended = Pin::new(&mut driver).poll(cx);
@@ -77,7 +80,13 @@ impl Multi {
         match result {
             Ok(Ok(response)) => Ok((response, exchange)),
             // Of this exchange not even a head has come.
-            Ok(Err(failed)) => Err(Failure::of_attempt(failed, true)),
+            Ok(Err(failed)) => {
+                let failure = Failure::of_attempt(failed, true);
+                if failure.wants_http1 {
+                    self.health.is_deaf.set(true);
+                }
+                Err(failure)
+            }
             Err(phase) => Err(Failure::new(Error::timeout(phase), false)),
         }
     }
@@ -108,6 +117,10 @@ pub(crate) struct Exchange {
 const SUSPICIOUS: Duration = Duration::from_secs(1);
 
 impl Exchange {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.health.peer
+    }
+
     /// Something came, or the end did.
     pub(crate) fn progress(&mut self) {
         self.watch.progress();

@@ -80,7 +80,7 @@ struct World {
 
 impl World {
     fn new(limit: usize, per_host: usize) -> Self {
-        let config = PoolConfig { limit, limit_per_host: per_host, idle_timeout: Duration::ZERO };
+        let config = PoolConfig { limit, limit_per_host: per_host, idle_timeout: Duration::from_nanos(1) };
         let pool: Rc<TestPool> = Pool::new(config);
         let hosts =
             (0..3).map(|number| pool.host(&number.to_string(), false, || Ok::<_, ()>(())).unwrap()).collect();
@@ -154,7 +154,7 @@ impl World {
                 }
             }
             Step::Expire => {
-                self.pool.expire(crate::rt::now());
+                self.pool.expire(crate::rt::now() + Duration::from_nanos(1));
             }
             _ => {}
         }

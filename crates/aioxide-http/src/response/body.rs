@@ -1,6 +1,7 @@
 //! The body of an answer as it comes: whole only by its own framing, and what becomes of one that nobody reads.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use crate::connector::HostInfo;
 use crate::decode::Decoder;
 use crate::error::{Error, Kind, Result};
 use crate::pool::{Permit, StreamPermit};
-use crate::rt;
+use crate::rt::{self, Instant};
 use crate::timeout::Limits;
+use crate::trace::{Event, Progress, Timings};
 
 pub(crate) type Slot = Permit<Box<Single>, Multi, HostInfo>;
 pub(crate) type StreamSlot = StreamPermit<Box<Single>, Multi, HostInfo>;
@@ -28,8 +30,17 @@ pub(crate) struct ResponseBody {
     allowance: Option<u64>,
     /// How many pieces were decoded since other tasks last had their turn.
     decoded: u32,
+    arrived: Arrived,
+    peer: Option<SocketAddr>,
     /// It is what is left of a body that was dropped; dropped again, with its loop, it closes its connection.
     is_rest: bool,
+}
+
+/// When the head of the answer came, and who wants to know of the rest.
+#[derive(Clone)]
+pub(crate) struct Arrived {
+    pub(crate) at: Instant,
+    pub(crate) progress: Progress,
 }
 
 /// Where the bytes come from.
@@ -49,18 +60,54 @@ enum Source {
 }
 
 impl ResponseBody {
-    pub(crate) fn single(incoming: Incoming, connection: Box<Single>, slot: Slot, limits: Limits) -> Self {
-        let source = Source::Single { incoming, connection, slot };
-        let mut body = Self { source, limits, decoder: None, allowance: None, decoded: 0, is_rest: false };
+    pub(crate) fn single(
+        incoming: Incoming,
+        connection: Box<Single>,
+        slot: Slot,
+        limits: Limits,
+        arrived: Arrived,
+    ) -> Self {
+        let peer = connection.peer;
+        Self::new(Source::Single { incoming, connection, slot }, limits, arrived, peer)
+    }
+
+    pub(crate) fn multi(
+        incoming: Incoming,
+        exchange: Exchange,
+        slot: StreamSlot,
+        limits: Limits,
+        arrived: Arrived,
+    ) -> Self {
+        let peer = exchange.peer();
+        Self::new(
+            Source::Multi { incoming, exchange: Box::new(exchange), _slot: slot },
+            limits,
+            arrived,
+            peer,
+        )
+    }
+
+    fn new(source: Source, limits: Limits, arrived: Arrived, peer: Option<SocketAddr>) -> Self {
+        let mut body = Self {
+            source,
+            limits,
+            decoder: None,
+            allowance: None,
+            decoded: 0,
+            arrived,
+            peer,
+            is_rest: false,
+        };
         body.end_if_over();
         body
     }
 
-    pub(crate) fn multi(incoming: Incoming, exchange: Exchange, slot: StreamSlot, limits: Limits) -> Self {
-        let source = Source::Multi { incoming, exchange: Box::new(exchange), _slot: slot };
-        let mut body = Self { source, limits, decoder: None, allowance: None, decoded: 0, is_rest: false };
-        body.end_if_over();
-        body
+    pub(super) fn timings(&self) -> Timings {
+        self.arrived.progress.timings
+    }
+
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 
     pub(crate) fn configure(&mut self, decoder: Option<Decoder>, max_size: Option<u64>) {
@@ -91,6 +138,9 @@ impl ResponseBody {
 
     /// The body is complete: the connection goes back to the pool.
     fn end(&mut self) {
+        if !self.is_rest && self.arrived.progress.timings.body.is_none() {
+            self.arrived.progress.timings.body = rt::try_now().map(|now| now.duration_since(self.arrived.at));
+        }
         if let Source::Single { incoming, mut connection, slot } =
             std::mem::replace(&mut self.source, Source::Ended)
         {
@@ -132,7 +182,10 @@ impl ResponseBody {
                 None => {
                     let whole = self.decoder.take().map_or(Ok(()), |mut decoder| decoder.finish());
                     return Poll::Ready(match whole {
-                        Ok(()) => Ok(None),
+                        Ok(()) => {
+                            self.tell_end();
+                            Ok(None)
+                        }
                         Err(error) => Err(self.fail(Error::new(Kind::Decode).with_source(error))),
                     });
                 }
@@ -168,7 +221,15 @@ impl ResponseBody {
         Poll::Ready(next)
     }
 
+    /// Tells the observer that the body is over, once.
+    fn tell_end(&mut self) {
+        if let Some((observer, id)) = self.arrived.progress.observer.take() {
+            observer.event(id, &Event::RequestEnd);
+        }
+    }
+
     fn account(&mut self, chunk: Bytes) -> Result<Bytes> {
+        self.arrived.progress.tell(&Event::Chunk { length: chunk.len() });
         if let Some(allowance) = &mut self.allowance {
             match allowance.checked_sub(chunk.len() as u64) {
                 Some(rest) => *allowance = rest,
@@ -182,6 +243,7 @@ impl ResponseBody {
     fn fail(&mut self, error: Error) -> Error {
         self.source = Source::Ended;
         self.decoder = None;
+        self.arrived.progress.tell(&Event::RequestFailed { error: &error });
         error
     }
 
@@ -222,7 +284,16 @@ impl Drop for ResponseBody {
         let Some(now) = rt::try_now() else { return };
         let limits = Limits { deadline: Some(now + DRAIN_TIME), read: None };
         let source = std::mem::replace(&mut self.source, Source::Ended);
-        let mut rest = Self { source, limits, decoder: None, allowance: None, decoded: 0, is_rest: true };
+        let mut rest = Self {
+            source,
+            limits,
+            decoder: None,
+            allowance: None,
+            decoded: 0,
+            arrived: Arrived { at: now, progress: Progress::default() },
+            peer: None,
+            is_rest: true,
+        };
         if rest.drain_at_once() {
             rt::spawn("http drain", async move { rest.drain().await });
         }

@@ -1,10 +1,15 @@
 //! The settings of a session.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aioxide::net::ConnectOptions;
+use aioxide::net::dns::{DEFAULT_TTL, DnsCache};
 use aioxide::net::tls::rustls::ClientConfig;
 use aioxide::net::tls::rustls::pki_types::CertificateDer;
 use aioxide::net::tls::rustls::pki_types::pem::PemObject;
@@ -12,15 +17,19 @@ use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use super::Session;
 use crate::client::Client;
-use crate::connector::Connector;
+use crate::connector::{Connector, Names, Resolver, Ways};
 #[cfg(feature = "cookies")]
 use crate::cookies::CookieJar;
 use crate::cookies::CookieStore;
 use crate::error::{Error, Kind, Result};
+use crate::filter::AddressFilter;
 use crate::headers;
 use crate::pool::{Pool, PoolConfig};
-use crate::request::Options;
+use crate::proxy::Proxies;
+use crate::request::{Options, Route};
 use crate::timeout::Timeouts;
+use crate::tls::Tls;
+use crate::trace::Observer;
 
 /// Builds a [`Session`].
 ///
@@ -51,7 +60,9 @@ pub struct SessionBuilder {
     max_header_size: usize,
     title_case: bool,
     roots: Vec<CertificateDer<'static>>,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Tls>,
+    ways: Ways,
+    observer: Option<Rc<dyn Observer>>,
     problem: Option<Error>,
 }
 
@@ -65,6 +76,7 @@ impl Default for SessionBuilder {
                 decompress: true,
                 max_body_size: None,
                 is_bare: false,
+                route: Route::default(),
             },
             headers: HeaderMap::new(),
             retry: true,
@@ -74,6 +86,17 @@ impl Default for SessionBuilder {
             title_case: false,
             roots: Vec::new(),
             tls: None,
+            ways: Ways {
+                names: Names {
+                    cache: DnsCache::new(DEFAULT_TTL),
+                    resolver: None,
+                    overrides: HashMap::new(),
+                    filter: None,
+                },
+                options: ConnectOptions::default(),
+                unix_socket: None,
+            },
+            observer: None,
             problem: None,
         }
     }
@@ -210,8 +233,93 @@ impl SessionBuilder {
     }
 
     /// Uses these TLS settings as they are, ALPN included, in place of the platform's roots and those added here.
-    pub fn tls_config(mut self, config: Arc<ClientConfig>) -> Self {
-        self.tls = Some(config);
+    pub fn tls_config(self, config: Arc<ClientConfig>) -> Self {
+        self.tls(Tls::from_config(config))
+    }
+
+    /// How TLS is made, in place of the platform's roots and those added here.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// The proxies that requests go through; none unless set, also when the environment names some.
+    ///
+    /// `Proxies::from_env()?` does what curl does.
+    pub fn proxies(mut self, proxies: Proxies) -> Self {
+        self.options.route.proxies = Some(Rc::new(proxies));
+        self
+    }
+
+    /// Resolves names, in place of the system.
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.ways.names.resolver = Some(Rc::new(resolver));
+        self
+    }
+
+    /// Connects to these addresses when a URL says `host` and `port` (0: any); an address of port 0 has the URL's.
+    ///
+    /// curl: `--resolve`. The name is still what the certificate must have, and what the server is told.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aioxide_http::Session;
+    ///
+    /// let session = Session::builder().resolve_to("example.org", 443, [([127, 0, 0, 1], 8443).into()]).build()?;
+    /// # Ok::<(), aioxide_http::Error>(())
+    /// ```
+    pub fn resolve_to(
+        mut self,
+        host: &str,
+        port: u16,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+    ) -> Self {
+        let addresses = addresses.into_iter().collect();
+        self.ways.names.overrides.insert((host.to_ascii_lowercase(), port), addresses);
+        self
+    }
+
+    /// Keeps what names resolve to there: a cache that is shared with other sessions.
+    ///
+    /// It must be one for one resolver: sessions with resolvers of their own do not share it with others.
+    pub fn dns_cache(mut self, cache: DnsCache) -> Self {
+        self.ways.names.cache = cache;
+        self
+    }
+
+    /// How long what a name resolves to is used; 10 s unless set, 0 to ask each time a connection is made.
+    pub fn dns_ttl(self, ttl: Duration) -> Self {
+        self.dns_cache(DnsCache::new(ttl))
+    }
+
+    /// Connects only to addresses that this filter permits; see [`AddressFilter`].
+    pub fn address_filter(mut self, filter: AddressFilter) -> Self {
+        self.ways.names.filter = Some(filter);
+        self
+    }
+
+    /// Where connections come from: an address of this machine. Servers of the other family cannot be reached.
+    pub fn local_address(mut self, address: IpAddr) -> Self {
+        self.ways.options.local_address = Some(address);
+        self
+    }
+
+    /// How long one address of a host is tried alone before the next is tried beside it (RFC 8305); 250 ms unless set.
+    pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
+        self.ways.options.stagger = delay;
+        self
+    }
+
+    /// Makes all connections to this UNIX socket, whatever host a URL names; proxies and the filter are left out.
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ways.unix_socket = Some(path.into());
+        self
+    }
+
+    /// Tells this observer what happens to every request.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Rc::new(observer));
         self
     }
 
@@ -241,11 +349,13 @@ impl SessionBuilder {
                     self.http2,
                     self.max_header_size,
                     self.title_case,
+                    self.ways,
                 ),
                 defaults,
                 options: self.options,
                 retry: self.retry,
                 cookies: self.cookies,
+                observer: self.observer,
                 tended: Rc::default(),
             }),
         }

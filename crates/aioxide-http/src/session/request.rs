@@ -13,9 +13,11 @@ use crate::client::Client;
 use crate::error::{Error, Kind, Result};
 use crate::headers;
 use crate::multipart::Multipart;
+use crate::proxy::{Proxies, Proxy};
 use crate::request::{IntoUrl, Request};
 use crate::response::Response;
 use crate::timeout::Timeouts;
+use crate::tls::Tls;
 
 /// Builds a request; made by [`Session::get`](crate::Session::get) and its kin.
 ///
@@ -218,6 +220,21 @@ impl RequestBuilder {
     /// Makes a body of more than so many bytes, decoded, an error.
     pub fn max_body_size(self, bytes: u64) -> Self {
         self.with(|request| request.options.max_body_size = Some(bytes))
+    }
+
+    /// Goes through this proxy, in place of the session's.
+    pub fn proxy(self, proxy: Proxy) -> Self {
+        self.proxies(Proxies::all(proxy))
+    }
+
+    /// Goes through these proxies, in place of the session's; [`Proxies::none`] for none.
+    pub fn proxies(self, proxies: Proxies) -> Self {
+        self.with(|request| request.options.route.proxies = Some(Rc::new(proxies)))
+    }
+
+    /// How TLS is made, in place of the session's way.
+    pub fn tls(self, tls: Tls) -> Self {
+        self.with(|request| request.options.route.tls = Some(tls))
     }
 
     /// Sends the request, follows redirects, and waits for the head of the answer.

@@ -10,6 +10,7 @@
 pub mod certs;
 pub mod h2;
 pub mod nginx;
+pub mod proxy;
 pub mod raw;
 pub mod raw_h2;
 pub mod server;

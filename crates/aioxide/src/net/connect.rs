@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,7 +38,9 @@ pub const STAGGER: Duration = Duration::from_millis(250);
 pub async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let target = Target::new(host, port);
     match dns::lookup(host, port).await {
-        Ok(addrs) => race(&addrs, STAGGER).await.map_err(|attempts| ConnectError::attempts(target, attempts)),
+        Ok(addrs) => race(&addrs, &ConnectOptions::default())
+            .await
+            .map_err(|attempts| ConnectError::attempts(target, attempts)),
         Err(error) => Err(ConnectError::lookup(target, error)),
     }
 }
@@ -51,8 +53,51 @@ pub async fn connect(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
 /// # Cancel safety
 /// Dropping the future gives up all attempts.
 pub async fn connect_any(host: &str, addrs: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+    connect_any_with(host, addrs, &ConnectOptions::default()).await
+}
+
+/// As [`connect_any`], with settings of your own.
+///
+/// # Errors
+/// [`ConnectError`], with every attempt's error; no address is of the local address's family.
+///
+/// # Cancel safety
+/// Dropping the future gives up all attempts.
+///
+/// # Examples
+/// ```
+/// use aioxide::net::{ConnectOptions, TcpListener, connect_any_with};
+/// aioxide::run(async {
+///     let listener = TcpListener::bind(([127, 0, 0, 1], 0))?;
+///     let options = ConnectOptions { local_address: Some([127, 0, 0, 1].into()), ..Default::default() };
+///     let stream = connect_any_with("localhost", &[listener.local_addr()?], &options).await?;
+///     assert!(stream.local_addr()?.ip().is_loopback());
+///     Ok::<(), std::io::Error>(())
+/// })??;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn connect_any_with(
+    host: &str,
+    addrs: &[SocketAddr],
+    options: &ConnectOptions,
+) -> Result<TcpStream, ConnectError> {
     let port = addrs.first().map_or(0, SocketAddr::port);
-    race(addrs, STAGGER).await.map_err(|attempts| ConnectError::attempts(Target::new(host, port), attempts))
+    race(addrs, options).await.map_err(|attempts| ConnectError::attempts(Target::new(host, port), attempts))
+}
+
+/// How addresses are tried.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectOptions {
+    /// How long one address is tried alone before the next one is tried beside it; [`STAGGER`] unless set.
+    pub stagger: Duration,
+    /// Where connections come from; the system's choice unless set. Addresses of another family are not tried.
+    pub local_address: Option<IpAddr>,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self { stagger: STAGGER, local_address: None }
+    }
 }
 
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
@@ -61,17 +106,24 @@ struct Race {
     waiting: VecDeque<SocketAddr>,
     running: Vec<(SocketAddr, Attempt)>,
     failed: Vec<(SocketAddr, io::Error)>,
-    stagger: Duration,
+    options: ConnectOptions,
     /// Runs while an attempt has its head start.
     head_start: Option<Pause>,
 }
 
-async fn race(addrs: &[SocketAddr], stagger: Duration) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+async fn race(
+    addrs: &[SocketAddr],
+    options: &ConnectOptions,
+) -> Result<TcpStream, Vec<(SocketAddr, io::Error)>> {
+    let mut waiting = interleave(addrs);
+    if let Some(local) = options.local_address {
+        waiting.retain(|addr| addr.is_ipv4() == local.is_ipv4());
+    }
     let mut race = Race {
-        waiting: interleave(addrs),
+        waiting,
         running: Vec::new(),
         failed: Vec::with_capacity(addrs.len()),
-        stagger,
+        options: *options,
         head_start: None,
     };
     match poll_fn(|cx| race.poll(cx)).await {
@@ -108,10 +160,11 @@ impl Race {
             let Some(addr) = self.waiting.pop_front() else {
                 return if self.running.is_empty() { Poll::Ready(None) } else { Poll::Pending };
             };
-            self.running.push((addr, Box::pin(TcpStream::connect(addr))));
+            let local = self.options.local_address.map(|local| SocketAddr::new(local, 0));
+            self.running.push((addr, Box::pin(TcpStream::connect_from(addr, local))));
             if !self.waiting.is_empty() {
                 // Without a loop the attempt itself says so.
-                self.head_start = Pause::new(self.stagger).ok();
+                self.head_start = Pause::new(self.options.stagger).ok();
             }
         }
     }

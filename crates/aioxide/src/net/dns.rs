@@ -116,6 +116,15 @@ impl DnsCache {
         self.len() == 0
     }
 
+    /// The addresses of `host`, when they are known: nobody is asked.
+    pub fn known(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
+        let now_ns = running_loop().ok()?.now_ns();
+        match self.shared.names.borrow().get(&*host.to_ascii_lowercase())? {
+            Entry::Known { addrs, until_ns } if *until_ns > now_ns => Some(with_port(addrs, port)),
+            _ => None,
+        }
+    }
+
     /// How many questions the system was asked.
     pub fn questions(&self) -> u64 {
         self.shared.questions.get()
@@ -134,12 +143,28 @@ impl DnsCache {
     /// # Cancel safety
     /// Dropping the future gives the answer up; whoever waits for the same name asks again.
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        self.lookup_with(host, port, || lookup(host, port)).await
+    }
+
+    /// As [`lookup`](Self::lookup), with another resolver than the system's for what is not known; the cache must be
+    /// that resolver's alone.
+    ///
+    /// # Errors
+    /// Those of the resolver; everybody who waited for the same answer gets the same error.
+    ///
+    /// # Cancel safety
+    /// As [`lookup`](Self::lookup).
+    pub async fn lookup_with<A, F>(&self, host: &str, port: u16, ask: A) -> io::Result<Vec<SocketAddr>>
+    where
+        A: FnOnce() -> F,
+        F: Future<Output = io::Result<Vec<SocketAddr>>>,
+    {
         let name = host.to_ascii_lowercase();
         loop {
             let question = match self.find(&name)? {
                 Found::Known(addrs) => return Ok(with_port(&addrs, port)),
                 Found::Asked(question) => question,
-                Found::Nothing(asker) => return asker.ask(&name, host, port).await,
+                Found::Nothing(asker) => return asker.ask(&name, ask()).await,
             };
             match wait_for_answer(&question).await {
                 Answer::Found(addrs) => return Ok(with_port(&addrs, port)),
@@ -182,9 +207,13 @@ struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    async fn ask(self, name: &str, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    async fn ask(
+        self,
+        name: &str,
+        looking: impl Future<Output = io::Result<Vec<SocketAddr>>>,
+    ) -> io::Result<Vec<SocketAddr>> {
         self.cache.questions.set(self.cache.questions.get() + 1);
-        let found = lookup(host, port).await;
+        let found = looking.await;
         let answer = match &found {
             Ok(addrs) => {
                 let addrs: Rc<[SocketAddr]> = addrs.as_slice().into();

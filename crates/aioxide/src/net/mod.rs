@@ -17,7 +17,7 @@ pub mod tls;
 mod udp;
 mod unix;
 
-pub use connect::{ConnectError, STAGGER, connect, connect_any};
+pub use connect::{ConnectError, ConnectOptions, STAGGER, connect, connect_any, connect_any_with};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 pub use tcp::{TcpListener, TcpStream};
 pub use udp::UdpSocket;

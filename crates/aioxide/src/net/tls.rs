@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{AlertDescription, CertificateError, ClientConfig, ServerConfig};
@@ -21,16 +22,25 @@ pub use tokio_rustls::{client, rustls, server};
 pub fn client_config(
     extra_roots: impl IntoIterator<Item = CertificateDer<'static>>,
 ) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier =
-        rustls_platform_verifier::Verifier::new_with_extra_roots(extra_roots, Arc::clone(&provider))
-            .map_err(Error::configuration)?;
-    Ok(ClientConfig::builder_with_provider(provider)
+    Ok(ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(Error::configuration)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(platform_verifier(extra_roots)?)
         .with_no_client_auth())
+}
+
+/// What verifies servers' certificates by the platform's roots and by `extra_roots`, for settings of one's own.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn platform_verifier(
+    extra_roots: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = rustls_platform_verifier::Verifier::new_with_extra_roots(extra_roots, provider)
+        .map_err(Error::configuration)?;
+    Ok(Arc::new(verifier))
 }
 
 /// The client's settings with nothing verified: whoever stands between can read and change everything.

@@ -1,0 +1,129 @@
+//! Who is trusted beside, or in place of, what the roots say.
+
+use std::sync::Arc;
+
+use aioxide::net::tls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use aioxide::net::tls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use aioxide::net::tls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use aioxide::net::tls::rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use ring::digest::{SHA256, digest};
+
+/// Asks nobody: every certificate will do, if its owner holds its key.
+#[derive(Debug)]
+pub(super) struct Nobody(pub(super) Arc<CryptoProvider>);
+
+/// Asks whether the certificate is trusted, not for which name.
+#[derive(Debug)]
+pub(super) struct AnyName(pub(super) Arc<dyn ServerCertVerifier>);
+
+/// Asks for one of these certificates, and then whatever `inner` asks.
+#[derive(Debug)]
+pub(super) struct Pinned {
+    pub(super) pins: Vec<[u8; 32]>,
+    pub(super) inner: Arc<dyn ServerCertVerifier>,
+}
+
+/// The part that all have in common: signatures are checked as ever.
+macro_rules! signatures_by_inner {
+    ($self:ident => $inner:expr) => {
+        fn verify_tls12_signature(
+            &$self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            $inner.verify_tls12_signature(message, certificate, signature)
+        }
+
+        fn verify_tls13_signature(
+            &$self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signature: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            $inner.verify_tls13_signature(message, certificate, signature)
+        }
+
+        fn supported_verify_schemes(&$self) -> Vec<SignatureScheme> {
+            $inner.supported_verify_schemes()
+        }
+    };
+}
+
+impl ServerCertVerifier for Nobody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        use CertificateError::{NotValidForName, NotValidForNameContext};
+        // The name is looked at last: a fault of the certificate itself comes first.
+        match self.0.verify_server_cert(certificate, chain, name, ocsp, now) {
+            Err(Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. })) => {
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    signatures_by_inner!(self => self.0);
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let digest = digest(&SHA256, certificate);
+        if !self.pins.iter().any(|pin| pin == digest.as_ref()) {
+            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+        }
+        self.inner.verify_server_cert(certificate, chain, name, ocsp, now)
+    }
+
+    signatures_by_inner!(self => self.inner);
+}
