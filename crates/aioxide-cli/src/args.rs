@@ -102,17 +102,23 @@ impl Variety {
     }
 }
 
+macro_rules! examples {
+    () => {
+        "Examples:
+  aioxide fetch https://example.org/a.pdf           one file
+  aioxide fetch -i urls.txt -o files -j 100         a list, 100 at a time
+  aioxide fetch -i urls.txt -o files --per-host 4   gently
+  zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl
+  aioxide fetch -i urls.txt --report - -q | jq 'select(.outcome != \"ok\")'"
+    };
+}
+
 /// `aioxide fetch`.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "aioxide fetch [OPTIONS] URL...\n       aioxide fetch [OPTIONS] -i FILE [URL]...",
     group = ArgGroup::new("urls or a list").args(["urls", "input"]).required(true).multiple(true),
-    after_help = "Examples:\n  \
-        aioxide fetch https://example.org/a.pdf             one file, into this directory\n  \
-        aioxide fetch -i urls.txt -o files -j 100           a list, 100 at a time\n  \
-        aioxide fetch -i urls.txt -o files --per-host 4     gently\n  \
-        zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl\n  \
-        aioxide fetch -i urls.txt --timeout 30 --report - --quiet | jq 'select(.outcome != \"ok\")'",
+    after_help = examples!(),
     after_long_help = FETCH_LONG
 )]
 pub(crate) struct FetchArgs {
@@ -222,26 +228,20 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: Shell,
 }
 
-const FETCH_LONG: &str = "\
-Examples:
-  aioxide fetch https://example.org/a.pdf             one file, into this directory
-  aioxide fetch -i urls.txt -o files -j 100           a list, 100 at a time
-  aioxide fetch -i urls.txt -o files --per-host 4     gently
-  zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl
-  aioxide fetch -i urls.txt --timeout 30 --report - --quiet | jq 'select(.outcome != \"ok\")'
+/// No line is longer than 80 columns: a terminal that wide shows them as they are.
+const FETCH_LONG: &str = concat!(
+    examples!(),
+    r#"
 
-A list has one URL per line, in UTF-8, and nothing else: a tab, a control character or a second URL in a line makes it
-an invalid_url. It is read as it comes, so it may be a pipe that another program still writes to.
+A list has one URL per line, in UTF-8, and nothing else: a tab, a control
+character or a second URL in a line makes it an invalid_url. It is read as it
+comes, so it may be a pipe that another program still writes to.
 
-The report has one JSON object per URL, in the order in which they ended. It is written as they end:
-  line      the URL's line in FILE; for a URL of the command line, its place there
-  url       as it was given, with its password if it has one; messages hide passwords
-  outcome   ok, not_modified (304 to a condition of yours, such as -H 'If-None-Match: ...'; nothing is written),
-            http_error (an answer that is not the whole thing asked for: status 400 and up, 206 without a Range header,
-            304 without a condition, 204 unless --discard, 202, a redirect to nowhere),
-            connect_error (no connection could be made), tls_error, timeout,
-            protocol_error (the answer broke the rules, ended early, was reset, or redirected without end),
-            io_error (a file could not be written), invalid_url, cancelled
+The report has one JSON object per URL, in the order in which they ended. It is
+written as they end:
+  line      the URL's line in FILE; for a URL of the command line, its place
+  url       as it was given, password and all; messages hide passwords
+  outcome   one of those below
   status    the HTTP status, or null
   bytes     how many bytes of the body came
   path      the file's name in DIR, or null
@@ -249,20 +249,37 @@ The report has one JSON object per URL, in the order in which they ended. It is 
   attempts  how many times it was tried; 0 when it never started
   error     what went wrong, or null
 
-Marks: . ok   = not_modified   H http_error   C connect_error   L tls_error   T timeout   P protocol_error   I io_error
-       U invalid_url   X cancelled
+Outcomes, and their marks:
+  .  ok              the whole thing came
+  =  not_modified    304 to a condition of yours (-H 'If-None-Match: ...');
+                     nothing is written
+  H  http_error      not the whole thing asked for: status 400 and up, 206
+                     without a Range header, 304 without a condition, 204
+                     unless --discard, 202, 207, 208, 226, a redirect to nowhere
+  C  connect_error   no connection could be made
+  L  tls_error       the certificate or the handshake failed
+  T  timeout         see --timeout and --read-timeout
+  P  protocol_error  the answer broke the rules, ended early, was reset, or
+                     redirected without end
+  I  io_error        a file could not be written
+  U  invalid_url
+  X  cancelled
 
-File names come from the URL's last part and query. What could leave DIR, hide a file or upset a shell becomes _.
-A taken name gets a number: a.pdf, a-1.pdf, a-2.pdf. A file has its name only once it is whole.
+File names come from the URL's last part and query. What could leave DIR, hide a
+file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,
+a-2.pdf. A file has its name only once it is whole.
 
-Ctrl-C once stops, removes what is half done and completes the report; twice kills. SIGTERM and SIGHUP do as Ctrl-C once.
-A list in a file is accounted for to its end, one from a pipe as far as it comes within a second.
+Ctrl-C once stops, removes what is half done and completes the report; twice
+kills. SIGTERM and SIGHUP do as Ctrl-C once. A list in a file is accounted for
+to its end, one from a pipe as far as it comes within a second.
 
 Exit status:
   0    all URLs are ok or not_modified
   1    some are not, or the list or the report failed
   2    nothing was done: wrong usage, or a file that cannot be opened
-  129, 130, 143   stopped by SIGHUP, Ctrl-C, SIGTERM: 128 and the signal's number";
+  129, 130, 143
+       stopped by SIGHUP, Ctrl-C, SIGTERM: 128 and the signal's number"#
+);
 
 /// Parses a positive number of seconds, fractions allowed.
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -290,6 +307,13 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_80_columns() {
+        for line in FETCH_LONG.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
     }
 
     #[test]

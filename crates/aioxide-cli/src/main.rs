@@ -1,6 +1,7 @@
 //! The program `aioxide`: a concurrent downloader and the lesson's demo.
 #![forbid(unsafe_code)]
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,9 +27,21 @@ fn run(cli: Cli) -> ExitCode {
         Command::Completions(args) => completions(args.shell),
     };
     result.unwrap_or_else(|error| {
-        let _ = writeln!(io::stderr(), "aioxide: {error}");
+        say(&error);
         ExitCode::from(2)
     })
+}
+
+/// Tells of a failure on the standard error, or on the terminal where that is not for it.
+fn say(error: &Failure) {
+    let told = format!("aioxide: {error}\n");
+    // There is nobody to tell if that fails.
+    let _ = match error.is::<fetch::Unsayable>() {
+        true => {
+            File::options().write(true).open("/dev/tty").and_then(|mut tty| tty.write_all(told.as_bytes()))
+        }
+        false => io::stderr().write_all(told.as_bytes()),
+    };
 }
 
 /// Turns this thread's slow-callback reports off: they are for whoever writes a program, and would stand between the

@@ -220,7 +220,10 @@ fn server_that_speaks_no_tls_is_a_tls_error() {
 
 #[test]
 fn certificate_that_nobody_vouches_for_is_a_tls_error() {
-    check(&format!("https://127.0.0.1:{}/", tls_server()), &[], "tls_error", None);
+    let url = format!("https://127.0.0.1:{}/", tls_server());
+    check(&url, &[], "tls_error", None);
+    let told = fetch_one(&url, &[]).0["error"].as_str().unwrap().to_owned();
+    assert!(told.contains("the certificate's issuer is not trusted: 127.0.0.1"), "{told}");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::fs::{OFlags, fcntl_setfl};
+use serde_json::json;
 use support::nasty::Nasty;
 use support::{aioxide, fetch, files, parse_records, records, text};
 
@@ -49,10 +50,10 @@ impl Place {
         let output = command.stdout(append(stdout)).stderr(append(stderr)).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
         let list = fs::read_to_string(self.path("list")).unwrap();
+        assert_eq!(list, self.list(), "{arguments:?}");
         if stderr.is_empty() {
             assert!(text(&output.stderr).contains(reason), "{arguments:?}: {}", text(&output.stderr));
-            assert_eq!(list, self.list());
-        } else {
+        } else if stderr != "list" {
             let told = fs::read_to_string(self.path(stderr)).unwrap();
             assert!(told.contains(reason), "{arguments:?}: {told}");
         }
@@ -78,7 +79,9 @@ fn output_into_the_list_is_refused() {
     place.refused(&["-i", "list", "--discard", "--report", "-"], written, "the list of URLs");
     place.refused(&["-i", "list", "--discard", "--report", "/dev/stdout"], written, "the list of URLs");
     place.refused(&["-i", "list", "--discard", "--marks"], written, "the list of URLs");
-    place.refused(&["-i", "list", "--discard"], ["", "", "list"], "the list of URLs");
+    place.refused(&["-i", "list", "--discard"], ["", "", "list"], "");
+    place.refused(&["-i", "list", "-q", "-o", "list"], ["", "", "list"], "");
+    place.refused(&["-i", "list", "--discard", "--report", "list"], ["", "", "list"], "");
 }
 
 #[test]
@@ -226,6 +229,36 @@ fn streams_that_another_program_made_non_blocking_are_waited_for() {
     let records = parse_records(&report);
     assert_eq!(records.len(), 3001);
     assert_eq!(records.iter().filter(|record| record["outcome"] == "ok").count(), 1);
+}
+
+#[test]
+fn file_over_the_limit_of_file_sizes_is_an_io_error() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "ulimit -f 8; exec \"$@\"",
+            "sh",
+            env!("CARGO_BIN_EXE_aioxide"),
+            "fetch",
+            "-q",
+            "--report",
+            "-",
+            "-o",
+        ])
+        .arg(directory.path())
+        .args([server.url("/ok/3000000"), server.url("/ok/60000"), server.url("/ok/100")])
+        .output()
+        .unwrap();
+    let records = parse_records(&text(&output.stdout));
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let mut outcomes: Vec<_> = records.iter().map(|record| (&record["line"], &record["outcome"])).collect();
+    outcomes.sort_by_key(|(line, _)| line.as_u64());
+    let [first, second, third] =
+        [(1, "io_error"), (2, "io_error"), (3, "ok")].map(|(line, outcome)| (json!(line), json!(outcome)));
+    assert_eq!(outcomes, [(&first.0, &first.1), (&second.0, &second.1), (&third.0, &third.1)]);
+    assert_eq!(files(directory.path()).keys().collect::<Vec<_>>(), ["100"]);
 }
 
 #[test]

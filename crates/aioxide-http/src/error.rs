@@ -209,6 +209,12 @@ impl Error {
         self.inner.kind == Kind::Tls
     }
 
+    /// TLS's own error, whose predicates tell the certificate's faults apart, when [`is_tls`](Self::is_tls) and the handshake
+    /// failed.
+    pub fn tls(&self) -> Option<&aioxide::net::tls::Error> {
+        self.inner.source.as_ref()?.downcast_ref()
+    }
+
     /// Whether the answer broke the rules of HTTP.
     pub fn is_protocol(&self) -> bool {
         self.inner.kind == Kind::Protocol

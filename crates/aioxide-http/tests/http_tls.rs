@@ -61,16 +61,18 @@ fn certificate_of_a_trusted_authority_is_accepted() {
 fn wrong_name_expired_and_unknown_authority_are_refused() {
     let authority = Authority::new();
     let stranger = Authority::new();
-    for (what, identity) in [
-        ("wrong name", authority.issue(&["example.org"])),
-        ("expired", authority.issue_expired(&["localhost"])),
-        ("unknown authority", stranger.issue(&["localhost"])),
-    ] {
+    type Fault = fn(&aioxide::net::tls::Error) -> bool;
+    let cases: [(&str, Fault, _); 3] = [
+        ("wrong name", |tls| tls.is_wrong_name(), authority.issue(&["example.org"])),
+        ("expired", |tls| tls.is_expired(), authority.issue_expired(&["localhost"])),
+        ("unknown authority", |tls| tls.is_untrusted(), stranger.issue(&["localhost"])),
+    ];
+    for (what, is_fault, identity) in cases {
         let server = serve(&identity);
         let session = trusting(&authority);
         run(async move {
             let error = session.get(format!("https://localhost:{}/", server.port)).send().await.unwrap_err();
-            assert!(error.is_tls(), "{what}: {error:?}");
+            assert!(error.is_tls() && error.tls().is_some_and(is_fault), "{what}: {error:?}");
             assert!(!error.is_connect());
             assert_eq!(session.connections(), 0);
         });

@@ -6,7 +6,6 @@ use std::task::Poll;
 use aioxide_http::Response;
 
 use super::input::Entry;
-use super::manners::descriptors;
 use super::naming;
 use super::output::sink::Sink;
 use super::report::answer::Answer;
@@ -22,7 +21,7 @@ impl Fetch {
         let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
         let send = async || self.session.get(url).send().await;
-        let mut response = descriptors::when_free(send).await.map_err(failed)?;
+        let mut response = self.no_connections.outlast(send).await.map_err(failed)?;
         let status = response.status();
         progress.status.set(Some(status.as_u16()));
         match self.asked.judge(status, response.headers()) {
@@ -38,7 +37,7 @@ impl Fetch {
             progress.length.set(Some(length));
             self.account.borrow_mut().display.announced(length);
         }
-        let mut sink = Sink::new(self.directory.as_ref());
+        let mut sink = Sink::new(self.directory.as_ref(), &self.no_files);
         while let Some(piece) = response.chunk().await.map_err(failed)? {
             let share = progress.add(piece.len());
             self.account.borrow_mut().display.received(piece.len(), share);

@@ -20,7 +20,8 @@ mod report;
 mod run;
 
 use input::Source;
-use manners::{Schedule, Starter, descriptors};
+use manners::descriptors::{self, Shortage};
+use manners::{Schedule, Starter};
 use naming::Directory;
 use output::streams;
 use report::answer::Asked;
@@ -36,6 +37,25 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
     let urls = std::mem::take(&mut args.urls);
     let input = args.input.as_deref();
     let source = named(input.unwrap_or("-".as_ref()), Source::open(urls, input))?;
+    let is_list_stderr = streams::is_stderr(source.identity());
+    let result = run_list(&args, headers, source);
+    if is_list_stderr { result.map_err(|error| Unsayable(error.to_string()).into()) } else { result }
+}
+
+/// A failure that the standard error is not for, since it is the list.
+#[derive(Debug)]
+pub(crate) struct Unsayable(String);
+
+impl std::fmt::Display for Unsayable {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unsayable {}
+
+fn run_list(args: &FetchArgs, headers: Vec<Header>, source: Source) -> Result<ExitCode, Failure> {
+    let input = args.input.as_deref();
     let mut directory = match args.discard {
         true => None,
         false => Some(named(&args.output, Directory::open(&args.output, args.overwrite))?),
@@ -43,12 +63,12 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
     // After the directory, in which it may stand.
     let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
-    streams::check(&args, list, report_file)?;
+    streams::check(args, list, report_file)?;
     if let (Some(report), Some(path)) = (&report, &args.report) {
         named(path, report.begin())?;
     }
     if let Some(directory) = &mut directory {
-        directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(&args)));
+        directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(args)));
     }
     let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
     let plain = typed || report.as_ref().is_some_and(Report::is_terminal);
@@ -66,6 +86,7 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
         read: Some(args.read_timeout),
         ..Timeouts::NONE
     };
+    let fail_fast = args.fail_fast;
     aioxide::run(async move {
         // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
         let mut session = Session::builder().limit(jobs).timeouts(timeouts).decompress(false);
@@ -77,8 +98,18 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
             session = session.header(name, value);
         }
         let (starter, account) = (RefCell::new(starter), RefCell::new(account));
-        let (session, fail_fast) = (session.build()?, args.fail_fast);
-        let fetch = Rc::new(Fetch { session, directory, asked, jobs, fail_fast, starter, account });
+        let session = session.build()?;
+        let fetch = Rc::new(Fetch {
+            session,
+            directory,
+            asked,
+            no_connections: Shortage::default(),
+            no_files: Shortage::default(),
+            jobs,
+            fail_fast,
+            starter,
+            account,
+        });
         // They are heard until all is told.
         let _signals = fetch.run_all().await;
         Ok(fetch.finish())

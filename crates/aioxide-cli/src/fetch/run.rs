@@ -10,6 +10,7 @@ use aioxide_http::Session;
 
 use super::download::Good;
 use super::input::Entry;
+use super::manners::descriptors::Shortage;
 use super::manners::{Next, Signals, Starter, Stop};
 use super::naming::Directory;
 use super::report::answer::Asked;
@@ -22,6 +23,8 @@ pub(super) struct Fetch {
     pub(super) session: Session,
     pub(super) directory: Option<Directory>,
     pub(super) asked: Asked,
+    pub(super) no_connections: Shortage,
+    pub(super) no_files: Shortage,
     pub(super) jobs: usize,
     pub(super) fail_fast: bool,
     /// Never borrowed across an await, as the account.

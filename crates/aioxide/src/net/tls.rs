@@ -232,7 +232,8 @@ impl Error {
 
     /// Whether no trusted root stands behind the certificate.
     pub fn is_untrusted(&self) -> bool {
-        matches!(self.certificate(), Some(CertificateError::UnknownIssuer))
+        // A bad signature is that of somebody who takes a trusted one's name.
+        matches!(self.certificate(), Some(CertificateError::UnknownIssuer | CertificateError::BadSignature))
     }
 
     /// The alert with which the other side refused.
@@ -262,8 +263,9 @@ impl fmt::Display for Error {
         match &self.inner.kind {
             Kind::Configuration(_) => return formatter.write_str("tls cannot be set up"),
             Kind::Name => formatter.write_str("invalid tls server name")?,
-            Kind::Protocol(rustls::Error::InvalidCertificate(_)) => {
-                formatter.write_str("the certificate was not accepted")?;
+            Kind::Protocol(rustls::Error::InvalidCertificate(fault)) => formatter.write_str(told(fault))?,
+            Kind::Protocol(rustls::Error::AlertReceived(_)) => {
+                formatter.write_str("the other side refused the tls handshake")?;
             }
             Kind::Protocol(_) | Kind::Io(_) => formatter.write_str("the tls handshake failed")?,
         }
@@ -271,6 +273,21 @@ impl fmt::Display for Error {
             Some(host) => write!(formatter, ": {host}"),
             None => Ok(()),
         }
+    }
+}
+
+/// What is wrong with a certificate, for a person.
+fn told(fault: &CertificateError) -> &'static str {
+    use CertificateError as Fault;
+    match fault {
+        Fault::Expired | Fault::ExpiredContext { .. } => "the certificate has expired",
+        Fault::NotValidYet | Fault::NotValidYetContext { .. } => "the certificate is not valid yet",
+        Fault::NotValidForName | Fault::NotValidForNameContext { .. } => {
+            "the certificate is for another name"
+        }
+        Fault::UnknownIssuer | Fault::BadSignature => "the certificate's issuer is not trusted",
+        Fault::Revoked => "the certificate was revoked",
+        _ => "the certificate was not accepted",
     }
 }
 

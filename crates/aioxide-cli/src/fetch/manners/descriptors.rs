@@ -1,11 +1,12 @@
 //! Open files: the process's limit is raised as far as it may be; beyond it downloads wait.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fs;
 use std::io;
 use std::time::Duration;
 
-use aioxide::time::sleep;
+use aioxide::time::{Instant, sleep};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -37,18 +38,37 @@ fn fitting(room: u64, each: u64) -> usize {
     usize::try_from(room / each).map_or(usize::MAX, |fitting| fitting.max(1))
 }
 
-/// Makes the attempt again as long as it fails for want of a descriptor, of this process or of the whole system: those
-/// that other downloads and other programs give back serve it.
-pub(crate) async fn when_free<T, E: Error + 'static>(
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
-) -> Result<T, E> {
-    for _ in 0..TRIES {
-        match attempt().await {
-            Err(error) if is_shortage(&error) => sleep(PAUSE).await,
-            result => return result,
+/// How long all who want the same have waited in vain; past half a minute none waits any more until one has got it.
+#[derive(Debug, Default)]
+pub(crate) struct Shortage {
+    since: Cell<Option<Instant>>,
+}
+
+impl Shortage {
+    /// Makes the attempt again as long as it fails for want of a descriptor, of this process or of the whole system: those
+    /// that other downloads and other programs give back serve it.
+    pub(crate) async fn outlast<T, E: Error + 'static>(
+        &self,
+        mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    ) -> Result<T, E> {
+        for _ in 0..TRIES {
+            match attempt().await {
+                Err(error) if is_shortage(&error) => {
+                    let since = self.since.get().unwrap_or_else(Instant::now);
+                    self.since.set(Some(since));
+                    if since.elapsed() >= PAUSE * TRIES {
+                        return Err(error);
+                    }
+                    sleep(PAUSE).await;
+                }
+                result => {
+                    self.since.set(None);
+                    return result;
+                }
+            }
         }
+        attempt().await
     }
-    attempt().await
 }
 
 /// Whether no descriptor was left.
@@ -69,19 +89,38 @@ mod tests {
     use super::*;
 
     /// Makes attempts that fail with each of `failures` in turn, the last one ever after; returns how many were made.
-    fn attempts(failures: &'static [Option<Errno>]) -> (u32, Option<Errno>) {
-        let runtime = aioxide::Runtime::builder().virtual_clock(true).build().unwrap();
-        let tried = runtime.block_on(async {
-            let mut tries = 0;
-            let result = when_free(async || {
-                tries += 1;
-                let failure = failures.get(tries as usize - 1).or(failures.last()).copied().flatten();
-                failure.map_or(Ok(()), |number| Err(io::Error::from(number)))
-            })
-            .await;
-            (tries, result.err().as_ref().and_then(Errno::from_io_error))
+    async fn attempts_in(shortage: &Shortage, failures: &[Option<Errno>]) -> (u32, Option<Errno>) {
+        let mut tries = 0;
+        let result = shortage.outlast(async || {
+            tries += 1;
+            let failure = failures.get(tries as usize - 1).or(failures.last()).copied().flatten();
+            failure.map_or(Ok(()), |number| Err(io::Error::from(number)))
         });
-        tried.unwrap()
+        let result = result.await;
+        (tries, result.err().as_ref().and_then(Errno::from_io_error))
+    }
+
+    fn on_virtual_clock<T: 'static>(test: impl Future<Output = T> + 'static) -> T {
+        aioxide::Runtime::builder().virtual_clock(true).build().unwrap().block_on(test).unwrap()
+    }
+
+    fn attempts(failures: &'static [Option<Errno>]) -> (u32, Option<Errno>) {
+        on_virtual_clock(async { attempts_in(&Shortage::default(), failures).await })
+    }
+
+    #[test]
+    fn shortage_that_lasts_is_waited_for_once_and_not_by_each() {
+        on_virtual_clock(async {
+            let (shortage, lasts) = (Shortage::default(), [Some(Errno::MFILE)]);
+            assert_eq!(attempts_in(&shortage, &lasts).await, (TRIES + 1, Some(Errno::MFILE)));
+            assert_eq!(attempts_in(&shortage, &lasts).await, (1, Some(Errno::MFILE)));
+            assert_eq!(attempts_in(&shortage, &[None]).await, (1, None));
+            assert_eq!(
+                attempts_in(&shortage, &[Some(Errno::MFILE), None]).await,
+                (2, None),
+                "there is hope again"
+            );
+        });
     }
 
     #[test]

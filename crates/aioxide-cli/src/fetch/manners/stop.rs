@@ -39,6 +39,9 @@ impl Stop {
 /// The signals that ask for an end: Ctrl-C, `kill` and whatever stops services, a terminal that was closed.
 const ENDING: [SignalKind; 3] = [SignalKind::INTERRUPT, SignalKind::TERMINATE, SignalKind::HANGUP];
 
+/// SIGXFSZ, on Linux and the BSDs.
+const FILE_TOO_LARGE: SignalKind = SignalKind::from_raw(25);
+
 /// Listens to the signals that ask for an end.
 #[derive(Debug)]
 pub(crate) struct Signals(Rc<Heard>);
@@ -47,6 +50,9 @@ pub(crate) struct Signals(Rc<Heard>);
 #[derive(Debug)]
 struct Heard {
     listeners: RefCell<Vec<(SignalKind, Signal)>>,
+    /// Never looked at: with a listener, a file that grows over the limit (`ulimit -f`) is an error of its write, and kills
+    /// nobody.
+    _too_large: Option<Signal>,
     come: Cell<Option<(SignalKind, Stopwatch)>>,
     given_up: Cell<bool>,
 }
@@ -68,6 +74,7 @@ impl Signals {
         let listeners = heard.filter_map(|kind| Some((kind, signal(kind).ok()?))).collect();
         let heard = Rc::new(Heard {
             listeners: RefCell::new(listeners),
+            _too_large: signal(FILE_TOO_LARGE).ok(),
             come: Cell::new(None),
             given_up: Cell::new(false),
         });

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aioxide::Blocking;
 use bytes::Bytes;
 
-use crate::fetch::manners::descriptors;
+use crate::fetch::manners::descriptors::Shortage;
 use crate::fetch::naming::{Directory, PartFile};
 
 /// Takes the pieces of one body.
@@ -19,6 +19,8 @@ use crate::fetch::naming::{Directory, PartFile};
 pub(crate) struct Sink<'a> {
     /// `None`: nothing is kept.
     directory: Option<&'a Directory>,
+    /// Of descriptors for files.
+    shortage: &'a Shortage,
     /// Received, not yet written.
     pieces: Vec<Bytes>,
     pieces_bytes: usize,
@@ -38,8 +40,16 @@ const BATCH_BYTES: usize = 512 * 1024;
 
 impl<'a> Sink<'a> {
     /// A sink for one body.
-    pub(crate) fn new(directory: Option<&'a Directory>) -> Self {
-        Sink { directory, pieces: Vec::new(), pieces_bytes: 0, file: None, written: 0, writing: None }
+    pub(crate) fn new(directory: Option<&'a Directory>, shortage: &'a Shortage) -> Self {
+        Sink {
+            directory,
+            shortage,
+            pieces: Vec::new(),
+            pieces_bytes: 0,
+            file: None,
+            written: 0,
+            writing: None,
+        }
     }
 
     /// Takes a piece; waits only if the disk is behind, or for a descriptor.
@@ -72,7 +82,7 @@ impl<'a> Sink<'a> {
     /// Writes the pieces on this thread.
     async fn write_here(&mut self) -> io::Result<()> {
         if let (None, Some(directory)) = (&self.file, self.directory) {
-            self.file = Some(descriptors::when_free(async || directory.start()).await?);
+            self.file = Some(self.shortage.outlast(async || directory.start()).await?);
         }
         if let Some(part) = &self.file {
             match &self.pieces[..] {

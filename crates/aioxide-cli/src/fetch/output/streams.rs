@@ -110,6 +110,11 @@ pub(crate) fn outputs(args: &FetchArgs) -> impl Iterator<Item = Identity> {
     [marks, messages].into_iter().flatten().flatten()
 }
 
+/// Whether the standard error ends in that file or pipe, and comes back from there.
+pub(crate) fn is_stderr(file: Option<Identity>) -> bool {
+    matches!((file, Identity::of(io::stderr())), (Some(file), Ok(err)) if file == err && err.gives_back())
+}
+
 /// Whether the standard output and the standard error end in one file or pipe.
 pub(crate) fn outputs_are_one() -> bool {
     let identities = (Identity::of(io::stdout()), Identity::of(io::stderr()));

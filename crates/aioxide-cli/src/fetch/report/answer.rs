@@ -41,6 +41,8 @@ impl Asked {
         let why = match status.as_u16() {
             202 => "the server has not made it yet",
             204 | 205 if !self.discard => "there is no content",
+            207 | 208 => "a report on several things",
+            226 => "a difference from an earlier version",
             206 if !self.range => "a part, where the whole was asked for",
             // RFC 9110, 15: a client takes a status it does not know for the first of its class.
             200..300 => return Ok(Answer::Whole),
@@ -71,7 +73,8 @@ mod tests {
 
     #[test]
     fn only_the_whole_thing_asked_for_is_an_answer() {
-        let never = [101, 202, 300, 302, 305, 399, 400, 404, 500, 599, 999].map(|status| (status, None));
+        let never = [101, 202, 207, 208, 226, 300, 302, 305, 399, 400, 404, 500, 599, 999]
+            .map(|status| (status, None));
         check(&[], true, &never);
         for whole in [200, 201, 203, 299] {
             check(&[], false, &[(whole, Some(Answer::Whole))]);
