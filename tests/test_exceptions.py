@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -144,3 +145,26 @@ def test_keyboard_interrupt_in_a_task_is_stored_and_leaves_the_loop(loop: asynci
     with pytest.raises(KeyboardInterrupt):
         loop.run_forever()
     assert isinstance(task.exception(), KeyboardInterrupt)
+
+
+def test_an_exception_derived_from_stop_iteration_is_taken_or_wrapped(loop: asyncio.AbstractEventLoop) -> None:
+    class Stop(StopIteration):
+        pass
+
+    future, stop = loop.create_future(), Stop(1)
+    future.set_exception(stop)
+    exception = future.exception()
+    wraps = isinstance(exception, RuntimeError)
+    assert wraps == (sys.version_info >= (3, 13)) or sys.version_info[:2] == (3, 12)
+    assert (exception.__cause__ if wraps else exception) is stop
+    assert isinstance(exception, RuntimeError if wraps else Stop)
+    with pytest.raises(RuntimeError if wraps else Stop):
+        future.result()
+    refused = loop.create_future()
+    if wraps:
+        refused.set_exception(StopIteration())
+        assert isinstance(refused.exception(), RuntimeError)
+    else:
+        with pytest.raises(TypeError, match="StopIteration interacts badly with generators"):
+            refused.set_exception(StopIteration())
+        refused.cancel()

@@ -99,6 +99,9 @@ def test_everything_of_asyncio_looks_the_same_after_install(both: Any) -> None:
     different = {}
     for name, thing in stock.items():
         expected, seen = looks(thing), looks(ours[name])
+        if name.startswith("loop.") and not expected["coroutine function"]:
+            # Called once per callback: methods of C, which say of themselves all but that they are methods of Python's.
+            expected["kind"], seen["kind"] = inspect.isroutine(thing), inspect.isroutine(ours[name])
         for look in expected:
             if expected[look] != seen[look] and not (look in ("signature", "hints") and name in OTHER_SIGNATURES):
                 different[name, look] = expected[look], seen[look]

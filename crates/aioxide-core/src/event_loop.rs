@@ -50,6 +50,7 @@ pub struct EventLoop<R: Runnable> {
     scheduler: Arc<dyn Schedule>,
     tasks: Rc<TaskList>,
     clock: Clock,
+    told_ns: Cell<Option<u64>>,
     events: Cell<Option<Events>>,
     posted: Cell<Vec<R::Posted>>,
     stopping: Cell<bool>,
@@ -100,6 +101,7 @@ impl<R: Runnable> EventLoop<R> {
             inbox,
             tasks: Rc::new(TaskList::new()),
             clock,
+            told_ns: Cell::new(None),
             events: Cell::new(Some(Events::new())),
             posted: Cell::new(Vec::new()),
             stopping: Cell::new(false),
@@ -154,6 +156,13 @@ impl<R: Runnable> EventLoop<R> {
     #[inline]
     pub fn poll_soon(&self) {
         self.run_since_poll.set(u32::MAX);
+    }
+
+    /// Says what the time is, for timers and waits: a program has put a clock of its own in the place of the loop's.
+    ///
+    /// It stays until the next call; `None` lets the loop look at its clock again.
+    pub fn tell_time(&self, now_ns: Option<u64>) {
+        self.told_ns.set(now_ns);
     }
 
     /// The clock.
@@ -263,11 +272,21 @@ impl<R: Runnable> EventLoop<R> {
     /// Whether the kernel, the inbox and the timers are to be asked before the next batch.
     #[inline]
     pub fn needs_poll(&self) -> bool {
-        self.run_since_poll.get() >= self.reactor.patience().entries()
+        self.run_since_poll.get() >= self.entries_between_polls()
             || self.ready.is_empty()
             || self.inbox.is_pending()
             || self.stopping.get()
             || (if R::MARKS_TIME { marked() } else { coarse_ns() }) != self.last_poll_ns.get()
+    }
+
+    /// Where nothing is watched and no timer is set, there is nothing to be early or late for: such a loop is as good as hot.
+    #[inline]
+    fn entries_between_polls(&self) -> u32 {
+        if self.reactor.watched() == 0 && self.timers.borrow().is_empty() {
+            self.poll_interval.get()
+        } else {
+            self.reactor.patience().entries()
+        }
     }
 
     /// Collects what has become ready: events of the selector, then the inbox, then due timers.
@@ -367,7 +386,7 @@ impl<R: Runnable> EventLoop<R> {
     /// So it is when the process was stopped (Ctrl-Z, a frozen container) or the machine slept, of which an interrupted
     /// wait or the clock tells. A deadline must not win against bytes that came before the process could look.
     fn may_have_missed(&self, waited: &io::Result<bool>, now_ns: u64) -> bool {
-        if now_ns == 0 || self.clock.is_virtual() {
+        if now_ns == 0 || self.clock.is_virtual() || self.told_ns.get().is_some() {
             return false;
         }
         let deadline_ns = self.timers.borrow_mut().next_deadline_ns();
@@ -407,7 +426,7 @@ impl<R: Runnable> EventLoop<R> {
             return Some(Duration::ZERO);
         }
         let deadline_ns = self.timers.borrow_mut().next_deadline_ns()?;
-        let now_ns = self.clock.now_ns();
+        let now_ns = self.timers_now_ns();
         if self.clock.is_virtual() && self.outside_work.get() > 0 && deadline_ns > now_ns {
             // Another thread is at work for us: time stands still until it answers.
             return None;
@@ -443,7 +462,11 @@ impl<R: Runnable> EventLoop<R> {
 
     /// The time against which timers are measured; 0, without a look at the clock, when there is none.
     fn time_of_timers(&self) -> u64 {
-        if self.timers.borrow().is_empty() { 0 } else { self.clock.now_ns() }
+        if self.timers.borrow().is_empty() { 0 } else { self.timers_now_ns() }
+    }
+
+    fn timers_now_ns(&self) -> u64 {
+        self.told_ns.get().unwrap_or_else(|| self.clock.now_ns())
     }
 
     fn collect_timers(&self, now_ns: u64) {
@@ -486,7 +509,7 @@ impl<R: Runnable> LoopHandle for EventLoop<R> {
     }
 
     fn now_ns(&self) -> u64 {
-        self.clock.now_ns()
+        self.timers_now_ns()
     }
 
     #[inline]

@@ -84,7 +84,12 @@ impl Runnable for Entry {
     }
 
     fn block<T>(context: &mut RunContext<'_>, wait: impl FnOnce() -> T) -> T {
-        ffi::detached(context.py, wait)
+        context.state.leave_current_task();
+        let result = ffi::detached(context.py, wait);
+        if let Err(error) = context.state.read_time(context.py) {
+            context.raised = Some(error);
+        }
+        result
     }
 }
 

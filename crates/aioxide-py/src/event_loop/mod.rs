@@ -77,7 +77,7 @@ impl LoopCore {
     }
 }
 
-/// Puts the hot methods into the class that PyO3 has finished, and makes all that asyncio has as well look like asyncio's.
+/// Puts the hot methods into the class that PyO3 has finished, and makes what asyncio has as coroutine functions look like asyncio's.
 ///
 /// PyO3 builds a tuple for `*args` and takes the slow protocol for `**kwargs`; `call_soon` and its like are called once per
 /// callback.
@@ -89,5 +89,5 @@ pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
     }
     let stock = call::get_attribute(&*call::import(c"asyncio")?, &*call::interned(c"SelectorEventLoop")?)?;
     // SAFETY: a type of PyO3's lives for ever.
-    function::dress_methods(unsafe { cast(kind.cast()) }, &stock)
+    function::dress_coroutine_functions(unsafe { cast(kind.cast()) }, &stock)
 }

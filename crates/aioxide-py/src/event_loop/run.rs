@@ -146,15 +146,19 @@ impl LoopCore {
 impl LoopCore {
     fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
         let core = &self.state.core;
-        if core.needs_poll() {
-            self.state.leave_current_task();
+        if core.needs_poll() || self.state.own_time.get() {
             // A signal that came while C code ran must not wait until the next event.
             context.py.check_signals()?;
+            self.state.read_time(context.py)?;
             match core.poll(context) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {
                     context.py.check_signals()?
                 }
                 other => other.map_err(|error| os_error(&error))?,
+            }
+            // What the program's own clock raised after a wait.
+            if let Some(error) = context.raised.take() {
+                return Err(error);
             }
         }
         let broken_off = core.run_batch(context).is_break();

@@ -1,7 +1,7 @@
 //! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`, `time`.
 
 use aioxide_core::timers::TimerKey;
-use pyo3::ffi::PyMethodDef;
+use pyo3::ffi::{Py_GE, PyMethodDef};
 use pyo3::prelude::*;
 
 use crate::event_loop::debug;
@@ -9,12 +9,11 @@ use crate::ffi::arguments::{Arguments, Split};
 use crate::ffi::method::method_fast;
 #[cfg(Py_3_14)]
 use crate::ffi::none;
-use crate::ffi::{Object, Outcome, call, outlive_interpreter, raised};
-#[cfg(Py_3_14)]
+use crate::ffi::{Object, Outcome, Owned, call, number, outlive_interpreter, raised};
 use crate::interp::names;
 use crate::kernel::Entry;
 use crate::kernel::handle::{Callback, Handle};
-use crate::kernel::{Loop, LoopCore, LoopState};
+use crate::kernel::{Loop, LoopCore, LoopState, times};
 
 /// A delay so short that the next iteration has to look at the clock, not one of the next sixty.
 const AT_ONCE_SECONDS: f64 = 1e-4;
@@ -90,38 +89,29 @@ fn call_soon_threadsafe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
 fn call_later(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     let Split { leading: [delay, callback], rest, context } =
         arguments.split("call_later", ["delay", "callback"])?;
-    let now = this.state().now();
-    let delay = number(delay, "delay must not be None").or_else(|raised| {
-        if delay.is_none() {
-            return Err(raised);
-        }
-        // asyncio's sum fails in its words.
-        raised::clear(raised);
-        call::as_float(&*call::add(&*call::float(now)?, delay)?).map(|when| when - now)
-    })?;
-    let when = now + delay;
-    let handle = schedule(this, &Callback { callback, arguments: rest, context }, when, delay)?;
-    Ok(handle.into_owned())
+    if delay.is_none() {
+        return Err(raised::raise(raised::type_error(), "delay must not be None"));
+    }
+    let now = this.state().current_time(this.object())?;
+    let (when, given) = times::after(now, delay)?;
+    let call = Callback { callback, arguments: rest, context };
+    set_timer(this, &call, when, number::plain(delay).unwrap_or(when - now), given)
 }
 
 fn call_at(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     let Split { leading: [when, callback], rest, context } =
         arguments.split("call_at", ["when", "callback"])?;
-    let given = when;
-    let when = number(given, "when cannot be None")?;
-    let delay = when - this.state().now();
-    let handle = schedule(this, &Callback { callback, arguments: rest, context }, when, delay)?;
-    if !call::is_float(given) {
-        handle.set_when(given.own());
+    if when.is_none() {
+        return Err(raised::raise(raised::type_error(), "when cannot be None"));
     }
-    Ok(handle.into_owned())
+    let now = this.state().current_time(this.object())?;
+    let given = (!call::is_float(when)).then(|| when.own());
+    let when = times::at(when, now, Py_GE)?;
+    set_timer(this, &Callback { callback, arguments: rest, context }, when, when - now, given)
 }
 
-fn number(value: &Object, is_none: &str) -> Outcome<f64> {
-    if value.is_none() { Err(raised::raise(raised::type_error(), is_none)) } else { call::as_float(value) }
-}
-
-fn schedule(this: &Loop, call: &Callback<'_>, when: f64, delay: f64) -> Outcome<Handle> {
+/// A timer, whose handle shows the time that was `given`, where that was no float.
+fn set_timer(this: &Loop, call: &Callback<'_>, when: f64, delay: f64, given: Option<Owned>) -> Outcome {
     let state = this.state();
     state.refuse_when_closed()?;
     let handle = if state.debug.get() {
@@ -131,7 +121,10 @@ fn schedule(this: &Loop, call: &Callback<'_>, when: f64, delay: f64) -> Outcome<
         Handle::new_timer(this.object(), call, when)?
     };
     handle.set_timer(state.set_timer_in(when, delay, Entry::Handle(handle.clone())));
-    Ok(handle)
+    if let Some(given) = given {
+        handle.set_when(given);
+    }
+    Ok(handle.into_owned())
 }
 
 impl LoopState {
@@ -148,6 +141,41 @@ impl LoopState {
     #[inline]
     pub(crate) fn now(&self) -> f64 {
         self.core.clock().now_ns() as f64 / 1e9
+    }
+
+    /// `loop.time()`, which may be a program's own.
+    #[inline]
+    fn current_time(&self, event_loop: &Object) -> Outcome<f64> {
+        if self.own_time.get() { self.ask_for_time(event_loop) } else { Ok(self.now()) }
+    }
+
+    /// Asks the program's own `time` what timers are measured against.
+    #[cold]
+    fn ask_for_time(&self, event_loop: &Object) -> Outcome<f64> {
+        let now = call::as_float(&*call::call_method(&names().time, &[event_loop], None)?)?;
+        self.core.tell_time(Some(deadline_ns(now)));
+        Ok(now)
+    }
+
+    /// Before and after a wait: looks at the program's own clock, if it has one.
+    #[inline]
+    pub(crate) fn read_time(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.own_time.get() {
+            return Ok(());
+        }
+        self.leave_current_task();
+        let event_loop = Owned::from(self.python_loop(py)?);
+        self.ask_for_time(&event_loop).map(drop).map_err(|raised| raised::to_pyerr(py, raised))
+    }
+
+    /// `time` is the program's own from now on, or ours again.
+    pub(super) fn replace_time(&self, is_own: bool) {
+        self.own_time.set(is_own);
+        // What is without handles would have to ask as well.
+        self.own_timers.set(self.own_timers.get() || is_own);
+        if !is_own {
+            self.core.tell_time(None);
+        }
     }
 
     /// Queues `entry` for the loop's time `when`, in seconds.

@@ -102,7 +102,8 @@ impl LoopCore {
     ) -> PyResult<()> {
         match name.to_str()? {
             "call_soon" => slf.get().state.own_call_soon.set(true),
-            "call_at" | "call_later" | "time" => slf.get().state.own_timers.set(true),
+            "call_at" | "call_later" => slf.get().state.own_timers.set(true),
+            "time" => slf.get().state.replace_time(true),
             "create_task" => slf.get().state.own_create_task.set(true),
             _ => {}
         }
@@ -110,7 +111,11 @@ impl LoopCore {
     }
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
-        ffi::method::generic_set_attribute(slf.as_any(), name, None)
+        ffi::method::generic_set_attribute(slf.as_any(), name, None)?;
+        if name == "time" {
+            slf.get().state.replace_time(Self::overrides(slf, name)?);
+        }
+        Ok(())
     }
 
     #[getter(_task_factory)]
@@ -144,20 +149,22 @@ impl LoopCore {
 }
 
 impl LoopCore {
+    /// Whether the class has a method of its own in the place of ours.
+    fn overrides(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<bool> {
+        let ours = slf.py().get_type::<Self>().getattr(name)?;
+        Ok(!ours.is(slf.get_type().getattr(name)?))
+    }
+
     /// Notes whether the class has a `call_soon` or `create_task` of its own, which are then to be called.
     pub(super) fn look_for_overrides(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
-        let overrides = |name: &Bound<'_, PyString>| {
-            let ours = py.get_type::<Self>().getattr(name)?;
-            PyResult::Ok(!ours.is(slf.get_type().getattr(name)?))
-        };
+        let overrides = |name| Self::overrides(slf, name);
         let state = &slf.get().state;
         state.own_call_soon.set(overrides(pyo3::intern!(py, "call_soon"))?);
-        state.own_timers.set(
-            overrides(pyo3::intern!(py, "call_at"))?
-                || overrides(pyo3::intern!(py, "call_later"))?
-                || overrides(pyo3::intern!(py, "time"))?,
-        );
+        state
+            .own_timers
+            .set(overrides(pyo3::intern!(py, "call_at"))? || overrides(pyo3::intern!(py, "call_later"))?);
+        state.replace_time(overrides(pyo3::intern!(py, "time"))?);
         state.own_create_task.set(overrides(pyo3::intern!(py, "create_task"))?);
         Ok(())
     }

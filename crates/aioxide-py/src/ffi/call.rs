@@ -266,11 +266,6 @@ pub(crate) fn is_float(object: &Object) -> bool {
     std::ptr::eq(object.kind(), &raw mut ffi::PyFloat_Type)
 }
 
-/// The number as a float; nothing when it is not a number, which raises nothing.
-pub(crate) fn to_float(number: &Object) -> Outcome<Option<f64>> {
-    Ok(as_float(number).map_err(super::raised::clear).ok())
-}
-
 /// Whether it is a list, a tuple, a set or a frozenset, and of no derived type.
 pub(crate) fn is_plain_collection(object: &Object) -> bool {
     // SAFETY: attached; macros over a live object.

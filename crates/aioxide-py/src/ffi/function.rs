@@ -202,9 +202,25 @@ fn own_attributes(class: &Object) -> Outcome {
 
 /// Makes the methods of `class` look like those of `stock`, asyncio's class, wherever that has a function of the name.
 pub(crate) fn dress_methods(class: &Object, stock: &Object) -> Outcome<()> {
+    dress_those(class, stock, |_| Ok(true))
+}
+
+/// The same for coroutine functions alone: for methods that are seen bound, as those of a loop are, where one of C says enough
+/// of itself. CPython calls those faster.
+pub(crate) fn dress_coroutine_functions(class: &Object, stock: &Object) -> Outcome<()> {
+    const CO_COROUTINE: i64 = 0x80;
+    dress_those(class, stock, |function| {
+        let code = call::get_attribute(function, &*call::interned(c"__code__")?)?;
+        let flags = call::get_attribute(&code, &*call::interned(c"co_flags")?)?;
+        Ok(call::to_integer(&flags)? & CO_COROUTINE != 0)
+    })
+}
+
+fn dress_those(class: &Object, stock: &Object, is_meant: impl Fn(&Object) -> Outcome<bool>) -> Outcome<()> {
     let own = own_attributes(class)?;
     call::any_item(&own, |name| {
         if let (Some(method), Some(theirs)) = (call::find_item(&own, name)?, find_function(stock, name)?)
+            && is_meant(&theirs)?
             && let Some(dressed) = method_like(theirs, &method)?
         {
             call::set_attribute(class, name, &dressed)?;

@@ -18,6 +18,7 @@ pub(crate) mod layout;
 mod line;
 mod memory;
 pub(crate) mod method;
+pub(crate) mod number;
 mod object;
 pub(crate) mod raised;
 pub(crate) mod recursion;

@@ -27,6 +27,7 @@ builtin! {
     value_error = PyExc_ValueError,
     stop_async_iteration = PyExc_StopAsyncIteration,
     stop_iteration = PyExc_StopIteration,
+    overflow_error = PyExc_OverflowError,
     generator_exit = PyExc_GeneratorExit,
     keyboard_interrupt = PyExc_KeyboardInterrupt,
     system_exit = PyExc_SystemExit,

@@ -34,9 +34,13 @@ fn set_exception(this: &Future, exception: &Object) -> Outcome {
     let Some(exception) = raised::instance(exception)? else {
         return Err(raised::raise(raised::type_error(), "invalid exception object"));
     };
-    let exception = if raised::is_kind(&exception, raised::stop_iteration()) {
+    let wraps = names().wraps_stop_iteration;
+    let stop = raised::stop_iteration();
+    // What refuses them looks at the class alone; what wraps them at those derived from it too.
+    let is_stop = if wraps { raised::is_kind(&exception, stop) } else { exception.class().is(stop) };
+    let exception = if is_stop {
         const TEXT: &str = "StopIteration interacts badly with generators and cannot be raised into a Future";
-        if !names().wraps_stop_iteration {
+        if !wraps {
             return Err(raised::raise(raised::type_error(), TEXT));
         }
         let wrapped = raised::take(raised::raise(raised::runtime_error(), TEXT));

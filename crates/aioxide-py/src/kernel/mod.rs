@@ -10,7 +10,8 @@
 //! core, state, entry, handle and watch refer to each other. What an entry *does* is told in `dispatch`, at the other end of
 //! the crate, which knows every kind of entry.
 //!
-//! * `alive`: the loops that exist. `report`: what the exception handler is told. `making`: how tasks are made. `error`: exceptions that more than one room raises.
+//! * `alive`: the loops that exist. `report`: what the exception handler is told. `making`: how tasks are made. `times`: delays and
+//!   deadlines as programs give them. `error`: exceptions that more than one room raises.
 
 pub(crate) mod alive;
 mod core;
@@ -20,6 +21,7 @@ pub(crate) mod handle;
 mod making;
 pub(crate) mod report;
 mod state;
+pub(crate) mod times;
 mod transports;
 mod watch;
 

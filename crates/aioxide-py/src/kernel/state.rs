@@ -97,11 +97,13 @@ pub(crate) struct LoopState {
     pub(crate) own_call_soon: Cell<bool>,
     /// Whether `call_at`, `call_later` or `time` is not ours, which timers of the loop's own must not bypass.
     pub(crate) own_timers: Cell<bool>,
+    /// Whether `time` is not ours, which timers and waits then go by.
+    pub(crate) own_time: Cell<bool>,
     /// Whether `create_task` is not ours.
     pub(crate) own_create_task: Cell<bool>,
     /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
-    /// the next task, which would put itself in its place: so it is done before anything else runs, and before the
-    /// kernel is asked.
+    /// the next task, which would put itself in its place: so it is done before anything else runs, and before the loop
+    /// waits.
     pub(crate) has_current: Cell<bool>,
     /// Whether `create_task` and `create_future` make our classes.
     pub(crate) own_classes: Cell<bool>,
@@ -141,6 +143,7 @@ impl LoopState {
             recycler: ffi::recycled::Recycler::default(),
             own_call_soon: Cell::new(false),
             own_timers: Cell::new(false),
+            own_time: Cell::new(false),
             own_create_task: Cell::new(false),
             has_current: Cell::new(false),
             own_classes: Cell::new(true),

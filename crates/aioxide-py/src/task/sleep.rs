@@ -5,7 +5,6 @@
 
 use std::cell::Cell;
 
-use pyo3::ffi::Py_LE;
 use std::sync::OnceLock;
 
 use crate::awaitable::looks::Stage;
@@ -15,7 +14,7 @@ use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::names;
-use crate::kernel::state_of;
+use crate::kernel::{state_of, times};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -107,18 +106,12 @@ fn sleep(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 fn begin(this: &Sleep) -> Outcome<Next> {
     let names = names();
     let delay = this.delay.get_or_none();
-    let Some(seconds) = call::to_float(&delay)? else {
-        this.state.set(State::Done);
-        // What asyncio asks of it, which fails in its words.
-        call::compare(&delay, &*call::integer(0)?, Py_LE)?;
-        return Err(raised::raise(raised::type_error(), "must be real number"));
-    };
-    if seconds <= 0.0 {
+    this.state.set(State::Done);
+    if times::is_over(&delay)? {
         this.state.set(State::Yielded);
         return Ok(Next::Yield(Owned::none()));
     }
-    this.state.set(State::Done);
-    if seconds.is_nan() && cfg!(Py_3_13) {
+    if cfg!(Py_3_13) && call::as_float(&delay)?.is_nan() {
         return Err(raised::raise(raised::value_error(), "Invalid delay: NaN (not a number)"));
     }
     let event_loop = call::call(&names.get_running_loop, &[])?;

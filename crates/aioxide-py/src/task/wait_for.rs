@@ -14,7 +14,7 @@ use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, raised};
+use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, number, raised};
 use crate::interp::names;
 use crate::kernel::state_of;
 
@@ -104,9 +104,9 @@ impl Awaitable<WaitFor> {
         self.state.set(State::Done);
         let awaited = self.awaited.take().unwrap_or_else(Owned::none);
         let limit = match self.timeout.get() {
-            Some(timeout) => match call::to_float(&timeout)? {
+            Some(timeout) => match number::plain(&timeout) {
                 Some(seconds) if seconds > 0.0 => Some(seconds),
-                // No time left, or no number.
+                // No time left, or not of the usual kind.
                 _ => return self.pass_on(&awaited),
             },
             None => None,

@@ -21,6 +21,7 @@ mod ssl;
 mod stream;
 mod stream_face;
 mod stream_hold;
+mod stream_limits;
 mod stream_read;
 mod stream_watch;
 mod stream_write;

@@ -125,6 +125,8 @@ pub(crate) struct Stream {
     pub(super) peer_address: Cell<Option<Address>>,
     pub(super) buffer: RefCell<WriteBuffer<Chunk>>,
     pub(super) marks: Cell<Watermarks>,
+    /// The low and the high limit of the buffer as they were given, where `marks` has them rounded.
+    pub(super) limits: RefCell<Option<(Py<PyAny>, Py<PyAny>)>>,
     pub(super) eof: Cell<bool>,
     pub(super) closing: Cell<bool>,
     pub(super) paused: Cell<bool>,
@@ -189,6 +191,12 @@ impl StreamCore {
         if let Ok(extra) = stream.extra.try_borrow() {
             visit.call(&*extra)?;
         }
+        if let Ok(limits) = stream.limits.try_borrow()
+            && let Some((low, high)) = &*limits
+        {
+            visit.call(low)?;
+            visit.call(high)?;
+        }
         if let Ok(socket) = stream.socket.try_borrow()
             && let Socket::Python(socket) = &*socket
         {
@@ -220,6 +228,7 @@ impl StreamCore {
             stream.transport_socket.take(),
             stream.closed_socket.take(),
             stream.extra.take(),
+            stream.limits.take(),
             stream.records.take(),
             stream.empty_waiter.take(),
             stream.deferred.take(),
@@ -338,6 +347,7 @@ impl<'a, 'py> This<'a, 'py> {
             peer_address: Cell::new(peer_address),
             buffer: RefCell::default(),
             marks: Cell::default(),
+            limits: RefCell::default(),
             eof: Cell::new(false),
             closing: Cell::new(false),
             paused: Cell::new(false),

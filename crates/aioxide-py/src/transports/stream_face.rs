@@ -1,7 +1,7 @@
 //! What Python sees of a stream transport: asyncio's methods, and those private attributes that programs use.
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyType};
@@ -9,6 +9,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyDict, PyMemoryView, PyType};
 use super::address::address_to_python;
 use super::common;
 use super::stream::{PLACE, Socket, StreamCore, This};
+use super::stream_limits::{limits, set_limits};
 use super::stream_write::write_at_once;
 use crate::ffi::slot::{Arguments, Attribute, Method};
 use crate::ffi::{fast_method, slot_attribute, slot_method};
@@ -74,7 +75,7 @@ static METHODS: &[Method] = &[
         [],
         0,
         "Returns the low and the high water mark.",
-        |transport, _| { This::of(transport)?.core.marks.get().limits().into_py_any(transport.py()) }
+        |transport, _| { limits(transport)?.into_py_any(transport.py()) }
     ),
     slot_method!(
         "set_write_buffer_limits",
@@ -170,12 +171,8 @@ static ATTRIBUTES: &[Attribute] = &[
         let this = This::of(transport)?;
         this.core.empty_waiter.borrow().as_ref().into_py_any(transport.py())
     }),
-    slot_attribute!("_high_water", |transport| {
-        This::of(transport)?.core.marks.get().limits().1.into_py_any(transport.py())
-    }),
-    slot_attribute!("_low_water", |transport| {
-        This::of(transport)?.core.marks.get().limits().0.into_py_any(transport.py())
-    }),
+    slot_attribute!("_high_water", |transport| Ok(limits(transport)?.1.unbind())),
+    slot_attribute!("_low_water", |transport| Ok(limits(transport)?.0.unbind())),
     slot_attribute!(
         "_protocol_paused",
         |transport| This::of(transport)?.core.marks.get().is_paused().into_py_any(transport.py()),
@@ -282,28 +279,6 @@ fn set_protocol<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py
 
 fn protocol(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     This::of(transport)?.protocol().into_py_any(transport.py())
-}
-
-fn set_limits<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {
-    let this = This::of(transport)?;
-    let py = transport.py();
-    let limit = |argument: Option<Borrowed<'_, 'py, PyAny>>| {
-        argument.filter(|value| !value.is_none()).map(|value| value.extract::<f64>()).transpose()
-    };
-    let (high, low) = (limit(arguments[0])?, limit(arguments[1])?);
-    let shown_high = high.unwrap_or(low.map_or(65536.0, |low| 4.0 * low));
-    let shown_low = low.unwrap_or((shown_high / 4.0).floor());
-    let mut marks = this.core.marks.get();
-    let valid = shown_low >= 0.0
-        && marks.set_limits(high.map(|high| high as usize), low.map(|low| low as usize)).is_ok();
-    if !valid {
-        return Err(PyValueError::new_err(format!(
-            "high ({shown_high}) must be >= low ({shown_low}) must be >= 0"
-        )));
-    }
-    this.core.marks.set(marks);
-    this.maybe_pause_protocol()?;
-    Ok(py.None())
 }
 
 fn force_close<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {

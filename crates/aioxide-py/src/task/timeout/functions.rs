@@ -6,7 +6,7 @@ use super::{TimeoutData, make as make_timeout};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::Held;
 use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, call, raised};
+use crate::ffi::{self, Object, Outcome, Owned, call, number, raised};
 use crate::interp::names;
 use crate::kernel::state_of;
 
@@ -24,7 +24,7 @@ fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     }
     if let Some(state) = state_of(&running)
         && !state.own_timers.get()
-        && let Some(seconds) = call::to_float(delay)?
+        && let Some(seconds) = number::plain(delay)
     {
         let when = state.now() + seconds;
         return make_timeout(|| TimeoutData::at(when, None)).map(Held::into_object);

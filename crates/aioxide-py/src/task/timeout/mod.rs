@@ -13,6 +13,8 @@ mod nothing;
 use std::cell::Cell;
 use std::os::raw::c_int;
 
+use pyo3::ffi::Py_LE;
+
 pub(crate) use class::make_parts;
 use nothing::nothing;
 
@@ -23,9 +25,9 @@ use crate::awaitable::entering::Entered;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::holder::{Constructed, Contents, Held, Holder, InitArguments, Kind};
-use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
+use crate::ffi::{Confined, Object, Outcome, Owned, Slot, Visit, call, cast, number, raised};
 use crate::interp::names;
-use crate::kernel::state_of;
+use crate::kernel::{state_of, times};
 
 /// What a timeout has.
 pub(crate) struct TimeoutData {
@@ -150,7 +152,8 @@ impl Timeout {
     fn set_when(&self, when: &Object) -> Outcome<()> {
         self.seconds.set(match when.is_none() {
             true => f64::INFINITY,
-            false => call::to_float(when)?.unwrap_or(f64::NAN),
+            // What is not of the usual kind is left to asyncio's methods, or looked at when it is needed.
+            false => number::plain(when).unwrap_or(f64::NAN),
         });
         self.when.set(when.own());
         Ok(())
@@ -224,12 +227,14 @@ fn reschedule(this: &Timeout, arguments: &Arguments<'_>) -> Outcome {
     };
     this.set_when(when)?;
     this.deadline.disarm(Some(state));
-    if this.seconds.get().is_nan() {
-        let message = format!("must be real number, not {}", ffi::text::type_name(when));
-        return Err(raised::raise(raised::type_error(), &message));
-    }
     if !when.is_none() {
-        this.deadline.arm(this.object(), state, this.seconds.get(), state.now());
+        let now = state.now();
+        let seconds = times::at(when, now, Py_LE)?;
+        // The comparison may have run anything.
+        if this.deadline.phase.get() == Phase::Entered {
+            this.deadline.disarm(Some(state));
+            this.deadline.arm(this.object(), state, seconds, now);
+        }
     }
     Ok(Owned::none())
 }
