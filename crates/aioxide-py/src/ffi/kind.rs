@@ -44,6 +44,8 @@ impl KindBuilder {
     pub(crate) fn function(mut self, offset: usize) -> Self {
         self.flags &= !ffi::Py_TPFLAGS_HAVE_GC;
         self.flags |= ffi::Py_TPFLAGS_HAVE_VECTORCALL | ffi::Py_TPFLAGS_METHOD_DESCRIPTOR;
+        // CPython remembers where a method was found only if its type cannot change.
+        self.flags |= ffi::Py_TPFLAGS_IMMUTABLETYPE;
         self.place(c"__vectorcalloffset__", offset)
     }
 
