@@ -5,6 +5,16 @@ use url::Url;
 
 use crate::error::{Error, Kind, Result};
 
+#[cfg(feature = "digest")]
+pub use digest::Digest;
+pub use netrc::Netrc;
+
+#[cfg(feature = "digest")]
+mod challenge;
+#[cfg(feature = "digest")]
+mod digest;
+mod netrc;
+
 /// Takes `user:password@` out of a URL: it belongs into a header, and neither into `Host` nor into messages.
 pub(crate) fn take_credentials(url: &mut Url) -> Option<HeaderValue> {
     if url.username().is_empty() && url.password().is_none() {

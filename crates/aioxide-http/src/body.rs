@@ -126,6 +126,16 @@ impl Body {
         }
     }
 
+    /// Its bytes, when they are all there.
+    #[cfg(feature = "digest")]
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Empty => Some(&[]),
+            Kind::Full(bytes) => Some(bytes),
+            Kind::Stream { .. } | Kind::Again { .. } | Kind::Spent => None,
+        }
+    }
+
     /// The body for one attempt; a stream can be had once.
     pub(crate) fn take_for_attempt(&mut self) -> Self {
         self.try_clone().unwrap_or_else(|| Self { kind: std::mem::replace(&mut self.kind, Kind::Spent) })

@@ -5,19 +5,19 @@ use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, SET_COOKIE};
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use url::{Position, Url};
 
-use crate::auth::take_credentials;
+use crate::auth::{Netrc, basic, take_credentials};
 use crate::body::Body;
 use crate::connection::{Failure, Multi, Single};
 use crate::connector::{Connected, Connector, HostInfo};
 use crate::cookies::CookieStore;
 use crate::decode::{self, Decoder};
-use crate::error::{Error, Kind, Result, TimeoutPhase};
+use crate::error::{Error, Kind, Result, TimeoutPhase, redact};
 use crate::headers;
 use crate::pool::{Acquired, Pool, PoolClosed};
-use crate::redirect::{self, Next, Redirect};
+use crate::redirect::{self, Next, Redirect, RedirectAction, RedirectAttempt};
 use crate::request::{Options, Request, Route};
 use crate::response::{Arrived, Response, ResponseBody, StreamSlot};
 use crate::rt::{self, Instant};
@@ -42,6 +42,7 @@ pub(crate) struct Client {
     pub(crate) retry: bool,
     pub(crate) cookies: Option<Box<dyn CookieStore>>,
     pub(crate) observer: Option<Rc<dyn Observer>>,
+    pub(crate) netrc: Option<Netrc>,
     /// Whether the task that closes idle connections runs.
     pub(crate) tended: Rc<Cell<bool>>,
 }
@@ -67,7 +68,7 @@ impl Client {
         let limits = Limits { deadline: total, read: request.options.timeouts.read };
         let mut history = Vec::new();
         loop {
-            let (head, mut body) = match self.exchange(&mut request, limits, progress).await {
+            let (head, mut body) = match self.step(&mut request, limits, progress).await {
                 Ok(answer) => answer,
                 Err(error) => return Err(error.with_url(&request.url)),
             };
@@ -80,6 +81,13 @@ impl Client {
                 0 => Next::Stay,
                 _ => redirect::next(&request.method, &request.url, head.status, &head.headers),
             };
+            let (next, action) = match next {
+                Next::Follow(target) => {
+                    let action = decide(&request, &head, &target.url, &history);
+                    (if action == RedirectAction::Stop { Next::Stay } else { Next::Follow(target) }, action)
+                }
+                other => (other, RedirectAction::Follow),
+            };
             match next {
                 Next::Stay => {
                     let decoder = decoder_for(&request, &head);
@@ -88,6 +96,10 @@ impl Client {
                 }
                 Next::Nowhere(target) => {
                     let source = format!("location {target:?} cannot be fetched");
+                    return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
+                }
+                Next::Follow(target) if action == RedirectAction::Refuse => {
+                    let source = format!("the redirect policy refuses {}", redact(target.url.as_str()));
                     return Err(Error::new(Kind::Redirect).with_source(source).with_url(&request.url));
                 }
                 Next::Follow(target) => {
@@ -114,10 +126,46 @@ impl Client {
                     if let Some(credentials) = take_credentials(&mut request.url) {
                         request.headers.insert(AUTHORIZATION, credentials);
                     }
-                    request.method = target.method;
-                    history.push(Redirect { status: head.status, url, headers: head.headers });
+                    let method = std::mem::replace(&mut request.method, target.method);
+                    let (status, version) = (head.status, head.version);
+                    history.push(Redirect { method, status, version, url, headers: head.headers });
                 }
             }
+        }
+    }
+
+    /// One request and its answer, without redirects; made once more as its retries and challenges want it.
+    async fn step(&self, request: &mut Request, limits: Limits, progress: &mut Progress) -> Result<Answer> {
+        let mut attempts = 0;
+        let mut challenges = 0;
+        loop {
+            let result = self.exchange(request, limits, progress).await;
+            if let Ok((head, _)) = &result
+                && head.status == StatusCode::UNAUTHORIZED
+                && challenges < MAX_CHALLENGES
+                && request.body.is_replayable()
+                && is_answerable(request, &head.headers, challenges > 0)
+            {
+                challenges += 1;
+                continue;
+            }
+            attempts += 1;
+            let Some(retries) = request.options.retries.as_ref().filter(|_| request.body.is_replayable())
+            else {
+                return result;
+            };
+            let pause = match &result {
+                Ok((head, _)) => retries.after_answer(attempts, &request.method, head.status, &head.headers),
+                Err(error) => retries.after_error(attempts, &request.method, error),
+            };
+            let Some(delay) = pause else { return result };
+            let until = rt::now() + delay;
+            if limits.deadline.is_some_and(|deadline| until >= deadline) {
+                return result;
+            }
+            progress.tell(&Event::Retry { attempts, delay });
+            drop(result);
+            rt::sleep_until(until).await;
         }
     }
 
@@ -215,8 +263,31 @@ impl Client {
         if let Some(value) = self.cookies.as_ref().and_then(|cookies| cookies.header(&request.url)) {
             headers::add(message.headers_mut(), COOKIE, value);
         }
+        self.prove(request, host, message.headers_mut())?;
         progress.tell(&Event::RequestHeaders { headers: message.headers() });
         Ok(message)
+    }
+
+    /// Adds what proves who we are, where the request does not say it itself.
+    fn prove(&self, request: &Request, host: &HostInfo, headers: &mut HeaderMap) -> Result<()> {
+        #[cfg(feature = "digest")]
+        if let Some(digest) = request.digest.as_ref().filter(|_| !request.is_elsewhere) {
+            let url = &request.url;
+            let (origin, target) =
+                (&url[..Position::BeforePath], &url[Position::BeforePath..Position::AfterQuery]);
+            if let Some(value) = digest.header(origin, &request.method, target, request.body.as_bytes()) {
+                headers.insert(AUTHORIZATION, value);
+            }
+            return Ok(());
+        }
+        if let Some(netrc) = &self.netrc
+            && !request.options.is_bare
+            && !headers.contains_key(AUTHORIZATION)
+            && let Some((user, password)) = netrc.find(host.name())
+        {
+            headers.insert(AUTHORIZATION, basic(user, password)?);
+        }
+        Ok(())
     }
 
     async fn over_http2(
@@ -344,6 +415,26 @@ fn arrived(head: &http::response::Parts, began: Instant, progress: &mut Progress
     progress.timings.first_byte = at.duration_since(began);
     Arrived { at, progress: progress.clone() }
 }
+
+/// What the request's policy says about a redirect.
+fn decide(request: &Request, head: &http::response::Parts, to: &Url, history: &[Redirect]) -> RedirectAction {
+    let (status, headers, from) = (head.status, &head.headers, &request.url);
+    let attempt = RedirectAttempt { status, headers, from, to, history };
+    request.options.redirect_policy.as_ref().map_or(RedirectAction::Follow, |policy| policy.0(&attempt))
+}
+
+/// Whether another attempt can answer what an answer of 401 asks.
+fn is_answerable(request: &Request, headers: &HeaderMap, answered: bool) -> bool {
+    #[cfg(feature = "digest")]
+    if let Some(digest) = request.digest.as_ref().filter(|_| !request.is_elsewhere) {
+        return digest.challenged(&request.url[..Position::BeforePath], headers, answered);
+    }
+    let _ = (request, headers, answered);
+    false
+}
+
+/// How often a server may ask one request who we are: once, and once more when its nonce was too old.
+const MAX_CHALLENGES: u32 = 2;
 
 /// A number that no other request of this process has.
 fn next_id() -> RequestId {

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::time::Duration;
 
 use aioxide::net::tls;
 use aioxide::net::tls::rustls::pki_types::CertificateDer;
@@ -17,7 +18,7 @@ use hyper::client::conn::{http1, http2};
 use crate::connection::{Multi, Single};
 use crate::error::{BoxError, Error, Kind, TimeoutPhase};
 use crate::proxy::{Protocol, Proxy, socks, tunnel};
-use crate::rt::{self, Instant, Io, Spawner, Stream};
+use crate::rt::{self, Instant, Io, LoopTimer, Spawner, Stream};
 use crate::timeout::{Timeouts, earlier, within};
 use crate::tls::{H2, Offer, Tls};
 use crate::trace::{self, Event, Progress};
@@ -67,6 +68,7 @@ impl Connector {
         max_header_size: usize,
         title_case: bool,
         ways: Ways,
+        pings: Option<(Duration, Duration)>,
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1
@@ -80,6 +82,12 @@ impl Connector {
             .ignore_invalid_headers_in_responses(true);
         let mut h2 = http2::Builder::new(Spawner);
         h2.max_header_list_size(u32::try_from(max_header_size).unwrap_or(u32::MAX));
+        if let Some((interval, timeout)) = pings {
+            h2.timer(LoopTimer)
+                .keep_alive_interval(interval)
+                .keep_alive_timeout(timeout)
+                .keep_alive_while_idle(true);
+        }
         Self { tls: tls.map(OnceCell::from).unwrap_or_default(), roots, http2, http1, h2, ways }
     }
 

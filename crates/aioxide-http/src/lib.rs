@@ -49,12 +49,16 @@ mod random;
 mod redirect;
 mod request;
 mod response;
+mod retry;
 mod rt;
 mod session;
 mod timeout;
 mod tls;
 mod trace;
 
+#[cfg(feature = "digest")]
+pub use auth::Digest;
+pub use auth::Netrc;
 pub use body::{Body, BodySender};
 pub use connector::Resolver;
 #[cfg(feature = "cookies")]
@@ -63,10 +67,12 @@ pub use cookies::CookieStore;
 pub use error::{Error, Result, TimeoutPhase};
 pub use filter::AddressFilter;
 pub use multipart::{Multipart, Part};
+pub use pool::Stats;
 pub use proxy::{Proxies, Proxy};
-pub use redirect::Redirect;
+pub use redirect::{Redirect, RedirectAction, RedirectAttempt};
 pub use request::IntoUrl;
 pub use response::{BodyStream, Response};
+pub use retry::Retries;
 pub use session::{RequestBuilder, Session, SessionBuilder};
 pub use timeout::Timeouts;
 pub use tls::{Tls, TlsBuilder, TlsVersion};

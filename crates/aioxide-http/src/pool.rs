@@ -70,6 +70,22 @@ pub(crate) struct Pool<C, S, I> {
     state: RefCell<State<C, S, I>>,
 }
 
+/// What a session has open, and who waits for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Connections, those being made and the idle ones among them.
+    pub open: usize,
+    /// Connections that nobody uses.
+    pub idle: usize,
+    /// Connections that are being made.
+    pub connecting: usize,
+    /// Requests that wait for a place in the pool.
+    pub waiting: usize,
+    /// Requests under way over HTTP/2, which share their connections.
+    pub streams: usize,
+}
+
 /// What [`Pool::acquire`] hands out.
 pub(crate) enum Acquired<C: Pooled, S: Multiplexed, I> {
     /// An idle connection.
@@ -252,6 +268,19 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.state.borrow();
         (state.open, state.idle)
+    }
+
+    /// Everything that is counted.
+    pub(crate) fn stats(&self) -> Stats {
+        let state = self.state.borrow();
+        let mut stats = Stats { open: state.open, idle: state.idle, ..Stats::default() };
+        for host in state.hosts.values() {
+            let inner = host.state.borrow();
+            stats.connecting += inner.connecting;
+            stats.waiting += inner.waiters.len();
+            stats.streams += inner.streams;
+        }
+        stats
     }
 
     /// Takes a multiplexed connection out, when its task has ended.

@@ -1,9 +1,11 @@
 //! Redirects: what the next request is, decided without any I/O.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::rc::Rc;
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, LOCATION, TRANSFER_ENCODING};
-use http::{Method, StatusCode};
+use http::{Method, StatusCode, Version};
 use url::Url;
 
 use crate::error::redact;
@@ -12,7 +14,9 @@ use crate::headers;
 /// One step on the way to a response: an answer that pointed elsewhere.
 #[derive(Debug, Clone)]
 pub struct Redirect {
+    pub(crate) method: Method,
     pub(crate) status: StatusCode,
+    pub(crate) version: Version,
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
 }
@@ -23,6 +27,16 @@ impl Redirect {
         self.status
     }
 
+    /// The method of the request that was answered.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// HTTP/1.0, 1.1 or 2.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// The URL that gave this answer.
     pub fn url(&self) -> &Url {
         &self.url
@@ -31,6 +45,64 @@ impl Redirect {
     /// The headers of the answer.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+}
+
+/// An answer that points elsewhere, before it is followed: for a policy to decide on.
+#[derive(Debug, Clone, Copy)]
+pub struct RedirectAttempt<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) from: &'a Url,
+    pub(crate) to: &'a Url,
+    pub(crate) history: &'a [Redirect],
+}
+
+impl<'a> RedirectAttempt<'a> {
+    /// The status of the answer: 301, 302, 303, 307 or 308.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The headers of the answer.
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The URL that gave this answer.
+    pub fn from(&self) -> &'a Url {
+        self.from
+    }
+
+    /// The URL that would be asked next.
+    pub fn to(&self) -> &'a Url {
+        self.to
+    }
+
+    /// The redirects that were followed before, in order.
+    pub fn history(&self) -> &'a [Redirect] {
+        self.history
+    }
+}
+
+/// What becomes of a redirect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedirectAction {
+    /// It is followed, if the limit allows.
+    Follow,
+    /// It is the response.
+    Stop,
+    /// The request fails, with `is_redirect`.
+    Refuse,
+}
+
+/// Decides on each redirect.
+#[derive(Clone)]
+pub(crate) struct RedirectPolicy(pub(crate) Rc<dyn Fn(&RedirectAttempt<'_>) -> RedirectAction>);
+
+impl fmt::Debug for RedirectPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RedirectPolicy")
     }
 }
 

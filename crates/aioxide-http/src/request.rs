@@ -6,9 +6,13 @@ use http::Method;
 use http::header::{HeaderMap, HeaderValue};
 use url::Url;
 
+#[cfg(feature = "digest")]
+use crate::auth::Digest;
 use crate::body::Body;
 use crate::error::{Error, Result};
 use crate::proxy::{Proxies, Proxy};
+use crate::redirect::RedirectPolicy;
+use crate::retry::Retries;
 use crate::timeout::Timeouts;
 use crate::tls::Tls;
 
@@ -23,6 +27,9 @@ pub(crate) struct Request {
     pub(crate) body: Body,
     /// What the body is, unless a header says something else.
     pub(crate) content_type: Option<HeaderValue>,
+    /// Answers the challenges of the first URL's origin.
+    #[cfg(feature = "digest")]
+    pub(crate) digest: Option<Digest>,
     pub(crate) options: Options,
 }
 
@@ -31,6 +38,8 @@ pub(crate) struct Request {
 pub(crate) struct Options {
     pub(crate) timeouts: Timeouts,
     pub(crate) redirects: usize,
+    pub(crate) redirect_policy: Option<RedirectPolicy>,
+    pub(crate) retries: Option<Rc<Retries>>,
     pub(crate) decompress: bool,
     pub(crate) max_body_size: Option<u64>,
     /// None of the session's own headers goes along.

@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::time::Duration;
 
 use std::net::SocketAddr;
 
@@ -13,6 +15,7 @@ use aioxide::net::tls::client::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::framing::Head;
+use crate::timeout::Alarm;
 
 pub(crate) use aioxide::time::{Instant, Sleep, sleep_until};
 
@@ -43,6 +46,44 @@ where
         spawn("http2", future);
     }
 }
+
+/// The loop's timers as hyper wants them, for pings.
+///
+/// hyper's must be `Send`, and the loop's are not. So a task waits in their place, and rings when it is over; one that nobody
+/// waits for any more ends in its time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoopTimer;
+
+impl hyper::rt::Timer for LoopTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        let alarm = Arc::new(Alarm::default());
+        let ringing = Arc::downgrade(&alarm);
+        let until = now() + duration;
+        spawn("http2 ping", async move {
+            sleep_until(until).await;
+            if let Some(alarm) = ringing.upgrade() {
+                alarm.wake();
+            }
+        });
+        Box::pin(Nap(alarm))
+    }
+
+    fn sleep_until(&self, deadline: std::time::Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep(deadline.saturating_duration_since(self.now()))
+    }
+}
+
+struct Nap(Arc<Alarm>);
+
+impl Future for Nap {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.is_over(cx.waker()) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl hyper::rt::Sleep for Nap {}
 
 /// A stream as hyper wants it, which counts what passes.
 pub(crate) struct Io {

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use http::Method;
 
 use crate::client::Client;
+use crate::pool::Stats;
 use crate::request::IntoUrl;
 
 pub use builder::SessionBuilder;
@@ -92,6 +93,18 @@ impl Session {
     /// Closes idle connections, and refuses requests from now on; those under way go on to their end.
     pub fn close(&self) {
         self.client.pool.close();
+    }
+
+    /// What the session has open, and who waits for it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let session = aioxide_http::Session::new();
+    /// assert_eq!((session.stats().open, session.stats().waiting), (0, 0));
+    /// ```
+    pub fn stats(&self) -> Stats {
+        self.client.pool.stats()
     }
 
     /// How many connections the session has, idle ones and those being made among them.

@@ -156,14 +156,14 @@ impl Watch {
 
 /// What a timer wakes: remembers that it did, and passes the wake on.
 #[derive(Debug, Default)]
-struct Alarm {
+pub(crate) struct Alarm {
     over: AtomicBool,
     target: Mutex<Option<Waker>>,
 }
 
 impl Alarm {
     /// Whether it has gone off; if not, `waker` is woken when it does.
-    fn is_over(&self, waker: &Waker) -> bool {
+    pub(crate) fn is_over(&self, waker: &Waker) -> bool {
         let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
         if !target.as_ref().is_some_and(|target| target.will_wake(waker)) {
             *target = Some(waker.clone());

@@ -90,6 +90,11 @@ impl HostInfo {
         !self.http1_only.replace(true)
     }
 
+    /// The host's name, or its address without brackets.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `Host` alone.
     pub(crate) fn host_header(&self) -> Result<HeaderMap, Error> {
         let host = HeaderValue::from_str(self.authority.as_str())

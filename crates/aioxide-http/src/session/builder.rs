@@ -16,6 +16,7 @@ use aioxide::net::tls::rustls::pki_types::pem::PemObject;
 use http::header::{ACCEPT, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use super::Session;
+use crate::auth::Netrc;
 use crate::client::Client;
 use crate::connector::{Connector, Names, Resolver, Ways};
 #[cfg(feature = "cookies")]
@@ -26,7 +27,9 @@ use crate::filter::AddressFilter;
 use crate::headers;
 use crate::pool::{Pool, PoolConfig};
 use crate::proxy::Proxies;
+use crate::redirect::{RedirectAction, RedirectAttempt, RedirectPolicy};
 use crate::request::{Options, Route};
+use crate::retry::Retries;
 use crate::timeout::Timeouts;
 use crate::tls::Tls;
 use crate::trace::Observer;
@@ -63,6 +66,8 @@ pub struct SessionBuilder {
     tls: Option<Tls>,
     ways: Ways,
     observer: Option<Rc<dyn Observer>>,
+    netrc: Option<Netrc>,
+    pings: Option<(Duration, Duration)>,
     problem: Option<Error>,
 }
 
@@ -73,6 +78,8 @@ impl Default for SessionBuilder {
             options: Options {
                 timeouts: Timeouts::default(),
                 redirects: 10,
+                redirect_policy: None,
+                retries: None,
                 decompress: true,
                 max_body_size: None,
                 is_bare: false,
@@ -97,6 +104,8 @@ impl Default for SessionBuilder {
                 unix_socket: None,
             },
             observer: None,
+            netrc: None,
+            pings: None,
             problem: None,
         }
     }
@@ -157,6 +166,49 @@ impl SessionBuilder {
     /// Follows at most so many redirects; 10 unless set, 0 to follow none.
     pub fn redirects(mut self, most: usize) -> Self {
         self.options.redirects = most;
+        self
+    }
+
+    /// Asks `policy` about each redirect before it is followed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aioxide_http::{RedirectAction, Session};
+    ///
+    /// let at_home = |redirect: &aioxide_http::RedirectAttempt<'_>| match redirect.to().host() == redirect.from().host() {
+    ///     true => RedirectAction::Follow,
+    ///     false => RedirectAction::Stop,
+    /// };
+    /// let session = Session::builder().redirect_policy(at_home).build()?;
+    /// # Ok::<(), aioxide_http::Error>(())
+    /// ```
+    pub fn redirect_policy(
+        mut self,
+        policy: impl Fn(&RedirectAttempt<'_>) -> RedirectAction + 'static,
+    ) -> Self {
+        self.options.redirect_policy = Some(RedirectPolicy(Rc::new(policy)));
+        self
+    }
+
+    /// Makes requests that fail once more, as often and in which cases these say; none unless set. See [`Retries`].
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.options.retries = Some(Rc::new(retries));
+        self
+    }
+
+    /// Proves who we are to the hosts in this file, when a request does not say it itself; see [`Netrc::from_env`].
+    pub fn netrc(mut self, netrc: Netrc) -> Self {
+        self.netrc = Some(netrc);
+        self
+    }
+
+    /// Sends a ping over an HTTP/2 connection on which nothing came for `interval`, and closes it, with all that is under
+    /// way on it, when `timeout` passes without an answer; no pings unless set.
+    ///
+    /// They keep routers from forgetting connections that are idle, and find dead ones before a request does.
+    pub fn http2_keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.pings = Some((interval, timeout));
         self
     }
 
@@ -350,12 +402,14 @@ impl SessionBuilder {
                     self.max_header_size,
                     self.title_case,
                     self.ways,
+                    self.pings,
                 ),
                 defaults,
                 options: self.options,
                 retry: self.retry,
                 cookies: self.cookies,
                 observer: self.observer,
+                netrc: self.netrc,
                 tended: Rc::default(),
             }),
         }

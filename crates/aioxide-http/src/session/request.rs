@@ -7,6 +7,8 @@ use std::time::Duration;
 use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 
+#[cfg(feature = "digest")]
+use crate::auth::Digest;
 use crate::auth::{self, take_credentials};
 use crate::body::Body;
 use crate::client::Client;
@@ -14,8 +16,10 @@ use crate::error::{Error, Kind, Result};
 use crate::headers;
 use crate::multipart::Multipart;
 use crate::proxy::{Proxies, Proxy};
+use crate::redirect::{RedirectAction, RedirectAttempt, RedirectPolicy};
 use crate::request::{IntoUrl, Request};
 use crate::response::Response;
+use crate::retry::Retries;
 use crate::timeout::Timeouts;
 use crate::tls::Tls;
 
@@ -62,6 +66,8 @@ impl RequestBuilder {
                 is_elsewhere: false,
                 body: Body::empty(),
                 content_type: None,
+                #[cfg(feature = "digest")]
+                digest: None,
                 options,
             }))
         });
@@ -197,6 +203,12 @@ impl RequestBuilder {
         })
     }
 
+    /// Proves who we are by a name and a password that are not sent (RFC 7616), when the server asks; see [`Digest`].
+    #[cfg(feature = "digest")]
+    pub fn digest_auth(self, who: &Digest) -> Self {
+        self.with(|request| request.digest = Some(who.clone()))
+    }
+
     /// Limits the whole request, from [`send`](Self::send) to the last byte of the body.
     pub fn timeout(self, total: Duration) -> Self {
         self.with(|request| request.options.timeouts.total = Some(total))
@@ -210,6 +222,16 @@ impl RequestBuilder {
     /// Follows at most so many redirects; with 0 the redirect itself is the response.
     pub fn redirects(self, most: usize) -> Self {
         self.with(|request| request.options.redirects = most)
+    }
+
+    /// Asks `policy` about each redirect before it is followed, in place of the session's.
+    pub fn redirect_policy(self, policy: impl Fn(&RedirectAttempt<'_>) -> RedirectAction + 'static) -> Self {
+        self.with(|request| request.options.redirect_policy = Some(RedirectPolicy(Rc::new(policy))))
+    }
+
+    /// Makes the request once more when it fails, as these say, in place of the session's.
+    pub fn retries(self, retries: Retries) -> Self {
+        self.with(|request| request.options.retries = Some(Rc::new(retries)))
     }
 
     /// Whether the body is decoded, and codings are asked for.
