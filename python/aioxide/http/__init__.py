@@ -14,6 +14,7 @@ _NAMES = {
     "auth": ["BasicAuth", "encode_basic_auth"],
     "connector": ["BaseConnector", "NamedPipeConnector", "TCPConnector", "UnixConnector"],
     "cookies": ["AbstractCookieJar", "CookieJar", "DummyCookieJar"],
+    "digest": ["DigestAuthMiddleware"],
     "dispositions": [
         "BadContentDispositionHeader",
         "BadContentDispositionParam",

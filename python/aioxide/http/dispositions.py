@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+# RFC 5322: what may stand in quotes, and what of it needs a backslash.
+_QUOTABLE = re.compile(r"[\t -~]*")
+_ESCAPED = re.compile(r"[^!#-\[\]-~]")
 _NAME = re.compile(r"[A-Za-z0-9!#$&+.^_`|~-]+\*?\d*\*?")
 
 
@@ -33,13 +36,11 @@ def content_disposition_header(
             if name.lower() == "filename":
                 parts.append(f'{name}="{_quoted(value, charset)}"')
                 continue
-            try:
-                value.encode("ascii")
-            except UnicodeEncodeError:
-                parts.append(f"{name}*={charset}''{quote(value, encoding=charset)}")
+            if _QUOTABLE.fullmatch(value):
+                escaped = _ESCAPED.sub(r"\\\g<0>", value)
+                parts.append(f'{name}="{escaped}"')
             else:
-                escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-                parts.append(f'{name}="{_clean(escaped)}"')
+                parts.append(f"{name}*={charset}''{quote(value, '', encoding=charset)}")
         else:
             escaped = value.replace("\\", "\\\\").replace('"', '\\"')
             parts.append(f'{name}="{_clean(escaped)}"')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import uuid
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +32,8 @@ class FormData:
         default_to_multipart: bool = False,
         boundary: str | None = None,
     ) -> None:
-        self._boundary = boundary
+        # The same each time that the form is sent.
+        self._boundary = boundary or uuid.uuid4().hex
         self._fields: list[tuple[MultiDict[str], dict[str, str], Any]] = []
         self._is_multipart = default_to_multipart
         self._quote_fields = quote_fields
@@ -70,6 +72,11 @@ class FormData:
                 stacklevel=2,
             )
             filename = name
+        for what, text in (("name", name), ("filename", filename), ("content type", content_type)):
+            if isinstance(text, str) and any(letter in text for letter in "\r\n\0"):
+                raise ValueError(
+                    f"Newline or carriage return detected in the {what} of a field. Potential header injection attack."
+                )
         options: dict[str, str] = {"name": name}
         for what, text in (("filename", filename), ("content_type", content_type)):
             if text is not None and not isinstance(text, str):

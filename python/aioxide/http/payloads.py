@@ -128,13 +128,11 @@ class Payload:
         """Closes what the payload opened."""
 
 
-class Pump:
-    """The pieces that `write(writer)` writes, one at a time, for who asks for them."""
+class _Writer:
+    """What `write` of a payload gets: each piece waits until the one before was taken."""
 
-    def __init__(self, write: Callable[[Any], Any]) -> None:
-        self._write = write
-        self._pieces: asyncio.Queue[Any] = asyncio.Queue(1)
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, pieces: asyncio.Queue[Any]) -> None:
+        self._pieces = pieces
 
     async def write(self, piece: bytes) -> None:
         if piece:
@@ -144,22 +142,40 @@ class Pump:
         await self.write(piece)
 
     async def drain(self) -> None:
-        pass
+        """Nothing is held back."""
 
-    async def _run(self) -> None:
-        error: BaseException = StopAsyncIteration()
-        try:
-            await self._write(self)
-        except BaseException as raised:
-            error = raised
-        await self._pieces.put(error)
+
+async def _run(write: Callable[[Any], Any], pieces: asyncio.Queue[Any]) -> None:
+    end: BaseException = StopAsyncIteration()
+    try:
+        await write(_Writer(pieces))
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        end = error
+    await pieces.put(end)
+
+
+class Pump:
+    """The pieces that `write(writer)` writes, one at a time, for who asks for them."""
+
+    def __init__(self, write: Callable[[Any], Any]) -> None:
+        self._write = write
+        self._pieces: asyncio.Queue[Any] = asyncio.Queue(1)
+        self._task: asyncio.Task[None] | None = None
+
+    def __del__(self) -> None:
+        # Whoever wanted the pieces has gone.
+        if self._task is not None and not self._task.done() and not self._task.get_loop().is_closed():
+            self._task.cancel()
 
     def __aiter__(self) -> Pump:
         return self
 
     async def __anext__(self) -> bytes:
         if self._task is None:
-            self._task = asyncio.ensure_future(self._run())
+            # It holds the queue alone, so that it ends when this pump is dropped.
+            self._task = asyncio.ensure_future(_run(self._write, self._pieces))
         try:
             piece = await self._pieces.get()
         except asyncio.CancelledError:
@@ -386,8 +402,13 @@ def is_foreign(data: Any) -> bool:
 
 def pieces_of(payload: Any) -> AsyncIterator[bytes]:
     """The bytes of a payload of ours or of aiohttp's."""
-    if isinstance(payload, Payload) and type(payload).write is Payload.write:
-        return payload.chunks()
+    if isinstance(payload, Payload):
+        for kind in type(payload).__mro__:
+            # What the most derived class has is meant.
+            if "chunks" in vars(kind) and kind is not Payload:
+                return payload.chunks()
+            if "write" in vars(kind):
+                break
     return Pump(payload.write)
 
 
