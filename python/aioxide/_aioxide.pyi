@@ -360,6 +360,12 @@ class _Ready:
     def __iter__(self) -> Self: ...
     def __next__(self) -> None: ...
 
+@final
+class _Tls:
+    """Settings of TLS."""
+
+    def __new__(cls, settings: dict[str, Any]) -> Self: ...
+
 @disjoint_base
 class _Response:
     """The base of `ClientResponse`."""
@@ -406,6 +412,7 @@ class _Connector:
 
     def __new__(cls, *_arguments: Any, **_keywords: Any) -> Self: ...
     def _open(self, settings: dict[str, Any]) -> None: ...
+    def _observe(self) -> None: ...
     def _shut(self) -> None: ...
     def _counts(self) -> tuple[int, int]: ...
     def _exchange(
@@ -418,6 +425,9 @@ class _Connector:
         length: int | None,
         timeouts: _Seconds,
         decompress: bool,
+        tls: _Tls | None = None,
+        proxy: Any = None,
+        happened: list[Any] | None = None,
     ) -> _Awaited[_Response]: ...
 
 @disjoint_base

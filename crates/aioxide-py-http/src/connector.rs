@@ -1,7 +1,6 @@
 //! The base of Python's connectors: the pool, and one exchange through it.
 
 use std::cell::{Cell, OnceCell};
-use std::time::Duration;
 
 use aioxide_core::LoopId;
 use aioxide_core::current::try_with;
@@ -14,7 +13,10 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 use crate::arguments::{self, Seconds};
 use crate::errors;
 use crate::local::Local;
+use crate::observer::{Observer, watched};
 use crate::response::Response;
+use crate::settings::{self, ProxyParts};
+use crate::tls::Tls;
 
 /// `BaseConnector` derives from it.
 #[pyclass(subclass, frozen, weakref, module = "aioxide._aioxide", name = "_Connector")]
@@ -24,6 +26,8 @@ pub(crate) struct Connector {
 
 #[derive(Default)]
 struct Inner {
+    /// Until the first request.
+    builder: Cell<Option<SessionBuilder>>,
     session: OnceCell<Session>,
     /// The loop that its sockets are on.
     event_loop: Cell<Option<LoopId>>,
@@ -52,46 +56,15 @@ impl Connector {
                 ));
             }
         }
-        inner
-            .session
-            .get()
-            .ok_or_else(|| PyRuntimeError::new_err("the connector was not opened: call super().__init__()"))
+        if let Some(session) = inner.session.get() {
+            return Ok(session);
+        }
+        let Some(builder) = inner.builder.take() else {
+            return Err(PyRuntimeError::new_err("the connector was not opened: call super().__init__()"));
+        };
+        let session = builder.build().map_err(|error| PyValueError::new_err(errors::text(&error)))?;
+        Ok(inner.session.get_or_init(|| session))
     }
-}
-
-fn setting<'py, T>(settings: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<T>>
-where
-    T: for<'a> FromPyObject<'a, 'py>,
-    for<'a> PyErr: From<<T as FromPyObject<'a, 'py>>::Error>,
-{
-    match settings.get_item(name)? {
-        Some(value) if !value.is_none() => Ok(Some(value.extract()?)),
-        _ => Ok(None),
-    }
-}
-
-/// A session of `settings`, whose names are those of `aioxide.http.connector`.
-fn build(settings: &Bound<'_, PyDict>) -> PyResult<Session> {
-    let mut builder: SessionBuilder = Session::builder().title_case_headers(true);
-    if let Some(limit) = setting::<usize>(settings, "limit")? {
-        builder = builder.limit(limit);
-    }
-    if let Some(limit) = setting::<usize>(settings, "limit_per_host")? {
-        builder = builder.limit_per_host(limit);
-    }
-    if let Some(seconds) = setting::<f64>(settings, "keepalive_timeout")? {
-        builder = builder.idle_timeout(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
-    }
-    if let Some(agent) = setting::<String>(settings, "user_agent")? {
-        builder = builder.user_agent(&agent);
-    }
-    if let Some(yes) = setting::<bool>(settings, "http2")? {
-        builder = builder.http2(yes);
-    }
-    if let Some(yes) = setting::<bool>(settings, "retry")? {
-        builder = builder.retry(yes);
-    }
-    builder.build().map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 #[pymethods]
@@ -102,11 +75,22 @@ impl Connector {
         Self { inner: Local::new(Inner::default()) }
     }
 
-    /// Makes the pool; once.
+    /// Says what the pool is like, before the first request.
     fn _open(&self, settings: &Bound<'_, PyDict>) -> PyResult<()> {
+        let builder = settings::prepare(settings)?;
         let inner = self.inner.get()?;
-        if inner.session.set(build(settings)?).is_err() {
-            return Err(PyRuntimeError::new_err("the connector is open already"));
+        if inner.session.get().is_some() {
+            return Err(PyRuntimeError::new_err("the connector has made requests already"));
+        }
+        drop(inner.builder.replace(Some(builder)));
+        Ok(())
+    }
+
+    /// Has exchanges tell what happened in them; before the first request.
+    fn _observe(&self) -> PyResult<()> {
+        let inner = self.inner.get()?;
+        if let Some(builder) = inner.builder.take() {
+            inner.builder.set(Some(builder.observer(Observer)));
         }
         Ok(())
     }
@@ -127,7 +111,7 @@ impl Connector {
 
     /// An awaitable: sends one request with these headers alone, and fills `response` with its answer.
     #[expect(clippy::too_many_arguments, reason = "one call for each hop, by position")]
-    #[pyo3(signature = (response, method, url, headers, body, length, timeouts, decompress))]
+    #[pyo3(signature = (response, method, url, headers, body, length, timeouts, decompress, tls=None, proxy=None, happened=None))]
     fn _exchange<'py>(
         &self,
         py: Python<'py>,
@@ -139,10 +123,13 @@ impl Connector {
         length: Option<u64>,
         timeouts: Seconds,
         decompress: bool,
+        tls: Option<&Bound<'py, Tls>>,
+        proxy: Option<ProxyParts>,
+        happened: Option<Py<PyList>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| PyValueError::new_err(format!("{method:?} cannot be a method")))?;
-        let request = self
+        let mut request = self
             .session()?
             .request(method, url)
             .without_defaults()
@@ -151,8 +138,30 @@ impl Connector {
             .body(arguments::body(body, length)?)
             .timeouts(arguments::timeouts(timeouts))
             .decompress(decompress);
-        into_awaitable(py, send(request, response.unbind()))
+        if let Some(tls) = tls {
+            request = request.tls(tls.get().settings.clone());
+        }
+        if let Some(proxy) = proxy {
+            let proxy =
+                settings::proxy(proxy).map_err(|error| PyValueError::new_err(errors::text(&error)))?;
+            request = request.proxy(proxy);
+        }
+        match happened {
+            Some(happened) => into_awaitable(py, send_watched(request, response.unbind(), happened)),
+            None => into_awaitable(py, send(request, response.unbind())),
+        }
     }
+}
+
+/// Appends what happened to a list, however the exchange ends.
+async fn send_watched(
+    request: RequestBuilder,
+    response: Py<Response>,
+    list: Py<PyList>,
+) -> PyResult<Py<Response>> {
+    let (sent, happened) = watched(send(request, response)).await;
+    Python::attach(|py| happened.into_iter().try_for_each(|entry| list.bind(py).append(entry)))?;
+    sent
 }
 
 async fn send(request: RequestBuilder, response: Py<Response>) -> PyResult<Py<Response>> {

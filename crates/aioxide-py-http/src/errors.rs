@@ -67,7 +67,7 @@ fn find<T: StdError + 'static>(error: &Error) -> Option<&T> {
 }
 
 /// All its levels in one line.
-fn text(error: &Error) -> String {
+pub(crate) fn text(error: &Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -15,9 +15,13 @@ mod connector;
 mod errors;
 mod fast;
 mod local;
+mod observer;
 mod ready;
+mod resolver;
 mod response;
 mod session;
+mod settings;
+mod tls;
 mod upload;
 
 use pyo3::prelude::*;
@@ -33,5 +37,6 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<response::Response>()?;
     module.add_class::<ready::Ready>()?;
     module.add("_ready", ready::ready(module.py())?)?;
+    module.add_class::<tls::Tls>()?;
     module.add_class::<session::Session>()
 }

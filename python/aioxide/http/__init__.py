@@ -81,6 +81,7 @@ _NAMES = {
     "resolver": ["AbstractResolver", "AsyncResolver", "DefaultResolver", "ThreadedResolver"],
     "response": ["ClientResponse"],
     "session": ["ClientSession", "request"],
+    "sse": ["EventParser", "ServerSentEvent"],
     "streams": ["StreamReader"],
     "timeouts": ["ClientTimeout", "ClientWSTimeout"],
     "tls": ["Fingerprint"],
@@ -103,6 +104,7 @@ _NAMES = {
         "TraceRequestStartParams",
         "TraceResponseChunkReceivedParams",
     ],
+    "transport": ["Transport"],
     "uploads": ["UploadTracker"],
     "versions": ["HttpVersion", "HttpVersion10", "HttpVersion11"],
 }

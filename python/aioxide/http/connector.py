@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
-from .._aioxide import _Connector, _Ready, _ready
-from .tls import merged
+from .._aioxide import _Connector, _Ready, _ready, _Tls
+from .tls import merged, settings_of
 
 _MISSING: Any = object()
 _HTTP = frozenset({"", "http", "https", "ws", "wss"})
@@ -24,6 +25,8 @@ class BaseConnector(_Connector):
 
     allowed_protocol_schema_set = _HTTP
     _closed = True
+    _ssl: Any = True
+    _certificate: tuple[bytes, bytes] | None = None
 
     def __init__(
         self,
@@ -49,7 +52,7 @@ class BaseConnector(_Connector):
         self._force_close = force_close
         self._keepalive_timeout = keepalive_timeout
         self._source_traceback = None
-        self._settings = settings
+        self._tls: dict[Any, tuple[_Tls | None, Any]] = {}
         self._open(
             {
                 "limit": limit,
@@ -76,12 +79,42 @@ class BaseConnector(_Connector):
         decompress: bool,
     ) -> None:
         """Sends one request and fills `response` with the head of the answer."""
-        await self._exchange(response, request.method, str(request.url), headers, body, length, seconds, decompress)
+        ssl = request.ssl if request.ssl is not True else self._ssl
+        tls = self._tls_for(ssl, request.server_hostname) if request.is_ssl() else None
+        proxy = None
+        if request.proxy is not None:
+            login = None if request.proxy_auth is None else tuple(request.proxy_auth)[:2]
+            named = list(request.proxy_headers.items()) if request.proxy_headers else []
+            proxy = (str(request.proxy), login, named)
+        happened: list[Any] | None = [] if response._traces else None
+        url = request.url
+        if url.scheme in {"ws", "wss"}:
+            url = url.with_scheme("https" if url.scheme == "wss" else "http")
+        try:
+            await self._exchange(
+                response, request.method, str(url), headers, body, length, seconds, decompress, tls, proxy, happened
+            )
+        finally:
+            for name, host in happened or ():
+                for trace in response._traces:
+                    await trace.send_happened(name, host)
+
+    def _tls_for(self, ssl: Any, server_name: str | None) -> _Tls | None:
+        """The settings for a value of `ssl=`; each is read once, at its first request."""
+        key = (ssl if isinstance(ssl, bool) else id(ssl), server_name)
+        found = self._tls.get(key)
+        if found is None:
+            settings = settings_of(ssl, server_name) or {}
+            if self._certificate is not None:
+                settings["certificate"] = self._certificate
+            # The value is kept, so that no other one gets its id.
+            found = self._tls[key] = (_Tls(settings) if settings else None, ssl)
+        return found[0]
 
     def _rust_settings(self, settings: dict[str, Any]) -> dict[str, Any]:
         from .headers import AGENT
 
-        return {"user_agent": AGENT}
+        return {"user_agent": AGENT, **settings}
 
     def __del__(self, _warnings: Any = warnings) -> None:
         if self._closed:
@@ -167,18 +200,30 @@ class TCPConnector(BaseConnector):
         interleave: int | None = None,
         socket_factory: Any = None,
         ssl_shutdown_timeout: Any = None,
+        http2: bool = True,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        deny: str | Iterable[str] | None = None,
+        allow: str | Iterable[str] | None = None,
     ) -> None:
         self._ssl = merged(ssl, verify_ssl, ssl_context, fingerprint)
+        self._certificate = client_certificate
+        if resolver is None and family != socket.AF_UNSPEC:
+            from .resolver import ThreadedResolver
+
+            resolver = ThreadedResolver()
         super().__init__(
             keepalive_timeout=keepalive_timeout,
             force_close=force_close,
             limit=limit,
             limit_per_host=limit_per_host,
             loop=loop,
-            family=family,
-            local_addr=local_addr,
-            ttl_dns_cache=ttl_dns_cache if use_dns_cache else 0,
+            local_address=_address(local_addr),
+            resolver=None if resolver is None else (resolver, int(family)),
+            ttl_dns_cache=_ttl(ttl_dns_cache) if use_dns_cache else 0.0,
+            deny=_networks(deny),
+            allow=_networks(allow),
             happy_eyeballs_delay=happy_eyeballs_delay,
+            http2=http2,
         )
         self._resolver = resolver
         self._family = family
@@ -186,7 +231,7 @@ class TCPConnector(BaseConnector):
 
     @property
     def _is_plain(self) -> bool:
-        return self._ssl is True and self._resolver is None
+        return self._ssl is True and self._certificate is None
 
     @property
     def family(self) -> int:
@@ -200,6 +245,26 @@ class TCPConnector(BaseConnector):
         """Forgets the addresses of one name, or of all."""
         if (host is None) != (port is None):
             raise ValueError("either both host and port or none of them are allowed")
+
+
+def _address(local_addr: tuple[str, int] | None) -> Any:
+    if local_addr is None:
+        return None
+    from ipaddress import ip_address
+
+    host, port = local_addr[:2]
+    if port:
+        raise ValueError(f"local_addr: connections of a pool cannot all have the port {port}; use 0")
+    return ip_address(host)
+
+
+def _ttl(seconds: float | None) -> float:
+    # None: for ever.
+    return 1e9 if seconds is None else float(seconds)
+
+
+def _networks(given: str | Iterable[str] | None) -> list[str]:
+    return [] if given is None else [given] if isinstance(given, str) else list(given)
 
 
 class UnixConnector(BaseConnector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json as _json
+import os
 import re
 import warnings
 from collections.abc import Callable, Coroutine
@@ -295,6 +296,17 @@ class ClientResponse(_Response):
         if not stripped:
             return None
         return loads(stripped.decode(self.get_encoding() if encoding is None else encoding))
+
+    async def save(
+        self, path: str | os.PathLike[str], *, progress: Callable[[int, int | None], None] | None = None
+    ) -> int:
+        """Writes the body to a file, which gets its name when it is whole; returns its length in bytes.
+
+        `progress(so_far, all_or_none)` is called for each piece.
+        """
+        from .saving import save
+
+        return await save(self, path, progress=progress)
 
     def __aenter__(self) -> Coroutine[Any, Any, ClientResponse]:
         self._in_context = True

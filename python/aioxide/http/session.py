@@ -8,9 +8,9 @@ import sys
 import traceback
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multidict import CIMultiDict
 from yarl import URL
@@ -25,6 +25,9 @@ from .requesting import perform
 from .response import ClientResponse, DebugClientResponse
 from .timeouts import DEFAULT_TIMEOUT, ClientTimeout, evolve
 from .versions import HttpVersion, HttpVersion11
+
+if TYPE_CHECKING:
+    from .sse import ServerSentEvent
 
 _MISSING: Any = object()
 
@@ -125,6 +128,8 @@ class ClientSession(_Session):
         self._trace_configs = list(trace_configs or ())
         for trace_config in self._trace_configs:
             trace_config.freeze()
+        if self._trace_configs:
+            connector._observe()
         self._resolve_charset = fallback_charset_resolver
         self._default_proxy = proxy
         self._default_proxy_auth = proxy_auth
@@ -214,6 +219,21 @@ class ClientSession(_Session):
     def delete(self, url: URL | str, **kwargs: Any) -> _RequestContextManager[ClientResponse]:
         """Starts a DELETE request."""
         return _RequestContextManager(self._request("DELETE", url, **kwargs))
+
+    def sse(self, url: URL | str, **options: Any) -> AsyncIterator[ServerSentEvent]:
+        """Server-sent events: `async for event in session.sse(url)`.
+
+        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None): what happens when
+        the connection ends; `idle_timeout`: seconds of silence that count as an end; `last_event_id`.
+        """
+        from .sse import events
+
+        return events(self, url, **options)
+
+    def stats(self) -> dict[str, int]:
+        """What the connector has: `open` and `idle` connections."""
+        count, idle = (0, 0) if self._connector is None else self._connector._counts()
+        return {"open": count, "idle": idle, "in_use": count - idle}
 
     async def _request(self, method: str, str_or_url: URL | str, **options: Any) -> ClientResponse:
         return await perform(self, method, str_or_url, **options)

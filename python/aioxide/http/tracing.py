@@ -232,6 +232,11 @@ class Trace:
     def wants_chunks(self) -> bool:
         return bool(self._config.on_request_chunk_sent)
 
+    async def send_happened(self, name: str, host: str | None) -> None:
+        """One of the hooks of connections and names."""
+        send = getattr(self, f"send_{name}")
+        await (send() if host is None else send(host))
+
     async def _send(self, name: str, parameters: Any) -> None:
         await getattr(self._config, f"on_{name}").send(self._session, self._context, parameters)
 

@@ -1,0 +1,245 @@
+"""A transport for httpx or httpx2: `httpx.AsyncClient(transport=aioxide.http.Transport())`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from types import ModuleType, TracebackType
+from typing import Any
+
+from .connector import TCPConnector, UnixConnector
+from .errors import (
+    ClientConnectorCertificateError,
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientPayloadError,
+    ClientProxyConnectionError,
+    ClientResponseError,
+    ConnectionTimeoutError,
+    InvalidURL,
+    ServerDisconnectedError,
+    SocketTimeoutError,
+)
+from .response import ClientResponse
+
+
+def _library() -> ModuleType:
+    """httpx2 or httpx: the one that is imported already, else the one that is installed."""
+    for name in ("httpx2", "httpx"):
+        if name in sys.modules:
+            return sys.modules[name]
+    import importlib
+
+    for name in ("httpx2", "httpx"):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+    raise ImportError("aioxide.http.Transport is for httpx or httpx2, and neither is installed")
+
+
+class _Stream:
+    """The body of an answer, as httpx wants it: raw, as it came."""
+
+    def __init__(self, transport: _Transport, request: Any, response: ClientResponse) -> None:
+        self._transport = transport
+        self._request = request
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            while (piece := await self._response._chunk()) is not None:
+                yield piece
+        except Exception as error:
+            raise self._transport._translated(error, self._request, reading=True) from error
+
+    async def aclose(self) -> None:
+        self._response.release()
+
+
+class _Asked:
+    """What an exception wants to know of a request."""
+
+    def __init__(self, request: Any) -> None:
+        from yarl import URL
+
+        self.original_url = self.url = URL(str(request.url), encoded=True)
+        self.method = request.method
+        self._request = request
+
+    @property
+    def request_info(self) -> Any:
+        from .headers import proxy
+        from .outgoing import RequestInfo
+
+        return RequestInfo(self.url, self.method, proxy(list(self._request.headers.items())), self.url)
+
+    @property
+    def connection_key(self) -> Any:
+        from .outgoing import ConnectionKey
+
+        return ConnectionKey(
+            self.url.host or "", self.url.port, self.url.scheme == "https", True, None, None, None
+        )
+
+
+class _Transport:
+    """What both libraries' transports have in common."""
+
+    _httpx: ModuleType
+
+    def __init__(
+        self,
+        verify: Any = True,
+        cert: Any = None,
+        trust_env: bool = True,
+        http1: bool = True,
+        http2: bool = True,
+        limits: Any = None,
+        proxy: Any = None,
+        uds: str | None = None,
+        local_address: str | None = None,
+        retries: int = 0,
+        socket_options: Any = None,
+    ) -> None:
+        if not http1:
+            raise ValueError("http1=False cannot be had: the server decides between HTTP/1.1 and HTTP/2")
+        for name, given in (("cert", cert), ("proxy", proxy), ("socket_options", socket_options)):
+            if given is not None:
+                raise ValueError(f"aioxide.http.Transport does not take {name} yet")
+        self._options = {"ssl": True if verify is True else verify, "http2": http2}
+        self._limits = limits
+        self._uds = uds
+        self._local_address = local_address
+        self._retries = retries
+        self._connector: Any = None
+
+    def _open(self) -> Any:
+        """The connector, made on the loop of the first request."""
+        if self._connector is None:
+            limits = self._limits
+            limit = 100 if limits is None else limits.max_connections or 0
+            keepalive = 5.0 if limits is None else limits.keepalive_expiry
+            keepalive = 3600.0 if keepalive is None else keepalive
+            if self._uds is not None:
+                self._connector = UnixConnector(self._uds, limit=limit, keepalive_timeout=keepalive)
+            else:
+                local = None if self._local_address is None else (self._local_address, 0)
+                self._connector = TCPConnector(
+                    limit=limit,
+                    keepalive_timeout=keepalive,
+                    ssl=self._options["ssl"],
+                    http2=self._options["http2"],
+                    local_addr=local,
+                )
+        return self._connector
+
+    async def handle_async_request(self, request: Any) -> Any:
+        """Sends one request; the body of the answer comes as it is read."""
+        connector = self._open()
+        limits = request.extensions.get("timeout", {})
+        seconds = (None, limits.get("pool"), limits.get("connect"), limits.get("read"))
+        body, length = await self._body(request)
+        headers = [(name.decode("latin-1"), value) for name, value in request.headers.raw]
+        response: Any = ClientResponse()
+        response._request = _Asked(request)
+        for attempt in range(self._retries + 1):
+            try:
+                await connector._exchange(
+                    response, request.method, str(request.url), headers, body, length, seconds, False
+                )
+            except ClientConnectorError as error:
+                if attempt == self._retries:
+                    raise self._translated(error, request, reading=False) from error
+                await asyncio.sleep(0.5 * 2 ** (attempt - 1) if attempt else 0)
+            except Exception as error:
+                raise self._translated(error, request, reading=False) from error
+            else:
+                break
+        version = b"HTTP/%d.%d" % response._version if response._version[0] < 2 else b"HTTP/2"
+        return self._httpx.Response(
+            status_code=response.status,
+            headers=list(response.raw_headers),
+            stream=self._stream(request, response),
+            extensions={"http_version": version, "reason_phrase": response.reason.encode("latin-1", "replace")},
+        )
+
+    def _stream(self, request: Any, response: ClientResponse) -> Any:
+        raise NotImplementedError
+
+    async def _body(self, request: Any) -> tuple[Any, int | None]:
+        stream = request.stream
+        length = request.headers.get("content-length")
+        if isinstance(stream, self._httpx.ByteStream):
+            whole = b"".join([piece async for piece in stream])
+            return (whole, None) if whole or length is not None else (None, None)
+        return stream.__aiter__(), int(length) if length is not None else None
+
+    def _translated(self, error: BaseException, request: Any, *, reading: bool) -> BaseException:
+        httpx = self._httpx
+        text = str(error) or type(error).__name__
+        if isinstance(error, ConnectionTimeoutError):
+            kind = httpx.ConnectTimeout
+        elif isinstance(error, SocketTimeoutError | asyncio.TimeoutError):
+            kind = httpx.ReadTimeout
+        elif isinstance(error, ClientProxyConnectionError):
+            kind = httpx.ProxyError
+        elif isinstance(error, ClientConnectorCertificateError | ClientConnectorError):
+            kind = httpx.ConnectError
+        elif isinstance(error, ServerDisconnectedError | ClientPayloadError | ClientResponseError):
+            kind = httpx.RemoteProtocolError
+        elif isinstance(error, ClientOSError):
+            kind = httpx.ReadError
+        elif isinstance(error, InvalidURL):
+            kind = httpx.UnsupportedProtocol
+        elif isinstance(error, ClientError):
+            kind = httpx.ReadError if reading else httpx.WriteError
+        else:
+            return error
+        return kind(text, request=request)  # type: ignore[no-any-return]
+
+    async def aclose(self) -> None:
+        if self._connector is not None:
+            self._connector._close()
+            self._connector = None
+
+    async def __aenter__(self) -> Any:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+
+def make_class(httpx: ModuleType) -> type[_Transport]:
+    """The transport for one of the libraries, whose base classes it needs."""
+
+    class Stream(_Stream, httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
+        """The body of an answer."""
+
+    class Transport(_Transport, httpx.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        """Sends the requests of an `AsyncClient` through aioxide's session, on the loop's own thread.
+
+        Takes what `AsyncHTTPTransport` takes. Client and transport belong to one loop, which must be aioxide's.
+        """
+
+        def _stream(self, request: Any, response: ClientResponse) -> Any:
+            return Stream(self, request, response)
+
+    Transport._httpx = httpx
+    Transport.__module__ = "aioxide.http"
+    return Transport
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Transport":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    made = make_class(_library())
+    globals()[name] = made
+    return made
