@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""What a request costs in Python: aioxide.http beside aiohttp (on asyncio, uvloop, aioxide), httpx and others, one nginx.
+"""What a request costs in Python: aioxide.http beside aiohttp (on asyncio, uvloop, aioxide), httpx and others, one
+nginx.
 
     benches/http_clients.py                       every client that is installed, 10 KiB, 1, 10 and 100 at a time
     benches/http_clients.py --sizes 100 10240 1048576 --clients aiohttp aioxide.http --rounds 7
     benches/http_clients.py --imports             CPU of the import and the first request
 
-Each client runs in a process of its own, in turn, several rounds; the table has medians of CPU time (user and system, of all
-threads) for one request, requests per second, and the ratio to aiohttp on asyncio. One client is one process; nginx has one
+Each client runs in a process of its own, in turn, several rounds; the table has medians of CPU time (user and
+system, of all
+threads) for one request, requests per second, and the ratio to aiohttp on asyncio. One client is one process; nginx
+has one
 worker. `make bench-http` builds the extension first.
 """
 

@@ -26,6 +26,9 @@ MODULES = (
     "aiohttp.test_utils",
     "aiohttp.tracing",
 )
+# What the server uses, too, and aiohttp's own serves both.
+SHARED = {name for name in http.__all__ if name.endswith("Payload") or name.startswith("HttpVersion")}
+SHARED |= {"PAYLOAD_REGISTRY", "StreamReader", "get_payload", "payload_type"}
 # Names that no program sees, which the tests import all the same.
 PRIVATE = {
     "_RequestContextManager": "contexts",
@@ -50,5 +53,5 @@ def pytest_configure() -> None:
     for module_name in MODULES:
         module = importlib.import_module(module_name)
         for name in (*http.__all__, *PRIVATE):
-            if hasattr(module, name) and not name.startswith("HttpVersion") and name != "StreamReader":
+            if hasattr(module, name) and name not in SHARED:
                 setattr(module, name, ours(name))

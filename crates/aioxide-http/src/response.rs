@@ -117,6 +117,11 @@ impl Response {
         self.body.peer()
     }
 
+    /// Whether nothing of the body is left to come: it was received in full, was empty, or has failed.
+    pub fn is_complete(&self) -> bool {
+        self.body.is_complete()
+    }
+
     /// The next piece of the body, decoded; `None` at its end.
     ///
     /// # Errors

@@ -139,7 +139,7 @@ impl Connector {
             .timeouts(arguments::timeouts(timeouts))
             .decompress(decompress);
         if let Some(tls) = tls {
-            request = request.tls(tls.get().settings.clone());
+            request = request.tls(tls.get().settings()?);
         }
         if let Some(proxy) = proxy {
             let proxy =
@@ -166,10 +166,10 @@ async fn send_watched(
 
 async fn send(request: RequestBuilder, response: Py<Response>) -> PyResult<Py<Response>> {
     match request.send().await {
-        Ok(answer) => {
-            response.get().fill(answer)?;
-            Ok(response)
-        }
+        Ok(answer) => match response.get().fill(answer)? {
+            Ok(()) => Ok(response),
+            Err(why) => Err(Python::attach(|py| errors::bad_head(py, response.bind(py), &why))),
+        },
         Err(error) => Err(Python::attach(|py| errors::exception(py, response.bind(py), &error, false))),
     }
 }

@@ -12,11 +12,25 @@ pub(crate) fn exception(py: Python<'_>, response: &Bound<'_, PyAny>, error: &Err
     make(py, response, error, is_body).unwrap_or_else(|failure| failure)
 }
 
+/// The exception for an answer whose head is refused.
+pub(crate) fn bad_head(py: Python<'_>, response: &Bound<'_, PyAny>, why: &str) -> PyErr {
+    let make = || {
+        let make = MAKE.import(py, "aioxide.http.failures", "exception")?;
+        let nothing = py.None();
+        PyResult::Ok(PyErr::from_value(make.call1((response, "head", why, &nothing, &nothing, false))?))
+    };
+    make().unwrap_or_else(|failure| failure)
+}
+
+static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
 fn make(py: Python<'_>, response: &Bound<'_, PyAny>, error: &Error, is_body: bool) -> PyResult<PyErr> {
-    static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let make = MAKE.import(py, "aioxide.http.failures", "exception")?;
     let cause = find::<PyErr>(error).map(|cause| cause.value(py).clone());
-    let errno = find::<std::io::Error>(error).and_then(std::io::Error::raw_os_error);
+    let errno = match error.proxy_status() {
+        Some(status) => Some(i32::from(status.as_u16())),
+        None => find::<std::io::Error>(error).and_then(std::io::Error::raw_os_error),
+    };
     let made = make.call1((response, kind(error), text(error), errno, cause, is_body))?;
     Ok(PyErr::from_value(made))
 }
@@ -32,6 +46,9 @@ fn kind(error: &Error) -> &'static str {
         None => {}
     }
     match () {
+        () if error.is_denied() => "denied",
+        () if error.proxy_status().is_some() => "proxy status",
+        () if error.is_proxy() => "proxy",
         () if error.is_connect() && find::<ConnectError>(error).is_some_and(|error| !error.is_lookup()) => {
             "connect"
         }

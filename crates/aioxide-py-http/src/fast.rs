@@ -69,7 +69,9 @@ async fn send(plain: Plain) -> PyResult<Py<PyAny>> {
                 return Err(errors::exception(py, &object, &error, false));
             }
         };
-        response.get().fill(answer)?;
+        if let Err(why) = response.get().fill(answer)? {
+            return Err(errors::bad_head(py, &object, &why));
+        }
         let (status, has_cookies) = response.get().looks()?;
         let is_redirect = matches!(status, 301 | 302 | 303 | 307 | 308);
         if method == Method::GET && !has_cookies && !is_redirect {

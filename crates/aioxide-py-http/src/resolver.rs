@@ -15,11 +15,7 @@ pub(crate) struct Resolver {
 }
 
 impl aioxide_http::Resolver for Resolver {
-    fn resolve(
-        &self,
-        host: &str,
-        port: u16,
-    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>>>> {
+    fn resolve(&self, host: &str, port: u16) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>>>> {
         let started = Python::attach(|py| {
             let resolver = self.resolver.bind(py);
             let arguments = (host, port);
@@ -42,7 +38,9 @@ fn addresses(found: &Bound<'_, PyAny>) -> PyResult<Vec<SocketAddr>> {
         let host: String = entry.get_item("host")?.extract()?;
         let port: u16 = entry.get_item("port")?.extract()?;
         let address: IpAddr = host.parse().map_err(|_| {
-            pyo3::exceptions::PyValueError::new_err(format!("the resolver's answer {host:?} is not an address"))
+            pyo3::exceptions::PyValueError::new_err(format!(
+                "the resolver's answer {host:?} is not an address"
+            ))
         })?;
         addresses.push(SocketAddr::new(address, port));
     }

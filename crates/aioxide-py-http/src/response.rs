@@ -3,13 +3,14 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use aioxide_http::{Bytes, HeaderMap, Response as Answer, Version, header};
+use aioxide_http::{Bytes, HeaderMap, Response as Answer, Timings, Version, header};
 use aioxide_pyo3::into_awaitable;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::errors;
 use crate::local::Local;
@@ -36,8 +37,12 @@ struct Inner {
     /// What `headers` and `raw_headers` have made.
     headers: OnceCell<Py<PyAny>>,
     raw_headers: OnceCell<Py<PyTuple>>,
+    /// The most that a line of the head, the value of a header, and their number may be; aiohttp's own where they are not set.
+    head_limits: Cell<Option<(usize, usize, usize)>>,
     /// Of a plain request.
     session: OnceCell<Py<PyAny>>,
+    /// As they were when the body had come.
+    timings: Cell<Timings>,
 }
 
 /// What stays when the body has gone.
@@ -51,8 +56,14 @@ struct Head {
 
 impl Response {
     /// Takes the answer in.
-    pub(crate) fn fill(&self, mut answer: Answer) -> PyResult<()> {
+    ///
+    /// # Errors
+    /// The text of why its head is refused.
+    pub(crate) fn fill(&self, mut answer: Answer) -> PyResult<Result<(), String>> {
         let inner = self.inner.get()?;
+        if let Err(why) = check(&answer, inner.head_limits.get().unwrap_or(HEAD_LIMITS)) {
+            return Ok(Err(why));
+        }
         let head = Head {
             status: answer.status().as_u16(),
             version: match answer.version() {
@@ -68,7 +79,7 @@ impl Response {
             return Err(PyRuntimeError::new_err("the response has its answer already"));
         }
         inner.answer.set(Some(Box::new(answer)));
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Says whose request it answers.
@@ -107,6 +118,9 @@ impl Response {
         inner.is_polled.set(true);
         let polled = answer.poll_chunk(cx);
         inner.is_polled.set(false);
+        if matches!(polled, Poll::Ready(Ok(None))) {
+            inner.timings.set(answer.timings());
+        }
         if !inner.is_closed.get() && !matches!(polled, Poll::Ready(Ok(None) | Err(_))) {
             inner.answer.set(Some(answer));
         }
@@ -118,6 +132,22 @@ impl Response {
         inner.is_closed.set(true);
         drop(inner.answer.take());
         Ok(())
+    }
+}
+
+/// aiohttp's: `max_line_size`, `max_field_size`, `max_headers`.
+const HEAD_LIMITS: (usize, usize, usize) = (8190, 8190, 128);
+
+fn check(answer: &Answer, (line, field, count): (usize, usize, usize)) -> Result<(), String> {
+    if answer.reason().len() > line {
+        return Err(format!("Got more than {line} bytes when reading the status line"));
+    }
+    if answer.headers().len() > count {
+        return Err(format!("Got more than {count} headers"));
+    }
+    match answer.headers().iter().find(|(name, value)| name.as_str().len() + value.len() > field) {
+        Some((name, _)) => Err(format!("Got more than {field} bytes when reading the header {name}")),
+        None => Ok(()),
     }
 }
 
@@ -179,7 +209,7 @@ fn join<'py>(py: Python<'py>, pieces: &[Bytes]) -> PyResult<Bound<'py, PyBytes>>
 impl Response {
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords))]
-    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, pyo3::types::PyDict>>) -> Self {
+    fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {
         Self { inner: Local::new(Inner::default()) }
     }
 
@@ -282,6 +312,33 @@ impl Response {
         Ok(())
     }
 
+    fn _set_head_limits(&self, line: usize, field: usize, count: usize) -> PyResult<()> {
+        self.inner.get()?.head_limits.set(Some((line, field, count)));
+        Ok(())
+    }
+
+    /// How long each phase took, in seconds: `queue`, `dns`, `connect`, `tls`, `first_byte`, `body`; None for one that was not needed,
+    /// or is not over.
+    #[getter]
+    fn timings<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let inner = self.inner.get()?;
+        let answer = inner.answer.take();
+        if let Some(answer) = &answer {
+            inner.timings.set(answer.timings());
+        }
+        inner.answer.set(answer);
+        let timings = inner.timings.get();
+        let made = PyDict::new(py);
+        let seconds = |duration: Duration| duration.as_secs_f64();
+        made.set_item("queue", seconds(timings.queue))?;
+        made.set_item("dns", timings.dns.map(seconds))?;
+        made.set_item("connect", timings.connect.map(seconds))?;
+        made.set_item("tls", timings.tls.map(seconds))?;
+        made.set_item("first_byte", seconds(timings.first_byte))?;
+        made.set_item("body", timings.body.map(seconds))?;
+        Ok(made)
+    }
+
     #[getter]
     fn _is_streamed(&self) -> PyResult<bool> {
         Ok(self.inner.get()?.is_streamed.get())
@@ -300,7 +357,7 @@ impl Response {
             return Ok(false);
         }
         let answer = inner.answer.take();
-        let is_over = answer.is_none();
+        let is_over = answer.as_ref().is_none_or(|answer| answer.is_complete());
         inner.answer.set(answer);
         Ok(is_over)
     }

@@ -28,9 +28,13 @@ fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
 }
 
+/// What a head may be at most; `ClientSession` has narrower limits for its lines and their number.
+const MAX_HEAD: usize = 256 * 1024;
+
 /// A session to be.
 pub(crate) fn prepare(settings: &Bound<'_, PyDict>) -> PyResult<SessionBuilder> {
-    let mut builder = Session::builder().title_case_headers(true).proxies(Proxies::none());
+    let mut builder =
+        Session::builder().title_case_headers(true).max_header_size(MAX_HEAD).proxies(Proxies::none());
     if let Some(limit) = setting::<usize>(settings, "limit")? {
         builder = builder.limit(limit);
     }

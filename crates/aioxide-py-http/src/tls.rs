@@ -5,12 +5,20 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::local::Local;
 use crate::settings::setting;
 
 /// Made once for each value of `ssl=`; connections with different ones are never mixed.
 #[pyclass(frozen, module = "aioxide._aioxide", name = "_Tls")]
 pub(crate) struct Tls {
-    pub(crate) settings: Settings,
+    settings: Local<Settings>,
+}
+
+impl Tls {
+    /// RuntimeError in another thread than the one that made them.
+    pub(crate) fn settings(&self) -> PyResult<Settings> {
+        self.settings.get().cloned()
+    }
 }
 
 #[pymethods]
@@ -47,7 +55,7 @@ impl Tls {
             builder = builder.danger_accept_any_name(true);
         }
         let settings = builder.build().map_err(|error| PyValueError::new_err(crate::errors::text(&error)))?;
-        Ok(Self { settings })
+        Ok(Self { settings: Local::new(settings) })
     }
 }
 

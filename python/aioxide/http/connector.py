@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .._aioxide import _Connector, _Ready, _ready, _Tls
+from .errors import InvalidURL
 from .tls import merged, settings_of
 
 _MISSING: Any = object()
@@ -83,6 +84,8 @@ class BaseConnector(_Connector):
         tls = self._tls_for(ssl, request.server_hostname) if request.is_ssl() else None
         proxy = None
         if request.proxy is not None:
+            if not request.proxy.raw_host:
+                raise InvalidURL(request.proxy)
             login = None if request.proxy_auth is None else tuple(request.proxy_auth)[:2]
             named = list(request.proxy_headers.items()) if request.proxy_headers else []
             proxy = (str(request.proxy), login, named)

@@ -48,36 +48,26 @@ class _RequestContextManager(_BaseRequestContextManager[_T]):
     __slots__ = ()
 
 
-class _SessionRequestContextManager(_BaseRequestContextManager[_T]):
-    """The same for a session that is made for the one request: it is closed at the end."""
+class _SessionRequestContextManager(Generic[_T]):
+    """What `request` returns: a response with a session of its own, for `async with` alone."""
 
-    __slots__ = ("_session",)
+    __slots__ = ("_coro", "_resp", "_session")
 
     def __init__(self, coro: Coroutine[Any, Any, _T], session: Any) -> None:
-        super().__init__(coro)
+        self._coro = coro
+        self._resp: Any = None
         self._session = session
 
     async def __aenter__(self) -> _T:
         try:
-            return await super().__aenter__()
+            self._resp = await self._coro
         except BaseException:
             await self._session.close()
             raise
+        return self._resp  # type: ignore[no-any-return]
 
     async def __aexit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await super().__aexit__(kind, value, traceback)
-        finally:
-            await self._session.close()
-
-    def __await__(self) -> Generator[Any, None, _T]:
-        return self._run().__await__()
-
-    async def _run(self) -> _T:
-        try:
-            return await self._coro
-        except BaseException:
-            await self._session.close()
-            raise
+        self._resp.close()
+        await self._session.close()

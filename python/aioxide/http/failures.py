@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno as errnos
 import os
 import socket
 import ssl
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from . import errors
@@ -43,7 +45,10 @@ def _of_head(
         return errors.ConnectionTimeoutError(f"Connection timeout to host {response.real_url}")
     if kind == "read timeout":
         return errors.SocketTimeoutError("Timeout on reading data from socket")
-    if kind in {"connect", "lookup", "tls"}:
+    if kind == "proxy status" and errno is not None:
+        message = HTTPStatus(errno).phrase if errno in set(HTTPStatus) else text
+        return errors.ClientHttpProxyError(response.request_info, response.history, status=errno, message=message)
+    if kind in {"connect", "lookup", "tls", "denied", "proxy"}:
         return _of_connection(response, kind, text, errno)
     if kind == "closed":
         if errno is not None:
@@ -55,6 +60,8 @@ def _of_head(
         return errors.InvalidUrlClientError(response.real_url)
     if kind == "request":
         return ValueError(text)
+    if kind == "head":
+        return errors.ClientResponseError(response.request_info, response.history, status=400, message=text)
     if kind == "session closed":
         return RuntimeError("Session is closed")
     return errors.ClientResponseError(response.request_info, response.history, status=400, message=text)
@@ -70,6 +77,10 @@ def _of_connection(response: ClientResponse, kind: str, text: str, errno: int | 
     reason = OSError(errno, os.strerror(errno)) if errno is not None else OSError(None, text)
     if path is not None:
         return errors.UnixClientConnectorError(path, key, reason)
+    if kind == "denied":
+        return errors.ClientConnectorError(key, PermissionError(errnos.EACCES, text))
+    if kind == "proxy":
+        return errors.ClientProxyConnectionError(key, reason)
     if kind == "lookup":
         return errors.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_NONAME, text))
     return errors.ClientConnectorError(key, reason)

@@ -286,7 +286,7 @@ class ClientRequest:
         if length is not None and not _DIGITS.fullmatch(length):
             raise ValueError(f"Invalid Content-Length header: {length!r}")
         if self._body is None:
-            return (b"", None) if self.chunked or length is None else (None, None)
+            return (b"", None) if self.chunked else (None, None)
         traced = [trace for trace in self._traces if trace.wants_chunks]
         if isinstance(self._body, payloads.BytesPayload) and not self.compress and not traced:
             whole = self._body.whole()

@@ -282,12 +282,10 @@ class IOBasePayload(Payload):
 
     def _rewind(self) -> None:
         try:
-            start = self._at_start()
+            self._value.seek(self._at_start())
         except (OSError, AttributeError, ValueError):
             # It cannot be read twice.
             self.consumed = True
-            return
-        self._value.seek(start)
 
     def _encoded(self, piece: Any) -> bytes:
         return bytes(piece)

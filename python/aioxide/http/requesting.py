@@ -112,6 +112,11 @@ async def perform(
             "skip_auto_headers": _skipped(session, skip_auto_headers),
         }
         hops.decompress = session._auto_decompress if auto_decompress is None else auto_decompress
+        hops.head_limits = (
+            session._max_line_size if max_line_size is None else max_line_size,
+            session._max_field_size if max_field_size is None else max_field_size,
+            session._max_headers if max_headers is None else max_headers,
+        )
         hops.limit = session._read_bufsize if read_bufsize is None else read_bufsize
         hops.middlewares = session._middlewares if middlewares is None else middlewares
         hops.tracker = upload_tracker
@@ -161,6 +166,7 @@ class Hops:
     options: dict[str, Any]
     decompress: bool
     limit: int
+    head_limits: tuple[int, int, int]
     middlewares: Any
     tracker: Any
     # -1: redirects are not followed.
@@ -210,6 +216,8 @@ class Hops:
         except BaseException as error:
             if self.response is not None:
                 self.response.close()
+            if self.tracker is not None:
+                self.tracker._failed(error)
             await self._close_body()
             for trace in self.traces:
                 await trace.send_request_exception(self.method, self._shown_url, self.headers, error)
@@ -344,6 +352,7 @@ class Hops:
         response._request = request
         response._traces = self.traces
         response._limit = self.limit
+        response._set_head_limits(*self.head_limits)
         response._resolve_charset = session._resolve_charset
         if self.traces:
             # What is read is told to the hooks, which Python does.
@@ -361,7 +370,9 @@ class Hops:
             await trace.send_request_headers(request.method, request.url, request.headers)
         tracker = self.tracker
         if tracker is not None:
-            body = tracker._watch(body)
+            if isinstance(body, bytes) and length is None and not request.chunked:
+                length = len(body)
+            body = tracker._watch(body, length)
         await connector._exchange_for(request, response, headers, body, length, tuple(seconds), self.decompress)
         return response  # type: ignore[no-any-return]
 

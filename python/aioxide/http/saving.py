@@ -26,7 +26,8 @@ async def save(
 ) -> int:
     """Writes what is left of the body; returns how many bytes.
 
-    The file has its name only when all is there: until then it is a temporary one beside it, which is removed when the body ends early
+    The file has its name only when all is there: until then it is a temporary one beside it, which is removed when
+    the body ends early
     or the task is cancelled. `progress(so_far, all_or_none)` is called for each piece.
     """
     target = Path(path)

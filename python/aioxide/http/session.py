@@ -47,7 +47,7 @@ class ClientSession(_Session):
     _source_traceback: Any = None
     _connector: BaseConnector | None = None
 
-    def __init__(
+    def __init__(  # noqa: PLR0915
         self,
         base_url: URL | str | None = None,
         *,
@@ -120,6 +120,9 @@ class ClientSession(_Session):
         self._trust_env = trust_env
         self._requote_redirect_url = requote_redirect_url
         self._read_bufsize = read_bufsize
+        self._max_line_size = max_line_size
+        self._max_field_size = max_field_size
+        self._max_headers = max_headers
         self._default_headers: CIMultiDict[str] = CIMultiDict(headers or ())
         self._skip_auto_headers = frozenset(CIMultiDict((name, None) for name in skip_auto_headers or ()))
         self._request_class = request_class
@@ -151,6 +154,7 @@ class ClientSession(_Session):
             and self._version == HttpVersion11
             and self._resolve_charset is None
             and self._read_bufsize == 2**16
+            and (self._max_line_size, self._max_field_size, self._max_headers) == (8190, 8190, 128)
             and not (
                 self._base_url
                 or self._default_auth
@@ -223,7 +227,8 @@ class ClientSession(_Session):
     def sse(self, url: URL | str, **options: Any) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events: `async for event in session.sse(url)`.
 
-        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None): what happens when
+        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None):
+        what happens when
         the connection ends; `idle_timeout`: seconds of silence that count as an end; `last_event_id`.
         """
         from .sse import events

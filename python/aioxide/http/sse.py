@@ -21,7 +21,10 @@ EVENT_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class ServerSentEvent:
-    """One event. `event`: its type; `id`: the last one that the server has given; `retry`: in seconds, if it came with this event."""
+    """One event.
+
+    `event`: its type; `id`: the last one that the server has given; `retry`: in seconds, if it came with this event.
+    """
 
     data: str
     event: str = "message"
@@ -112,8 +115,10 @@ async def events(
 ) -> AsyncIterator[ServerSentEvent]:
     """The events of a URL.
 
-    When the connection ends, or nothing comes for `idle_timeout` seconds, it is made again after `retry` seconds (or what the
-    server says), with `Last-Event-ID`; `max_retries` times in a row. An answer with 204 ends the events. A status from 400 on, or
+    When the connection ends, or nothing comes for `idle_timeout` seconds, it is made again after `retry` seconds (or
+    what the
+    server says), with `Last-Event-ID`; `max_retries` times in a row. An answer with 204 ends the events. A status
+    from 400 on, or
     another content type than `text/event-stream`, is a ClientResponseError.
     """
     headers = dict(options.pop("headers", None) or {})

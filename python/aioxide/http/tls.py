@@ -65,9 +65,12 @@ def merged(ssl: Any, verify_ssl: bool | None, ssl_context: Any, fingerprint: byt
 def settings_of(ssl: Any, server_name: str | None) -> dict[str, Any] | None:
     """What Rust is told of `ssl=`; None for what is the default.
 
-    A context is taken over as far as it can be read: verification, check of the name, loaded authorities, versions. Where
-    authorities were loaded they alone are trusted; a context without any is taken for one with the platform's. Its own certificate
-    and key cannot be read: use `TCPConnector(client_certificate=(chain, key))`. ValueError: it asks for what cannot be taken over.
+    A context is taken over as far as it can be read: verification, check of the name, loaded authorities, versions.
+    Where
+    authorities were loaded they alone are trusted; a context without any is taken for one with the platform's. Its
+    own certificate
+    and key cannot be read: use `TCPConnector(client_certificate=(chain, key))`. ValueError: it asks for what cannot
+    be taken over.
     """
     import ssl as module
 

@@ -80,9 +80,7 @@ class _Asked:
     def connection_key(self) -> Any:
         from .outgoing import ConnectionKey
 
-        return ConnectionKey(
-            self.url.host or "", self.url.port, self.url.scheme == "https", True, None, None, None
-        )
+        return ConnectionKey(self.url.host or "", self.url.port, self.url.scheme == "https", True, None, None, None)
 
 
 class _Transport:
@@ -90,7 +88,7 @@ class _Transport:
 
     _httpx: ModuleType
 
-    def __init__(
+    def __init__(  # noqa: PLR0917
         self,
         verify: Any = True,
         cert: Any = None,

@@ -23,6 +23,9 @@ class UploadTracker:
         self.upload_complete: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._bound = False
         self._finished = False
+        self._final = False
+        # A body is being sent.
+        self._active = False
         self._error: BaseException | None = None
 
     def _bind(self) -> None:
@@ -30,34 +33,56 @@ class UploadTracker:
             raise RuntimeError("UploadTracker is already bound to a request")
         self._bound = True
 
-    def _watch(self, body: Any) -> Any:
+    def _watch(self, body: Any, length: int | None) -> Any:
+        """The body of another attempt, counted."""
         self.attempts += 1
         self.bytes_written = 0
-        self._finished = False
+        self._finished = body is None
         self._error = None
         if body is None:
-            self._finished = True
             return None
-        return self._pieces(body).__aiter__()
+        if isinstance(body, bytes):
+            length = len(body)
+        self._active = True
+        return self._pieces(body, length, self.attempts).__aiter__()
 
-    async def _pieces(self, body: Any) -> AsyncIterator[bytes]:
+    async def _pieces(self, body: Any, length: int | None, attempt: int) -> AsyncIterator[bytes]:
         try:
-            if isinstance(body, bytes):
-                for at in range(0, len(body), 65536):
-                    piece = body[at : at + 65536]
-                    yield piece
+            async for piece in _cut(body) if isinstance(body, bytes) else body:
+                if attempt == self.attempts:
                     self.bytes_written += len(piece)
-            else:
-                async for piece in body:
-                    yield piece
-                    self.bytes_written += len(piece)
+                    # Nobody asks for more when all has come that was announced.
+                    self._finished = self.bytes_written == length
+                    if self._finished:
+                        self._end()
+                yield piece
+            if attempt == self.attempts:
+                self._finished = True
         except Exception as error:
-            self._error = error
+            if attempt == self.attempts:
+                self._error = error
             raise
-        self._finished = True
+        finally:
+            if attempt == self.attempts:
+                self._end()
+
+    def _end(self) -> None:
+        self._active = False
+        if self._final:
+            self._settle()
+
+    def _failed(self, error: BaseException) -> None:
+        """What the program gets for the error of its body."""
+        if self._error is not None and error.__cause__ is self._error:
+            self._error = error
 
     def _finalize(self) -> None:
-        """The request is over, one way or the other."""
+        """No more attempts come; one that goes on while the answer is there already settles at its end."""
+        self._final = True
+        if not self._active:
+            self._settle()
+
+    def _settle(self) -> None:
         future = self.upload_complete
         if future.done():
             return
@@ -67,3 +92,8 @@ class UploadTracker:
         future.set_exception(self._error or UploadAbortedError("The request body was not fully sent"))
         # Who never looks at it is not told about it.
         future.exception()
+
+
+async def _cut(body: bytes) -> AsyncIterator[bytes]:
+    for at in range(0, len(body), 65536):
+        yield body[at : at + 65536]

@@ -115,6 +115,11 @@ impl ResponseBody {
         self.allowance = max_size;
     }
 
+    /// Nothing is left to come; what a decoder holds is not asked.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.source, Source::Ended) && self.decoder.is_none()
+    }
+
     fn incoming(&self) -> Option<&Incoming> {
         match &self.source {
             Source::Ended => None,
