@@ -57,9 +57,10 @@ impl AsRawFd for ExitWatch {
 /// Sends `signal` to the process `pid`, which must be a child not reaped yet: else the number may be another's by now.
 ///
 /// # Errors
-/// EINVAL for a number that is no signal, EPERM, ESRCH.
+/// EINVAL for a number that is no signal, EPERM, ESRCH; also for 0, which the system takes for the whole group.
 pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
-    let pid = libc::pid_t::try_from(pid).map_err(|_| io::Error::from_raw_os_error(libc::ESRCH))?;
+    let pid = libc::pid_t::try_from(pid).ok().filter(|pid| *pid > 0);
+    let pid = pid.ok_or_else(|| io::Error::from_raw_os_error(libc::ESRCH))?;
     // SAFETY: plain numbers.
     check(unsafe { libc::kill(pid, signal) }).map(drop)
 }

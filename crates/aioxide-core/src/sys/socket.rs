@@ -230,9 +230,12 @@ pub fn shutdown_write(fd: RawFd) -> io::Result<()> {
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }).map(drop)
 }
 
-/// Closes a descriptor that nobody else will close.
-pub fn close(fd: RawFd) {
-    // SAFETY: the caller owns it; an error leaves nothing to do.
+/// Closes a descriptor.
+///
+/// # Safety
+/// It is the caller's alone: whoever else has the number would use another file by it.
+pub unsafe fn close(fd: RawFd) {
+    // SAFETY: plain numbers, and the caller's promise; an error leaves nothing to do.
     let _closed = unsafe { libc::close(fd) };
 }
 
@@ -316,7 +319,7 @@ impl Address {
             libc::AF_UNIX => {
                 let start = std::mem::offset_of!(libc::sockaddr_un, sun_path);
                 let len = (self.len as usize).saturating_sub(start);
-                // SAFETY: the storage is larger than a path, and the kernel said how much of it is used.
+                // SAFETY: `cut` keeps the length within the storage, all of which is initialised.
                 let path = unsafe { std::slice::from_raw_parts(storage.cast::<u8>().add(start), len) };
                 let end = match path.first() {
                     // An abstract name: all of it counts.
@@ -333,7 +336,13 @@ impl Address {
     fn fill(get: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int) -> io::Result<Self> {
         let mut address = Self { len: size_of::<libc::sockaddr_storage>() as _, ..Self::default() };
         check(get((&raw mut address.storage).cast(), &raw mut address.len))?;
+        address.cut();
         Ok(address)
+    }
+
+    /// The kernel tells how long an address is, also when there was less room for it: only what is in the storage counts.
+    fn cut(&mut self) {
+        self.len = self.len.min(size_of::<libc::sockaddr_storage>() as _);
     }
 
     /// The address of this end.
@@ -406,8 +415,9 @@ pub unsafe fn recv_from_raw(fd: RawFd, buffer: RawBuffer, from: &mut Address) ->
     let received = check_size(unsafe {
         direct::recv_from(fd, buffer.start, buffer.len, &raw mut from.storage, &raw mut from.len)
     });
-    if received.is_err() {
-        from.len = 0;
+    match received {
+        Ok(_) => from.cut(),
+        Err(_) => from.len = 0,
     }
     received
 }
@@ -452,5 +462,28 @@ impl Address {
             }
         }
         made
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_that_is_longer_than_the_room_for_it_is_cut() {
+        let address = Address::fill(|address, len| {
+            // SAFETY: the room that `fill` has made.
+            unsafe {
+                address.cast::<u8>().write_bytes(b'x', size_of::<libc::sockaddr_storage>());
+                (*address).sa_family = libc::AF_UNIX as _;
+                *len = 4096;
+            }
+            0
+        });
+        let AddressParts::Unix(path) = address.unwrap().parts() else {
+            panic!("an address of a UNIX socket")
+        };
+        let room = size_of::<libc::sockaddr_storage>() - std::mem::offset_of!(libc::sockaddr_un, sun_path);
+        assert_eq!(path, vec![b'x'; room]);
     }
 }

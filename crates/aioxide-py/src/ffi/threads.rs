@@ -38,7 +38,13 @@ pub(crate) fn accept(py: Python<'_>, fd: RawFd) -> io::Result<(OwnedFd, Address)
 
 /// Closes a descriptor; without the interpreter, for it may linger until all is sent.
 pub(crate) fn close(py: Python<'_>, fd: RawFd) {
-    detached(py, || socket::close(fd));
+    detached(py, || close_here(fd));
+}
+
+/// Closes a descriptor of a transport's own.
+pub(crate) fn close_here(fd: RawFd) {
+    // SAFETY: a transport closes what it has opened or taken over, once.
+    unsafe { socket::close(fd) };
 }
 
 /// Lets this thread outlive the interpreter, should it not end before.

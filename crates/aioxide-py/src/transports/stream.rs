@@ -158,7 +158,7 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if let Socket::Raw(fd) = *self.socket.get_mut() {
             self.state.core.reactor().forget(fd);
-            socket::close(fd);
+            ffi::close_here(fd);
         }
     }
 }
