@@ -23,7 +23,7 @@ fn run(cli: Cli) -> ExitCode {
     keep_quiet_about_slowness();
     let result = match cli.command {
         Command::Demo(args) => demo::run(&args),
-        Command::Fetch(args) => fetch::run(args),
+        Command::Fetch(args) => fetch::run(*args),
         Command::Completions(args) => completions(args.shell),
     };
     result.unwrap_or_else(|error| {

@@ -55,7 +55,7 @@ fn ten_thousand_urls_are_each_told_truly_in_bounded_memory() {
 
     let (out, report) = (directory.path().join("out"), directory.path().join("report"));
     let child = aioxide()
-        .args(["fetch", "-j", "100", "--timeout", "4", "--quiet", "-i"])
+        .args(["fetch", "-j", "100", "--timeout", "4", "--retries", "0", "--quiet", "-i"])
         .arg(&list_path)
         .arg("-o")
         .arg(&out)

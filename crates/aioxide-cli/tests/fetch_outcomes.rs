@@ -17,6 +17,7 @@ fn fetch_one(url: &str, options: &[&str]) -> (Value, Option<i32>, Vec<String>) {
     let out = directory.path().join("out");
     let report = directory.path().join("report");
     let mut arguments = vec![url, "-o", out.to_str().unwrap(), "--report", report.to_str().unwrap()];
+    arguments.extend(["--retries", "0"]);
     arguments.extend(options);
     let output = fetch(&arguments);
     let mut records = records(&report);
@@ -52,7 +53,22 @@ fn whole_answer_is_ok_and_stands_in_a_file() {
     );
     assert!(record["seconds"].as_f64().unwrap() > 0.0);
     let keys: Vec<_> = record.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut fields = ["line", "url", "outcome", "status", "bytes", "path", "seconds", "attempts", "error"];
+    let mut fields = [
+        "line",
+        "url",
+        "outcome",
+        "status",
+        "bytes",
+        "path",
+        "seconds",
+        "attempts",
+        "error",
+        "resumed",
+        "stalls",
+        "final_url",
+        "content_type",
+        "encoding",
+    ];
     fields.sort_unstable();
     assert_eq!(keys, fields);
     assert_eq!(exit, Some(0));
@@ -191,8 +207,19 @@ fn page_of_an_error_is_not_waited_for() {
     // Waited for, it would be a timeout of 50 s, longer than the test may last.
     let server = Nasty::start();
     let urls = [server.url("/stalled-error"), server.url("/ok/1")];
-    let output =
-        fetch(&[&urls[0], &urls[1], "-q", "-j1", "--discard", "--read-timeout", "50", "--report", "-"]);
+    let output = fetch(&[
+        &urls[0],
+        &urls[1],
+        "-q",
+        "-j1",
+        "--discard",
+        "--read-timeout",
+        "50",
+        "--report",
+        "-",
+        "--retries",
+        "0",
+    ]);
     let records = parse_records(&text(&output.stdout));
     assert_eq!((&records[0]["outcome"], &records[0]["status"]), (&json!("http_error"), &json!(500)));
     assert!(records[0]["seconds"].as_f64().unwrap() < 40.0);
@@ -279,6 +306,7 @@ fn one_failure_does_not_stop_the_rest() {
     });
     let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
     arguments.extend(["-o", directory.path().to_str().unwrap(), "-j", "1", "--report", "-", "--quiet"]);
+    arguments.extend(["--retries", "0"]);
     let output = fetch(&arguments);
     let records = parse_records(&text(&output.stdout));
     let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();

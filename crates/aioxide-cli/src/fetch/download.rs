@@ -1,49 +1,308 @@
-//! The download of one URL.
+//! One attempt to download one URL.
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
-use aioxide_http::Response;
+use aioxide::time::Instant;
+use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts};
+use http::{HeaderValue, StatusCode, header};
 
 use super::input::Entry;
+use super::job::Job;
 use super::naming;
-use super::output::sink::Sink;
+use super::output::Sink;
 use super::report::answer::Answer;
-use super::report::{Failed, Outcome, Progress};
+use super::report::{Failed, Outcome, Progress, Told};
+use super::resume::{Digest, Hasher, Partial, Validator, Version};
 use super::run::Fetch;
 
 /// What became of a download that went well, and the name of its file.
 pub(super) type Good = (Outcome, Option<String>);
 
+/// What a download may take, and what of it is kept.
+#[derive(Debug, Default)]
+pub(super) struct Demands {
+    /// Of every request, but for the time in all.
+    pub(super) timeouts: Timeouts,
+    /// The time for a URL, all attempts and pauses together.
+    pub(super) time: Option<Duration>,
+    pub(super) max_size: Option<u64>,
+    /// Bytes per second, over so long a time.
+    pub(super) min_speed: Option<(u64, Duration)>,
+    /// A checksum for the only URL.
+    pub(super) digest: Option<Digest>,
+    /// Files and their names are on the disk before they count.
+    pub(super) fsync: bool,
+    /// Only what is newer than the file that is there is asked for, and files get the server's time.
+    pub(super) newer: bool,
+    pub(super) skip_existing: bool,
+    /// A page in place of a picture is taken for what it is.
+    pub(super) any_content: bool,
+}
+
 impl Fetch {
-    /// Downloads one URL; returns what became of it, and the name of its file.
-    pub(super) async fn download(&self, entry: &Entry, progress: &Progress) -> Result<Good, Failed> {
+    /// Tries to download one URL; returns what became of it, and the name of its file. What an attempt leaves that the next
+    /// one can go on from is in the job.
+    pub(super) async fn download(&self, job: &mut Job) -> Result<Good, Failed> {
+        let Job { entry, progress, partial, .. } = job;
         let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
-        let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
-        let send = async || self.session.get(url).send().await;
-        let mut response = self.no_connections.outlast(send).await.map_err(failed)?;
-        let status = response.status();
-        progress.status.set(Some(status.as_u16()));
-        match self.asked.judge(status, response.headers()) {
-            Ok(Answer::Whole) => {}
-            Ok(Answer::NotModified) => return Ok((Outcome::NotModified, None)),
-            Err(failed) => {
-                // The page is of no use and not waited for; dropped, the answer gives its connection back if it can.
-                progress.add(at_hand(&mut response).await);
-                return Err(failed);
+        let name = naming::from_url(url);
+        let mut there = None;
+        if self.demands.skip_existing || self.demands.newer {
+            there = self.directory.as_ref().and_then(|directory| directory.stood_before(&name));
+            if self.demands.skip_existing && there.is_some() {
+                return Ok((Outcome::Skipped, Some(name)));
             }
         }
-        if let Some(length) = response.content_length() {
+        let mut held = partial.take();
+        let from = match &mut held {
+            Some(held) => held.sink.continue_from()?,
+            None => 0,
+        };
+        let send = async || {
+            let mut request = self.request(entry, progress);
+            if let Some(held) = &held {
+                request = request.header(header::RANGE, format!("bytes={from}-"));
+                if let Some(validator) = &held.version.validator {
+                    request = request.header(header::IF_RANGE, validator.condition());
+                }
+            } else if let Some(time) = there {
+                request = request.header(header::IF_MODIFIED_SINCE, httpdate::fmt_http_date(time));
+            }
+            request.send().await
+        };
+        let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
+        let mut response = match self.no_connections.outlast(send).await {
+            Ok(response) => response,
+            Err(error) => {
+                *partial = held;
+                return Err(failed(error));
+            }
+        };
+        let status = response.status();
+        progress.status.set(Some(status.as_u16()));
+        progress.answer.replace(told(&response, url));
+        let continues = held.is_some() && status == StatusCode::PARTIAL_CONTENT;
+        if held.is_some() && status == StatusCode::RANGE_NOT_SATISFIABLE {
+            progress.whole_only.set(true);
+            self.start_over(progress);
+            return Err(Failed::lie("the part that was there is not one of the file any more"));
+        }
+        if !continues {
+            match self.asked.judge(status, response.headers(), there.is_some()) {
+                Ok(Answer::Whole) => {}
+                Ok(Answer::NotModified) => return Ok((Outcome::NotModified, there.map(|_| name))),
+                Err(failed) => {
+                    // The page is of no use and not waited for; dropped, the answer gives its connection back if it can.
+                    progress.add(at_hand(&mut response).await);
+                    progress.go_back_to(0);
+                    *partial = held;
+                    return Err(failed);
+                }
+            }
+        }
+        let (mut sink, version) = match held {
+            Some(Partial { sink, version }) if continues => {
+                match version.continues(from, response.headers()) {
+                    Ok(length) => {
+                        progress.resumed.set(progress.resumed.get() + sink.written());
+                        self.account.borrow_mut().display.forget(progress.go_back_to(from));
+                        (sink, Version { length, ..version })
+                    }
+                    Err(why) => {
+                        progress.whole_only.set(true);
+                        self.start_over(progress);
+                        return Err(Failed::lie(why));
+                    }
+                }
+            }
+            // It has changed meanwhile, or comes whole or not at all.
+            _ => {
+                self.start_over(progress);
+                self.start(entry, progress, &response)
+            }
+        };
+        if let (Some(limit), Some(length)) = (self.demands.max_size, version.length)
+            && length > limit
+        {
+            return Err(too_large(limit));
+        }
+        if let Some(length) = version.length {
             progress.length.set(Some(length));
             self.account.borrow_mut().display.announced(length);
         }
-        let mut sink = Sink::new(self.directory.as_ref(), &self.no_files);
-        while let Some(piece) = response.chunk().await.map_err(failed)? {
+        let mut result = self.receive(&mut response, &mut sink, entry, progress).await;
+        if result.is_ok() && continues && version.length.is_some_and(|length| progress.bytes() < length) {
+            result = Err(Failed::lie("the part ends before the file does"));
+        }
+        if let Err(failed) = result {
+            let kept = failed.is_worthwhile()
+                && !progress.whole_only.get()
+                && !self.asked.is_part()
+                && (version.validator.is_some() || sink.hasher.is_some());
+            if kept && sink.settle().await? {
+                *partial = Some(Partial { sink, version });
+            } else {
+                self.start_over(progress);
+            }
+            return Err(failed);
+        }
+        self.keep(sink, &name, &response).await
+    }
+
+    /// The request for an entry, with the time that is left.
+    fn request(&self, entry: &Entry, progress: &Progress) -> RequestBuilder {
+        // Checked by the caller, who has the reason if it is none.
+        let mut request = match &entry.url {
+            Ok(url) => self.session.get(url),
+            Err(_) => self.session.get(entry.text.as_str()),
+        };
+        if let Some(more) = &entry.more {
+            for (name, value) in &more.headers {
+                request = request.header(name.clone(), value.clone());
+            }
+        }
+        if let Some(time) = self.demands.time {
+            let total = Some(time.saturating_sub(progress.elapsed()));
+            request = request.timeouts(Timeouts { total, ..self.demands.timeouts });
+        }
+        request
+    }
+
+    /// What came so far is of no use.
+    fn start_over(&self, progress: &Progress) {
+        self.account.borrow_mut().display.forget(progress.go_back_to(0));
+    }
+
+    /// A sink for a body that comes from its beginning, and what version of the file it is.
+    fn start(&self, entry: &Entry, progress: &Progress, response: &Response) -> (Sink, Version) {
+        let headers = response.headers();
+        progress.length.set(None);
+        let length = response.content_length();
+        let version = Version { validator: Validator::of(headers), length };
+        let mut digests = Digest::of_answer(headers, true);
+        digests.extend(self.demands.digest.iter().cloned());
+        digests.extend(entry.more.iter().flat_map(|more| more.digests.iter().cloned()));
+        (Sink::new(self.directory.clone(), Hasher::new(digests)), version)
+    }
+
+    /// Receives a body, to its end.
+    async fn receive(
+        &self,
+        response: &mut Response,
+        sink: &mut Sink,
+        entry: &Entry,
+        progress: &Progress,
+    ) -> Result<(), Failed> {
+        let mut speed = self.demands.min_speed.map(|(least, over)| Speed::new(least, over));
+        let mut first = !self.demands.any_content && progress.bytes() == 0;
+        loop {
+            let piece = match response.chunk().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    if error.timeout_phase() == Some(TimeoutPhase::Read) {
+                        progress.stalls.set(progress.stalls.get() + 1);
+                    }
+                    let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
+                    return Err(Failed::from_http(&error, url));
+                }
+            };
             let share = progress.add(piece.len());
             self.account.borrow_mut().display.received(piece.len(), share);
+            if let Some(limit) = self.demands.max_size.filter(|limit| progress.bytes() > *limit) {
+                return Err(too_large(limit));
+            }
+            if std::mem::take(&mut first) {
+                super::report::answer::check_content(entry, &piece)?;
+            }
+            if let Some(bandwidth) = &self.bandwidth {
+                bandwidth.received(piece.len()).await;
+            }
+            if let Some(speed) = &mut speed
+                && let Some(told) = speed.too_slow(piece.len())
+            {
+                progress.stalls.set(progress.stalls.get() + 1);
+                return Err(told);
+            }
             sink.push(piece).await?;
         }
-        Ok((Outcome::Ok, sink.finish(&naming::from_url(url)).await?))
+    }
+
+    /// The body is whole: proves it and gives it its name.
+    async fn keep(&self, mut sink: Sink, name: &str, response: &Response) -> Result<Good, Failed> {
+        if let Some(hasher) = sink.hasher.take() {
+            hasher.verify().map_err(|told| Failed::new(Outcome::ChecksumError, told))?;
+        }
+        let Some(part) = sink.finish().await? else { return Ok((Outcome::Ok, None)) };
+        if self.demands.newer {
+            let modified = response.headers().get(header::LAST_MODIFIED).and_then(date);
+            if let Some(time) = modified {
+                part.file().set_modified(time)?;
+            }
+        }
+        if self.demands.fsync {
+            let file = part.file().clone();
+            let synced = aioxide::spawn_blocking(move || file.sync_all()).await;
+            synced.map_err(|error| std::io::Error::other(error.to_string()))??;
+        }
+        let name = part.keep(name, &mut |_| Ok(()))?;
+        if self.demands.fsync
+            && let Some(directory) = &self.directory
+        {
+            directory.sync()?;
+        }
+        Ok((Outcome::Ok, Some(name)))
+    }
+}
+
+fn date(value: &HeaderValue) -> Option<std::time::SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+fn too_large(limit: u64) -> Failed {
+    Failed::new(Outcome::TooLarge, format!("larger than {limit} bytes"))
+}
+
+/// What the report tells of an answer.
+fn told(response: &Response, url: &url::Url) -> Told {
+    let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let elsewhere = !response.history().is_empty() && response.url() != url;
+    Told {
+        final_url: elsewhere.then(|| response.url().to_string()),
+        content_type: text(header::CONTENT_TYPE).map(str::to_owned),
+        encoding: text(header::CONTENT_ENCODING).map(str::to_owned),
+    }
+}
+
+/// Watches that a body comes fast enough.
+#[derive(Debug)]
+struct Speed {
+    least: u64,
+    over: Duration,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Speed {
+    fn new(least: u64, over: Duration) -> Self {
+        Speed { least, over, since: Instant::now(), bytes: 0 }
+    }
+
+    /// Counts bytes that came; says if they were too few.
+    fn too_slow(&mut self, bytes: usize) -> Option<Failed> {
+        self.bytes += bytes as u64;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.over {
+            return None;
+        }
+        let rate = (self.bytes as f64 / elapsed.as_secs_f64()) as u64;
+        (self.since, self.bytes) = (Instant::now(), 0);
+        let told =
+            format!("{rate} bytes per second for {:.0} s, fewer than {}", elapsed.as_secs_f64(), self.least);
+        (rate < self.least)
+            .then(|| Failed::new(Outcome::Timeout, told).worth(super::manners::Retry::Worthwhile))
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::time::Duration;
 
 use aioxide_http::{Session, Timeouts};
 
@@ -13,20 +14,25 @@ use crate::args::{FetchArgs, Header};
 
 mod download;
 pub(crate) mod input;
+mod job;
 mod manners;
 mod naming;
 mod output;
 mod report;
+mod resume;
 mod run;
 
+use download::Demands;
 use input::Source;
 use manners::descriptors::{self, Shortage};
-use manners::{Schedule, Starter};
+use manners::{Bandwidth, PerHost, Retries, Schedule, Starter};
 use naming::Directory;
 use output::streams;
 use report::answer::Asked;
 use report::{Account, Display, Report};
 use run::Fetch;
+
+pub(crate) use resume::Digest;
 
 /// Runs the command.
 ///
@@ -35,10 +41,13 @@ use run::Fetch;
 pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
     let headers = args.headers()?;
     let urls = std::mem::take(&mut args.urls);
+    if args.checksum.is_some() && urls.len() != 1 {
+        return Err("--checksum is for one URL; a list can tell a checksum for each".into());
+    }
     let input = args.input.as_deref();
     let source = named(input.unwrap_or("-".as_ref()), Source::open(urls, input))?;
     let is_list_stderr = streams::is_stderr(source.identity());
-    let result = run_list(&args, headers, source);
+    let result = run_list(args, headers, source);
     if is_list_stderr { result.map_err(|error| Unsayable(error.to_string()).into()) } else { result }
 }
 
@@ -54,21 +63,24 @@ impl std::fmt::Display for Unsayable {
 
 impl std::error::Error for Unsayable {}
 
-fn run_list(args: &FetchArgs, headers: Vec<Header>, source: Source) -> Result<ExitCode, Failure> {
+fn run_list(args: FetchArgs, headers: Vec<Header>, source: Source) -> Result<ExitCode, Failure> {
     let input = args.input.as_deref();
     let mut directory = match args.discard {
         true => None,
-        false => Some(named(&args.output, Directory::open(&args.output, args.overwrite))?),
+        false => Some(named(&args.output, Directory::open(&args.output, args.overwrite || args.newer))?),
     };
     // After the directory, in which it may stand.
     let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
-    streams::check(args, list, report_file)?;
+    streams::check(&args, list, report_file)?;
     if let (Some(report), Some(path)) = (&report, &args.report) {
         named(path, report.begin())?;
     }
     if let Some(directory) = &mut directory {
-        directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(args)));
+        if args.skip_existing {
+            directory.remember_names();
+        }
+        directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(&args)));
     }
     let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
     let plain = typed || report.as_ref().is_some_and(Report::is_terminal);
@@ -79,14 +91,11 @@ fn run_list(args: &FetchArgs, headers: Vec<Header>, source: Source) -> Result<Ex
     // A download has a connection and, past its first bytes, a file.
     let jobs = descriptors::make_room(args.jobs as usize, if args.discard { 1 } else { 2 });
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
-    let (starter, account) = (Starter::new(Schedule::new(source, per_host)), Account::new(display, report));
-    let timeouts = Timeouts {
-        total: args.timeout,
-        connect: Some(args.connect_timeout),
-        read: Some(args.read_timeout),
-        ..Timeouts::NONE
-    };
-    let fail_fast = args.fail_fast;
+    let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
+    let limits = PerHost { jobs: per_host, interval };
+    let (starter, account) = (Starter::new(Schedule::new(source, limits)), Account::new(display, report));
+    let timeouts =
+        Timeouts { connect: Some(args.connect_timeout), read: Some(args.read_timeout), ..Timeouts::NONE };
     aioxide::run(async move {
         // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
         let mut session = Session::builder().limit(jobs).timeouts(timeouts).decompress(false);
@@ -98,15 +107,27 @@ fn run_list(args: &FetchArgs, headers: Vec<Header>, source: Source) -> Result<Ex
             session = session.header(name, value);
         }
         let (starter, account) = (RefCell::new(starter), RefCell::new(account));
-        let session = session.build()?;
+        let demands = Demands {
+            timeouts,
+            time: args.timeout,
+            max_size: args.max_size,
+            min_speed: args.min_speed.map(|speed| (speed, args.speed_time)),
+            digest: args.checksum,
+            fsync: args.fsync,
+            newer: args.newer,
+            skip_existing: args.skip_existing,
+            any_content: args.any_content,
+        };
         let fetch = Rc::new(Fetch {
-            session,
-            directory,
+            session: session.redirects(args.max_redirects).build()?,
+            directory: directory.map(Rc::new),
             asked,
             no_connections: Shortage::default(),
-            no_files: Shortage::default(),
+            demands,
+            retries: Retries { times: args.retries, wait: args.retry_wait, longest: args.retry_max_wait },
+            bandwidth: args.limit_rate.map(Bandwidth::new),
             jobs,
-            fail_fast,
+            fail_fast: args.fail_fast,
             starter,
             account,
         });

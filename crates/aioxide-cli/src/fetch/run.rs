@@ -5,26 +5,29 @@ use std::future::poll_fn;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use aioxide_http::Session;
 
-use super::download::Good;
-use super::input::Entry;
+use super::download::{Demands, Good};
+use super::job::Job;
 use super::manners::descriptors::Shortage;
-use super::manners::{Next, Signals, Starter, Stop};
+use super::manners::{Bandwidth, Next, Retries, Retry, Signals, Starter, Stop};
 use super::naming::Directory;
 use super::report::answer::Asked;
-use super::report::{Account, Failed, Outcome, Progress, Report, display};
+use super::report::{Account, Failed, Outcome, Report, display};
 use crate::clock::Stopwatch;
 
 /// One run of the command.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) session: Session,
-    pub(super) directory: Option<Directory>,
+    pub(super) directory: Option<Rc<Directory>>,
     pub(super) asked: Asked,
     pub(super) no_connections: Shortage,
-    pub(super) no_files: Shortage,
+    pub(super) demands: Demands,
+    pub(super) retries: Retries,
+    pub(super) bandwidth: Option<Bandwidth>,
     pub(super) jobs: usize,
     pub(super) fail_fast: bool,
     /// Never borrowed across an await, as the account.
@@ -58,7 +61,7 @@ impl Fetch {
                 next
             });
             match next.await {
-                Next::Start(entry) => self.start(entry),
+                Next::Start(job) => self.start_job(job),
                 Next::Cancel(tasks) => tasks.iter().for_each(|task| {
                     task.cancel();
                 }),
@@ -79,44 +82,61 @@ impl Fetch {
         signals
     }
 
-    /// Starts the download of one entry.
-    fn start(self: &Rc<Self>, entry: Entry) {
-        if let Err(reason) = &entry.url {
+    /// Starts an attempt at one job.
+    fn start_job(self: &Rc<Self>, job: Box<Job>) {
+        if let Err(reason) = &job.entry.url {
             let failed = Failed::invalid_url(reason);
-            return self.ended(entry, &Progress::default(), Err(failed));
+            return self.ended(*job, Err(failed));
         }
         let slot = self.starter.borrow_mut().slots.reserve();
-        let flight =
-            Flight { fetch: Rc::clone(self), entry: Some(entry), progress: Progress::default(), slot };
+        let mut flight = Flight { fetch: Rc::clone(self), job: Some(job), slot };
         let task = aioxide::spawn(async move {
-            flight.progress.begin();
-            if let Some(entry) = &flight.entry {
+            let fetch = Rc::clone(&flight.fetch);
+            if let Some(job) = &mut flight.job {
+                job.progress.begin();
                 // Boxed here: the task is made small and moved small, and the 3 KB are written once, where they stay.
-                let result = Box::pin(flight.fetch.download(entry, &flight.progress)).await;
+                let result = Box::pin(fetch.download(job)).await;
                 flight.end(result);
             }
         });
         self.starter.borrow_mut().slots.put(slot, task);
     }
 
-    /// Accounts for an entry that has come to its end.
-    fn ended(&self, entry: Entry, progress: &Progress, result: Result<Good, Failed>) {
-        self.starter.borrow_mut().schedule.release(&entry);
+    /// The pause before a job is tried again; `None` when it is not.
+    fn pause(&self, job: &Job, failed: &Failed) -> Option<Duration> {
+        let progress = &job.progress;
+        if job.partial.is_some() && progress.bytes() >= progress.best.get() + WELL_BYTES {
+            // It gets on: what is counted is how often nothing came of it.
+            progress.best.set(progress.bytes());
+            progress.in_a_row.set(1);
+        }
+        let pause = self.retries.pause(progress.in_a_row.get(), failed.retry)?;
+        let in_time = self.demands.time.is_none_or(|time| progress.elapsed() + pause < time);
+        (in_time && self.starter.borrow().stop.is_none()).then_some(pause)
+    }
+
+    /// Accounts for a job that has come to its end.
+    fn ended(&self, job: Job, result: Result<Good, Failed>) {
+        let disk_full = matches!(&result, Err(failed) if failed.disk_full);
+        let Job { entry, progress, .. } = job;
         let record = progress.record(entry, result);
-        self.account.borrow_mut().ended(progress, &record);
-        if self.fail_fast && !record.outcome.is_good() {
+        self.account.borrow_mut().ended(&progress, &record);
+        if disk_full {
+            self.account.borrow().display.say("aioxide: the disk is full; the run ends");
+            self.starter.borrow_mut().stop(Stop::DiskFull);
+        } else if self.fail_fast && !record.outcome.is_good() {
             self.starter.borrow_mut().stop(Stop::FailFast);
         }
     }
 
-    /// Accounts for the entries that a stopped run never started.
+    /// Accounts for the entries that a stopped run never started, or never started again.
     fn report_left_over(&self) {
         let (mut starter, mut account) = (self.starter.borrow_mut(), self.account.borrow_mut());
         let Some(stop) = starter.stop else { return };
-        let (since, progress) = (Stopwatch::start(), Progress::default());
-        while let Some(Ok(entry)) = starter.schedule.next_left_over(since) {
+        let since = Stopwatch::start();
+        while let Some(Ok(Job { entry, progress, .. })) = starter.schedule.next_left_over(since) {
             let failed = match &entry.url {
-                Ok(_) => Failed { outcome: Outcome::Cancelled, error: stop.reason().to_owned() },
+                Ok(_) => Failed::new(Outcome::Cancelled, stop.reason()),
                 Err(reason) => Failed::invalid_url(reason),
             };
             let record = progress.record(entry, Err(failed));
@@ -144,14 +164,16 @@ impl Fetch {
     }
 }
 
-/// A download that was given a task. It is accounted for exactly once, however the task ends: one that is cancelled
+/// An attempt that brought so many bytes does not count against the number of retries.
+const WELL_BYTES: u64 = 1024 * 1024;
+
+/// An attempt that was given a task. It is accounted for exactly once, however the task ends: one that is cancelled
 /// before its first poll is dropped without having run.
 #[derive(Debug)]
 struct Flight {
     fetch: Rc<Fetch>,
     /// `None` once it is accounted for.
-    entry: Option<Entry>,
-    progress: Progress,
+    job: Option<Box<Job>>,
     slot: usize,
 }
 
@@ -161,9 +183,21 @@ impl Flight {
     }
 
     fn account(&mut self, result: Result<Good, Failed>) {
-        let Some(entry) = self.entry.take() else { return };
-        self.fetch.ended(entry, &self.progress, result);
+        let Some(job) = self.job.take() else { return };
+        let again =
+            result.as_ref().err().and_then(|failed| Some((self.fetch.pause(&job, failed)?, failed.retry)));
+        let host = Rc::clone(&job.host);
+        if let Some((pause, retry)) = again {
+            let mut starter = self.fetch.starter.borrow_mut();
+            if let Retry::After(asked) = retry {
+                starter.schedule.leave_alone(&host, asked);
+            }
+            starter.schedule.put_off(*job, pause);
+        } else {
+            self.fetch.ended(*job, result);
+        }
         let mut starter = self.fetch.starter.borrow_mut();
+        starter.schedule.release(&host);
         starter.slots.vacate(self.slot);
         starter.wake();
     }
@@ -171,6 +205,6 @@ impl Flight {
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.account(Err(Failed { outcome: Outcome::Cancelled, error: "stopped under way".to_owned() }));
+        self.account(Err(Failed::new(Outcome::Cancelled, "stopped under way")));
     }
 }

@@ -25,6 +25,18 @@ pub fn fetch(arguments: &[&str]) -> Output {
     aioxide().arg("fetch").args(arguments).output().unwrap()
 }
 
+/// Runs `aioxide fetch` into a directory; gives its exit status and the records.
+pub fn fetch_into(directory: &Path, arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let output = aioxide()
+        .args(["fetch", "--quiet", "--report", "-", "-o"])
+        .arg(directory)
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert_eq!(text(&output.stderr), "");
+    (output.status.code(), parse_records(&text(&output.stdout)))
+}
+
 /// What was printed, as text.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

@@ -121,15 +121,18 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             }
         }
         let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
+        let earlier;
         {
             let mut state = shared.state.lock().unwrap();
+            earlier = state.requests.iter().filter(|earlier| **earlier == path).count();
             state.requests.push(path.clone());
-            state.heads.push(head);
+            state.heads.push(head.clone());
             state.active += 1;
             state.peak = state.peak.max(state.active);
         }
         shared.changed.notify_all();
-        let result = answer(&stream, &mut reader, &path, shared);
+        let request = Request { path: &path, head: &head, earlier };
+        let result = answer(&stream, &mut reader, &request, shared);
         shared.state.lock().unwrap().active -= 1;
         match result {
             Ok(After::Next) => {}
@@ -150,7 +153,58 @@ enum After {
     Reset,
 }
 
-fn answer(mut stream: &TcpStream, reader: &mut impl Read, path: &str, shared: &Shared) -> io::Result<After> {
+/// One request.
+struct Request<'a> {
+    path: &'a str,
+    head: &'a str,
+    /// How often the path was asked for before.
+    earlier: usize,
+}
+
+impl Request<'_> {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// From which byte on the file is asked for.
+    fn range(&self) -> Option<usize> {
+        self.header("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    }
+}
+
+/// Answers with a file whose entity tag is `tag` from the byte on that is asked for, and stops after `most` bytes.
+fn send_part(
+    mut stream: &TcpStream,
+    request: &Request<'_>,
+    file: &[u8],
+    tag: &str,
+    most: usize,
+) -> io::Result<After> {
+    let from = request.range().filter(|_| request.header("if-range") == Some(tag));
+    let (status, range) = match from {
+        Some(from) => (
+            "206 Partial Content",
+            format!("Content-Range: bytes {from}-{}/{}\r\n", file.len() - 1, file.len()),
+        ),
+        None => ("200 OK", String::new()),
+    };
+    let rest = &file[from.unwrap_or(0)..];
+    let head = format!("HTTP/1.1 {status}\r\nETag: {tag}\r\n{range}Content-Length: {}\r\n\r\n", rest.len());
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(&rest[..rest.len().min(most)])?;
+    Ok(if rest.len() <= most { After::Next } else { After::Close })
+}
+
+fn answer(
+    mut stream: &TcpStream,
+    reader: &mut impl Read,
+    request: &Request<'_>,
+    shared: &Shared,
+) -> io::Result<After> {
+    let Request { path, earlier, .. } = *request;
     let (kind, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
     let number = || rest.split('/').next().and_then(|text| text.parse::<usize>().ok()).unwrap_or(0);
     let mut send = |text: &str| stream.write_all(text.as_bytes());
@@ -230,6 +284,86 @@ fn answer(mut stream: &TcpStream, reader: &mut impl Read, path: &str, shared: &S
             send(&format!("HTTP/1.1 302 Found\r\nLocation: http://{rest}\r\nContent-Length: 0\r\n\r\n"))?
         }
         "no-content" => send("HTTP/1.1 204 No Content\r\n\r\n")?,
+        // /cuts/LENGTH/BYTES/TIMES: each of the first answers ends after so many bytes.
+        "cuts" => {
+            let numbers: Vec<usize> = rest.split('/').map(|text| text.parse().unwrap()).collect();
+            let most = if earlier < numbers[2] { numbers[1] } else { usize::MAX };
+            return send_part(stream, request, &body(number() as u64, number()), "\"v1\"", most);
+        }
+        // /changes/LENGTH/HOW: the first answer is cut; meanwhile the file becomes another.
+        "changes" => {
+            let (old, new) = (body(1, number()), body(2, number()));
+            if earlier == 0 {
+                return send_part(stream, request, &old, "\"v1\"", number() / 2);
+            }
+            match (rest.rsplit('/').next(), request.range()) {
+                // It says so.
+                (Some("honestly"), _) => return send_part(stream, request, &new, "\"v2\"", usize::MAX),
+                // It does not.
+                (Some("silently"), Some(_)) => return send_part(stream, request, &new, "\"v1\"", usize::MAX),
+                // It cannot do what it promises.
+                (Some("elsewhere"), Some(from)) => send(&format!(
+                    "HTTP/1.1 206 Partial Content\r\nETag: \"v1\"\r\nContent-Range: bytes {}-{}/{}\r\nContent-Length: 5\r\n\r\nwrong",
+                    from + 1,
+                    from + 5,
+                    number()
+                ))?,
+                (Some("unsaid"), Some(_)) => {
+                    send("HTTP/1.1 206 Partial Content\r\nETag: \"v1\"\r\nContent-Length: 5\r\n\r\nwrong")?;
+                }
+                (Some("shorter"), Some(_)) => {
+                    send("HTTP/1.1 416 Range Not Satisfiable\r\nContent-Length: 0\r\n\r\n")?;
+                }
+                _ => return send_part(stream, request, &new, "\"v2\"", usize::MAX),
+            }
+        }
+        // /stalls/LENGTH: the first answer stops in the middle and stays silent.
+        "stalls" => {
+            let file = body(number() as u64, number());
+            let most = if earlier == 0 { number() / 2 } else { usize::MAX };
+            if let After::Close = send_part(stream, request, &file, "\"v1\"", most)? {
+                io::copy(reader, &mut io::sink())?;
+                return Ok(After::Close);
+            }
+        }
+        // A byte now and then.
+        "trickle" => {
+            send("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")?;
+            for _ in 0..1000 {
+                stream.write_all(b"x")?;
+                thread::park_timeout(Duration::from_millis(20));
+            }
+        }
+        // /busy/CODE/TIMES/AFTER: first refuses, with Retry-After unless it is empty.
+        "busy" => {
+            let words: Vec<&str> = rest.split('/').collect();
+            if earlier < words[1].parse().unwrap() {
+                let after = match words[2] {
+                    "" => String::new(),
+                    after => format!("Retry-After: {}\r\n", after.replace('_', " ")),
+                };
+                send(&format!("HTTP/1.1 {} Busy\r\n{after}Content-Length: 0\r\n\r\n", words[0]))?;
+            } else {
+                send_body(stream, b"at last\n")?;
+            }
+        }
+        // /header/NAME=VALUE/...: the body `abc` with a header of the test's.
+        "header" => send(&format!(
+            "HTTP/1.1 200 OK\r\n{}\r\nContent-Length: 3\r\n\r\nabc",
+            rest.replace("_", " ").replacen('~', ": ", 1)
+        ))?,
+        // A page that wants proof of a person, with 200.
+        "challenge" => send_body(stream, b"<!DOCTYPE html><title>Are you a robot?</title>")?,
+        // A file of the year 2020.
+        "dated" => {
+            let date = "Wed, 01 Jan 2020 00:00:00 GMT";
+            match request.header("if-modified-since") == Some(date) {
+                true => send("HTTP/1.1 304 Not Modified\r\n\r\n")?,
+                false => send(&format!(
+                    "HTTP/1.1 200 OK\r\nLast-Modified: {date}\r\nContent-Length: 3\r\n\r\nnew"
+                ))?,
+            }
+        }
         // Says gzip and is: a file is fetched as it is, not unpacked.
         "gzip" => send("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nzzzz")?,
         _ => send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?,

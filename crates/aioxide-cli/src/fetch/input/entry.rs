@@ -1,6 +1,9 @@
 //! One URL of the list, or a line that is none.
 
+use http::{HeaderName, HeaderValue};
 use url::Url;
+
+use crate::fetch::resume::Digest;
 
 /// One URL of the list, or a line that is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +14,20 @@ pub(crate) struct Entry {
     pub(crate) text: String,
     /// The parsed URL, or why it is none.
     pub(crate) url: Result<Url, String>,
+    /// Its place among all entries of the run, from 0.
+    pub(crate) number: u64,
+    /// What the list says about it.
+    pub(crate) more: Option<Box<More>>,
+}
+
+/// What a list may say about a URL.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct More {
+    /// The file's name.
+    pub(crate) name: Option<String>,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    /// Checksums that the body is to have.
+    pub(crate) digests: Vec<Digest>,
 }
 
 impl Entry {
@@ -23,13 +40,13 @@ impl Entry {
             Err(url::ParseError::RelativeUrlWithoutBase) => Err("no http:// or https:// in front".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        Entry { line, text, url }
+        Entry { line, text, url, number: 0, more: None }
     }
 
     /// A line that cannot be read as a URL at all; its beginning is what is shown of it.
     pub(super) fn unreadable(line: u64, bytes: &[u8], reason: &str) -> Self {
         let text = String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARACTERS).collect();
-        Entry { line, text, url: Err(reason.to_owned()) }
+        Entry { line, text, url: Err(reason.to_owned()), number: 0, more: None }
     }
 
     /// The host and port a connection would go to; empty for an invalid URL.

@@ -21,6 +21,8 @@ pub(crate) struct Source {
     list: List,
     /// Which file the list is.
     identity: Option<Identity>,
+    /// How many entries have come.
+    count: u64,
 }
 
 /// The list behind `--input`.
@@ -57,7 +59,7 @@ impl Source {
                 }
             }
         };
-        Ok(Source { arguments: arguments.into_iter().enumerate(), list, identity })
+        Ok(Source { arguments: arguments.into_iter().enumerate(), list, identity, count: 0 })
     }
 
     /// Which file the list is, if there is one.
@@ -79,30 +81,43 @@ impl Source {
 
     /// The next entry, `None` at the end of all input.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Entry>>> {
-        if let Some(entry) = self.next_argument() {
-            return Poll::Ready(Some(Ok(entry)));
-        }
-        match &mut self.list {
-            List::None => Poll::Ready(None),
-            List::File(lines) => Poll::Ready(lines.next()),
-            List::Pipe(pipe) => pipe.poll_next(cx),
-        }
+        let entry = match self.next_argument() {
+            Some(entry) => Poll::Ready(Some(Ok(entry))),
+            None => match &mut self.list {
+                List::None => Poll::Ready(None),
+                List::File(lines) => Poll::Ready(lines.next()),
+                List::Pipe(pipe) => pipe.poll_next(cx),
+            },
+        };
+        entry.map(|entry| self.number(entry))
     }
 
     /// The next entry for somebody who is about to end the run, and began to ask `since` then. A pipe is listened to only for
     /// so long: it may be silent, or never end.
     pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
-        if let Some(entry) = self.next_argument() {
-            return Some(Ok(entry));
-        }
-        match &mut self.list {
-            List::None => None,
-            List::File(lines) => lines.next(),
-            List::Pipe(pipe) => {
-                let rest = LISTENING.checked_sub(since.elapsed())?;
-                pipe.next_within(rest.min(SILENCE))
-            }
-        }
+        let entry = match self.next_argument() {
+            Some(entry) => Some(Ok(entry)),
+            None => match &mut self.list {
+                List::None => None,
+                List::File(lines) => lines.next(),
+                List::Pipe(pipe) => {
+                    let rest = LISTENING.checked_sub(since.elapsed())?;
+                    pipe.next_within(rest.min(SILENCE))
+                }
+            },
+        };
+        self.number(entry)
+    }
+
+    /// Numbers an entry that has come.
+    fn number(&mut self, entry: Option<io::Result<Entry>>) -> Option<io::Result<Entry>> {
+        entry.map(|entry| {
+            entry.map(|mut entry| {
+                entry.number = self.count;
+                self.count += 1;
+                entry
+            })
+        })
     }
 
     /// Whether a pipe may have more to say.
@@ -158,7 +173,8 @@ mod tests {
         let pipe =
             Pipe::start(|| Ok((1..).map(|line| Ok(Entry::new(line, "http://host/".to_owned()))))).unwrap();
         let list = List::Pipe(pipe);
-        let mut source = Source { arguments: Vec::new().into_iter().enumerate(), list, identity: None };
+        let mut source =
+            Source { arguments: Vec::new().into_iter().enumerate(), list, identity: None, count: 0 };
         let since = Stopwatch::start();
         let taken = std::iter::from_fn(|| source.next_left_over(since)).count();
         assert!(taken > READ_AHEAD && source.is_open());

@@ -1,11 +1,15 @@
 //! When a download starts, and what ends a run early.
 
+mod bandwidth;
 pub(crate) mod descriptors;
+mod retry;
 mod schedule;
 mod slots;
 mod starter;
 pub(crate) mod stop;
 
-pub(crate) use schedule::Schedule;
+pub(crate) use bandwidth::Bandwidth;
+pub(crate) use retry::{Retries, Retry, retry_after};
+pub(crate) use schedule::{PerHost, Schedule};
 pub(crate) use starter::{Next, Starter};
 pub(crate) use stop::{Signals, Stop};

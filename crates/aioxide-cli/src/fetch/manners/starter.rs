@@ -8,12 +8,12 @@ use aioxide::Task;
 use super::schedule::Schedule;
 use super::slots::Slots;
 use super::stop::Stop;
-use crate::fetch::input::Entry;
+use crate::fetch::job::Job;
 
 /// What the task that starts the downloads does next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    Start(Entry),
+    Start(Box<Job>),
     ListFailed(io::Error),
     Cancel(Vec<Task<()>>),
     Done,
@@ -53,7 +53,7 @@ impl Starter {
             return Poll::Pending;
         }
         match self.schedule.poll_next(cx) {
-            Poll::Ready(Some(Ok(entry))) => Poll::Ready(Next::Start(entry)),
+            Poll::Ready(Some(Ok(job))) => Poll::Ready(Next::Start(Box::new(job))),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Next::ListFailed(error)),
             Poll::Ready(None) if active == 0 => Poll::Ready(Next::Done),
             _ => Poll::Pending,

@@ -15,6 +15,7 @@ use crate::clock::Stopwatch;
 pub(crate) enum Stop {
     Signal(SignalKind),
     FailFast,
+    DiskFull,
 }
 
 impl Stop {
@@ -24,6 +25,7 @@ impl Stop {
             Stop::Signal(SignalKind::INTERRUPT) => "interrupted before it started",
             Stop::Signal(_) => "told to end before it started",
             Stop::FailFast => "another one failed before it started",
+            Stop::DiskFull => "the disk was full before it started",
         }
     }
 
@@ -31,7 +33,7 @@ impl Stop {
     pub(crate) fn status(self) -> ExitCode {
         match self {
             Stop::Signal(kind) => u8::try_from(128 + kind.as_raw()).map_or(ExitCode::FAILURE, ExitCode::from),
-            Stop::FailFast => ExitCode::FAILURE,
+            Stop::FailFast | Stop::DiskFull => ExitCode::FAILURE,
         }
     }
 }

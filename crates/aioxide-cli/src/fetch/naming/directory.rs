@@ -6,11 +6,15 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, Mode, OFlags, statat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+use rustix::io::Errno;
 
 use super::names;
+use crate::fetch::manners::descriptors::Shortage;
 use crate::fetch::output::streams::Identity;
 
 /// An open directory that downloads go into. Every operation is relative to it, so that a renamed directory stays the
@@ -35,8 +39,12 @@ pub(crate) struct Directory {
     /// With `overwrite`: hashes of the names this run has given, which it must not give twice. Eight bytes per file.
     /// (Two names with one hash: the second is numbered though it need not be.)
     given: RefCell<HashSet<u64>>,
+    /// Such hashes are noted without `overwrite`, too.
+    remembers: bool,
     /// With `overwrite`: the file system takes names for the same that are not (`a` and `A`), so they are compared folded.
     folds: bool,
+    /// Of descriptors for files.
+    pub(crate) shortage: Shortage,
     /// With `overwrite`: what the run itself reads and writes, which is not replaced either.
     own: Vec<Identity>,
 }
@@ -46,6 +54,7 @@ pub(crate) struct Directory {
 const HINTS: usize = 4096;
 /// The permissions of a new file, before the user's mask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
 
 impl Directory {
     /// Makes and opens the directory.
@@ -63,12 +72,35 @@ impl Directory {
             temporary: Cell::new(0),
             hints: RefCell::default(),
             given: RefCell::default(),
+            remembers: false,
             folds: false,
+            shortage: Shortage::default(),
             own: Vec::new(),
         };
         directory.nameless = directory.links_nameless();
         directory.folds = overwrite && directory.takes_names_for_the_same();
         Ok(directory)
+    }
+
+    /// When the file of this name was changed last; `None` when there was none before this run.
+    pub(crate) fn stood_before(&self, name: &str) -> Option<SystemTime> {
+        if self.given.borrow().contains(&self.hash(name)) {
+            return None;
+        }
+        let stat = statat(&self.at, name, AtFlags::empty()).ok()?;
+        let changed = u64::try_from(stat.st_mtime).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
+    }
+
+    /// Takes note of the names that this run gives, as with `overwrite`.
+    pub(crate) fn remember_names(&mut self) {
+        self.remembers = true;
+    }
+
+    /// Hands the names that were given to the disk.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        Ok(rustix::fs::fsync(&self.at)?)
     }
 
     /// Keeps `own` from being replaced.
@@ -108,15 +140,15 @@ impl Directory {
     }
 
     /// Starts a file; it disappears unless it is [kept](PartFile::keep).
-    pub(crate) fn start(&self) -> io::Result<PartFile<'_>> {
+    pub(crate) fn start(self: &Rc<Self>) -> io::Result<PartFile> {
         #[cfg(target_os = "linux")]
         if self.nameless {
-            return Ok(PartFile { directory: self, name: None, file: Arc::new(self.create_nameless()?) });
+            return Ok(PartFile::new(self, None, self.create_nameless()?));
         }
         loop {
             let name = self.temporary_name();
             match self.create(&name) {
-                Ok(file) => return Ok(PartFile { directory: self, name: Some(name), file: Arc::new(file) }),
+                Ok(file) => return Ok(PartFile::new(self, Some(name), file)),
                 // Left by a killed run whose process number came round again.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -131,13 +163,13 @@ impl Directory {
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.at, name, flags, FILE_MODE)?))
     }
 
     #[cfg(target_os = "linux")]
     fn create_nameless(&self) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
         Ok(File::from(rustix::fs::openat(&self.at, ".", flags, FILE_MODE)?))
     }
 
@@ -153,11 +185,12 @@ impl Directory {
     }
 
     /// Gives the file its name, numbered if `wanted` is taken, and returns the name it got.
-    fn name(&self, part: &mut PartFile<'_>, wanted: &str) -> io::Result<String> {
+    fn name(&self, part: &mut PartFile, wanted: &str, before: &mut Before<'_>) -> io::Result<String> {
+        self.make_room(wanted)?;
         let mut number = self.hints.borrow().get(wanted).copied().unwrap_or(0);
         loop {
             let name = if number == 0 { wanted.to_owned() } else { names::numbered(wanted, number) };
-            if self.try_name(part, &name)? {
+            if self.try_name(part, &name, before)? {
                 if number > 0 {
                     self.remember(wanted, number + 1);
                 }
@@ -165,6 +198,17 @@ impl Directory {
             }
             number += 1;
         }
+    }
+
+    /// Makes the directories in which a name with parts stands.
+    fn make_room(&self, name: &str) -> io::Result<()> {
+        for (slash, _) in name.match_indices('/') {
+            match rustix::fs::mkdirat(&self.at, &name[..slash], DIRECTORY_MODE) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn remember(&self, wanted: &str, next: u64) {
@@ -176,10 +220,11 @@ impl Directory {
     }
 
     /// Gives the file this very name unless it is taken; says whether it did.
-    fn try_name(&self, part: &mut PartFile<'_>, name: &str) -> io::Result<bool> {
+    fn try_name(&self, part: &mut PartFile, name: &str, before: &mut Before<'_>) -> io::Result<bool> {
         if self.overwrite && !self.may_replace(name) {
             return Ok(false);
         }
+        before(name)?;
         #[cfg(target_os = "linux")]
         if part.name.is_none() {
             match self.link(&part.file, name) {
@@ -217,11 +262,15 @@ impl Directory {
         if !self.own.is_empty() && statat(&self.at, name, AtFlags::empty()).is_ok_and(is_own) {
             return false;
         }
-        let hash = match self.folds {
+        self.given.borrow_mut().insert(self.hash(name))
+    }
+
+    /// What stands for a name among those that were given.
+    fn hash(&self, name: &str) -> u64 {
+        match self.folds {
             true => names::fnv1a(names::folded(name).as_bytes()),
             false => names::fnv1a(name.as_bytes()),
-        };
-        self.given.borrow_mut().insert(hash)
+        }
     }
 
     /// Renames, or fails with `AlreadyExists`, in one step.
@@ -253,34 +302,50 @@ impl Directory {
     }
 }
 
-/// A file on its way; gone when dropped.
+/// Told each name that a file is about to get.
+pub(crate) type Before<'a> = dyn FnMut(&str) -> io::Result<()> + 'a;
+
+/// A file on its way; gone when dropped, unless it is one that a later run may go on with.
 #[derive(Debug)]
-pub(crate) struct PartFile<'a> {
-    directory: &'a Directory,
+pub(crate) struct PartFile {
+    directory: Rc<Directory>,
     /// Its temporary name, if it has one.
     name: Option<String>,
     /// Shared with the thread that writes.
     file: Arc<File>,
+    /// It outlives this run.
+    stays: bool,
 }
 
-impl PartFile<'_> {
+impl PartFile {
+    fn new(directory: &Rc<Directory>, name: Option<String>, file: File) -> Self {
+        PartFile { directory: Rc::clone(directory), name, file: Arc::new(file), stays: false }
+    }
+
     /// The file itself, to write to.
     pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
     }
 
     /// Gives the file its name, numbered if `wanted` is taken, and closes it; returns the name it got.
-    pub(crate) fn keep(mut self, wanted: &str) -> io::Result<String> {
-        let directory = self.directory;
-        let name = directory.name(&mut self, wanted)?;
+    ///
+    /// `before` is told each name that is about to be tried; an error of its own ends the attempt.
+    pub(crate) fn keep(mut self, wanted: &str, before: &mut Before<'_>) -> io::Result<String> {
+        let directory = Rc::clone(&self.directory);
+        let name = directory.name(&mut self, wanted, before)?;
+        if directory.remembers {
+            directory.given.borrow_mut().insert(directory.hash(&name));
+        }
         self.name = None;
         Ok(name)
     }
 }
 
-impl Drop for PartFile<'_> {
+impl Drop for PartFile {
     fn drop(&mut self) {
-        if let Some(name) = &self.name {
+        if let Some(name) = &self.name
+            && !self.stays
+        {
             self.directory.remove(name);
         }
     }
@@ -295,20 +360,24 @@ mod tests {
 
     use super::*;
 
-    fn save(directory: &Directory, wanted: &str, bytes: &str) -> String {
+    fn save(directory: &Rc<Directory>, wanted: &str, bytes: &str) -> String {
         let part = directory.start().unwrap();
         part.file().as_ref().write_all(bytes.as_bytes()).unwrap();
-        part.keep(wanted).unwrap()
+        keep(part, wanted)
+    }
+
+    fn keep(part: PartFile, wanted: &str) -> String {
+        part.keep(wanted, &mut |_| Ok(())).unwrap()
     }
 
     /// Calls `test` with an empty directory, once for each way of naming files that the system has.
-    fn both_ways(test: impl Fn(&Path, &dyn Fn(bool) -> Directory)) {
+    fn both_ways(test: impl Fn(&Path, &dyn Fn(bool) -> Rc<Directory>)) {
         for nameless in [true, false] {
             let path = tempfile::tempdir().unwrap();
             test(path.path(), &|overwrite| {
                 let mut directory = Directory::open(path.path(), overwrite).unwrap();
                 directory.nameless &= nameless;
-                directory
+                Rc::new(directory)
             });
         }
     }
@@ -361,7 +430,7 @@ mod tests {
     fn overwriting_where_case_and_form_are_ignored_keeps_both_files() {
         both_ways(|_, open| {
             let mut directory = open(true);
-            directory.folds = true;
+            Rc::get_mut(&mut directory).unwrap().folds = true;
             assert_eq!(save(&directory, "A.txt", "1"), "A.txt");
             assert_eq!(save(&directory, "a.txt", "2"), "a-1.txt");
             assert_eq!(save(&directory, "A-1.TXT", "3"), "A-1-1.TXT");
@@ -393,7 +462,9 @@ mod tests {
             std::os::unix::fs::symlink(elsewhere.path(), path.join("soft")).unwrap();
             let mut directory = open(true);
             let identity = |path: &Path| Identity::of(File::open(path).unwrap()).unwrap();
-            directory.spare([identity(&path.join("report")), identity(elsewhere.path())]);
+            Rc::get_mut(&mut directory)
+                .unwrap()
+                .spare([identity(&path.join("report")), identity(elsewhere.path())]);
             for name in ["report", "hard", "soft"] {
                 assert_eq!(save(&directory, name, "new"), format!("{name}-1"));
             }
@@ -416,8 +487,8 @@ mod tests {
             let (first, second) = (directory.start().unwrap(), directory.start().unwrap());
             first.file().as_ref().write_all(b"1").unwrap();
             second.file().as_ref().write_all(b"2").unwrap();
-            assert_eq!(second.keep("a").unwrap(), "a");
-            assert_eq!(first.keep("a").unwrap(), "a-1");
+            assert_eq!(keep(second, "a"), "a");
+            assert_eq!(keep(first, "a"), "a-1");
             check(path, &[("a", "2"), ("a-1", "1")]);
         });
     }
@@ -441,6 +512,7 @@ mod tests {
         fs::write(path.path().join(&left_over), "not ours").unwrap();
         let mut directory = Directory::open(path.path(), false).unwrap();
         (directory.nameless, directory.temporary) = (false, Cell::new(0));
+        let directory = Rc::new(directory);
         assert_eq!(save(&directory, "a", "1"), "a");
         check(path.path(), &[(&left_over, "not ours"), ("a", "1")]);
     }
@@ -464,6 +536,7 @@ mod tests {
         fs::write(path.path().join("a"), "old").unwrap();
         let mut directory = Directory::open(path.path(), true).unwrap();
         directory.nameless = false;
+        let directory = Rc::new(directory);
         let mut part = directory.start().unwrap();
         part.file().as_ref().write_all(b"new").unwrap();
         let temporary = part.name.take().unwrap();
@@ -501,6 +574,7 @@ mod tests {
             }
             let mut directory = Directory::open(path.path(), overwrite).unwrap();
             directory.nameless &= nameless;
+            let directory = Rc::new(directory);
             for (number, name) in wanted.iter().enumerate() {
                 let got = save(&directory, name, &number.to_string());
                 let before = expected.insert(got, number.to_string());

@@ -36,7 +36,7 @@ pub(crate) fn numbered(name: &str, number: u64) -> String {
 }
 
 /// Splits `a.txt` into `a` and `.txt`, `a.tar.gz` into `a` and `.tar.gz`; the first part is never empty.
-fn split_extension(name: &str) -> (&str, &str) {
+pub(super) fn split_extension(name: &str) -> (&str, &str) {
     let Some(dot) = extension_dot(name) else { return (name, "") };
     let (stem, extension) = name.split_at(dot);
     if let Some(inner) = extension_dot(stem)

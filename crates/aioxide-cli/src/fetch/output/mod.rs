@@ -1,4 +1,6 @@
 //! Where bodies go, and the streams that a run writes to.
 
-pub(crate) mod sink;
+mod sink;
 pub(crate) mod streams;
+
+pub(crate) use sink::Sink;

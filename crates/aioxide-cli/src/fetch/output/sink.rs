@@ -2,13 +2,16 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, Write};
+use std::os::unix::fs::FileExt;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use aioxide::Blocking;
 use bytes::Bytes;
 
-use crate::fetch::manners::descriptors::Shortage;
 use crate::fetch::naming::{Directory, PartFile};
+use crate::fetch::report::Failed;
+use crate::fetch::resume::{Hasher, OVERLAP};
 
 /// Takes the pieces of one body.
 ///
@@ -16,51 +19,59 @@ use crate::fetch::naming::{Directory, PartFile};
 /// longer one is written as it comes. A long one is written by another thread, so that the loop can receive
 /// meanwhile and is not held up by a slow disk; then two batches at most are in memory.
 #[derive(Debug)]
-pub(crate) struct Sink<'a> {
+pub(crate) struct Sink {
     /// `None`: nothing is kept.
-    directory: Option<&'a Directory>,
-    /// Of descriptors for files.
-    shortage: &'a Shortage,
+    directory: Option<Rc<Directory>>,
     /// Received, not yet written.
     pieces: Vec<Bytes>,
     pieces_bytes: usize,
     /// Made when the first byte is to be written.
-    file: Option<PartFile<'a>>,
-    written: usize,
+    file: Option<PartFile>,
+    written: u64,
     /// The batch that a thread is writing.
     writing: Option<Blocking<io::Result<()>>>,
+    /// Computes what the body's checksum is compared with.
+    pub(crate) hasher: Option<Hasher>,
+    /// What has been received before and has to come again, unchanged.
+    again: Vec<u8>,
 }
 
 /// A body of up to this many bytes is written in one call at its end.
-const SMALL_BYTES: usize = 32 * 1024;
+const SMALL_BYTES: u64 = 32 * 1024;
 /// After this many bytes another thread writes.
-const LONG_BYTES: usize = 1024 * 1024;
+const LONG_BYTES: u64 = 1024 * 1024;
 /// How many bytes that thread is given at a time; a hop to it and back costs about 20 us.
 const BATCH_BYTES: usize = 512 * 1024;
 
-impl<'a> Sink<'a> {
+impl Sink {
     /// A sink for one body.
-    pub(crate) fn new(directory: Option<&'a Directory>, shortage: &'a Shortage) -> Self {
-        Sink {
-            directory,
-            shortage,
-            pieces: Vec::new(),
-            pieces_bytes: 0,
-            file: None,
-            written: 0,
-            writing: None,
-        }
+    pub(crate) fn new(directory: Option<Rc<Directory>>, hasher: Option<Hasher>) -> Self {
+        let (pieces, again) = (Vec::new(), Vec::new());
+        Sink { directory, pieces, pieces_bytes: 0, file: None, written: 0, writing: None, hasher, again }
     }
 
     /// Takes a piece; waits only if the disk is behind, or for a descriptor.
-    pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// Of the file; or the piece is not what it repeats.
+    pub(crate) async fn push(&mut self, mut piece: Bytes) -> Result<(), Failed> {
+        if !self.again.is_empty() {
+            let repeated = piece.split_to(piece.len().min(self.again.len()));
+            if *repeated != self.again[..repeated.len()] {
+                return Err(Failed::lie("the file has changed, and the server does not say so"));
+            }
+            self.again.drain(..repeated.len());
+        }
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&piece);
+        }
         if self.directory.is_none() || piece.is_empty() {
             return Ok(());
         }
         self.pieces_bytes += piece.len();
         self.pieces.push(piece);
         if self.written < LONG_BYTES {
-            if self.written + self.pieces_bytes > SMALL_BYTES {
+            if self.written + self.pieces_bytes as u64 > SMALL_BYTES {
                 self.write_here().await?;
             }
         } else if self.pieces_bytes >= BATCH_BYTES {
@@ -69,20 +80,48 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    /// Writes what is left and gives the file its name; returns the name it got.
-    pub(crate) async fn finish(mut self, name: &str) -> io::Result<Option<String>> {
+    /// Ends an attempt that broke off: what came is written. Says whether it is worth going on from.
+    pub(crate) async fn settle(&mut self) -> io::Result<bool> {
+        if self.file.is_none() || !self.again.is_empty() {
+            return Ok(false);
+        }
+        self.wait_for_writer().await?;
+        self.write_here().await?;
+        Ok(true)
+    }
+
+    /// How many bytes are written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// The place from which on the body is to come: before the end of what is there, so that the last bytes are seen again.
+    pub(crate) fn continue_from(&mut self) -> io::Result<u64> {
+        let Some(part) = &self.file else { return Ok(0) };
+        let overlap = self.written.min(OVERLAP);
+        let from = self.written - overlap;
+        self.again = vec![0; usize::try_from(overlap).unwrap_or(0)];
+        part.file().read_exact_at(&mut self.again, from)?;
+        Ok(from)
+    }
+
+    /// Writes what is left; the body is whole.
+    pub(crate) async fn finish(mut self) -> Result<Option<PartFile>, Failed> {
+        if !self.again.is_empty() {
+            return Err(Failed::lie("the file has become shorter, and the server does not say so"));
+        }
         if self.directory.is_none() {
             return Ok(None);
         }
         self.wait_for_writer().await?;
         self.write_here().await?;
-        self.file.take().map(|file| file.keep(name)).transpose()
+        Ok(self.file.take())
     }
 
     /// Writes the pieces on this thread.
     async fn write_here(&mut self) -> io::Result<()> {
-        if let (None, Some(directory)) = (&self.file, self.directory) {
-            self.file = Some(self.shortage.outlast(async || directory.start()).await?);
+        if let (None, Some(directory)) = (&self.file, &self.directory) {
+            self.file = Some(directory.shortage.outlast(async || directory.start()).await?);
         }
         if let Some(part) = &self.file {
             match &self.pieces[..] {
@@ -91,7 +130,7 @@ impl<'a> Sink<'a> {
                 pieces => write_pieces(part.file(), pieces)?,
             }
         }
-        self.written += self.pieces_bytes;
+        self.written += self.pieces_bytes as u64;
         self.pieces.clear();
         self.pieces_bytes = 0;
         Ok(())
@@ -103,7 +142,7 @@ impl<'a> Sink<'a> {
         let Some(part) = &self.file else { return self.write_here().await };
         let file = Arc::clone(part.file());
         let pieces = std::mem::take(&mut self.pieces);
-        self.written += self.pieces_bytes;
+        self.written += self.pieces_bytes as u64;
         self.pieces_bytes = 0;
         self.writing = Some(aioxide::spawn_blocking(move || write_pieces(&file, &pieces)));
         Ok(())

@@ -95,6 +95,11 @@ impl Display {
         self.under_way += share;
     }
 
+    /// What came of a body has to come again.
+    pub(crate) fn forget(&mut self, share: u64) {
+        self.under_way = self.under_way.saturating_sub(share);
+    }
+
     /// A URL has ended, of which that share had come.
     pub(crate) fn finished(&mut self, record: &Record, share: u64) {
         self.tallies[record.outcome as usize] += 1;
@@ -252,6 +257,7 @@ mod tests {
             seconds: 0.0,
             attempts: 1,
             error: Some("no answer".to_owned()),
+            ..Record::default()
         }
     }
 

@@ -3,22 +3,48 @@
 use std::error::Error as _;
 use std::io;
 
+use aioxide_http::TimeoutPhase;
+use rustix::io::Errno;
 use url::{Position, Url};
 
 use super::record::Outcome;
 use super::secret;
+use crate::fetch::manners::Retry;
 
 /// A download's failure, as the report tells it.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) outcome: Outcome,
     pub(crate) error: String,
+    pub(crate) retry: Retry,
+    /// No more can be written: nothing that follows would do better.
+    pub(crate) disk_full: bool,
 }
 
 impl Failed {
+    /// A failure that would come again.
+    pub(crate) fn new(outcome: Outcome, error: impl Into<String>) -> Self {
+        Failed { outcome, error: error.into(), retry: Retry::Never, disk_full: false }
+    }
+
+    /// It may go well another time.
+    pub(crate) fn worth(self, retry: Retry) -> Self {
+        Failed { retry, ..self }
+    }
+
+    /// Whether another attempt may go well.
+    pub(crate) fn is_worthwhile(&self) -> bool {
+        self.retry != Retry::Never
+    }
+
     /// Of an entry that is no URL.
     pub(crate) fn invalid_url(reason: &str) -> Self {
-        Failed { outcome: Outcome::InvalidUrl, error: reason.to_owned() }
+        Failed::new(Outcome::InvalidUrl, reason)
+    }
+
+    /// An answer that contradicts itself or an earlier one.
+    pub(crate) fn lie(error: &str) -> Self {
+        Failed::new(Outcome::ProtocolError, error).worth(Retry::Worthwhile)
     }
 
     /// Sorts an error of the session.
@@ -35,14 +61,22 @@ impl Failed {
         } else {
             Outcome::ProtocolError
         };
-        Failed { outcome, error: told(error, url) }
+        // A certificate and a rule that is broken stay as they are; so does the time that is up.
+        let accident = match error.timeout_phase() {
+            Some(phase) => phase != TimeoutPhase::Total,
+            None => error.is_connect() || error.is_closed(),
+        };
+        let retry = if accident { Retry::Worthwhile } else { Retry::Never };
+        Failed::new(outcome, told(error, url)).worth(retry)
     }
 }
 
 impl From<io::Error> for Failed {
     /// An error of our own files: those of sockets come as errors of the session.
     fn from(error: io::Error) -> Self {
-        Failed { outcome: Outcome::IoError, error: error.to_string() }
+        let number = Errno::from_io_error(&error);
+        let disk_full = matches!(number, Some(Errno::NOSPC | Errno::DQUOT));
+        Failed { disk_full, ..Failed::new(Outcome::IoError, error.to_string()) }
     }
 }
 

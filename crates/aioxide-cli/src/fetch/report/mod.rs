@@ -13,6 +13,6 @@ mod writer;
 pub(crate) use account::Account;
 pub(crate) use display::Display;
 pub(crate) use failure::Failed;
-pub(crate) use progress::Progress;
+pub(crate) use progress::{Progress, Told};
 pub(crate) use record::Outcome;
 pub(crate) use writer::Report;

@@ -1,6 +1,7 @@
 //! How far one download has come, and its account at the end.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use super::failure::Failed;
 use super::record::{Outcome, Record};
@@ -19,12 +20,55 @@ pub(crate) struct Progress {
     /// The announced length of the body.
     pub(crate) length: Cell<Option<u64>>,
     bytes: Cell<u64>,
+    pub(crate) attempts: Cell<u32>,
+    /// Attempts since one that got on well: those count against the number of retries.
+    pub(crate) in_a_row: Cell<u32>,
+    /// How far the attempts that counted have come.
+    pub(crate) best: Cell<u64>,
+    /// Bytes that were there when an attempt went on from an earlier one.
+    pub(crate) resumed: Cell<u64>,
+    /// How often nothing, or too little, came for too long.
+    pub(crate) stalls: Cell<u32>,
+    /// The server does not keep its word about parts: the whole is asked for.
+    pub(crate) whole_only: Cell<bool>,
+    /// What the last answer said about itself.
+    pub(crate) answer: RefCell<Told>,
+}
+
+/// What an answer says about itself.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Told {
+    /// Where redirects led, if they led anywhere.
+    pub(crate) final_url: Option<String>,
+    pub(crate) content_type: Option<String>,
+    pub(crate) encoding: Option<String>,
 }
 
 impl Progress {
-    /// The download starts now.
+    /// An attempt starts now.
     pub(crate) fn begin(&self) {
-        self.started.set(Some(Stopwatch::start()));
+        if self.started.get().is_none() {
+            self.started.set(Some(Stopwatch::start()));
+        }
+        self.attempts.set(self.attempts.get() + 1);
+        self.in_a_row.set(self.in_a_row.get() + 1);
+    }
+
+    /// How long ago the first attempt started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.get().map_or(Duration::ZERO, |started| started.elapsed())
+    }
+
+    /// How many bytes of the body came.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.get()
+    }
+
+    /// Only so many bytes of those that came count; returns by how much the share has shrunk.
+    pub(crate) fn go_back_to(&self, bytes: u64) -> u64 {
+        let before = self.share();
+        self.bytes.set(bytes);
+        before.saturating_sub(self.share())
     }
 
     /// Bytes of the body came; returns by how much its share has grown.
@@ -47,6 +91,7 @@ impl Progress {
             Ok((outcome, path)) => (outcome, path, None),
             Err(failed) => (failed.outcome, None, Some(failed.error)),
         };
+        let told = self.answer.take();
         Record {
             line: entry.line,
             url: entry.text,
@@ -54,9 +99,14 @@ impl Progress {
             status: self.status.get(),
             bytes: self.bytes.get(),
             path,
-            seconds: self.started.get().map_or(0.0, |started| started.elapsed().as_secs_f64()),
-            attempts: u32::from(self.started.get().is_some()),
+            seconds: self.elapsed().as_secs_f64(),
+            attempts: self.attempts.get(),
             error,
+            resumed: self.resumed.get(),
+            stalls: self.stalls.get(),
+            final_url: told.final_url,
+            content_type: told.content_type,
+            encoding: told.encoding,
         }
     }
 }

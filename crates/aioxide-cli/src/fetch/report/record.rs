@@ -1,18 +1,24 @@
 //! What became of each URL: the outcomes, and the record of one.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// What became of a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(Default))]
 pub(crate) enum Outcome {
+    #[cfg_attr(test, default)]
     Ok,
     NotModified,
+    Skipped,
     HttpError,
     ConnectError,
     TlsError,
     Timeout,
     ProtocolError,
+    TooLarge,
+    ChecksumError,
+    UnexpectedContent,
     IoError,
     InvalidUrl,
     Cancelled,
@@ -20,14 +26,18 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of the summary.
-    pub(crate) const ALL: [Outcome; 10] = [
+    pub(crate) const ALL: [Outcome; 14] = [
         Outcome::Ok,
         Outcome::NotModified,
+        Outcome::Skipped,
         Outcome::HttpError,
         Outcome::ConnectError,
         Outcome::TlsError,
         Outcome::Timeout,
         Outcome::ProtocolError,
+        Outcome::TooLarge,
+        Outcome::ChecksumError,
+        Outcome::UnexpectedContent,
         Outcome::IoError,
         Outcome::InvalidUrl,
         Outcome::Cancelled,
@@ -35,7 +45,7 @@ impl Outcome {
 
     /// Whether all went as the user asked.
     pub(crate) fn is_good(self) -> bool {
-        matches!(self, Outcome::Ok | Outcome::NotModified)
+        matches!(self, Outcome::Ok | Outcome::NotModified | Outcome::Skipped)
     }
 
     /// The word in the report.
@@ -43,11 +53,15 @@ impl Outcome {
         match self {
             Outcome::Ok => "ok",
             Outcome::NotModified => "not_modified",
+            Outcome::Skipped => "skipped",
             Outcome::HttpError => "http_error",
             Outcome::ConnectError => "connect_error",
             Outcome::TlsError => "tls_error",
             Outcome::Timeout => "timeout",
             Outcome::ProtocolError => "protocol_error",
+            Outcome::TooLarge => "too_large",
+            Outcome::ChecksumError => "checksum_error",
+            Outcome::UnexpectedContent => "unexpected_content",
             Outcome::IoError => "io_error",
             Outcome::InvalidUrl => "invalid_url",
             Outcome::Cancelled => "cancelled",
@@ -59,11 +73,15 @@ impl Outcome {
         match self {
             Outcome::Ok => '.',
             Outcome::NotModified => '=',
+            Outcome::Skipped => '-',
             Outcome::HttpError => 'H',
             Outcome::ConnectError => 'C',
             Outcome::TlsError => 'L',
             Outcome::Timeout => 'T',
             Outcome::ProtocolError => 'P',
+            Outcome::TooLarge => 'G',
+            Outcome::ChecksumError => 'D',
+            Outcome::UnexpectedContent => 'N',
             Outcome::IoError => 'I',
             Outcome::InvalidUrl => 'U',
             Outcome::Cancelled => 'X',
@@ -72,7 +90,8 @@ impl Outcome {
 }
 
 /// The account of one URL; its fields are those of the report, in their order.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(test, derive(Default))]
 pub(crate) struct Record {
     pub(crate) line: u64,
     pub(crate) url: String,
@@ -84,6 +103,16 @@ pub(crate) struct Record {
     pub(crate) seconds: f64,
     pub(crate) attempts: u32,
     pub(crate) error: Option<String>,
+    #[serde(default)]
+    pub(crate) resumed: u64,
+    #[serde(default)]
+    pub(crate) stalls: u32,
+    #[serde(default)]
+    pub(crate) final_url: Option<String>,
+    #[serde(default)]
+    pub(crate) content_type: Option<String>,
+    #[serde(default)]
+    pub(crate) encoding: Option<String>,
 }
 
 /// Rounds to what the clock is worth, so that a line does not carry 17 digits.
@@ -109,10 +138,14 @@ mod tests {
             seconds: 0.012_345_678_9,
             attempts: 1,
             error: Some("404 Not Found".to_owned()),
+            resumed: 100,
+            stalls: 1,
+            content_type: Some("text/html".to_owned()),
+            ..Record::default()
         };
         assert_eq!(
             serde_json::to_string(&record).unwrap(),
-            r#"{"line":7,"url":"http://a/\"x\"","outcome":"http_error","status":404,"bytes":153,"path":null,"seconds":0.012346,"attempts":1,"error":"404 Not Found"}"#
+            r#"{"line":7,"url":"http://a/\"x\"","outcome":"http_error","status":404,"bytes":153,"path":null,"seconds":0.012346,"attempts":1,"error":"404 Not Found","resumed":100,"stalls":1,"final_url":null,"content_type":"text/html","encoding":null}"#
         );
     }
 

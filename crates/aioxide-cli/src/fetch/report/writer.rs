@@ -130,6 +130,7 @@ mod tests {
                 seconds: 0.0,
                 attempts: 1,
                 error: None,
+                ..Record::default()
             });
         }
         assert_eq!(report.finish().unwrap_err().raw_os_error(), Some(28));

@@ -1,0 +1,173 @@
+//! The options of `aioxide fetch`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, ValueHint};
+
+use super::help::{FETCH_LONG, FETCH_SHORT};
+use super::values::{header, rate, seconds, size};
+use crate::fetch::Digest;
+
+/// `aioxide fetch`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "aioxide fetch [OPTIONS] URL...\n       aioxide fetch [OPTIONS] -i FILE [URL]...",
+    group = ArgGroup::new("urls or a list").args(["urls", "input"]).required(true).multiple(true),
+    after_help = FETCH_SHORT,
+    after_long_help = FETCH_LONG
+)]
+pub(crate) struct FetchArgs {
+    /// URLs to download
+    #[arg(value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) urls: Vec<String>,
+
+    /// Read URLs from FILE, one per line, `-` for the standard input; blank lines and lines starting with # are skipped
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) input: Option<PathBuf>,
+
+    /// Write the files into DIR, which is made if need be
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    pub(crate) output: PathBuf,
+
+    /// Write no files: read every answer to its end and forget it
+    #[arg(long, conflicts_with_all = ["output", "overwrite"])]
+    pub(crate) discard: bool,
+
+    /// Replace files that stood in DIR before this run; without it a taken name gets a number
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// How many downloads run at a time
+    #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) jobs: u32,
+
+    /// How many of them may be on one host (default: as many as --jobs)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) per_host: Option<u32>,
+
+    /// Give up a URL after SECONDS in all (default: as long as bytes keep coming)
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Give up when no connection is made within SECONDS
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub(crate) connect_timeout: Duration,
+
+    /// Give up when no byte comes for SECONDS
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub(crate) read_timeout: Duration,
+
+    /// Send this header with every request; may be given several times. Authorization, Cookie, Proxy-Authorization and Host
+    /// stay with the origins of the URLs given: where these redirect to another scheme, host or port, they are not sent
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+
+    /// Send this header as --header does, but never to where a URL redirects: for keys in headers of other names
+    #[arg(long = "secret-header", value_name = "NAME: VALUE")]
+    secret_headers: Vec<String>,
+
+    /// Try a URL again so many times when it fails by what may be an accident: no connection, one that ends early, a stall,
+    /// status 408, 425, 429, 500, 502, 503, 504. What came stays, and is gone on from where the server lets it be told that the
+    /// file is the same; an attempt that brought a megabyte does not count
+    #[arg(long, value_name = "N", default_value_t = 2, help_heading = "Certainty")]
+    pub(crate) retries: u32,
+
+    /// Pause SECONDS before the first retry, and twice as long before each one after; half of a pause is left to chance
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds, help_heading = "Certainty")]
+    pub(crate) retry_wait: Duration,
+
+    /// Never pause longer; a server that asks for more by Retry-After is not waited for
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, help_heading = "Certainty")]
+    pub(crate) retry_max_wait: Duration,
+
+    /// Refuse what is larger than SIZE bytes (10k, 1.5M, 2GiB)
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Certainty")]
+    pub(crate) max_size: Option<u64>,
+
+    /// Take it for a stall when fewer than SIZE bytes per second come
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Certainty")]
+    pub(crate) min_speed: Option<u64>,
+
+    /// The time over which --min-speed is measured
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds, requires = "min_speed", help_heading = "Certainty")]
+    pub(crate) speed_time: Duration,
+
+    /// Follow at most N redirects
+    #[arg(long, value_name = "N", default_value_t = 10, help_heading = "Certainty")]
+    pub(crate) max_redirects: usize,
+
+    /// Keep the file only if it has this checksum (sha256, sha512, sha1, md5); for one URL. A list can tell one for each, and
+    /// those that servers tell by Repr-Digest and Content-Digest are checked, too
+    #[arg(long, value_name = "ALGORITHM:HEX", value_parser = Digest::parse, conflicts_with = "input", help_heading = "Certainty")]
+    pub(crate) checksum: Option<Digest>,
+
+    /// Leave alone what has a file of its name in DIR from an earlier run
+    #[arg(long, conflicts_with_all = ["discard", "overwrite", "newer"], help_heading = "Certainty")]
+    pub(crate) skip_existing: bool,
+
+    /// Replace a file in DIR only if the server's is newer; files get the server's time
+    #[arg(short = 'N', long, conflicts_with = "discard", help_heading = "Certainty")]
+    pub(crate) newer: bool,
+
+    /// Keep web pages also where the URL's name is that of a picture, an archive, a film, and the like
+    #[arg(long, help_heading = "Certainty")]
+    pub(crate) any_content: bool,
+
+    /// Have each file on the disk before it counts as downloaded
+    #[arg(long, conflicts_with = "discard", help_heading = "Certainty")]
+    pub(crate) fsync: bool,
+
+    /// Start at most N downloads per second on one host; 0.1 is one in ten seconds
+    #[arg(long, value_name = "N", value_parser = rate, help_heading = "Manners")]
+    pub(crate) rate: Option<f64>,
+
+    /// Receive at most SIZE bytes per second in all
+    #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Manners")]
+    pub(crate) limit_rate: Option<u64>,
+
+    /// Write one JSON line per URL to FILE, `-` for the standard output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Stop at the first URL that fails
+    #[arg(long)]
+    pub(crate) fail_fast: bool,
+
+    /// Print one mark per URL as it ends, on the standard output
+    #[arg(long, conflicts_with = "quiet")]
+    pub(crate) marks: bool,
+
+    /// Print nothing: the exit status and the report tell
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl FetchArgs {
+    /// The headers to send. They are not parsed by clap, which repeats what it refuses: a token would stand in a log.
+    ///
+    /// # Errors
+    /// Which one is wrong, and in what.
+    pub(crate) fn headers(&self) -> Result<Vec<Header>, String> {
+        let mut headers = Vec::new();
+        for (option, texts, is_secret) in
+            [("--header", &self.headers, false), ("--secret-header", &self.secret_headers, true)]
+        {
+            for (place, text) in texts.iter().enumerate() {
+                let (name, value) =
+                    header(text).map_err(|error| format!("{option} number {}: {error}", place + 1))?;
+                headers.push(Header { name, value, is_secret });
+            }
+        }
+        Ok(headers)
+    }
+}
+
+/// A header of the user's own.
+#[derive(Debug)]
+pub(crate) struct Header {
+    pub(crate) name: http::HeaderName,
+    pub(crate) value: http::HeaderValue,
+    /// A redirect to another origin leaves it behind.
+    pub(crate) is_secret: bool,
+}

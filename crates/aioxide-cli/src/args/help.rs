@@ -1,0 +1,100 @@
+//! The long help of `aioxide fetch`: lists, the report, names and statuses.
+
+macro_rules! examples {
+    () => {
+        "Examples:
+  aioxide fetch https://example.org/a.pdf           one file
+  aioxide fetch -i urls.txt -o files -j 100         a list, 100 at a time
+  aioxide fetch -i urls.txt -o files --per-host 4   gently
+  zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl
+  aioxide fetch -i urls.txt --report - -q | jq 'select(.outcome != \"ok\")'"
+    };
+}
+
+/// The end of the short help.
+pub(super) const FETCH_SHORT: &str = examples!();
+
+/// The end of the long one. No line is longer than 80 columns: a terminal that wide shows them as they are.
+pub(super) const FETCH_LONG: &str = concat!(
+    examples!(),
+    r#"
+
+A list has one URL per line, in UTF-8, and nothing else: a tab, a control
+character or a second URL in a line makes it an invalid_url. It is read as it
+comes, so it may be a pipe that another program still writes to.
+
+The report has one JSON object per URL, in the order in which they ended. It is
+written as they end:
+  line      the URL's line in FILE; for a URL of the command line, its place
+  url       as it was given, password and all; messages hide passwords
+  outcome   one of those below
+  status    the HTTP status, or null
+  bytes     how many bytes of the body came
+  path      the file's name in DIR, or null
+  seconds   from its start to its end
+  attempts  how many times it was tried; 0 when it never started
+  error     what went wrong, or null
+  resumed   how many bytes did not have to come again, since a new attempt went
+            on from an earlier one
+  stalls    how often nothing came for --read-timeout, or too little for
+            --min-speed
+  final_url where redirects led, or null
+  content_type, encoding
+            what the answer said about itself, or null
+
+Outcomes, and their marks:
+  .  ok              the whole thing came
+  =  not_modified    304 to a condition of yours (-H 'If-None-Match: ...') or
+                     of --newer; nothing is written
+  -  skipped         it was there already (--skip-existing)
+  H  http_error      not the whole thing asked for: status 400 and up, 206
+                     without a Range header, 304 without a condition, 204
+                     unless --discard, 202, 207, 208, 226, a redirect to nowhere
+  C  connect_error   no connection could be made
+  L  tls_error       the certificate or the handshake failed
+  T  timeout         see --timeout, --read-timeout and --min-speed
+  P  protocol_error  the answer broke the rules, ended early, was reset, or
+                     redirected without end
+  G  too_large       larger than --max-size
+  D  checksum_error  whole, but not what the checksum is of
+  N  unexpected_content
+                     a web page where the URL promises a picture, an archive, a
+                     film: a challenge, a login, a consent that answers 200
+  I  io_error        a file could not be written
+  U  invalid_url
+  X  cancelled
+
+A URL that waits for another attempt holds nothing up. A host that answers with
+Retry-After is left alone by all its URLs until then. A body that broke off is
+gone on from (Range, If-Range) if the server told an ETag or a Last-Modified, or
+you a checksum; the last 4 KiB come again and are compared, and on any doubt the
+whole is asked for.
+
+File names come from the URL's last part and query. What could leave DIR, hide a
+file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,
+a-2.pdf. A file has its name only once it is whole.
+
+Ctrl-C once stops, removes what is half done and completes the report; twice
+kills. SIGTERM and SIGHUP do as Ctrl-C once. A list in a file is accounted for
+to its end, one from a pipe as far as it comes within a second. A full disk ends
+the run in the same way.
+
+Exit status:
+  0    all URLs are ok, not_modified or skipped
+  1    some are not, or the list or the report failed
+  2    nothing was done: wrong usage, or a file that cannot be opened
+  129, 130, 143
+       stopped by SIGHUP, Ctrl-C, SIGTERM: 128 and the signal's number"#
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_fits_a_terminal_of_80_columns() {
+        for line in FETCH_LONG.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! One URL on its way through the run, from the list to its record.
+
+use std::rc::Rc;
+
+use super::input::Entry;
+use super::report::Progress;
+use super::resume::Partial;
+
+/// An entry, how far it has come, and what a new attempt can go on from.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) entry: Entry,
+    pub(crate) progress: Progress,
+    pub(crate) partial: Option<Partial>,
+    /// The host and port a connection goes to; empty for an invalid URL.
+    pub(crate) host: Rc<str>,
+}
+
+impl Job {
+    /// It has not been tried yet.
+    pub(crate) fn new(entry: Entry) -> Self {
+        let host = entry.host().into();
+        Job { entry, progress: Progress::default(), partial: None, host }
+    }
+}
