@@ -7,7 +7,6 @@ use pyo3::prelude::*;
 use crate::event_loop::debug;
 use crate::ffi::arguments::{Arguments, Split};
 use crate::ffi::method::method_fast;
-#[cfg(Py_3_14)]
 use crate::ffi::none;
 use crate::ffi::{Object, Outcome, Owned, call, number, outlive_interpreter, raised};
 use crate::interp::names;
@@ -93,9 +92,28 @@ fn call_later(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
         return Err(raised::raise(raised::type_error(), "delay must not be None"));
     }
     let now = this.state().current_time(this.object())?;
+    if this.state().own_call_at.get() {
+        return forward_to_call_at(this, &*call::add(&*call::float(now)?, delay)?, callback, rest, context);
+    }
     let (when, given) = times::after(now, delay)?;
     let call = Callback { callback, arguments: rest, context };
     set_timer(this, &call, when, number::plain(delay).unwrap_or(when - now), given)
+}
+
+/// asyncio's `call_later` calls `call_at`, which a program may have replaced.
+#[cold]
+fn forward_to_call_at(
+    this: &Loop,
+    when: &Object,
+    callback: &Object,
+    rest: &[&Object],
+    context: Option<&Object>,
+) -> Outcome {
+    let call_at = call::get_attribute(this.object(), &*call::interned(c"call_at")?)?;
+    let positional = call::tuple(&[&[when, callback], rest].concat())?;
+    let keywords = call::dict()?;
+    call::set_item(&keywords, &names().context, context.unwrap_or(none()))?;
+    call::call_with(&call_at, &positional, &keywords)
 }
 
 fn call_at(this: &Loop, arguments: &Arguments<'_>) -> Outcome {

@@ -44,6 +44,12 @@ pub(crate) fn call_method(name: &Object, arguments: &[&Object], names: Option<&O
     }
 }
 
+/// `callable(*positional, **keywords)`: a tuple and a dict.
+pub(crate) fn call_with(callable: &Object, positional: &Object, keywords: &Object) -> Outcome {
+    // SAFETY: attached; a tuple and a dict, as the callers promise by the names of the parameters.
+    unsafe { Owned::from_new(ffi::PyObject_Call(callable.as_ptr(), positional.as_ptr(), keywords.as_ptr())) }
+}
+
 fn tuple_length(tuple: &Object) -> usize {
     // SAFETY: a tuple, as the callers promise by the name of the parameter.
     unsafe { ffi::PyTuple_GET_SIZE(tuple.as_ptr()) as usize }

@@ -97,6 +97,10 @@ pub(crate) struct LoopState {
     pub(crate) own_call_soon: Cell<bool>,
     /// Whether `call_at`, `call_later` or `time` is not ours, which timers of the loop's own must not bypass.
     pub(crate) own_timers: Cell<bool>,
+    /// Whether `call_at` is not ours, which `call_later` then calls.
+    pub(crate) own_call_at: Cell<bool>,
+    /// Whether `create_future` is not ours.
+    pub(crate) own_create_future: Cell<bool>,
     /// Whether `time` is not ours, which timers and waits then go by.
     pub(crate) own_time: Cell<bool>,
     /// Whether `create_task` is not ours.
@@ -143,6 +147,8 @@ impl LoopState {
             recycler: ffi::recycled::Recycler::default(),
             own_call_soon: Cell::new(false),
             own_timers: Cell::new(false),
+            own_call_at: Cell::new(false),
+            own_create_future: Cell::new(false),
             own_time: Cell::new(false),
             own_create_task: Cell::new(false),
             has_current: Cell::new(false),
@@ -192,6 +198,12 @@ impl LoopState {
     #[inline]
     pub(crate) fn takes_entries(&self) -> bool {
         !self.debug.get() && !self.own_call_soon.get() && !self.core.is_closed()
+    }
+
+    /// Whether `create_future` would make one of our futures now.
+    #[inline]
+    pub(crate) fn makes_futures(&self) -> bool {
+        self.own_classes.get() && !self.own_create_future.get()
     }
 
     /// Whether timers of the loop's own may stand for calls of `call_at` now.

@@ -170,8 +170,14 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         }
     }
     let queues = call::import(c"asyncio.queues")?;
+    let stock = |name| call::get_attribute(&queues, &*call::interned(name)?);
+    // What they inherit from Queue and its base is asyncio.Queue's, whatever else has the name in theirs.
+    let base = call::get_attribute(fifo, &*call::interned(c"__base__")?)?;
+    for class in [&base, fifo] {
+        function::dress_methods(class, &*stock(c"Queue")?)?;
+    }
     for (class, name) in [(sorted, c"PriorityQueue"), (lifo, c"LifoQueue"), (fifo, c"Queue")] {
-        function::dress(class, &*call::get_attribute(&queues, &*call::interned(name)?)?)?;
+        function::dress(class, &*stock(name)?)?;
     }
     traits::learn(fifo, lifo, sorted)?;
     Ok(Owned::none())

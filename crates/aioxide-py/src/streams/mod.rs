@@ -58,7 +58,7 @@ pub(crate) fn equip_streams(
 /// `event_loop.create_future()`.
 fn make_future(event_loop: &Object) -> Outcome {
     match state_of(event_loop) {
-        Some(state) if state.own_classes.get() => Future::make(event_loop, state),
+        Some(state) if state.makes_futures() => Future::make(event_loop, state),
         _ => call::call_method(&names().create_future, &[event_loop], None),
     }
 }

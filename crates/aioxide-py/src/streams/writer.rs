@@ -33,7 +33,7 @@ fn init(this: &Writer, arguments: &Arguments<'_>) -> Outcome {
         arguments.parse("__init__", &parameters, 4)
         && (reader.is_none() || Reader::exact(reader).is_some())
         && let Some(state) = state_of(event_loop)
-        && state.own_classes.get()
+        && state.makes_futures()
     {
         let complete = Future::make(event_loop, state)?;
         if let Some(future) = Future::exact(&complete) {

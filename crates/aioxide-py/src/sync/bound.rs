@@ -36,7 +36,7 @@ impl Bound {
     pub(crate) fn future(&self, owner: &Object) -> Outcome {
         let running = self.running(owner)?;
         match state_of(&running) {
-            Some(state) if state.own_classes.get() => Future::make(&running, state),
+            Some(state) if state.makes_futures() => Future::make(&running, state),
             _ => call::call_method(&names().create_future, &[&running], None),
         }
     }

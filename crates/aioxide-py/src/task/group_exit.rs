@@ -13,6 +13,7 @@ use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, raised};
 use crate::future::{Future, is_done, mark_blocking};
+use crate::interp::names;
 use crate::kernel::state_of;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -165,7 +166,8 @@ impl Awaitable<Exit> {
 fn make_future(group: &Group) -> Outcome {
     let event_loop = group.event_loop.get_or_none();
     match state_of(&event_loop) {
-        Some(state) => Future::make(&event_loop, state),
+        Some(state) if state.makes_futures() => Future::make(&event_loop, state),
+        Some(_) => call::call_method(&names().create_future, &[&event_loop], None),
         None => Err(raised::raise(raised::runtime_error(), "the group has lost its loop")),
     }
 }

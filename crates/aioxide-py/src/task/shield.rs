@@ -98,7 +98,7 @@ fn shield(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         return Ok(inner);
     }
     let event_loop = inside.loop_or_raise()?;
-    let Some(state) = inside.loop_state().filter(|state| state.own_classes.get()) else {
+    let Some(state) = inside.loop_state().filter(|state| state.makes_futures()) else {
         // A future of ours on a loop of somebody else.
         return ffi::call::call(&names.asyncio_shield, &[&inner]);
     };

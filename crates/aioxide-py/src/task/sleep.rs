@@ -116,7 +116,7 @@ fn begin(this: &Sleep) -> Outcome<Next> {
     }
     let event_loop = call::call(&names.get_running_loop, &[])?;
     let future = match state_of(&event_loop) {
-        Some(state) if state.own_classes.get() => Future::make(&event_loop, state)?,
+        Some(state) if state.makes_futures() => Future::make(&event_loop, state)?,
         _ => call::call_method(&names.create_future, &[&event_loop], None)?,
     };
     let result = this.result.get_or_none();

@@ -116,7 +116,7 @@ impl Awaitable<Wait> {
         let Some(when) = self.parse()? else { return self.pass_on() };
         let running = start::running_loop()?;
         let state = if running.is_none() { None } else { state_of(&running) };
-        let Some(state) = state.filter(|state| state.own_classes.get()) else { return self.pass_on() };
+        let Some(state) = state.filter(|state| state.makes_futures()) else { return self.pass_on() };
         let given = self.futures.get_or_none();
         let futures = call::set(Some(&given))?;
         if call::any_item(&futures, |future| Ok(Future::exact(future).is_none()))? {

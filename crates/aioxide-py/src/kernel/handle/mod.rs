@@ -24,10 +24,12 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use aioxide_core::timers::TimerKey;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use pyo3::{PyTraverseError, PyVisit};
 
 use super::{LoopCore, report};
 
+use crate::ffi::context::is_context;
 use crate::ffi::{Confined, Object, Outcome, Owned, Raised, call};
 use crate::interp::Captured;
 
@@ -350,7 +352,7 @@ impl Handle {
         if callback.is_null() {
             return Ok(());
         }
-        let Ok(entered) = layout.context.enter() else { return self.failed(py) };
+        let Ok(entered) = layout.context.enter() else { return self.run_by_context(py) };
         layout.running.set(layout.running.get() + 1);
         let first = layout.arguments[1..].as_ptr().cast::<*mut ffi::PyObject>().cast_mut();
         let result = if layout.count.get() == TUPLE {
@@ -372,6 +374,27 @@ impl Handle {
         // SAFETY: a new reference.
         unsafe { ffi::Py_DECREF(result.as_ptr()) };
         if exited.is_err() { self.failed(py) } else { Ok(()) }
+    }
+
+    /// The context could not be entered. It may be anything with a method `run`, which asyncio calls.
+    #[cold]
+    fn run_by_context(&self, py: Python<'_>) -> PyResult<()> {
+        let error = PyErr::fetch(py);
+        let run = || {
+            let handle = self.bind(py);
+            let context = handle.getattr("_context")?;
+            if is_context(&Owned::from(context.clone())) {
+                return Err(error);
+            }
+            let call = PyList::new(py, [handle.getattr("_callback")?])?;
+            call.call_method1("extend", (handle.getattr("_args")?,))?;
+            context.getattr("run")?.call1(call.to_tuple()).map(drop)
+        };
+        match run() {
+            Err(error) if report::leaves_the_loop(py, &error) => Err(error),
+            Err(error) => report::callback_failed(self.bind(py), error),
+            Ok(()) => Ok(()),
+        }
     }
 
     #[cold]

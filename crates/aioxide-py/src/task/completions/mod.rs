@@ -172,7 +172,7 @@ impl Completions {
     /// A future for somebody who waits.
     fn make_asker(&self) -> Outcome {
         let event_loop = self.event_loop.get_or_none();
-        let asker = match state_of(&event_loop).filter(|state| state.own_classes.get()) {
+        let asker = match state_of(&event_loop).filter(|state| state.makes_futures()) {
             Some(state) => Future::make(&event_loop, state)?,
             None => call::call_method(&names().create_future, &[&event_loop], None)?,
         };
