@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import heapq
+import itertools
 import json
 import random
 import sys
@@ -111,13 +112,33 @@ def own_length(name: str, time: int) -> int:
     return time + own
 
 
+class OrderedTimer(asyncio.TimerHandle):
+    """Of timers that are due at the same time, the one that was made first is the smaller."""
+
+    number = 0
+
+    def __lt__(self, other: Any) -> bool:
+        return (self._when, self.number) < (other._when, other.number)  # type: ignore[attr-defined]
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Time jumps to the next deadline when nothing is ready; it is counted in whole units."""
+    """Time jumps to the next deadline when nothing is ready; it is counted in whole units.
+
+    Timers that are due at the same time fire in the order in which they were made. asyncio's heap promises no order.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._now = 0
         self._clock_resolution = 1
+        self._numbers = itertools.count()
+
+    def call_at(self, when: Any, callback: Any, *args: Any, context: Any = None) -> asyncio.TimerHandle:
+        timer = OrderedTimer(when, callback, args, self, context)
+        timer.number = next(self._numbers)
+        heapq.heappush(self._scheduled, timer)  # type: ignore[attr-defined]
+        timer._scheduled = True  # type: ignore[attr-defined]
+        return timer
 
     def time(self) -> Any:
         return self._now
