@@ -12,6 +12,17 @@ pub(crate) fn exception(py: Python<'_>, response: &Bound<'_, PyAny>, error: &Err
     make(py, response, error, is_body).unwrap_or_else(|failure| failure)
 }
 
+/// The exception for a body that was given up while it was read.
+pub(crate) fn closed(py: Python<'_>, response: &Bound<'_, PyAny>) -> PyErr {
+    let make = || {
+        let make = MAKE.import(py, "aioxide.http.failures", "exception")?;
+        let nothing = py.None();
+        let arguments = (response, "given up", "Connection closed", &nothing, &nothing, true);
+        PyResult::Ok(PyErr::from_value(make.call1(arguments)?))
+    };
+    make().unwrap_or_else(|failure| failure)
+}
+
 /// The exception for an answer whose head is refused.
 pub(crate) fn bad_head(py: Python<'_>, response: &Bound<'_, PyAny>, why: &str) -> PyErr {
     let make = || {

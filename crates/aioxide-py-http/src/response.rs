@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use aioxide_http::{Bytes, HeaderMap, Response as Answer, Timings, Version, header};
@@ -30,6 +30,8 @@ struct Inner {
     /// Somebody has it in hands just now.
     is_polled: Cell<bool>,
     is_closed: Cell<bool>,
+    /// Who waits for a piece of the body, and is to be told when it is given up.
+    waiting: RefCell<Option<Waker>>,
     /// The whole body, once it was read.
     body: RefCell<Option<Py<PyBytes>>>,
     /// The body is read by pieces: Python's `StreamReader` has some of it.
@@ -124,6 +126,12 @@ impl Response {
         if !inner.is_closed.get() && !matches!(polled, Poll::Ready(Ok(None) | Err(_))) {
             inner.answer.set(Some(answer));
         }
+        if polled.is_pending()
+            && !inner.waiting.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            let before = inner.waiting.replace(Some(cx.waker().clone()));
+            drop(before);
+        }
         polled.map(Ok)
     }
 
@@ -131,6 +139,9 @@ impl Response {
         let inner = self.inner.get()?;
         inner.is_closed.set(true);
         drop(inner.answer.take());
+        if let Some(waker) = inner.waiting.take() {
+            waker.wake();
+        }
         Ok(())
     }
 }
@@ -173,6 +184,9 @@ async fn read_all(response: Py<Response>) -> PyResult<Py<PyBytes>> {
         let this = reading.response.get();
         match poll_fn(|cx| this.poll_chunk(cx)).await? {
             Ok(Some(piece)) => pieces.push(piece),
+            Ok(None) if this.inner.get()?.is_closed.get() => {
+                return Err(Python::attach(|py| errors::closed(py, reading.response.bind(py))));
+            }
             Ok(None) => break,
             Err(error) => {
                 return Err(Python::attach(|py| {
@@ -392,7 +406,7 @@ impl Response {
     /// The next piece of the body if it is here already; None if not, or at the end.
     fn _chunk_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let py = slf.py();
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         match slf.get().poll_chunk(&mut cx) {
             Poll::Pending => Ok(None),
             Poll::Ready(next) => match next? {

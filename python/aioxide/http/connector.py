@@ -160,7 +160,7 @@ class BaseConnector(_Connector):
     def closed(self) -> bool:
         return self._closed
 
-    def close(self) -> _Ready:
+    def close(self, *, abort_ssl: bool = False) -> _Ready:
         """Closes what is idle; what is in use is closed at its end. May be awaited, and needs not be."""
         self._close()
         return _ready
@@ -214,6 +214,11 @@ class TCPConnector(BaseConnector):
             from .resolver import ThreadedResolver
 
             resolver = ThreadedResolver()
+        caching = None
+        if resolver is not None:
+            from .resolver import CachingResolver
+
+            caching = CachingResolver(resolver, _ttl(ttl_dns_cache) if use_dns_cache else 0.0)
         super().__init__(
             keepalive_timeout=keepalive_timeout,
             force_close=force_close,
@@ -221,14 +226,16 @@ class TCPConnector(BaseConnector):
             limit_per_host=limit_per_host,
             loop=loop,
             local_address=_address(local_addr),
-            resolver=None if resolver is None else (resolver, int(family)),
-            ttl_dns_cache=_ttl(ttl_dns_cache) if use_dns_cache else 0.0,
+            resolver=None if caching is None else (caching, int(family)),
+            # A resolver of the program's own may tell ports apart, which Rust's cache does not.
+            ttl_dns_cache=_ttl(ttl_dns_cache) if use_dns_cache and caching is None else 0.0,
             deny=_networks(deny),
             allow=_networks(allow),
             happy_eyeballs_delay=happy_eyeballs_delay,
             http2=http2,
         )
         self._resolver = resolver
+        self._caching = caching
         self._family = family
         self._use_dns_cache = use_dns_cache
 
@@ -248,6 +255,8 @@ class TCPConnector(BaseConnector):
         """Forgets the addresses of one name, or of all."""
         if (host is None) != (port is None):
             raise ValueError("either both host and port or none of them are allowed")
+        if self._caching is not None:
+            self._caching.forget(host, port)
 
 
 def _address(local_addr: tuple[str, int] | None) -> Any:

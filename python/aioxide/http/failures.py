@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from . import errors
+from .tls import Fingerprint
 
 if TYPE_CHECKING:
     from .response import ClientResponse
@@ -31,6 +32,8 @@ def _of_body(kind: str, text: str, errno: int | None) -> BaseException:
         return asyncio.TimeoutError()
     if kind == "read timeout":
         return errors.SocketTimeoutError("Timeout on reading data from socket")
+    if kind == "given up":
+        return errors.ClientConnectionError(text)
     if kind == "closed" and errno is not None:
         return errors.ClientOSError(errno, os.strerror(errno))
     return errors.ClientPayloadError(f"Response payload is not completed: {text}")
@@ -71,6 +74,9 @@ def _of_connection(response: ClientResponse, kind: str, text: str, errno: int | 
     key = response._connection_key
     path = response._unix_path
     if kind == "tls":
+        if isinstance(key.ssl, Fingerprint):
+            # What came instead is not told.
+            return errors.ServerFingerprintMismatch(key.ssl.fingerprint, b"", key.host, key.port or 0)
         if "certificate" in text:
             return errors.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError(1, text))
         return errors.ClientConnectorSSLError(key, ssl.SSLError(1, text))

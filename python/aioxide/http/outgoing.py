@@ -277,7 +277,7 @@ class ClientRequest:
         headers: CIMultiDictProxy[str] = CIMultiDictProxy(self.headers)
         return RequestInfo(self.url, self.method, headers, self.original_url)
 
-    def _wire_body(self) -> tuple[Any, int | None]:
+    def _wire_body(self, tracker: Any = None) -> tuple[Any, int | None]:
         """What Rust takes: None, bytes, or an asynchronous iterator with its length."""
         headers = self.headers
         if self.method in self.POST_METHODS and "content-type" not in self._skip and "Content-Type" not in headers:
@@ -285,14 +285,18 @@ class ClientRequest:
         length = headers.get("Content-Length")
         if length is not None and not _DIGITS.fullmatch(length):
             raise ValueError(f"Invalid Content-Length header: {length!r}")
+        if tracker is not None:
+            tracker._begin(is_empty=self._body is None)
         if self._body is None:
             return (b"", None) if self.chunked else (None, None)
         traced = [trace for trace in self._traces if trace.wants_chunks]
-        if isinstance(self._body, payloads.BytesPayload) and not self.compress and not traced:
+        if isinstance(self._body, payloads.BytesPayload) and not self.compress and not traced and tracker is None:
             whole = self._body.whole()
             if not self.chunked and (length is None or int(length) == len(whole)):
                 return whole, None
         pieces = payloads.pieces_of(self._body)
+        if tracker is not None:
+            pieces = tracker._watch(pieces, self._body.size)
         if self.compress:
             pieces = _compressed(pieces, str(self.compress))
         if traced:

@@ -360,7 +360,7 @@ class Hops:
         if session._source_traceback is not None:
             response._loop = session._loop
             response._source_traceback = session._source_traceback
-        body, length = request._wire_body()
+        body, length = request._wire_body(self.tracker)
         headers = request._wire_headers()
         seconds = list(self.limits._seconds)
         if self.deadline is not None:
@@ -368,11 +368,6 @@ class Hops:
             seconds[0] = left if left > 0 else -1.0
         for trace in self.traces:
             await trace.send_request_headers(request.method, request.url, request.headers)
-        tracker = self.tracker
-        if tracker is not None:
-            if isinstance(body, bytes) and length is None and not request.chunked:
-                length = len(body)
-            body = tracker._watch(body, length)
         await connector._exchange_for(request, response, headers, body, length, tuple(seconds), self.decompress)
         return response  # type: ignore[no-any-return]
 

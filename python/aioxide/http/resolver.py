@@ -91,4 +91,46 @@ class AsyncResolver(AbstractResolver):
         self._resolver.cancel()
 
 
+class CachingResolver:
+    """Another resolver's answers, kept for so many seconds.
+
+    Who asks for the same meanwhile waits for the same answer.
+    """
+
+    def __init__(self, resolver: Any, seconds: float) -> None:
+        self._resolver = resolver
+        self._seconds = seconds
+        self._known: dict[tuple[str, int], tuple[float, list[ResolveResult]]] = {}
+        self._asked: dict[tuple[str, int], asyncio.Future[list[ResolveResult]]] = {}
+
+    async def resolve(self, host: str, port: int, family: int = 0) -> list[ResolveResult]:
+        key = (host, port)
+        loop = asyncio.get_running_loop()
+        if key in self._known:
+            until, known = self._known[key]
+            if loop.time() < until:
+                return known
+            del self._known[key]
+        asked = self._asked.get(key)
+        if asked is None:
+            asked = self._asked[key] = asyncio.ensure_future(
+                self._resolver.resolve(host, port, family=socket.AddressFamily(family))
+            )
+            asked.add_done_callback(lambda _done: self._asked.pop(key, None))
+        # Who gives up does not take the answer from the others.
+        found: list[ResolveResult] = await asyncio.shield(asked)
+        if self._seconds > 0:
+            if len(self._known) >= 1000:
+                self._known.clear()
+            self._known[key] = (loop.time() + self._seconds, found)
+        return found
+
+    def forget(self, host: str | None, port: int | None) -> None:
+        """Forgets one answer, or all."""
+        if host is None or port is None:
+            self._known.clear()
+        else:
+            self._known.pop((host, port), None)
+
+
 DefaultResolver = ThreadedResolver

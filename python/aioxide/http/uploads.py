@@ -33,22 +33,21 @@ class UploadTracker:
             raise RuntimeError("UploadTracker is already bound to a request")
         self._bound = True
 
-    def _watch(self, body: Any, length: int | None) -> Any:
-        """The body of another attempt, counted."""
+    def _begin(self, *, is_empty: bool) -> None:
+        """Another attempt."""
         self.attempts += 1
         self.bytes_written = 0
-        self._finished = body is None
+        self._finished = is_empty
         self._error = None
-        if body is None:
-            return None
-        if isinstance(body, bytes):
-            length = len(body)
-        self._active = True
-        return self._pieces(body, length, self.attempts).__aiter__()
+
+    def _watch(self, body: AsyncIterator[bytes], length: int | None) -> AsyncIterator[bytes]:
+        """The pieces of this attempt, counted."""
+        return self._pieces(body, length, self.attempts)
 
     async def _pieces(self, body: Any, length: int | None, attempt: int) -> AsyncIterator[bytes]:
+        self._active = attempt == self.attempts
         try:
-            async for piece in _cut(body) if isinstance(body, bytes) else body:
+            async for piece in body:
                 if attempt == self.attempts:
                     self.bytes_written += len(piece)
                     # Nobody asks for more when all has come that was announced.
@@ -92,8 +91,3 @@ class UploadTracker:
         future.set_exception(self._error or UploadAbortedError("The request body was not fully sent"))
         # Who never looks at it is not told about it.
         future.exception()
-
-
-async def _cut(body: bytes) -> AsyncIterator[bytes]:
-    for at in range(0, len(body), 65536):
-        yield body[at : at + 65536]

@@ -111,7 +111,8 @@ impl ResponseBody {
     }
 
     pub(crate) fn configure(&mut self, decoder: Option<Decoder>, max_size: Option<u64>) {
-        self.decoder = decoder;
+        // An empty body has no coding.
+        self.decoder = decoder.filter(|_| !matches!(self.source, Source::Ended));
         self.allowance = max_size;
     }
 
