@@ -67,6 +67,11 @@ pub(crate) struct FetchArgs {
     #[arg(long = "secret-header", value_name = "NAME: VALUE")]
     secret_headers: Vec<String>,
 
+    /// Keep the state of the job in FILE: started again with it after whatever end, kill -9 included, the run goes on where it
+    /// was. What has ended is not asked for again, long parts are gone on from, and the report goes on, too
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["overwrite", "newer"], help_heading = "Certainty")]
+    pub(crate) state: Option<PathBuf>,
+
     /// Try a URL again so many times when it fails by what may be an accident: no connection, one that ends early, a stall,
     /// status 408, 425, 429, 500, 502, 503, 504. What came stays, and is gone on from where the server lets it be told that the
     /// file is the same; an attempt that brought a megabyte does not count

@@ -70,6 +70,12 @@ gone on from (Range, If-Range) if the server told an ETag or a Last-Modified, or
 you a checksum; the last 4 KiB come again and are compared, and on any doubt the
 whole is asked for.
 
+With --state, a job can be started again after any end of its runs, kill -9
+included, with the same list (which may have grown), DIR and report: nothing
+that was whole comes again, parts of a megabyte and more are gone on from, and
+the report has one line per URL. What is cancelled has no line: it is still to
+come. What has failed has failed. A power cut is survived with --fsync.
+
 File names come from the URL's last part and query. What could leave DIR, hide a
 file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,
 a-2.pdf. A file has its name only once it is whole.

@@ -1,6 +1,9 @@
 //! One attempt to download one URL.
 
 use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -55,7 +58,10 @@ impl Fetch {
                 return Ok((Outcome::Skipped, Some(name)));
             }
         }
-        let mut held = partial.take();
+        let mut held = match partial.take() {
+            None if progress.attempts.get() == 1 => self.left_by_earlier_run(entry).await?,
+            held => held,
+        };
         let from = match &mut held {
             Some(held) => held.sink.continue_from()?,
             None => 0,
@@ -132,7 +138,7 @@ impl Fetch {
             progress.length.set(Some(length));
             self.account.borrow_mut().display.announced(length);
         }
-        let mut result = self.receive(&mut response, &mut sink, entry, progress).await;
+        let mut result = self.receive(&mut response, &mut sink, &version, entry, progress).await;
         if result.is_ok() && continues && version.length.is_some_and(|length| progress.bytes() < length) {
             result = Err(Failed::lie("the part ends before the file does"));
         }
@@ -148,7 +154,7 @@ impl Fetch {
             }
             return Err(failed);
         }
-        self.keep(sink, &name, &response).await
+        self.keep(sink, &name, &response, entry, progress).await
     }
 
     /// The request for an entry, with the time that is left.
@@ -182,8 +188,7 @@ impl Fetch {
         let length = response.content_length();
         let version = Version { validator: Validator::of(headers), length };
         let mut digests = Digest::of_answer(headers, true);
-        digests.extend(self.demands.digest.iter().cloned());
-        digests.extend(entry.more.iter().flat_map(|more| more.digests.iter().cloned()));
+        digests.extend(self.digests(entry));
         (Sink::new(self.directory.clone(), Hasher::new(digests)), version)
     }
 
@@ -192,6 +197,7 @@ impl Fetch {
         &self,
         response: &mut Response,
         sink: &mut Sink,
+        version: &Version,
         entry: &Entry,
         progress: &Progress,
     ) -> Result<(), Failed> {
@@ -227,11 +233,53 @@ impl Fetch {
                 return Err(told);
             }
             sink.push(piece).await?;
+            if version.validator.is_some() {
+                self.let_stay(sink, version, entry.number)?;
+            }
         }
     }
 
+    /// Lets a long part outlive this run, in a job that can be started again.
+    fn let_stay(&self, sink: &mut Sink, version: &Version, number: u64) -> io::Result<()> {
+        let mut account = self.account.borrow_mut();
+        let (Some(journal), Some(part)) = (&mut account.journal, sink.worth_keeping()) else { return Ok(()) };
+        let name = journal.part_name(number);
+        journal.has_part(number, &name, version)?;
+        part.stay(&name)
+    }
+
+    /// What an earlier run of the job has left of an entry.
+    async fn left_by_earlier_run(&self, entry: &Entry) -> Result<Option<Partial>, Failed> {
+        let part =
+            self.account.borrow().journal.as_ref().and_then(|journal| journal.part(entry.number).cloned());
+        let (Some(part), Some(directory)) = (part, &self.directory) else { return Ok(None) };
+        // One that is gone, or was never made, is not missed.
+        let Ok((file, written)) = directory.reopen(&part.name) else { return Ok(None) };
+        let mut hasher = Hasher::new(self.digests(entry));
+        if let Some(running) = hasher.take() {
+            let bytes = Arc::clone(file.file());
+            let read = aioxide::spawn_blocking(move || running.read(&bytes, written)).await;
+            hasher = Some(read.map_err(|error| io::Error::other(error.to_string()))??);
+        }
+        let sink = Sink::resumed(Rc::clone(directory), file, written, hasher);
+        Ok(Some(Partial { sink, version: part.version }))
+    }
+
+    /// The checksums that an entry is to have.
+    fn digests(&self, entry: &Entry) -> Vec<Digest> {
+        let listed = entry.more.iter().flat_map(|more| &more.digests);
+        self.demands.digest.iter().chain(listed).cloned().collect()
+    }
+
     /// The body is whole: proves it and gives it its name.
-    async fn keep(&self, mut sink: Sink, name: &str, response: &Response) -> Result<Good, Failed> {
+    async fn keep(
+        &self,
+        mut sink: Sink,
+        name: &str,
+        response: &Response,
+        entry: &Entry,
+        progress: &Progress,
+    ) -> Result<Good, Failed> {
         if let Some(hasher) = sink.hasher.take() {
             hasher.verify().map_err(|told| Failed::new(Outcome::ChecksumError, told))?;
         }
@@ -245,9 +293,18 @@ impl Fetch {
         if self.demands.fsync {
             let file = part.file().clone();
             let synced = aioxide::spawn_blocking(move || file.sync_all()).await;
-            synced.map_err(|error| std::io::Error::other(error.to_string()))??;
+            synced.map_err(|error| io::Error::other(error.to_string()))??;
         }
-        let name = part.keep(name, &mut |_| Ok(()))?;
+        let inode = part.inode()?;
+        let name = part.keep(name, &mut |name| {
+            let mut account = self.account.borrow_mut();
+            let Some(journal) = &mut account.journal else { return Ok(()) };
+            journal.keeps(
+                entry.number,
+                inode,
+                progress.record(entry, Ok((Outcome::Ok, Some(name.to_owned())))),
+            )
+        })?;
         if self.demands.fsync
             && let Some(directory) = &self.directory
         {

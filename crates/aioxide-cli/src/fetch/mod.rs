@@ -30,6 +30,7 @@ use naming::Directory;
 use output::streams;
 use report::answer::Asked;
 use report::{Account, Display, Report};
+use resume::Journal;
 use run::Fetch;
 
 pub(crate) use resume::Digest;
@@ -63,18 +64,20 @@ impl std::fmt::Display for Unsayable {
 
 impl std::error::Error for Unsayable {}
 
-fn run_list(args: FetchArgs, headers: Vec<Header>, source: Source) -> Result<ExitCode, Failure> {
+fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result<ExitCode, Failure> {
     let input = args.input.as_deref();
     let mut directory = match args.discard {
         true => None,
         false => Some(named(&args.output, Directory::open(&args.output, args.overwrite || args.newer))?),
     };
+    let state = args.state.as_deref();
+    let journal = state.map(|path| named(path, Journal::open(path, source.mark(input)))).transpose()?;
     // After the directory, in which it may stand.
-    let report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
+    let mut report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
     streams::check(&args, list, report_file)?;
-    if let (Some(report), Some(path)) = (&report, &args.report) {
-        named(path, report.begin())?;
+    if let (Some(report), Some(path)) = (&mut report, &args.report) {
+        named(path, report.begin(journal.as_ref().map_or(0, Journal::report_bytes)))?;
     }
     if let Some(directory) = &mut directory {
         if args.skip_existing {
@@ -84,7 +87,10 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, source: Source) -> Result<Exi
     }
     let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
     let plain = typed || report.as_ref().is_some_and(Report::is_terminal);
-    let display = Display::new(args.quiet, args.marks, plain, || source.total(input));
+    let before = journal.as_ref().map_or(0, Journal::before);
+    let total = || source.total(input).map(|total| total.saturating_sub(before));
+    let mut display = Display::new(args.quiet, args.marks, plain, total);
+    display.before = before;
     if typed {
         display.say("Type URLs, one per line; Ctrl-D ends the list.");
     }
@@ -93,7 +99,12 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, source: Source) -> Result<Exi
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let limits = PerHost { jobs: per_host, interval };
-    let (starter, account) = (Starter::new(Schedule::new(source, limits)), Account::new(display, report));
+    let mut account = Account::new(display, report, journal, args.fsync);
+    account.take_up(directory.as_ref());
+    if let Some(journal) = &account.journal {
+        source.pass_over(journal.done().clone());
+    }
+    let starter = Starter::new(Schedule::new(source, limits));
     let timeouts =
         Timeouts { connect: Some(args.connect_timeout), read: Some(args.read_timeout), ..Timeouts::NONE };
     aioxide::run(async move {

@@ -118,9 +118,18 @@ impl Fetch {
     /// Accounts for a job that has come to its end.
     fn ended(&self, job: Job, result: Result<Good, Failed>) {
         let disk_full = matches!(&result, Err(failed) if failed.disk_full);
-        let Job { entry, progress, .. } = job;
-        let record = progress.record(entry, result);
-        self.account.borrow_mut().ended(&progress, &record);
+        let Job { entry, progress, partial, .. } = job;
+        drop(partial);
+        let record = progress.record(&entry, result);
+        let mut account = self.account.borrow_mut();
+        if let (Some(journal), Some(directory)) = (&account.journal, &self.directory)
+            && record.outcome != Outcome::Cancelled
+            && let Some(part) = journal.part(entry.number)
+        {
+            directory.remove(&part.name);
+        }
+        account.ended(entry.number, &progress, &record);
+        drop(account);
         if disk_full {
             self.account.borrow().display.say("aioxide: the disk is full; the run ends");
             self.starter.borrow_mut().stop(Stop::DiskFull);
@@ -133,14 +142,18 @@ impl Fetch {
     fn report_left_over(&self) {
         let (mut starter, mut account) = (self.starter.borrow_mut(), self.account.borrow_mut());
         let Some(stop) = starter.stop else { return };
+        if account.journal.is_some() {
+            account.display.say("aioxide: what is left comes when the job is started again");
+            return;
+        }
         let since = Stopwatch::start();
         while let Some(Ok(Job { entry, progress, .. })) = starter.schedule.next_left_over(since) {
             let failed = match &entry.url {
                 Ok(_) => Failed::new(Outcome::Cancelled, stop.reason()),
                 Err(reason) => Failed::invalid_url(reason),
             };
-            let record = progress.record(entry, Err(failed));
-            account.ended(&progress, &record);
+            let record = progress.record(&entry, Err(failed));
+            account.ended(entry.number, &progress, &record);
         }
         if starter.schedule.is_open() {
             account.display.say("aioxide: the list had not ended; what else comes is not accounted for");
@@ -150,12 +163,19 @@ impl Fetch {
     /// Ends the display and the report; gives the exit status.
     pub(super) fn finish(&self) -> ExitCode {
         let mut account = self.account.borrow_mut();
+        account.flush();
+        let journal_failed = account.journal_failed.take();
+        if let Some(error) = &journal_failed {
+            account.display.say(&format!("aioxide: the state of the job is not whole: {error}"));
+        }
+        let failed_before = account.journal.as_ref().is_some_and(|journal| journal.failed() > 0);
         let report = account.report.take().map_or(Ok(()), Report::finish);
         if let Err(error) = &report {
             account.display.say(&format!("aioxide: the report is not whole: {error}"));
         }
         account.display.finish();
-        let all_ok = account.display.count() == account.display.good();
+        let all_ok =
+            account.display.count() == account.display.good() && !failed_before && journal_failed.is_none();
         match self.starter.borrow().stop {
             Some(stop) => stop.status(),
             _ if all_ok && report.is_ok() && !account.list_failed => ExitCode::SUCCESS,

@@ -11,7 +11,9 @@ use super::entry::Entry;
 use super::lines::Lines;
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
+use crate::fetch::naming;
 use crate::fetch::output::streams::{Identity, Patient};
+use crate::fetch::resume::Ranges;
 
 /// The entries still to come.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct Source {
     identity: Option<Identity>,
     /// How many entries have come.
     count: u64,
+    /// Entries that are passed over, by number.
+    done: Ranges,
 }
 
 /// The list behind `--input`.
@@ -59,7 +63,13 @@ impl Source {
                 }
             }
         };
-        Ok(Source { arguments: arguments.into_iter().enumerate(), list, identity, count: 0 })
+        Ok(Source {
+            arguments: arguments.into_iter().enumerate(),
+            list,
+            identity,
+            count: 0,
+            done: Ranges::default(),
+        })
     }
 
     /// Which file the list is, if there is one.
@@ -81,15 +91,20 @@ impl Source {
 
     /// The next entry, `None` at the end of all input.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Entry>>> {
-        let entry = match self.next_argument() {
-            Some(entry) => Poll::Ready(Some(Ok(entry))),
-            None => match &mut self.list {
-                List::None => Poll::Ready(None),
-                List::File(lines) => Poll::Ready(lines.next()),
-                List::Pipe(pipe) => pipe.poll_next(cx),
-            },
-        };
-        entry.map(|entry| self.number(entry))
+        loop {
+            let entry = match self.next_argument() {
+                Some(entry) => Poll::Ready(Some(Ok(entry))),
+                None => match &mut self.list {
+                    List::None => Poll::Ready(None),
+                    List::File(lines) => Poll::Ready(lines.next()),
+                    List::Pipe(pipe) => pipe.poll_next(cx),
+                },
+            };
+            match entry.map(|entry| self.number(entry)) {
+                Poll::Ready(Some(Ok(entry))) if self.done.contains(entry.number) => {}
+                entry => return entry,
+            }
+        }
     }
 
     /// The next entry for somebody who is about to end the run, and began to ask `since` then. A pipe is listened to only for
@@ -107,6 +122,26 @@ impl Source {
             },
         };
         self.number(entry)
+    }
+
+    /// Passes over these entries, by number.
+    pub(crate) fn pass_over(&mut self, done: Ranges) {
+        self.done = done;
+    }
+
+    /// What tells the list from others: its first line that is an entry, and what stands before it on the command line. A
+    /// pipe is as good as any other.
+    pub(crate) fn mark(&self, input: Option<&Path>) -> String {
+        let mut text: String = self.arguments.clone().map(|(_, url)| url + "\n").collect();
+        match (&self.list, input) {
+            (List::File(_), Some(path)) => {
+                let first = File::open(path).ok().and_then(|file| Lines::new(BufReader::new(file)).next());
+                text.extend(first.and_then(Result::ok).map(|entry| entry.text));
+            }
+            (List::Pipe(_), _) => text.push('|'),
+            _ => {}
+        }
+        format!("{:016x}", naming::fnv1a(text.as_bytes()))
     }
 
     /// Numbers an entry that has come.
@@ -173,8 +208,13 @@ mod tests {
         let pipe =
             Pipe::start(|| Ok((1..).map(|line| Ok(Entry::new(line, "http://host/".to_owned()))))).unwrap();
         let list = List::Pipe(pipe);
-        let mut source =
-            Source { arguments: Vec::new().into_iter().enumerate(), list, identity: None, count: 0 };
+        let mut source = Source {
+            arguments: Vec::new().into_iter().enumerate(),
+            list,
+            identity: None,
+            count: 0,
+            done: Ranges::default(),
+        };
         let since = Stopwatch::start();
         let taken = std::iter::from_fn(|| source.next_left_over(since)).count();
         assert!(taken > READ_AHEAD && source.is_open());

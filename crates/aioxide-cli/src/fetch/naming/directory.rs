@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -91,6 +91,22 @@ impl Directory {
         let changed = u64::try_from(stat.st_mtime).ok()?;
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         is_file.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
+    }
+
+    /// Whether this name leads to that very file.
+    pub(crate) fn leads_to(&self, name: &str, inode: u64, bytes: u64) -> bool {
+        let stat = statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|stat| stat.st_ino == inode && u64::try_from(stat.st_size) == Ok(bytes))
+    }
+
+    /// Opens the part of a file that an earlier run has left; returns it and its length.
+    pub(crate) fn reopen(self: &Rc<Self>, name: &str) -> io::Result<(PartFile, u64)> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(rustix::fs::openat(&self.at, name, flags, Mode::empty())?);
+        let length = file.seek(io::SeekFrom::End(0))?;
+        let mut part = PartFile::new(self, Some(name.to_owned()), file);
+        part.stays = true;
+        Ok((part, length))
     }
 
     /// Takes note of the names that this run gives, as with `overwrite`.
@@ -296,7 +312,8 @@ impl Directory {
         self.replace(temporary, name)
     }
 
-    fn remove(&self, name: &str) {
+    /// Removes a file, if it is there.
+    pub(crate) fn remove(&self, name: &str) {
         // Nothing can be done about a failure, and nothing depends on it.
         let _ = rustix::fs::unlinkat(&self.at, name, AtFlags::empty());
     }
@@ -325,6 +342,31 @@ impl PartFile {
     /// The file itself, to write to.
     pub(crate) fn file(&self) -> &Arc<File> {
         &self.file
+    }
+
+    /// Whether it outlives this run.
+    pub(crate) fn is_staying(&self) -> bool {
+        self.stays
+    }
+
+    /// Which file it is, in its file system.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.file)?.st_ino)
+    }
+
+    /// Lets the file outlive this run, unless it gets another name: it stands under this one from now on.
+    pub(crate) fn stay(&mut self, name: &str) -> io::Result<()> {
+        self.directory.remove(name);
+        match &self.name {
+            Some(temporary) => self.directory.replace(temporary, name)?,
+            #[cfg(target_os = "linux")]
+            None => self.directory.link(&self.file, name)?,
+            #[cfg(not(target_os = "linux"))]
+            None => return Err(io::Error::from(io::ErrorKind::Unsupported)),
+        }
+        self.name = Some(name.to_owned());
+        self.stays = true;
+        Ok(())
     }
 
     /// Gives the file its name, numbered if `wanted` is taken, and closes it; returns the name it got.

@@ -4,4 +4,4 @@ mod directory;
 mod names;
 
 pub(crate) use directory::{Directory, PartFile};
-pub(crate) use names::from_url;
+pub(crate) use names::{fnv1a, from_url};

@@ -50,6 +50,22 @@ impl Sink {
         Sink { directory, pieces, pieces_bytes: 0, file: None, written: 0, writing: None, hasher, again }
     }
 
+    /// Goes on from a part that an earlier run has left.
+    pub(crate) fn resumed(
+        directory: Rc<Directory>,
+        part: PartFile,
+        written: u64,
+        hasher: Option<Hasher>,
+    ) -> Self {
+        Sink { file: Some(part), written, ..Sink::new(Some(directory), hasher) }
+    }
+
+    /// The file, once it is so long that it is worth going on from in a later run, and if it is not marked for that yet.
+    pub(crate) fn worth_keeping(&mut self) -> Option<&mut PartFile> {
+        let long = self.written >= LONG_BYTES;
+        self.file.as_mut().filter(|part| long && !part.is_staying())
+    }
+
     /// Takes a piece; waits only if the disk is behind, or for a descriptor.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ use crate::fetch::output::streams::{self, outputs_are_one};
 /// Shows the run, and counts its outcomes.
 #[derive(Debug)]
 pub(crate) struct Display {
+    /// How many URLs had ended before this run of their job.
+    pub(crate) before: u64,
     mode: Mode,
     /// How many URLs ended with each outcome, in the order of [`Outcome::ALL`].
     tallies: [u64; Outcome::ALL.len()],
@@ -66,6 +68,7 @@ impl Display {
             Mode::Plain
         };
         Display {
+            before: 0,
             mode,
             tallies: [0; Outcome::ALL.len()],
             bytes: 0,
@@ -202,6 +205,9 @@ impl Display {
         for (place, outcome) in failed.enumerate() {
             let before = if place == 0 { ";" } else { "," };
             let _ = write!(text, "{before} {} {}", HumanCount(self.tally(*outcome)), outcome.name());
+        }
+        if self.before > 0 {
+            let _ = write!(text, "; {} done before", HumanCount(self.before));
         }
         // Of one file it is worth saying: it may have got a number.
         if let (1, Some(path)) = (self.count(), &self.path) {

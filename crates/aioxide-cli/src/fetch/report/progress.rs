@@ -86,15 +86,15 @@ impl Progress {
     }
 
     /// The account of a download that has come to its end.
-    pub(crate) fn record(&self, entry: Entry, result: Result<(Outcome, Option<String>), Failed>) -> Record {
+    pub(crate) fn record(&self, entry: &Entry, result: Result<(Outcome, Option<String>), Failed>) -> Record {
         let (outcome, path, error) = match result {
             Ok((outcome, path)) => (outcome, path, None),
             Err(failed) => (failed.outcome, None, Some(failed.error)),
         };
-        let told = self.answer.take();
+        let told = self.answer.borrow().clone();
         Record {
             line: entry.line,
-            url: entry.text,
+            url: entry.text.clone(),
             outcome,
             status: self.status.get(),
             bytes: self.bytes.get(),

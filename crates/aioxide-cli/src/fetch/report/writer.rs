@@ -1,7 +1,7 @@
 //! The report: one JSON line per URL, told to the system as they end.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Seek};
 use std::path::Path;
 
 use super::record::Record;
@@ -13,6 +13,8 @@ pub(crate) struct Report {
     to: To,
     /// Whole lines that the system does not have yet.
     lines: Vec<u8>,
+    /// How many bytes the system has.
+    told: u64,
     /// The first failure to write; the downloads go on, the exit status tells.
     failed: Option<io::Error>,
 }
@@ -40,14 +42,32 @@ impl Report {
     }
 
     fn new(to: To) -> Self {
-        Report { to, lines: Vec::new(), failed: None }
+        Report { to, lines: Vec::new(), told: 0, failed: None }
     }
 
-    /// Takes away what an earlier run has left in the file.
-    pub(crate) fn begin(&self) -> io::Result<()> {
-        match &self.to {
-            To::File(file) if Identity::of(file)?.is_regular() => file.set_len(0),
-            _ => Ok(()),
+    /// Takes away what an earlier run has left in the file, but for its first `bytes`, which this run goes on from.
+    pub(crate) fn begin(&mut self, bytes: u64) -> io::Result<()> {
+        let To::File(file) = &mut self.to else { return Ok(()) };
+        if Identity::of(&*file)?.is_regular() {
+            let kept = bytes.min(file.metadata()?.len());
+            file.set_len(kept)?;
+            self.told = file.seek(io::SeekFrom::Start(kept))?;
+        }
+        Ok(())
+    }
+
+    /// How many bytes the system has, those of earlier runs included; `None` once one could not be written.
+    pub(crate) fn told(&self) -> Option<u64> {
+        self.failed.is_none().then_some(self.told)
+    }
+
+    /// Waits until the disk has what the system has.
+    pub(crate) fn sync(&mut self) {
+        if let To::File(file) = &self.to
+            && self.failed.is_none()
+            && Identity::of(file).is_ok_and(|identity| identity.is_regular())
+        {
+            self.failed = file.sync_data().err();
         }
     }
 
@@ -89,6 +109,7 @@ impl Report {
                 To::File(file) => streams::write_all(file, &self.lines),
             };
             self.failed = written.err();
+            self.told += self.lines.len() as u64;
             self.lines.clear();
         }
     }
@@ -109,9 +130,9 @@ mod tests {
     fn report_of_an_earlier_run_stays_until_this_one_begins() {
         let path = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(&path, "earlier\n").unwrap();
-        let report = Report::open(path.path()).unwrap();
+        let mut report = Report::open(path.path()).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"earlier\n");
-        report.begin().unwrap();
+        report.begin(0).unwrap();
         report.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
     }

@@ -1,6 +1,9 @@
 //! Checksums: those that a list tells and those that a server tells, and what a body has.
 
 use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -158,6 +161,22 @@ impl Hasher {
                 Running::Sha512(running) => running.update(bytes),
             }
         }
+    }
+
+    /// Takes the first `bytes` of a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or has fewer.
+    pub(crate) fn read(mut self, file: &File, bytes: u64) -> io::Result<Self> {
+        let mut buf = vec![0; 256 * 1024];
+        let mut at = 0;
+        while at < bytes {
+            let some = usize::try_from(bytes - at).map_or(buf.len(), |rest| rest.min(buf.len()));
+            file.read_exact_at(&mut buf[..some], at)?;
+            self.update(&buf[..some]);
+            at += some as u64;
+        }
+        Ok(self)
     }
 
     /// Compares; an error tells what came and what was to come.

@@ -6,7 +6,8 @@
 //! {"list":…}                    which list it is for: the first line
 //! {"keeps":N,"inode":I,…}       entry N is whole; its file is about to get this name, and then has this record
 //! {"part":N,"name":…,…}         entry N has a part under this name, of this version of the file
-//! {"done":[[A,B],…],"report":R} entries A to B have ended, and the report has R bytes
+//! {"done":[[A,B],…],"report":R,"failed":F}
+//!                               entries A to B have ended, the report has R bytes, F entries in all have failed
 //! ```
 //!
 //! A file gets its name in one step, between two lines. So after a kill either the name leads to the very file (by its inode)
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::partial::Version;
 use super::ranges::Ranges;
+use crate::fetch::output::streams::Identity;
 use crate::fetch::report::Record;
 
 /// The state of a job.
@@ -43,6 +45,7 @@ pub(crate) struct Journal {
     keeps: BTreeMap<u64, Keeps>,
     parts: BTreeMap<u64, Part>,
     report_bytes: u64,
+    failed: u64,
     bytes: u64,
     /// What the file had when it was written anew.
     bytes_anew: u64,
@@ -52,7 +55,7 @@ pub(crate) struct Journal {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Done { done: Vec<(u64, u64)>, report: u64 },
+    Done { done: Vec<(u64, u64)>, report: u64, failed: u64 },
     Keeps(Keeps),
     Part(Part),
     List { list: String },
@@ -90,7 +93,7 @@ impl Journal {
                 .map_err(|_| io::Error::other("another run works on this job"))?;
             // Written anew by a run that has just ended: what is locked is no longer what is there.
             let now = open()?;
-            if super::super::output::streams::Identity::of(&now)? == super::super::output::streams::Identity::of(&file)? {
+            if Identity::of(&now)? == Identity::of(&file)? {
                 break;
             }
             file = now;
@@ -105,6 +108,7 @@ impl Journal {
             keeps: BTreeMap::new(),
             parts: BTreeMap::new(),
             report_bytes: 0,
+            failed: 0,
             bytes: 0,
             bytes_anew: 0,
         };
@@ -116,7 +120,7 @@ impl Journal {
 
     fn read(&mut self) -> io::Result<()> {
         let other = |text: &str| io::Error::other(text.to_owned());
-        let mut reader = BufReader::new(&self.file);
+        let mut reader = BufReader::new(self.file.try_clone()?);
         let (mut text, mut first) = (Vec::new(), true);
         loop {
             text.clear();
@@ -134,11 +138,11 @@ impl Journal {
                     return Err(other("the state of a job with another list; remove it to begin anew"));
                 }
                 Ok(_) if first => return Err(other("not a state of aioxide's")),
-                Ok(Line::Done { done, report }) => {
+                Ok(Line::Done { done, report, failed }) => {
                     for (begin, end) in done {
                         self.done.insert_range(begin, end);
                     }
-                    self.report_bytes = report;
+                    (self.report_bytes, self.failed) = (report, failed);
                 }
                 Ok(Line::Keeps(keeps)) => drop(self.keeps.insert(keeps.keeps, keeps)),
                 Ok(Line::Part(part)) => drop(self.parts.insert(part.part, part)),
@@ -163,7 +167,7 @@ impl Journal {
         self.forget_done();
         let mut text = Vec::new();
         add(&mut text, &Line::List { list: self.list.clone() })?;
-        add(&mut text, &Line::Done { done: self.done.iter().collect(), report: self.report_bytes })?;
+        add(&mut text, &self.told(self.done.iter().collect()))?;
         for keeps in self.keeps.values() {
             add(&mut text, &Line::Keeps(keeps.clone()))?;
         }
@@ -184,6 +188,10 @@ impl Journal {
         self.bytes = text.len() as u64;
         self.bytes_anew = self.bytes;
         Ok(())
+    }
+
+    fn told(&self, done: Vec<(u64, u64)>) -> Line {
+        Line::Done { done, report: self.report_bytes, failed: self.failed }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -222,6 +230,11 @@ impl Journal {
         self.write(&Line::Keeps(Keeps { keeps: number, inode, record }))
     }
 
+    /// The name of the part of an entry.
+    pub(crate) fn part_name(&self, number: u64) -> String {
+        format!(".aioxide-{}-{number}.part", self.list)
+    }
+
     /// The part that an earlier run has left of an entry.
     pub(crate) fn part(&self, number: u64) -> Option<&Part> {
         self.parts.get(&number)
@@ -238,8 +251,14 @@ impl Journal {
         Ok(())
     }
 
+    /// How many entries of the job have failed.
+    pub(crate) fn failed(&self) -> u64 {
+        self.failed
+    }
+
     /// An entry has come to its end.
-    pub(crate) fn ended(&mut self, number: u64) {
+    pub(crate) fn ended(&mut self, number: u64, good: bool) {
+        self.failed += u64::from(!good);
         self.ended.insert(number);
         self.done.insert(number);
         self.parts.remove(&number);
@@ -255,7 +274,7 @@ impl Journal {
         }
         self.report_bytes = report_bytes;
         let done = std::mem::take(&mut self.ended).iter().collect();
-        self.write(&Line::Done { done, report: report_bytes })?;
+        self.write(&self.told(done))?;
         if self.bytes > self.bytes_anew + ANEW_BYTES {
             // Files between their note and their name have their notes in it; their entries are not done.
             return self.write_anew();

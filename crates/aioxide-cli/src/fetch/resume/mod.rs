@@ -1,7 +1,11 @@
 //! Certainty: going on from what is there, and proof that it is right.
 
 mod digest;
+mod journal;
 mod partial;
+mod ranges;
 
 pub(crate) use digest::{Digest, Hasher};
+pub(crate) use journal::Journal;
 pub(crate) use partial::{OVERLAP, Partial, Validator, Version};
+pub(crate) use ranges::Ranges;

@@ -49,10 +49,14 @@ impl Ranges {
     /// Adds all numbers from `first` to `last`.
     pub(crate) fn insert_range(&mut self, first: u64, last: u64) {
         // What is added is read from a file that has ranges which do not meet.
-        if first <= last && !(self.contains(first) || self.contains(last)) && self.ranges.range(first..=last).next().is_none() {
+        if first <= last
+            && !(self.contains(first) || self.contains(last))
+            && self.ranges.range(first..=last).next().is_none()
+        {
             self.insert(first);
             if first < last {
-                let (start, _) = self.ranges.range(..=first).next_back().map_or((first, first), |(a, b)| (*a, *b));
+                let (start, _) =
+                    self.ranges.range(..=first).next_back().map_or((first, first), |(a, b)| (*a, *b));
                 let joined = last.checked_add(1).and_then(|after| self.ranges.remove(&after)).unwrap_or(last);
                 self.ranges.insert(start, joined);
                 self.count += last - first;

@@ -1,0 +1,255 @@
+//! A job whose runs are killed goes on where it was, and nothing is lost or done twice.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use support::nasty::Nasty;
+use support::{aioxide, body, files, records, text};
+
+/// A job: a list, a directory, a report and a state.
+struct Job {
+    directory: tempfile::TempDir,
+    options: Vec<&'static str>,
+}
+
+impl Job {
+    fn new(urls: &[String], options: &[&'static str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("list"), urls.join("\n")).unwrap();
+        Job { directory, options: options.to_vec() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = aioxide();
+        command.current_dir(self.directory.path());
+        command.args(["fetch", "-i", "list", "-o", "out", "--report", "report", "--state", "state"]);
+        command.args(&self.options).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs to the end; gives the exit status and what was printed.
+    fn run(&self) -> (Option<i32>, String) {
+        let output = self.command().output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    }
+
+    fn start(&self) -> Child {
+        self.command().spawn().unwrap()
+    }
+
+    fn records(&self) -> Vec<Value> {
+        records(&self.path("report"))
+    }
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+#[track_caller]
+fn check_every_line_once(records: &[Value], lines: u64) {
+    let mut seen: Vec<u64> = records.iter().map(|record| record["line"].as_u64().unwrap()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (1..=lines).collect::<Vec<_>>());
+}
+
+#[test]
+fn job_that_is_killed_again_and_again_ends_with_each_file_once() {
+    let server = Nasty::start();
+    // Small, middling and long ones; every tenth is missing.
+    let length = |number: usize| {
+        [10, 40_000, 2_000_000][number % 3 % 2 + usize::from(number.is_multiple_of(50))] + number
+    };
+    let url = |number| match number % 10 {
+        9 => server.url(&format!("/status/404/{number}")),
+        _ => server.url(&format!("/ok/{}/file-{number}", length(number))),
+    };
+    let urls: Vec<String> = (0..600).map(url).collect();
+    let job = Job::new(&urls, &["-j", "20", "--retries", "0"]);
+    let mut kills = 0;
+    loop {
+        let whole: BTreeSet<String> =
+            files_if_any(&job).into_keys().filter(|name| name.starts_with("file-")).collect();
+        let before = server.requests().len();
+        let mut child = job.start();
+        // Some way on, wherever that is then.
+        let target = before + 10 + kills * 31 % 70;
+        while server.requests().len() < target && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        // It may have ended meanwhile.
+        let _ = kill_process(Pid::from_child(&child), Signal::KILL);
+        let ended = child.wait().unwrap();
+        for path in &server.requests()[before..] {
+            let name = path.rsplit('/').next().unwrap();
+            assert!(!whole.contains(name), "{name} was whole, and was asked for again");
+        }
+        kills += 1;
+        if ended.code() == Some(1) {
+            break;
+        }
+        assert!(kills < 300);
+    }
+    assert!(kills > 5, "{kills}");
+    let records = job.records();
+    check_every_line_once(&records, 600);
+    let files = files(&job.path("out"));
+    assert_eq!(
+        files.len(),
+        540,
+        "{:?}",
+        files.keys().filter(|name| !name.starts_with("file-")).collect::<Vec<_>>()
+    );
+    for number in (0..600).filter(|number| number % 10 != 9) {
+        let length = length(number);
+        assert!(files[&format!("file-{number}")] == body(length as u64, length), "file-{number}");
+    }
+    // Everything has ended: nothing more is asked for, and what failed has failed.
+    let before = server.requests().len();
+    let (status, printed) = job.run();
+    assert_eq!((status, server.requests().len()), (Some(1), before), "{printed}");
+    assert!(printed.contains("0 of 0 ok") && printed.contains("600 done before"), "{printed}");
+    assert_eq!(job.records().len(), 600);
+}
+
+fn files_if_any(job: &Job) -> BTreeMap<String, Vec<u8>> {
+    if job.path("out").exists() { files(&job.path("out")) } else { BTreeMap::new() }
+}
+
+#[test]
+fn long_part_of_a_run_that_was_killed_is_gone_on_from() {
+    for signal in [Signal::KILL, Signal::INT] {
+        let server = Nasty::start();
+        let job = Job::new(&[server.url("/stalls/8000000"), server.url("/ok/5")], &["-j", "1"]);
+        let mut child = job.start();
+        // The part has a name from its first megabyte on; the rest of the half that comes is on its way.
+        server.wait_for_requests(1);
+        let part = |job: &Job| files_if_any(job).into_iter().find(|(name, _)| name.ends_with(".part"));
+        while part(&job).is_none_or(|(_, bytes)| bytes.len() < 3_000_000) {
+            assert!(child.try_wait().unwrap().is_none());
+            std::thread::yield_now();
+        }
+        send(&child, signal);
+        child.wait().unwrap();
+        assert_eq!(job.records(), [] as [Value; 0], "what was cancelled has not come to its end");
+        let (status, printed) = job.run();
+        assert_eq!(status, Some(0), "{printed}");
+        let record = job.records().remove(0);
+        assert!(record["resumed"].as_u64().unwrap() >= 3_000_000, "{record}");
+        let files = files(&job.path("out"));
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["5", "8000000"]);
+        assert!(files["8000000"] == body(8_000_000, 8_000_000));
+    }
+}
+
+#[test]
+fn interrupted_job_goes_on_and_its_report_too() {
+    let server = Nasty::start();
+    let mut urls: Vec<String> = (1..=5).map(|length| server.url(&format!("/ok/{length}"))).collect();
+    urls.push(server.url("/hold"));
+    urls.extend((6..=9).map(|length| server.url(&format!("/ok/{length}"))));
+    let job = Job::new(&urls, &["-j", "1"]);
+    let mut child = job.start();
+    server.wait_for_requests(6);
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(job.records().len(), 5);
+    server.release();
+    let (status, printed) = job.run();
+    assert_eq!(status, Some(0), "{printed}");
+    assert!(printed.starts_with("5 of 5 ok"), "{printed}");
+    check_every_line_once(&job.records(), 10);
+    // A list that has grown is the same list.
+    urls.push(server.url("/ok/11"));
+    fs::write(job.path("list"), urls.join("\n")).unwrap();
+    assert_eq!(job.run().0, Some(0));
+    check_every_line_once(&job.records(), 11);
+}
+
+#[test]
+fn state_is_for_one_list_and_one_run_at_a_time() {
+    let server = Nasty::start();
+    let job = Job::new(&[server.url("/hold")], &[]);
+    let mut child = job.start();
+    server.wait_for_requests(1);
+    let (status, printed) = job.run();
+    assert_eq!(status, Some(2));
+    assert!(printed.contains("another run works on this job"), "{printed}");
+    server.release();
+    assert!(child.wait().unwrap().success());
+
+    fs::write(job.path("list"), server.url("/ok/1")).unwrap();
+    let (status, printed) = job.run();
+    assert_eq!(status, Some(2));
+    assert!(printed.contains("another list"), "{printed}");
+
+    for (text, reason) in [("http://a/\nhttp://b/\n", "not a state"), ("a longer line", "not a state")] {
+        fs::write(job.path("state"), text).unwrap();
+        let (status, printed) = job.run();
+        assert_eq!(status, Some(2));
+        assert!(printed.contains(reason), "{printed}");
+        assert_eq!(fs::read_to_string(job.path("state")).unwrap(), text, "it is not ours to change");
+    }
+}
+
+#[test]
+fn last_line_that_a_kill_has_cut_is_passed_over() {
+    let server = Nasty::start();
+    let urls: Vec<String> = (1..=3).map(|length| server.url(&format!("/ok/{length}"))).collect();
+    let job = Job::new(&urls, &["-j", "1"]);
+    assert_eq!(job.run().0, Some(0));
+    let state = fs::read_to_string(job.path("state")).unwrap();
+    // Every cut of the state is one that a kill may have left; its report is as long as can be.
+    let report = fs::read_to_string(job.path("report")).unwrap();
+    for cut in 0..state.len() {
+        fs::write(job.path("state"), &state[..cut]).unwrap();
+        fs::write(job.path("report"), &report).unwrap();
+        if cut % 97 != 0 && !state[..cut].ends_with('\n') {
+            continue;
+        }
+        // Without its notes the files would be taken for other people's, so begin with none.
+        if !state[..cut].contains("keeps") {
+            fs::remove_dir_all(job.path("out")).unwrap();
+        }
+        let (status, printed) = job.run();
+        assert_eq!(status, Some(0), "{cut}: {printed}");
+        check_every_line_once(&job.records(), 3);
+    }
+}
+
+#[test]
+fn discarded_bodies_are_counted_once_too() {
+    let server = Nasty::start();
+    let urls: Vec<String> = (1..=50).map(|length| server.url(&format!("/ok/{length}"))).collect();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("list"), urls.join("\n")).unwrap();
+    for expected in [50, 50] {
+        let output = aioxide()
+            .current_dir(directory.path())
+            .args(["fetch", "-i", "list", "--discard", "-q", "--state", "state", "--fsync"])
+            .output()
+            .unwrap();
+        // --fsync is about files.
+        assert_eq!(output.status.code(), Some(2));
+        let output = aioxide()
+            .current_dir(directory.path())
+            .args(["fetch", "-i", "list", "--discard", "-q", "--state", "state", "--report", "report"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(server.requests().len(), expected);
+        assert_eq!(records(&directory.path().join("report")).len(), 50);
+        assert_eq!(records(&directory.path().join("report"))[0]["path"], json!(null));
+    }
+}
