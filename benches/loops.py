@@ -27,10 +27,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+import document
+
 HERE = Path(__file__).resolve().parent
-LOOPS = ("asyncio", "uvloop", "rsloop", "rloop", "aioxide")
+LOOPS = ("asyncio", "uvloop", "rsloop", "rloop", "zuvloop", "blazio", "aioxide")
 REFERENCE = "uvloop"
-BEGIN, END = "<!-- loops begin -->", "<!-- loops end -->"
 Results = dict[str, dict[str, list[dict[str, float]]]]
 
 sys.path.insert(0, str(HERE))
@@ -228,10 +229,7 @@ def main() -> int:
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(json.dumps({"about": about, "results": results}, indent=1), encoding="utf-8")
     if options.update:
-        document = options.update.read_text(encoding="utf-8")
-        head, rest = document.split(BEGIN, 1)
-        tail = rest.split(END, 1)[1]
-        options.update.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", encoding="utf-8")
+        document.update(options.update, "loops", about["python"], text)
     return 0
 
 

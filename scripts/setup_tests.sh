@@ -12,9 +12,13 @@ if [ "$what" = benches ]; then
     command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
     # What counts instructions.
     command -v valgrind >/dev/null 2>&1 || missing="$missing valgrind"
-else
-    command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
+    # What the applications are loaded by and talk to, and what counts their system calls.
+    for program in wrk strace redis-server; do
+        command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+    done
+    command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 fi
+command -v nginx >/dev/null 2>&1 || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
 # Debian's Python makes no virtual environments without a package of its own.
 "${PYTHON:-python3}" -c "import ensurepip, venv" >/dev/null 2>&1 || missing="$missing python3-venv"
 [ -z "$missing" ] && exit 0
