@@ -153,7 +153,7 @@ def asked(factory: Factory, start: Start, command: Callable[[str, str], list[str
     return loop.run_until_complete(main())
 
 
-def echo_case(name: str, start: Start, size: int, goal: float, connections: int = 10) -> None:
+def echo_case(name: str, start: Start, size: int, goal: float | None = None, connections: int = 10) -> None:
     def measure(factory: Factory, seconds: float) -> tuple[float, float, float]:
         return asked(
             factory,
@@ -172,6 +172,7 @@ echo_case("TCP echo, BufferedProtocol, 10 KiB", lambda loop: serve_protocol(loop
 echo_case("TCP echo, streams, 1 KiB", serve_streams, 1 << 10, 1.7)
 echo_case("TCP echo, streams, 100 KiB", serve_streams, 100 << 10, 2)
 echo_case("TCP echo, sock_recv, 1 KiB", serve_sock, 1 << 10, 2.8)
+echo_case("TCP echo, sock_recv, 100 KiB", serve_sock, 100 << 10)
 echo_case("TCP echo, add_reader, 1 KiB", serve_readers, 1 << 10, 1.1)
 echo_case("UNIX echo, Protocol, 1 KiB", serve_unix, 1 << 10, 1.2)
 echo_case("UDP echo, 1 KiB", serve_datagrams, 1 << 10, 1.5, connections=5)

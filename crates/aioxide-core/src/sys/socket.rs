@@ -364,6 +364,61 @@ impl Address {
     }
 }
 
+/// The address that every connection accepted from a listening socket has; `None` if they may differ.
+///
+/// They do where the socket listens on any address of the host, and where it is transparent (TPROXY).
+pub fn address_of_accepted(listener: RawFd) -> Option<Address> {
+    let address = Address::of_socket(listener).ok()?;
+    let is_one = match address.parts() {
+        AddressParts::V4(ip, _) => !ip.is_unspecified() && !is_transparent(listener, libc::IPPROTO_IP),
+        AddressParts::V6(ip, ..) => {
+            !ip.is_unspecified()
+                && !ip.is_unicast_link_local()
+                && !is_transparent(listener, libc::IPPROTO_IPV6)
+        }
+        AddressParts::Unix(_) => cfg!(target_os = "linux"),
+        AddressParts::Other => false,
+    };
+    is_one.then_some(address)
+}
+
+/// Whether it is a TCP socket whose accepted connections inherit TCP_NODELAY; `false` where that is not known.
+pub fn is_tcp(fd: RawFd) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        option(fd, libc::SOL_SOCKET, libc::SO_PROTOCOL) == Some(libc::IPPROTO_TCP)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = fd;
+        false
+    }
+}
+
+/// An option that is a number.
+#[cfg(target_os = "linux")]
+fn option(fd: RawFd, level: libc::c_int, name: libc::c_int) -> Option<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: an int, and its size.
+    let got = unsafe { libc::getsockopt(fd, level, name, (&raw mut value).cast(), &raw mut len) };
+    (got == 0).then_some(value)
+}
+
+/// Whether a socket may have connections to addresses that are not its own; where that is not known, it may.
+fn is_transparent(fd: RawFd, level: libc::c_int) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let name = if level == libc::IPPROTO_IP { libc::IP_TRANSPARENT } else { libc::IPV6_TRANSPARENT };
+        option(fd, level, name) != Some(0)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (fd, level);
+        true
+    }
+}
+
 /// Takes a waiting connection, non-blocking and not inherited by children.
 ///
 /// # Errors

@@ -30,57 +30,35 @@ fn debug_handle(this: &Loop, call: &Callback<'_>, method: &str, when: Option<f64
 }
 
 #[inline]
-fn queue(this: &Loop, arguments: &Arguments<'_>, method: &'static str) -> Outcome {
+fn queue(this: &Loop, arguments: &Arguments<'_>, method: &'static str, shared: bool) -> Outcome {
     let Split { leading: [callback], rest, context } = arguments.split(method, ["callback"])?;
     let state = this.state();
     state.refuse_when_closed()?;
     let call = Callback { callback, arguments: rest, context };
     let handle = if state.debug.get() {
-        debug_handle(this, &call, method, None)?
+        let handle = debug_handle(this, &call, method, None)?;
+        // Another thread may have had its turn meanwhile.
+        state.refuse_when_closed()?;
+        handle
     } else {
         Handle::new(this.object(), &call)?
     };
+    if shared {
+        handle.share();
+    }
     state.core.call_soon(Entry::Handle(handle.clone()));
     Ok(handle.into_owned())
 }
 
 fn call_soon(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
-    queue(this, arguments, "call_soon")
-}
-
-/// From 3.14 on a handle that another thread may cancel while it runs is one of asyncio's own, with a lock.
-#[cfg(Py_3_14)]
-fn queue_thread_safe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
-    let Split { leading: [callback], rest, context } =
-        arguments.split("call_soon_threadsafe", ["callback"])?;
-    let state = this.state();
-    state.refuse_when_closed()?;
-    if state.debug.get() {
-        debug::check_call(this.object(), callback, "call_soon_threadsafe", true)?;
-    }
-    let context = context.unwrap_or(none());
-    let handle =
-        call::call(&names().thread_safe_handle, &[callback, &*call::tuple(rest)?, this.object(), context])?;
-    let stack = call::get_attribute(&handle, &*call::interned(c"_source_traceback")?)?;
-    if call::truth(&stack)? {
-        // The frame of the handle's own `__init__`.
-        call::call_method(&*call::interned(c"pop")?, &[&stack], None)?;
-    }
-    // Another thread may have had its turn while the handle was made in Python.
-    state.refuse_when_closed()?;
-    state.core.call_soon(Entry::Foreign(handle.clone()));
-    Ok(handle)
-}
-
-#[cfg(not(Py_3_14))]
-fn queue_thread_safe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
-    queue(this, arguments, "call_soon_threadsafe")
+    queue(this, arguments, "call_soon", false)
 }
 
 /// The interpreter's lock is held, so the queue may be touched from any thread; the loop's wait has to be ended.
 fn call_soon_threadsafe(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     outlive_interpreter();
-    let handle = queue_thread_safe(this, arguments)?;
+    // From 3.14 on, a `cancel` in another thread waits for a callback that runs.
+    let handle = queue(this, arguments, "call_soon_threadsafe", cfg!(Py_3_14))?;
     this.state().core.interrupt();
     Ok(handle)
 }

@@ -3,10 +3,12 @@
 //! asyncio makes a task for every connection, which calls the protocol's factory an iteration later. Without TLS nothing is
 //! waited for, so here the factory is called at once, in a context of its own as a task would have it.
 
+use std::cell::Cell;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use aioxide_core::Token;
+use aioxide_core::sys::socket::{self, Address};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -15,7 +17,32 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::ffi;
 use crate::kernel::report::call_handler;
 use crate::kernel::{LoopCore, Watch, Watcher, error, running};
-use crate::transports::{Connection, ConnectionSocket, StreamTransport, common};
+use crate::transports::{Accepted, Connection, ConnectionSocket, StreamTransport, common};
+
+/// Who sets a connection's TCP_NODELAY, as asyncio does on each.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum NoDelay {
+    /// Nobody: it is no TCP.
+    Nobody,
+    /// Each connection by itself.
+    Each,
+    /// Each that may be older than the option of the listening socket; later ones inherit it.
+    Older,
+    Inherited,
+}
+
+impl NoDelay {
+    /// Sets the option of a listening socket, where connections inherit it.
+    fn of_listener(fd: RawFd) -> Self {
+        if Address::of_socket(fd).is_ok_and(|own| own.family() == libc::AF_UNIX) {
+            Self::Nobody
+        } else if socket::is_tcp(fd) && socket::set_nodelay(fd).is_ok() {
+            Self::Older
+        } else {
+            Self::Each
+        }
+    }
+}
 
 /// A listening socket.
 pub(crate) struct Listener {
@@ -27,6 +54,9 @@ pub(crate) struct Listener {
     server_context: Option<Py<PyAny>>,
     backlog: i32,
     fd: RawFd,
+    /// The address of this end of every connection, if it is the same for all.
+    own_address: Option<Address>,
+    no_delay: Cell<NoDelay>,
 }
 
 impl Watch for Listener {
@@ -56,17 +86,26 @@ impl Listener {
     fn accept(&self, event_loop: &Bound<'_, LoopCore>, token: Token) -> PyResult<()> {
         let py = event_loop.py();
         let reactor = event_loop.get().state.core.reactor();
+        let may_block = socket::may_block(self.fd);
         for _ in 0..=self.backlog.max(0) {
             // The factory that was called for the last connection may have closed the server.
             if reactor.tokens(self.fd).0 != Some(token) {
                 return Ok(());
             }
-            match ffi::accept(py, self.fd) {
-                Ok((fd, address)) => self.connect(event_loop, ConnectionSocket::Accepted(fd, address))?,
+            match ffi::accept(py, self.fd, may_block) {
+                Ok((fd, peer)) => {
+                    let has_no_delay = matches!(self.no_delay.get(), NoDelay::Nobody | NoDelay::Inherited);
+                    let accepted = Accepted { fd, peer, own: self.own_address, has_no_delay };
+                    self.connect(event_loop, ConnectionSocket::Accepted(accepted))?;
+                }
                 Err(error)
                     if common::would_block(&error)
                         || error.kind() == std::io::ErrorKind::ConnectionAborted =>
                 {
+                    if error.kind() == std::io::ErrorKind::WouldBlock && self.no_delay.get() == NoDelay::Older
+                    {
+                        self.no_delay.set(NoDelay::Inherited);
+                    }
                     return Ok(());
                 }
                 Err(error) if is_out_of_resources(&error) => return self.back_off(event_loop, &error),
@@ -153,6 +192,8 @@ impl LoopCore {
             server_context: context,
             backlog,
             fd,
+            own_address: socket::address_of_accepted(fd),
+            no_delay: Cell::new(NoDelay::of_listener(fd)),
         };
         let token = state.watchers.add(Watcher::Other(Rc::new(listener)));
         match state.core.reactor().set_reader(fd, token) {

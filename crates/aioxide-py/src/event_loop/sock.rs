@@ -23,6 +23,8 @@ use crate::transports::{address_to_python, common};
 
 /// Up to this size bytes are received into the loop's memory and copied, which is cheaper than shrinking a new object.
 const COPIED_BYTES: usize = 64 * 1024;
+/// But not after a receive of so many bytes: the next one is likely to bring as many, and to copy them costs more.
+const LARGE_BYTES: usize = 8 * 1024;
 
 /// What is to be done with a socket.
 enum Work {
@@ -56,12 +58,17 @@ impl Work {
         let result = match self {
             // Python's own methods do not ask the system for nothing either, which would wait until there is something.
             Self::Receive(0) => Ok(PyBytes::new(py, b"").into_any()),
-            Self::Receive(size) if *size <= COPIED_BYTES => {
+            Self::Receive(size) if *size <= COPIED_BYTES && state.last_received.get() < LARGE_BYTES => {
                 let mut scratch = state.scratch.borrow_mut();
-                socket::recv(fd, &mut scratch[..*size])
-                    .map(|size| PyBytes::new(py, &scratch[..size]).into_any())
+                socket::recv(fd, &mut scratch[..*size]).map(|size| {
+                    state.last_received.set(size);
+                    PyBytes::new(py, &scratch[..size]).into_any()
+                })
             }
-            Self::Receive(size) => ffi::receive_bytes(py, fd, *size)?.map(Bound::into_any),
+            Self::Receive(size) => ffi::receive_bytes(py, fd, *size)?.map(|received| {
+                state.last_received.set(received.as_bytes().len());
+                received.into_any()
+            }),
             Self::ReceiveInto(buffer) => {
                 let buffer = buffer.bind(py);
                 let view = Buffer::writable(buffer).map_err(|_| error::not_writable(buffer))?;
@@ -85,7 +92,7 @@ impl Work {
                     Err(error) => Err(error),
                 }
             }
-            Self::Accept => match ffi::accept(py, fd) {
+            Self::Accept => match ffi::accept(py, fd, socket::may_block(fd)) {
                 Ok((accepted, address)) => accepted_socket(socket, accepted, &address).map(Ok)?,
                 Err(error) => Err(error),
             },

@@ -27,13 +27,15 @@ pub(crate) fn detached<T>(_py: Python<'_>, wait: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Takes a waiting connection; without the interpreter, if the listening socket may make it wait.
+/// Takes a waiting connection; without the interpreter, if the listening socket `may_block`.
+///
+/// No flag keeps `accept` from waiting, and what the descriptor was set to may have been changed by who shares it: so it
+/// is asked shortly before.
 ///
 /// # Errors
 /// Those of `accept`.
-pub(crate) fn accept(py: Python<'_>, fd: RawFd) -> io::Result<(OwnedFd, Address)> {
-    // No flag keeps `accept` from waiting, and what the descriptor was set to may have been changed by who shares it.
-    if socket::may_block(fd) { detached(py, || socket::accept(fd)) } else { socket::accept(fd) }
+pub(crate) fn accept(py: Python<'_>, fd: RawFd, may_block: bool) -> io::Result<(OwnedFd, Address)> {
+    if may_block { detached(py, || socket::accept(fd)) } else { socket::accept(fd) }
 }
 
 /// Closes a descriptor; without the interpreter, for it may linger until all is sent.

@@ -33,8 +33,6 @@ macro_rules! names {
             /// `asyncio` and `asyncio.locks`, where awaitables find the function whose code they show.
             pub(crate) asyncio_module: Owned,
             pub(crate) locks_module: Owned,
-            /// From 3.14 on `asyncio.events._ThreadSafeHandle`, else None.
-            pub(crate) thread_safe_handle: Owned,
             /// Up to 3.13: the dict of current tasks.
             pub(crate) current_tasks: Owned,
             /// From 3.12 on `_asyncio._swap_current_task`, else None.
@@ -69,7 +67,6 @@ macro_rules! names {
                     loop_names: call::tuple(&[&*call::interned(c"loop")?])?,
                     log_on_exception: optional(&tasks, c"_log_on_exception")?,
                     msg_names: call::tuple(&[&msg])?,
-                    thread_safe_handle: optional(&*call::import(c"asyncio.events")?, c"_ThreadSafeHandle")?,
                     current_tasks: optional(&tasks, c"_current_tasks")?,
                     swap_current_task: optional(&tasks, c"_swap_current_task")?,
                     queue_shut_down: queue_shut_down()?,

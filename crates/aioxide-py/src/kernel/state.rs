@@ -89,6 +89,8 @@ pub(crate) struct LoopState {
     pub(crate) held: HeldWrites,
     /// Memory that transports read small pieces into.
     pub(crate) scratch: Scratch,
+    /// How much the last `sock_recv` brought.
+    pub(crate) last_received: Cell<usize>,
     /// A `bytearray` that TLS records are decrypted into; nobody keeps anything in it.
     tls_record: ffi::Slot,
     /// Objects that messages are received into.
@@ -143,6 +145,7 @@ impl LoopState {
             transports: TransportTable::default(),
             held: HeldWrites::default(),
             scratch: Scratch::default(),
+            last_received: Cell::new(0),
             tls_record: ffi::Slot::new(),
             recycler: ffi::recycled::Recycler::default(),
             own_call_soon: Cell::new(false),

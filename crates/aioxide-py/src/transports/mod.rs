@@ -36,7 +36,9 @@ pub(crate) use address::address_to_python;
 pub(crate) use datagram::{equip_datagram_transport, prepare_datagram_transport};
 pub(crate) use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
 pub(crate) use ssl::equip_tls_transport;
-pub(crate) use stream::{Connection, ConnectionSocket, This as StreamTransport, is_closing, receive_for};
+pub(crate) use stream::{
+    Accepted, Connection, ConnectionSocket, This as StreamTransport, is_closing, receive_for,
+};
 pub(crate) use stream_face::equip_stream_transport;
 pub(crate) use stream_hold::{_send_held_writes, send_held};
 pub(crate) use stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES};

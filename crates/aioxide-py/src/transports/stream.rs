@@ -95,9 +95,20 @@ pub(crate) struct Connection<'py> {
     pub(crate) context: Option<Py<PyAny>>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, taken apart at once")]
 pub(crate) enum ConnectionSocket<'py> {
     Python(Bound<'py, PyAny>),
-    Accepted(std::os::fd::OwnedFd, Address),
+    Accepted(Accepted),
+}
+
+/// A connection that was just accepted.
+pub(crate) struct Accepted {
+    pub(crate) fd: std::os::fd::OwnedFd,
+    pub(crate) peer: Address,
+    /// The address of this end, if that is known without asking.
+    pub(crate) own: Option<Address>,
+    /// Whether its small writes are sent at once already.
+    pub(crate) has_no_delay: bool,
 }
 
 /// The Rust half of `aioxide.transports.StreamTransport`.
@@ -311,10 +322,12 @@ impl<'a, 'py> This<'a, 'py> {
             connection.protocol.getattr(intern!(py, "connection_made"))?;
         }
         let state = Rc::clone(&event_loop.get().state);
+        let (mut own_address, mut has_no_delay) = (None, false);
         let (socket, fd, peer_address) = match connection.socket {
-            ConnectionSocket::Accepted(fd, address) => {
-                let fd = std::os::fd::IntoRawFd::into_raw_fd(fd);
-                (Socket::Raw(fd), fd, Some(address))
+            ConnectionSocket::Accepted(accepted) => {
+                let fd = std::os::fd::IntoRawFd::into_raw_fd(accepted.fd);
+                (own_address, has_no_delay) = (accepted.own, accepted.has_no_delay);
+                (Socket::Raw(fd), fd, Some(accepted.peer))
             }
             ConnectionSocket::Python(socket) => {
                 let fd = socket.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;
@@ -343,7 +356,7 @@ impl<'a, 'py> This<'a, 'py> {
             extra: RefCell::new(connection.extra.map(Bound::unbind)),
             transport_socket: RefCell::new(None),
             closed_socket: RefCell::new(None),
-            own_address: Cell::new(Address::of_socket(fd).ok()),
+            own_address: Cell::new(own_address.or_else(|| Address::of_socket(fd).ok())),
             peer_address: Cell::new(peer_address),
             buffer: RefCell::default(),
             marks: Cell::default(),
@@ -377,8 +390,10 @@ impl<'a, 'py> This<'a, 'py> {
             common::server_attach(server, &transport)?;
         }
         this.core.state.transports.insert(fd, &transport)?;
-        // Not a TCP socket: then there is nothing to turn off.
-        let _not_tcp = socket::set_nodelay(fd);
+        if !has_no_delay {
+            // Not a TCP socket: then there is nothing to turn off.
+            let _not_tcp = socket::set_nodelay(fd);
+        }
         let start = Start {
             protocol: connection.protocol.unbind(),
             waiter: connection.waiter.map(Bound::unbind),

@@ -21,6 +21,8 @@ use crate::ffi::{Class, Object, Outcome, Owned, call, end, python, raised};
 /// What `repr` and the comparisons are taken over from.
 static STOCK_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
 static STOCK_TIMER_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
+/// What `call_soon_threadsafe` returns, where that is a class of its own.
+static STOCK_SHARED_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: Layout; the last reference is gone, so the object is ours; it is untracked before it is taken apart.
@@ -127,6 +129,17 @@ fn cancelled(this: &Instance) -> Outcome {
     Ok(Owned::boolean(this.cancelled.get()))
 }
 
+/// The method, which waits for a callback that another thread runs.
+fn is_cancelled(this: &Instance) -> Outcome {
+    this.run(|_, py| this.turns.wait(py))?;
+    cancelled(this)
+}
+
+fn class(this: &Instance) -> Outcome {
+    let stock = if this.turns.is_shared() { &STOCK_SHARED_HANDLE } else { &STOCK_HANDLE };
+    or_none(stock.load(Ordering::Relaxed))
+}
+
 /// One of the things that few handles have, or None.
 fn rare(this: &Instance, which: impl FnOnce(&Rare) -> &Option<Owned>) -> Owned {
     this.rare().and_then(|rare| which(rare).clone()).unwrap_or_else(Owned::none)
@@ -158,7 +171,11 @@ fn make_handle() -> Outcome {
                 |this: &Instance| this.run(Handle::cancel),
                 c"cancel($self, /)\n--\n\nCancels the callback; again, or after it ran, changes nothing."
             ),
-            method_none!(c"cancelled", cancelled, c"cancelled($self, /)\n--\n\nWhether `cancel` was called."),
+            method_none!(
+                c"cancelled",
+                is_cancelled,
+                c"cancelled($self, /)\n--\n\nWhether `cancel` was called."
+            ),
             method_none!(
                 c"get_context",
                 context,
@@ -186,11 +203,7 @@ fn make_handle() -> Outcome {
                 |this: &Instance| Ok(rare(this, |rare| &rare.repr));
                 c"What repr said before the cancel."
             ),
-            attribute!(
-                c"__class__",
-                |_: &Instance| or_none(STOCK_HANDLE.load(Ordering::Relaxed));
-                c"asyncio.Handle."
-            ),
+            attribute!(c"__class__", class; c"The class of asyncio's that it stands for."),
         ]);
     // SAFETY: every slot is of its type and takes a `Layout`.
     unsafe { builder.build(c"aioxide._aioxide.Handle", size_of::<Layout>(), None) }
@@ -227,6 +240,7 @@ pub(crate) fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let failed = |raised| raised::to_pyerr(py, raised);
     let stock = py.import("asyncio.events")?;
     let (stock_handle, stock_timer) = (stock.getattr("Handle")?, stock.getattr("TimerHandle")?);
+    let stock_shared = stock.getattr("_ThreadSafeHandle").unwrap_or_else(|_| stock_handle.clone());
     let handle = make_handle().map_err(failed)?;
     let timer = make_timer_handle(&handle).map_err(failed)?;
     let (handle, timer) = (handle.into_bound(py), timer.into_bound(py));
@@ -238,6 +252,7 @@ pub(crate) fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     module.add("Handle", &handle)?;
     module.add("TimerHandle", &timer)?;
+    STOCK_SHARED_HANDLE.store(stock_shared.into_ptr(), Ordering::Relaxed);
     STOCK_HANDLE.store(stock_handle.into_ptr(), Ordering::Relaxed);
     STOCK_TIMER_HANDLE.store(stock_timer.into_ptr(), Ordering::Relaxed);
     HANDLE.store(handle.into_ptr().cast(), Ordering::Relaxed);

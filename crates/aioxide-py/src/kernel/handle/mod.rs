@@ -16,6 +16,7 @@
 //! * **The loop.** `event_loop` is an instance of `LoopCore` unless the collector has cleared it to NULL.
 
 mod class;
+mod turns;
 
 use std::cell::Cell;
 use std::ptr::{NonNull, null_mut};
@@ -27,6 +28,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 use pyo3::{PyTraverseError, PyVisit};
 
+use self::turns::Turns;
 use super::{LoopCore, report};
 
 use crate::ffi::context::is_context;
@@ -39,7 +41,7 @@ pub(crate) use super::handle::class::add_classes;
 const INLINE: usize = 4;
 /// `count` of an object whose arguments are in a tuple.
 const TUPLE: u8 = u8::MAX;
-/// How many dead objects are kept (160 bytes each); a burst of some thousand callbacks finds them all.
+/// How many dead objects are kept (168 bytes each); a burst of some thousand callbacks finds them all.
 const KEPT: usize = 4096;
 
 /// The object behind both classes.
@@ -56,6 +58,7 @@ struct Layout {
     rare: Cell<Option<Box<Rare>>>,
     when: Cell<f64>,
     timer: Cell<Option<TimerKey>>,
+    turns: Turns,
     running: Cell<u32>,
     count: Cell<u8>,
     cancelled: Cell<bool>,
@@ -310,9 +313,15 @@ impl Handle {
         self.layout().set_rare(|rare| rare.source_traceback.replace(traceback));
     }
 
+    /// Makes it one that several threads may cancel and run, each waiting for the other.
+    pub(crate) fn share(&self) {
+        self.layout().turns.share();
+    }
+
     /// Cancels the callback; cancelling it again, or after it ran, changes nothing.
     pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let layout = self.layout();
+        layout.turns.wait(py)?;
         if layout.cancelled.replace(true) {
             return Ok(());
         }
@@ -348,12 +357,22 @@ impl Handle {
     #[inline]
     pub(crate) fn call(&self, py: Python<'_>) -> PyResult<()> {
         let layout = self.layout();
+        let shared = layout.turns.is_shared();
+        if shared {
+            layout.turns.wait(py)?;
+            if layout.cancelled.get() {
+                return Ok(());
+            }
+        }
         let callback = layout.callback.get();
         if callback.is_null() {
             return Ok(());
         }
         let Ok(entered) = layout.context.enter() else { return self.run_by_context(py) };
         layout.running.set(layout.running.get() + 1);
+        if shared {
+            layout.turns.begin();
+        }
         let first = layout.arguments[1..].as_ptr().cast::<*mut ffi::PyObject>().cast_mut();
         let result = if layout.count.get() == TUPLE {
             // SAFETY: owned fields, a tuple; "While it runs" keeps them alive.
@@ -365,6 +384,9 @@ impl Handle {
         };
         let exited = entered.exit(&layout.context);
         layout.running.set(layout.running.get() - 1);
+        if shared && layout.running.get() == 0 {
+            layout.turns.end();
+        }
         if layout.cancelled.get() && layout.running.get() == 0 {
             layout.release_call();
         }
