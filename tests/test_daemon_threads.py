@@ -142,6 +142,46 @@ PROGRAMS = {
         in_thread(post)
         in_thread(post)
     """,
+    "sorted queues": """
+        class Item:
+            def __lt__(self, other):
+                work()
+                return id(self) < id(other)
+        def sort():
+            queue = aioxide.PriorityQueue()
+            while True:
+                queue.put_nowait(Item())
+                queue.put_nowait(Item())
+                queue.get_nowait()
+        in_thread(sort)
+    """,
+    "derived queues": """
+        class Derived(aioxide.Queue):
+            def _put(self, item):
+                work()
+                super()._put(item)
+            def _get(self):
+                work()
+                return super()._get()
+        def move():
+            queue = Derived()
+            while True:
+                queue.put_nowait(1)
+                queue.get_nowait()
+        in_thread(move)
+    """,
+    "shown results": """
+        class Result:
+            def __repr__(self):
+                work()
+                return "result"
+        def show():
+            future = aioxide.Future(loop=loop) if LOOP == "aioxide" else loop.create_future()
+            future.set_result(Result())
+            while True:
+                repr(future)
+        in_thread(show)
+    """,
     "another loop": """
         other = asyncio.SelectorEventLoop()
         async def main():

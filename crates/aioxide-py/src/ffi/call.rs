@@ -46,6 +46,7 @@ pub(crate) fn call_method(name: &Object, arguments: &[&Object], names: Option<&O
 
 /// `callable(*positional, **keywords)`: a tuple and a dict.
 pub(crate) fn call_with(callable: &Object, positional: &Object, keywords: &Object) -> Outcome {
+    super::outlive_interpreter();
     // SAFETY: attached; a tuple and a dict, as the callers promise by the names of the parameters.
     unsafe { Owned::from_new(ffi::PyObject_Call(callable.as_ptr(), positional.as_ptr(), keywords.as_ptr())) }
 }
@@ -139,6 +140,7 @@ pub(crate) fn plain_repr(object: &Object) -> Outcome {
 
 /// A comparison by one of `Py_LT` and so on.
 pub(crate) fn compare(left: &Object, right: &Object, operator: std::os::raw::c_int) -> Outcome<bool> {
+    super::outlive_interpreter();
     // SAFETY: attached; a new reference or null with an exception.
     let outcome =
         unsafe { Owned::from_new(ffi::PyObject_RichCompare(left.as_ptr(), right.as_ptr(), operator))? };
@@ -217,6 +219,7 @@ pub(crate) fn to_text(object: &Object) -> Outcome {
 
 /// `repr(object)`.
 pub(crate) fn repr(object: &Object) -> Outcome {
+    super::outlive_interpreter();
     // SAFETY: attached.
     unsafe { Owned::from_new(ffi::PyObject_Repr(object.as_ptr())) }
 }

@@ -4,7 +4,7 @@ use pyo3::ffi as c;
 
 use crate::ffi::method::method_none;
 use crate::ffi::text::{to_string, type_name};
-use crate::ffi::{Object, Outcome, call, raised, recursion};
+use crate::ffi::{self, Object, Outcome, call, raised, recursion};
 use crate::interp::names;
 
 /// As what an object is shown: a task may be shown as a future, too, by `asyncio.Future.__repr__(task)`.
@@ -16,6 +16,7 @@ pub(crate) enum Shown {
 
 /// `__repr__`. What a task waits for is a part of it, and so on.
 pub(crate) fn repr(this: &Object, shown: Shown) -> Outcome {
+    ffi::outlive_interpreter();
     recursion::nested(|| make_repr(this, shown))
 }
 

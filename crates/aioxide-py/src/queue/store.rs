@@ -7,7 +7,7 @@ use pyo3::ffi as c;
 use super::Queue;
 use super::limit::Limit;
 use super::traits::Traits;
-use crate::ffi::{Object, Outcome, Owned, call};
+use crate::ffi::{self, Object, Outcome, Owned, call};
 use crate::interp::names;
 
 /// `_put(item)`.
@@ -16,6 +16,7 @@ pub(super) fn add(queue: &Queue, traits: Traits, item: Owned) -> Outcome<()> {
     if traits.is_plain() {
         return queue.items.push(item);
     }
+    ffi::outlive_interpreter();
     if traits.has(Traits::ADD) {
         return call::call_method(&names().put_item, &[queue.object(), &item], None).map(drop);
     }
@@ -34,6 +35,8 @@ pub(super) fn take(queue: &Queue, traits: Traits) -> Outcome {
     if traits.is_plain() {
         return take_first(queue);
     }
+    // Python code that compares items or stands in the place of a method may be what a thread without a loop is ended in.
+    ffi::outlive_interpreter();
     if traits.has(Traits::TAKE) {
         return call::call_method(&names().get_item, &[queue.object()], None);
     }
