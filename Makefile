@@ -59,7 +59,7 @@ sid:         ## makes a Debian sid chroot with Python 3.14 and 3.15 (needs root)
 	scripts/sid_chroot.sh make
 conformance-sid: sid  ## CPython's own asyncio tests on the interpreters in the chroot
 	scripts/sid_chroot.sh conformance --update docs/compat.md $(CONFORMANCE)
-bench-apps bench-loops bench-rust-futures instructions soak: MATURIN = --release
+bench-apps bench-http bench-loops bench-rust-futures instructions soak: MATURIN = --release
 setup-bench: ## installs what bench-loops needs and the machine lacks (OpenSSL's headers for its TLS rows, valgrind)
 	PYTHON=$(PYTHON) scripts/setup_tests.sh benches
 bench-loops: setup-bench develop  ## event loops beside each other: asyncio, uvloop, rsloop, rloop where they can be had, aioxide
@@ -67,6 +67,8 @@ bench-loops: setup-bench develop  ## event loops beside each other: asyncio, uvl
 bench-apps: setup-bench develop  ## what users run on every loop: uvicorn, FastAPI, aiohttp, websockets, streams; redis-py, asyncpg, httpx
 	.venv/bin/pip install -q uvloop uvicorn httptools fastapi aiohttp websockets redis asyncpg httpx; .venv/bin/pip install -q zuvloop blazio || true
 	.venv/bin/python benches/apps.py $(BENCH)
+bench-http: develop  ## HTTP clients for Python beside each other, against nginx: CPU for one request
+	.venv/bin/pip install -q uvloop httpx "aiohttp[speedups]" && .venv/bin/python benches/http_clients.py $(BENCH)
 bench-rust-futures: develop  ## a Rust future awaited from Python, on the loop and through tokio
 	.venv/bin/pip install -q uvloop && .venv/bin/python benches/rust_futures.py $(BENCH)
 compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with PostgreSQL, Redis, gRPC and more
@@ -83,6 +85,7 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 	scripts/debug_python.sh $(REFLEAKS)
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
+.PHONY: bench-http
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
