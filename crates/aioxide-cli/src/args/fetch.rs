@@ -1,24 +1,24 @@
 //! The options of `aioxide fetch`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueHint};
 
 use super::help::{FETCH_LONG, FETCH_SHORT};
 use super::values::{header, rate, seconds, size};
-use crate::fetch::Digest;
+use crate::fetch::{Digest, Format, Template};
 
 /// `aioxide fetch`.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "aioxide fetch [OPTIONS] URL...\n       aioxide fetch [OPTIONS] -i FILE [URL]...",
-    group = ArgGroup::new("urls or a list").args(["urls", "input"]).required(true).multiple(true),
+    group = ArgGroup::new("urls or a list").args(["urls", "input", "retry_failed"]).required(true).multiple(true),
     after_help = FETCH_SHORT,
     after_long_help = FETCH_LONG
 )]
 pub(crate) struct FetchArgs {
-    /// URLs to download
+    /// URLs to download; [1-100], [001-100], [0-100:10] and [a-f] in one stand for all of a range
     #[arg(value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) urls: Vec<String>,
 
@@ -26,9 +26,30 @@ pub(crate) struct FetchArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) input: Option<PathBuf>,
 
+    /// How FILE is read; by its extension unless given (.csv, .tsv, .jsonl; else one URL per line). Lists compressed with gzip or
+    /// zstd are read as they are
+    #[arg(long, value_name = "FORMAT", requires = "input")]
+    pub(crate) format: Option<Format>,
+
+    /// Read the report of an earlier run, and download what failed there
+    #[arg(long, value_name = "REPORT", value_hint = ValueHint::FilePath, conflicts_with_all = ["input", "urls"])]
+    pub(crate) retry_failed: Option<PathBuf>,
+
+    /// Download a URL that comes again only once; each takes 16 bytes of memory
+    #[arg(long)]
+    pub(crate) unique: bool,
+
+    /// Name files by TEMPLATE, such as {host}/{path} or {n:05}-{name}; also {stem} {ext} {dir} {hash} {line}
+    #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse, conflicts_with = "discard")]
+    pub(crate) name: Option<Template>,
+
     /// Write the files into DIR, which is made if need be
     #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) output: PathBuf,
+
+    /// Write the only URL's file to FILE, in place of what is there
+    #[arg(short = 'O', long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["output", "discard", "name", "skip_existing", "state"])]
+    pub(crate) output_file: Option<PathBuf>,
 
     /// Write no files: read every answer to its end and forget it
     #[arg(long, conflicts_with_all = ["output", "overwrite"])]
@@ -149,6 +170,11 @@ pub(crate) struct FetchArgs {
 }
 
 impl FetchArgs {
+    /// The file that names URLs.
+    pub(crate) fn list(&self) -> Option<&Path> {
+        self.input.as_deref().or(self.retry_failed.as_deref())
+    }
+
     /// The headers to send. They are not parsed by clap, which repeats what it refuses: a token would stand in a log.
     ///
     /// # Errors

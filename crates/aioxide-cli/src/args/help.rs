@@ -23,6 +23,11 @@ A list has one URL per line, in UTF-8, and nothing else: a tab, a control
 character or a second URL in a line makes it an invalid_url. It is read as it
 comes, so it may be a pipe that another program still writes to.
 
+A table (.csv, .tsv, --format) has a first line that names its columns, JSON
+lines (.jsonl) have the same names: url, and if wanted name, sha256, sha512,
+sha1, md5 or checksum (ALGORITHM:HEX), and header:NAME, in JSON an object named
+headers. Other columns are passed over. A name may have directories.
+
 The report has one JSON object per URL, in the order in which they ended. It is
 written as they end:
   line      the URL's line in FILE; for a URL of the command line, its place
@@ -75,6 +80,12 @@ included, with the same list (which may have grown), DIR and report: nothing
 that was whole comes again, parts of a megabyte and more are gone on from, and
 the report has one line per URL. What is cancelled has no line: it is still to
 come. What has failed has failed. A power cut is survived with --fsync.
+
+Templates (--name) are made of text and of {name}, the name a file has without
+one; {stem} and {ext}, its parts; {host}; {dir}, the directories of the URL's
+path; {path}, which is {dir}/{name}; {hash}, of the URL; {n}, the URL's place
+among all; {line}; and {n:05}, with five digits. For other formats there are
+pipes: duckdb -c "copy (from 'x.parquet') to '/dev/stdout' (format csv)" | ...
 
 File names come from the URL's last part and query. What could leave DIR, hide a
 file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,

@@ -10,10 +10,11 @@ use std::time::Duration;
 use aioxide::time::Instant;
 use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts};
 use http::{HeaderValue, StatusCode, header};
+use url::Url;
 
 use super::input::Entry;
 use super::job::Job;
-use super::naming;
+use super::naming::{self, Template};
 use super::output::Sink;
 use super::report::answer::Answer;
 use super::report::{Failed, Outcome, Progress, Told};
@@ -33,6 +34,10 @@ pub(super) struct Demands {
     pub(super) max_size: Option<u64>,
     /// Bytes per second, over so long a time.
     pub(super) min_speed: Option<(u64, Duration)>,
+    /// The name of the only file, as it is.
+    pub(super) only: Option<String>,
+    /// How files are named, but for those that the list has a name for.
+    pub(super) template: Option<Template>,
     /// A checksum for the only URL.
     pub(super) digest: Option<Digest>,
     /// Files and their names are on the disk before they count.
@@ -50,7 +55,10 @@ impl Fetch {
     pub(super) async fn download(&self, job: &mut Job) -> Result<Good, Failed> {
         let Job { entry, progress, partial, .. } = job;
         let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
-        let name = naming::from_url(url);
+        if entry.is_again {
+            return Ok((Outcome::Skipped, None));
+        }
+        let name = self.name(entry, url);
         let mut there = None;
         if self.demands.skip_existing || self.demands.newer {
             there = self.directory.as_ref().and_then(|directory| directory.stood_before(&name));
@@ -155,6 +163,20 @@ impl Fetch {
             return Err(failed);
         }
         self.keep(sink, &name, &response, entry, progress).await
+    }
+
+    /// The name that the file of an entry is to have.
+    fn name(&self, entry: &Entry, url: &Url) -> String {
+        if let Some(name) = &self.demands.only {
+            return name.clone();
+        }
+        let own = naming::from_url(url);
+        let named = entry.more.as_ref().and_then(|more| more.name.as_deref());
+        match (named, &self.demands.template) {
+            (Some(name), _) => naming::path(name, &own, url),
+            (None, Some(template)) => template.name(url, entry.number + 1, entry.line, &own),
+            (None, None) => own,
+        }
     }
 
     /// The request for an entry, with the time that is left.
@@ -323,7 +345,7 @@ fn too_large(limit: u64) -> Failed {
 }
 
 /// What the report tells of an answer.
-fn told(response: &Response, url: &url::Url) -> Told {
+fn told(response: &Response, url: &Url) -> Told {
     let text = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let elsewhere = !response.history().is_empty() && response.url() != url;
     Told {

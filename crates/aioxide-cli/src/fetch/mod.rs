@@ -33,6 +33,8 @@ use report::{Account, Display, Report};
 use resume::Journal;
 use run::Fetch;
 
+pub(crate) use input::Format;
+pub(crate) use naming::Template;
 pub(crate) use resume::Digest;
 
 /// Runs the command.
@@ -45,8 +47,10 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
     if args.checksum.is_some() && urls.len() != 1 {
         return Err("--checksum is for one URL; a list can tell a checksum for each".into());
     }
-    let input = args.input.as_deref();
-    let source = named(input.unwrap_or("-".as_ref()), Source::open(urls, input))?;
+    let mut source = named(args.list().unwrap_or("-".as_ref()), Source::open(urls, input_of(&args)))?;
+    if args.unique {
+        source.mark_repeated();
+    }
     let is_list_stderr = streams::is_stderr(source.identity());
     let result = run_list(args, headers, source);
     if is_list_stderr { result.map_err(|error| Unsayable(error.to_string()).into()) } else { result }
@@ -64,11 +68,37 @@ impl std::fmt::Display for Unsayable {
 
 impl std::error::Error for Unsayable {}
 
+/// The directory of the only file, and its name.
+fn only_file<'a>(
+    path: &'a Path,
+    args: &FetchArgs,
+    source: &Source,
+) -> Result<(&'a Path, Option<String>), Failure> {
+    if source.total(input_of(args)) != Some(1) {
+        return Err("-O is for one URL; -o DIR and --name are for more".into());
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-" && !path.is_dir());
+    let name = name.ok_or_else(|| format!("-O {}: not the name of a file", path.display()))?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((directory, Some(name.to_owned())))
+}
+
+/// The list, and how it is read.
+fn input_of(args: &FetchArgs) -> Option<(&Path, Format)> {
+    let list = args.input.as_deref().map(|path| (path, args.format.unwrap_or_else(|| Format::of(path))));
+    list.or(args.retry_failed.as_deref().map(|path| (path, Format::Report)))
+}
+
 fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result<ExitCode, Failure> {
-    let input = args.input.as_deref();
+    let input = input_of(&args);
+    let (place, only) = match &args.output_file {
+        None => (args.output.as_path(), None),
+        Some(path) => only_file(path, &args, &source)?,
+    };
+    let overwrite = args.overwrite || args.newer || only.is_some();
     let mut directory = match args.discard {
         true => None,
-        false => Some(named(&args.output, Directory::open(&args.output, args.overwrite || args.newer))?),
+        false => Some(named(place, Directory::open(place, overwrite))?),
     };
     let state = args.state.as_deref();
     let journal = state.map(|path| named(path, Journal::open(path, source.mark(input)))).transpose()?;
@@ -85,7 +115,7 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
         }
         directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(&args)));
     }
-    let typed = input == Some("-".as_ref()) && io::stdin().is_terminal();
+    let typed = args.list() == Some("-".as_ref()) && io::stdin().is_terminal();
     let plain = typed || report.as_ref().is_some_and(Report::is_terminal);
     let before = journal.as_ref().map_or(0, Journal::before);
     let total = || source.total(input).map(|total| total.saturating_sub(before));
@@ -123,6 +153,8 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
             time: args.timeout,
             max_size: args.max_size,
             min_speed: args.min_speed.map(|speed| (speed, args.speed_time)),
+            only,
+            template: args.name,
             digest: args.checksum,
             fsync: args.fsync,
             newer: args.newer,

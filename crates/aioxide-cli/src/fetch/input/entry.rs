@@ -16,6 +16,8 @@ pub(crate) struct Entry {
     pub(crate) url: Result<Url, String>,
     /// Its place among all entries of the run, from 0.
     pub(crate) number: u64,
+    /// The same URL has come before, and is to come once.
+    pub(crate) is_again: bool,
     /// What the list says about it.
     pub(crate) more: Option<Box<More>>,
 }
@@ -40,13 +42,26 @@ impl Entry {
             Err(url::ParseError::RelativeUrlWithoutBase) => Err("no http:// or https:// in front".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        Entry { line, text, url, number: 0, more: None }
+        Entry { line, text, url, number: 0, is_again: false, more: None }
+    }
+
+    /// What is meant by a text that has no scheme: a host that is this machine or has a port or a dot in its name.
+    pub(super) fn meant(&self) -> Option<String> {
+        let host = self.text.split(['/', '?', '#']).next().unwrap_or_default();
+        let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+        let is_host = !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.')
+            && port.is_none_or(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+        let scheme =
+            if name == "localhost" || port.is_some_and(|port| port != "443") { "http" } else { "https" };
+        (is_host && (name == "localhost" || name.contains('.') || port.is_some()))
+            .then(|| format!("{scheme}://{}", self.text))
     }
 
     /// A line that cannot be read as a URL at all; its beginning is what is shown of it.
     pub(super) fn unreadable(line: u64, bytes: &[u8], reason: &str) -> Self {
         let text = String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARACTERS).collect();
-        Entry { line, text, url: Err(reason.to_owned()), number: 0, more: None }
+        Entry { line, text, url: Err(reason.to_owned()), number: 0, is_again: false, more: None }
     }
 
     /// The host and port a connection would go to; empty for an invalid URL.

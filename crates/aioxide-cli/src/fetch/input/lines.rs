@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 
 use super::entry::Entry;
+use super::format::{self, Columns, Format};
 
 /// The longest line that is read; the rest of a longer one is skipped, and the line counts as an invalid URL.
 const LINE_BYTES: usize = 64 * 1024;
@@ -11,6 +12,9 @@ const LINE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Lines<R> {
     reader: R,
+    format: Format,
+    /// Of a table, once its first line has been read.
+    columns: Option<Columns>,
     line: u64,
     buf: Vec<u8>,
 }
@@ -18,12 +22,20 @@ pub(crate) struct Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// Starts at line 1.
     pub(crate) fn new(reader: R) -> Self {
-        Lines { reader, line: 0, buf: Vec::new() }
+        Self::of(reader, Format::Lines)
     }
 
-    /// Reads one line into `buf`, without its end; says whether it was cut, `None` at the end of the input.
-    fn read_line(&mut self) -> io::Result<Option<bool>> {
-        self.buf.clear();
+    /// Starts at line 1 of a list in that format.
+    pub(crate) fn of(reader: R, format: Format) -> Self {
+        Lines { reader, format, columns: None, line: 0, buf: Vec::new() }
+    }
+
+    /// Reads one line into `buf`, behind what is there if it `goes_on`, without its end; says whether it was cut, `None` at the
+    /// end of the input.
+    fn read_line(&mut self, goes_on: bool) -> io::Result<Option<bool>> {
+        if !goes_on {
+            self.buf.clear();
+        }
         let mut seen = false;
         let mut too_long = false;
         loop {
@@ -38,7 +50,7 @@ impl<R: BufRead> Lines<R> {
             seen = true;
             let end = available.iter().position(|&byte| byte == b'\n');
             let piece = &available[..end.unwrap_or(available.len())];
-            let room = LINE_BYTES - self.buf.len();
+            let room = LINE_BYTES.saturating_sub(self.buf.len());
             too_long |= piece.len() > room;
             self.buf.extend_from_slice(&piece[..piece.len().min(room)]);
             let used = end.map_or(available.len(), |end| end + 1);
@@ -51,29 +63,84 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads up to the next line that is an entry; says whether it was cut.
-    fn read_entry(&mut self) -> io::Result<Option<bool>> {
-        while let Some(too_long) = self.read_line()? {
+    /// Reads up to the next line that is an entry; returns the line's number, and whether it was cut.
+    fn read_entry(&mut self) -> io::Result<Option<(u64, bool)>> {
+        while let Some(mut too_long) = self.read_line(false)? {
             self.line += 1;
+            let first = self.line;
+            let mut is_open = self.format.turns_quote(&self.buf);
+            while is_open && !too_long {
+                self.buf.push(b'\n');
+                let before = self.buf.len();
+                let Some(cut) = self.read_line(true)? else { break };
+                self.line += 1;
+                too_long = cut;
+                is_open ^= self.format.turns_quote(&self.buf[before..]);
+            }
             // Not only at the beginning: lists are put together from several files.
             if self.buf.starts_with("\u{feff}".as_bytes()) {
                 self.buf.drain(..3);
             }
             let bytes = self.buf.trim_ascii();
-            if !bytes.is_empty() && !bytes.starts_with(b"#") {
-                return Ok(Some(too_long));
+            let is_comment = self.format.has_comments() && bytes.starts_with(b"#");
+            if !bytes.is_empty() && !is_comment {
+                return Ok(Some((first, too_long)));
             }
         }
         Ok(None)
     }
 
+    /// Reads the first line of a table.
+    fn read_columns(&mut self) -> io::Result<()> {
+        if !self.format.has_columns() || self.columns.is_some() || self.read_entry()?.is_none() {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(&self.buf);
+        let columns =
+            self.format.fields(text.trim_end_matches(['\r', '\n'])).and_then(|names| Columns::new(&names));
+        self.columns = Some(columns.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
+        Ok(())
+    }
+
     /// How many entries follow.
     pub(crate) fn count_entries(mut self) -> io::Result<u64> {
         let mut count = 0;
+        if self.format == Format::Report {
+            for entry in self {
+                entry?;
+                count += 1;
+            }
+            return Ok(count);
+        }
+        self.read_columns()?;
         while self.read_entry()?.is_some() {
             count += 1;
         }
         Ok(count)
+    }
+
+    /// What the line in `buf` says; `None`: that there is nothing to do.
+    fn entry(&self, line: u64, too_long: bool) -> Option<Entry> {
+        let bytes = match self.format {
+            // A field may be empty at the end.
+            Format::Tsv => self.buf.strip_suffix(b"\r").unwrap_or(&self.buf),
+            _ => self.buf.trim_ascii(),
+        };
+        Some(match std::str::from_utf8(bytes) {
+            _ if too_long => Entry::unreadable(line, bytes, "longer than 64 KiB"),
+            Ok(text) => match (self.format, &self.columns) {
+                (Format::Jsonl | Format::Report, _) => return format::of_json(self.format, line, text),
+                (Format::Csv | Format::Tsv, Some(columns)) => match self.format.fields(text) {
+                    Ok(fields) => columns.entry(line, fields),
+                    Err(error) => Entry::unreadable(line, bytes, &error),
+                },
+                _ => Entry::new(line, text.to_owned()),
+            },
+            Err(_) if bytes.contains(&0) => {
+                Entry::unreadable(line, bytes, "the list must be UTF-8, not UTF-16")
+            }
+            Err(_) => Entry::unreadable(line, bytes, "not UTF-8"),
+        })
     }
 }
 
@@ -81,23 +148,23 @@ impl<R: BufRead> Iterator for Lines<R> {
     type Item = io::Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let too_long = match self.read_entry() {
-            Ok(Some(too_long)) => too_long,
-            Ok(None) => return None,
-            Err(error) => {
-                let told = format!("after line {}: {error}", self.line);
-                return Some(Err(io::Error::new(error.kind(), told)));
+        if let Err(error) = self.read_columns() {
+            return Some(Err(error));
+        }
+        loop {
+            match self.read_entry() {
+                Ok(Some((line, too_long))) => {
+                    if let Some(entry) = self.entry(line, too_long) {
+                        return Some(Ok(entry));
+                    }
+                }
+                Ok(None) => return None,
+                Err(error) => {
+                    let told = format!("after line {}: {error}", self.line);
+                    return Some(Err(io::Error::new(error.kind(), told)));
+                }
             }
-        };
-        let bytes = self.buf.trim_ascii();
-        Some(Ok(match std::str::from_utf8(bytes) {
-            _ if too_long => Entry::unreadable(self.line, bytes, "longer than 64 KiB"),
-            Ok(text) => Entry::new(self.line, text.to_owned()),
-            Err(_) if bytes.contains(&0) => {
-                Entry::unreadable(self.line, bytes, "the list must be UTF-8, not UTF-16")
-            }
-            Err(_) => Entry::unreadable(self.line, bytes, "not UTF-8"),
-        }))
+        }
     }
 }
 

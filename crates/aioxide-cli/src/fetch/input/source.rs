@@ -1,13 +1,20 @@
 //! Where entries come from: the command line, a file read as it goes, or a pipe read by a thread of its own.
 
+use std::collections::HashSet;
+use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead};
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use url::Position;
+
+use super::arguments::Arguments;
+use super::compressed;
 use super::entry::Entry;
+use super::format::Format;
 use super::lines::Lines;
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
@@ -19,7 +26,7 @@ use crate::fetch::resume::Ranges;
 #[derive(Debug)]
 pub(crate) struct Source {
     /// URLs of the command line, which come first.
-    arguments: std::iter::Enumerate<std::vec::IntoIter<String>>,
+    arguments: Arguments,
     list: List,
     /// Which file the list is.
     identity: Option<Identity>,
@@ -27,29 +34,42 @@ pub(crate) struct Source {
     count: u64,
     /// Entries that are passed over, by number.
     done: Ranges,
+    /// Hashes of the URLs that have come, if each is to come once.
+    seen: Option<HashSet<u64>>,
 }
 
 /// The list behind `--input`.
-#[derive(Debug)]
 enum List {
     None,
     /// A regular file: a read returns at once, so the loop's thread does it.
-    File(Lines<BufReader<File>>),
+    File(Lines<Box<dyn BufRead + Send>>),
     /// A pipe, a terminal, a device: a read may take for ever.
     Pipe(Arc<Pipe>),
 }
 
+impl fmt::Debug for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            List::None => "None",
+            List::File(_) => "File",
+            List::Pipe(_) => "Pipe",
+        })
+    }
+}
+
 impl Source {
     /// Opens the list; `-` is the standard input.
-    pub(crate) fn open(arguments: Vec<String>, input: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn open(arguments: Vec<String>, input: Option<(&Path, Format)>) -> io::Result<Self> {
         let mut identity = None;
         let list = match input {
             None => List::None,
-            Some(path) if path == Path::new("-") => {
+            Some((path, format)) if path == Path::new("-") => {
                 identity = Some(Identity::of(io::stdin())?);
-                List::Pipe(Pipe::start(|| Ok(Lines::new(BufReader::new(Patient(io::stdin().lock())))))?)
+                List::Pipe(Pipe::start(move || {
+                    Ok(Lines::of(compressed::plain(Patient(io::stdin()))?, format))
+                })?)
             }
-            Some(path) => {
+            Some((path, format)) => {
                 let file = File::open(path)?;
                 identity = Some(Identity::of(&file)?);
                 let kind = file.metadata()?;
@@ -57,19 +77,14 @@ impl Source {
                     return Err(io::Error::from(io::ErrorKind::IsADirectory));
                 }
                 if kind.is_file() {
-                    List::File(Lines::new(BufReader::new(file)))
+                    List::File(Lines::of(compressed::plain(file)?, format))
                 } else {
-                    List::Pipe(Pipe::start(move || Ok(Lines::new(BufReader::new(Patient(file)))))?)
+                    List::Pipe(Pipe::start(move || Ok(Lines::of(compressed::plain(Patient(file))?, format)))?)
                 }
             }
         };
-        Ok(Source {
-            arguments: arguments.into_iter().enumerate(),
-            list,
-            identity,
-            count: 0,
-            done: Ranges::default(),
-        })
+        let (arguments, done, seen) = (Arguments::new(arguments), Ranges::default(), None);
+        Ok(Source { arguments, list, identity, count: 0, done, seen })
     }
 
     /// Which file the list is, if there is one.
@@ -78,21 +93,22 @@ impl Source {
     }
 
     /// How many entries there will be, where that can be told without waiting: a pass over the file.
-    pub(crate) fn total(&self, input: Option<&Path>) -> Option<u64> {
+    pub(crate) fn total(&self, input: Option<(&Path, Format)>) -> Option<u64> {
         let listed = match (&self.list, input) {
             (List::None, _) => 0,
-            (List::File(_), Some(path)) => {
-                Lines::new(BufReader::new(File::open(path).ok()?)).count_entries().ok()?
+            (List::File(_), Some((path, format))) => {
+                let reader = compressed::plain(File::open(path).ok()?).ok()?;
+                Lines::of(reader, format).count_entries().ok()?
             }
             _ => return None,
         };
-        Some(self.arguments.len() as u64 + listed)
+        Some(self.arguments.total().saturating_add(listed))
     }
 
     /// The next entry, `None` at the end of all input.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Entry>>> {
         loop {
-            let entry = match self.next_argument() {
+            let entry = match self.arguments.next() {
                 Some(entry) => Poll::Ready(Some(Ok(entry))),
                 None => match &mut self.list {
                     List::None => Poll::Ready(None),
@@ -110,7 +126,7 @@ impl Source {
     /// The next entry for somebody who is about to end the run, and began to ask `since` then. A pipe is listened to only for
     /// so long: it may be silent, or never end.
     pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
-        let entry = match self.next_argument() {
+        let entry = match self.arguments.next() {
             Some(entry) => Some(Ok(entry)),
             None => match &mut self.list {
                 List::None => None,
@@ -124,6 +140,11 @@ impl Source {
         self.number(entry)
     }
 
+    /// Marks URLs that have come before. Sixteen bytes per URL are kept, its hash.
+    pub(crate) fn mark_repeated(&mut self) {
+        self.seen = Some(HashSet::new());
+    }
+
     /// Passes over these entries, by number.
     pub(crate) fn pass_over(&mut self, done: Ranges) {
         self.done = done;
@@ -131,11 +152,12 @@ impl Source {
 
     /// What tells the list from others: its first line that is an entry, and what stands before it on the command line. A
     /// pipe is as good as any other.
-    pub(crate) fn mark(&self, input: Option<&Path>) -> String {
-        let mut text: String = self.arguments.clone().map(|(_, url)| url + "\n").collect();
+    pub(crate) fn mark(&self, input: Option<(&Path, Format)>) -> String {
+        let mut text: String = self.arguments.texts().map(|url| url + "\n").collect();
         match (&self.list, input) {
-            (List::File(_), Some(path)) => {
-                let first = File::open(path).ok().and_then(|file| Lines::new(BufReader::new(file)).next());
+            (List::File(_), Some((path, format))) => {
+                let reader = File::open(path).and_then(compressed::plain);
+                let first = reader.ok().and_then(|reader| Lines::of(reader, format).next());
                 text.extend(first.and_then(Result::ok).map(|entry| entry.text));
             }
             (List::Pipe(_), _) => text.push('|'),
@@ -150,6 +172,11 @@ impl Source {
             entry.map(|mut entry| {
                 entry.number = self.count;
                 self.count += 1;
+                if let (Some(seen), Ok(url)) = (&mut self.seen, &entry.url)
+                    && !seen.insert(naming::fnv1a(url[..Position::AfterQuery].as_bytes()))
+                {
+                    entry.is_again = true;
+                }
                 entry
             })
         })
@@ -158,15 +185,6 @@ impl Source {
     /// Whether a pipe may have more to say.
     pub(crate) fn is_open(&self) -> bool {
         matches!(&self.list, List::Pipe(pipe) if pipe.is_open())
-    }
-
-    fn next_argument(&mut self) -> Option<Entry> {
-        let (place, text) = self.arguments.next()?;
-        let mut entry = Entry::new(place as u64 + 1, text);
-        if entry.url.is_err() && Path::new(&entry.text).is_file() {
-            entry.url = Err("a file, not a URL; -i FILE reads URLs from a file".to_owned());
-        }
-        Some(entry)
     }
 }
 
@@ -187,7 +205,7 @@ mod tests {
         let mut list = tempfile::NamedTempFile::new().unwrap();
         std::io::Write::write_all(&mut list, b"\nhttp://c/\n").unwrap();
         let arguments = vec!["http://a/".to_owned(), "http://b/".to_owned()];
-        let mut source = Source::open(arguments, Some(list.path())).unwrap();
+        let mut source = Source::open(arguments, Some((list.path(), Format::Lines))).unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         let mut seen = Vec::new();
         while let Poll::Ready(Some(entry)) = source.poll_next(&mut cx) {
@@ -200,7 +218,7 @@ mod tests {
 
     #[test]
     fn directory_is_no_list() {
-        assert!(Source::open(Vec::new(), Some(Path::new("/"))).is_err());
+        assert!(Source::open(Vec::new(), Some((Path::new("/"), Format::Lines))).is_err());
     }
 
     #[test]
@@ -208,13 +226,7 @@ mod tests {
         let pipe =
             Pipe::start(|| Ok((1..).map(|line| Ok(Entry::new(line, "http://host/".to_owned()))))).unwrap();
         let list = List::Pipe(pipe);
-        let mut source = Source {
-            arguments: Vec::new().into_iter().enumerate(),
-            list,
-            identity: None,
-            count: 0,
-            done: Ranges::default(),
-        };
+        let mut source = Source { list, ..Source::open(Vec::new(), None).unwrap() };
         let since = Stopwatch::start();
         let taken = std::iter::from_fn(|| source.next_left_over(since)).count();
         assert!(taken > READ_AHEAD && source.is_open());

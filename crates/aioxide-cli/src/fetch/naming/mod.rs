@@ -2,6 +2,8 @@
 
 mod directory;
 mod names;
+mod template;
 
 pub(crate) use directory::{Directory, PartFile};
 pub(crate) use names::{fnv1a, from_url};
+pub(crate) use template::{Template, path};

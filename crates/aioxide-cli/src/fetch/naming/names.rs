@@ -29,10 +29,17 @@ pub(crate) fn from_url(url: &Url) -> String {
     name
 }
 
+/// One component of a path from any text, as safe as [`from_url`]'s.
+pub(super) fn component(text: &str, url: &Url) -> String {
+    let name = trimmed(sanitized(&decoded(text)));
+    if name.len() > NAME_BYTES { cut(&name, url) } else { name }
+}
+
 /// The `number`-th alternative to `name`: `a.tar.gz` becomes `a-1.tar.gz`.
 pub(crate) fn numbered(name: &str, number: u64) -> String {
-    let (stem, extension) = split_extension(name);
-    format!("{stem}-{number}{extension}")
+    let (directory, last) = name.rfind('/').map_or(("", name), |slash| name.split_at(slash + 1));
+    let (stem, extension) = split_extension(last);
+    format!("{directory}{stem}-{number}{extension}")
 }
 
 /// Splits `a.txt` into `a` and `.txt`, `a.tar.gz` into `a` and `.tar.gz`; the first part is never empty.
@@ -226,6 +233,7 @@ mod tests {
         assert_eq!(numbered("a.txt", 1), "a-1.txt");
         assert_eq!(numbered("a.tar.gz", 12), "a-12.tar.gz");
         assert_eq!(numbered("README", 3), "README-3");
+        assert_eq!(numbered("v1.0/README", 3), "v1.0/README-3");
         assert_eq!(numbered("v1.2 beta", 1), "v1.2 beta-1");
     }
 

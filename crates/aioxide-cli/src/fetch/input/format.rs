@@ -1,0 +1,279 @@
+//! What a line of a list says: a URL alone, or with a name, headers and checksums, in CSV, TSV or JSON.
+
+use std::path::Path;
+
+use http::{HeaderName, HeaderValue};
+use serde::Deserialize as _;
+use serde_json::{Map, Value};
+
+use super::entry::{Entry, More};
+use crate::fetch::report::Outcome;
+use crate::fetch::resume::Digest;
+
+/// How the lines of a list are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// One URL per line
+    Lines,
+    /// Comma-separated values; the first line names the columns
+    Csv,
+    /// Tab-separated values; the first line names the columns
+    Tsv,
+    /// One JSON object per line
+    Jsonl,
+    /// The report of an earlier run: what failed there
+    #[value(skip)]
+    Report,
+}
+
+impl Format {
+    /// By the name of the file, whether it is compressed or not.
+    pub(crate) fn of(path: &Path) -> Self {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+        let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+        match name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("csv") => Format::Csv,
+            Some("tsv") => Format::Tsv,
+            Some("jsonl" | "ndjson") => Format::Jsonl,
+            _ => Format::Lines,
+        }
+    }
+
+    /// Whether blank lines and comments are passed over.
+    pub(super) fn has_comments(self) -> bool {
+        self == Format::Lines
+    }
+
+    /// Whether text opens a quote that it does not close, or the other way round: then a record goes on in the next line.
+    pub(super) fn turns_quote(self, text: &[u8]) -> bool {
+        self == Format::Csv && text.iter().filter(|byte| **byte == b'"').count() % 2 == 1
+    }
+
+    /// Whether the first line names columns.
+    pub(super) fn has_columns(self) -> bool {
+        matches!(self, Format::Csv | Format::Tsv)
+    }
+
+    /// The fields of a record.
+    pub(super) fn fields(self, text: &str) -> Result<Vec<String>, String> {
+        let mut reader = csv::ReaderBuilder::new();
+        reader.has_headers(false).buffer_capacity(text.len().max(64));
+        if self == Format::Tsv {
+            reader.delimiter(b'\t').quoting(false);
+        }
+        let mut reader = reader.from_reader(text.as_bytes());
+        let mut record = csv::StringRecord::new();
+        reader.read_record(&mut record).map_err(|error| error.to_string())?;
+        Ok(record.iter().map(str::to_owned).collect())
+    }
+}
+
+/// Which column says what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Columns(Vec<Column>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Column {
+    Url,
+    Name,
+    Checksum,
+    /// Of this algorithm.
+    Digits(String),
+    Header(HeaderName),
+    Other,
+}
+
+impl Columns {
+    /// Reads the first line.
+    ///
+    /// # Errors
+    /// There is no column `url`, or one of a header that cannot be.
+    pub(super) fn new(names: &[String]) -> Result<Self, String> {
+        let columns: Vec<Column> = names.iter().map(|name| column(name)).collect::<Result<_, _>>()?;
+        match columns.contains(&Column::Url) {
+            true => Ok(Columns(columns)),
+            false => Err(format!("no column is named url; there are {}", names.join(", "))),
+        }
+    }
+
+    /// The entry that a record is.
+    pub(super) fn entry(&self, line: u64, fields: Vec<String>) -> Entry {
+        let (mut url, mut more) = (String::new(), More::default());
+        let mut fault = (fields.len() > self.0.len())
+            .then(|| format!("{} fields, where {} columns have names", fields.len(), self.0.len()));
+        for (column, field) in self.0.iter().zip(fields) {
+            let said = match column {
+                Column::Url => {
+                    url = field.trim().to_owned();
+                    Ok(())
+                }
+                _ if field.is_empty() => Ok(()),
+                Column::Name => {
+                    more.name = Some(field);
+                    Ok(())
+                }
+                Column::Checksum => Digest::parse(&field).map(|digest| more.digests.push(digest)),
+                Column::Digits(algorithm) => {
+                    Digest::new(algorithm, &field).map(|digest| more.digests.push(digest))
+                }
+                Column::Header(name) => {
+                    header_value(name, &field).map(|value| more.headers.push((name.clone(), value)))
+                }
+                Column::Other => Ok(()),
+            };
+            fault = fault.or(said.err());
+        }
+        made(line, url, more, fault)
+    }
+}
+
+fn column(name: &str) -> Result<Column, String> {
+    let lower = name.trim().to_ascii_lowercase();
+    Ok(match lower.as_str() {
+        "url" => Column::Url,
+        "name" => Column::Name,
+        "checksum" => Column::Checksum,
+        "sha256" | "sha512" | "sha1" | "md5" => Column::Digits(lower),
+        _ => match lower.strip_prefix("header:") {
+            Some(header) => Column::Header(header_name(header)?),
+            None => Column::Other,
+        },
+    })
+}
+
+fn header_name(name: &str) -> Result<HeaderName, String> {
+    HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no name of a header"))
+}
+
+/// The value of a header; it may be a token, so messages name the header alone.
+fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, String> {
+    HeaderValue::try_from(value).map_err(|_| format!("the value of header {name} cannot be sent"))
+}
+
+fn made(line: u64, url: String, more: More, fault: Option<String>) -> Entry {
+    let mut entry = Entry::new(line, url);
+    if entry.text.is_empty() {
+        entry.url = Err("the URL is empty".to_owned());
+    }
+    if let (Ok(_), Some(fault)) = (&entry.url, fault) {
+        entry.url = Err(fault);
+    }
+    if more != More::default() {
+        entry.more = Some(Box::new(more));
+    }
+    entry
+}
+
+/// The entry that a JSON object is; `None`: a line of a report that says that all went well.
+pub(super) fn of_json(format: Format, line: u64, text: &str) -> Option<Entry> {
+    let object: Map<String, Value> = match serde_json::from_str(text) {
+        Ok(object) => object,
+        Err(error) => {
+            return Some(Entry::unreadable(line, text.as_bytes(), &format!("not a JSON object: {error}")));
+        }
+    };
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    if format == Format::Report {
+        let outcome = object.get("outcome").and_then(|outcome| Outcome::deserialize(outcome).ok());
+        if outcome.is_some_and(Outcome::is_good) {
+            return None;
+        }
+        let line = object.get("line").and_then(Value::as_u64).unwrap_or(line);
+        return Some(made(line, text("url").unwrap_or_default().to_owned(), More::default(), None));
+    }
+    let Some(url) = text("url") else {
+        return Some(Entry::unreadable(line, b"", "the object has no text named url"));
+    };
+    let (mut more, mut fault) = (More::default(), None);
+    for (name, value) in &object {
+        let said = match (name.as_str(), value) {
+            (_, Value::Null) => Ok(()),
+            ("name", Value::String(name)) => {
+                more.name = Some(name.clone());
+                Ok(())
+            }
+            ("checksum", Value::String(text)) => Digest::parse(text).map(|digest| more.digests.push(digest)),
+            ("sha256" | "sha512" | "sha1" | "md5", Value::String(hex)) => {
+                Digest::new(name, hex).map(|digest| more.digests.push(digest))
+            }
+            ("headers", Value::Object(headers)) => headers.iter().try_for_each(|(name, value)| {
+                let name = header_name(name)?;
+                let value = value.as_str().ok_or_else(|| format!("header {name} is no text"))?;
+                more.headers.push((name.clone(), header_value(&name, value)?));
+                Ok(())
+            }),
+            ("name" | "checksum" | "sha256" | "sha512" | "sha1" | "md5" | "headers", _) => {
+                Err(format!("{name} is of the wrong type"))
+            }
+            _ => Ok(()),
+        };
+        fault = fault.or(said.err());
+    }
+    Some(made(line, url.to_owned(), more, fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn format_is_that_of_the_name() {
+        for (name, format) in [
+            ("a.csv", Format::Csv),
+            ("a.CSV.gz", Format::Csv),
+            ("a.tsv.zst", Format::Tsv),
+            ("a.jsonl", Format::Jsonl),
+            ("a.txt", Format::Lines),
+            ("csv", Format::Lines),
+            ("a.gz", Format::Lines),
+        ] {
+            assert_eq!(Format::of(Path::new(name)), format, "{name}");
+        }
+    }
+
+    #[test]
+    fn columns_are_found_by_their_names() {
+        let names = ["Caption", "URL", "sha1", "header:X-A", "name"].map(str::to_owned);
+        let columns = Columns::new(&names).unwrap();
+        let fields =
+            ["c", "http://a/", "a9993e364706816aba3e25717850c26c9cd0d89d", "v", "n.jpg"].map(str::to_owned);
+        let entry = columns.entry(3, fields.to_vec());
+        let more = entry.more.unwrap();
+        assert_eq!((entry.line, entry.text.as_str(), entry.url.is_ok()), (3, "http://a/", true));
+        assert_eq!((more.name.as_deref(), more.digests.len(), more.headers.len()), (Some("n.jpg"), 1, 1));
+        assert!(columns.entry(1, vec!["c".to_owned()]).url.unwrap_err().contains("empty"));
+        let wrong = ["c", "http://a/", "123", "", ""].map(str::to_owned);
+        assert!(columns.entry(1, wrong.to_vec()).url.unwrap_err().contains("40 hexadecimal digits"));
+        assert!(Columns::new(&["link".to_owned()]).unwrap_err().contains("no column is named url"));
+    }
+
+    #[test]
+    fn objects_say_what_columns_do_and_wrong_ones_why() {
+        let entry = |text| of_json(Format::Jsonl, 1, text).unwrap();
+        let whole = entry(
+            r#"{"url":"http://a/","name":"x","headers":{"A":"b"},"md5":"900150983cd24fb0d6963f7d28e17f72","z":1}"#,
+        );
+        assert!(whole.url.is_ok());
+        assert_eq!(whole.more.unwrap().headers.len(), 1);
+        for (text, reason) in [
+            ("http://a/", "not a JSON object"),
+            ("[1]", "not a JSON object"),
+            ("{}", "no text named url"),
+            (r#"{"url":"http://a/","name":1}"#, "name is of the wrong type"),
+            (r#"{"url":"http://a/","headers":{"a b":"c"}}"#, "no name of a header"),
+            (r#"{"url":"http://a/","headers":{"a":"c\nd"}}"#, "header a cannot be sent"),
+        ] {
+            let error = entry(text).url.unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn report_is_the_list_of_what_failed_there() {
+        let entry = |text| of_json(Format::Report, 9, text);
+        assert_eq!(entry(r#"{"line":4,"url":"http://a/","outcome":"ok"}"#), None);
+        assert_eq!(entry(r#"{"line":4,"url":"http://a/","outcome":"skipped"}"#), None);
+        let failed = entry(r#"{"line":4,"url":"http://a/","outcome":"timeout"}"#).unwrap();
+        assert_eq!((failed.line, failed.text.as_str()), (4, "http://a/"));
+    }
+}
