@@ -69,8 +69,10 @@ impl Runnable for Entry {
             Self::FutureCallback { callback, future, context } => {
                 steps::call_back(py, &callback, &future, &context)
             }
-            Self::Child { parent, child } => steps::child_done(py, &parent, &child),
-            Self::Expire { owner, generation } => steps::expire(py, &owner, generation),
+            Self::Child { parent, child, child_done } => steps::child_done(py, &parent, &child, child_done),
+            Self::Expire { owner, generation, expire } => {
+                expire(&owner, generation).map_err(|raised| raised::to_pyerr(py, raised))
+            }
         };
         let result = result.or_else(|error| entry_failed(py, context.state, error));
         let sent = if context.state.held.end() { transports::send_held(py, context.state) } else { Ok(()) };

@@ -24,7 +24,7 @@ fn raw_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
         interp::load()?;
         interp::context_layout::learn()?;
         interp::descriptor::learn()?;
-        let future = future::make_kind()?;
+        let future = future::make_kind(task::read_base)?;
         crate::future::iter::make_kind()?;
         let task = task::make_kind()?;
         future::lead_to_ours(&future, &task)?;

@@ -156,6 +156,13 @@ impl<S: Steps> Awaitable<S> {
         Ok(made)
     }
 
+    /// The object as an instance, if it is one.
+    #[inline]
+    pub(crate) fn exact(object: &Object) -> Option<&Self> {
+        // SAFETY: an instance of the type.
+        S::home().is_of(object).then(|| unsafe { cast(object.as_ptr()) })
+    }
+
     /// A new instance that the collector does not see before it waits: `show` is to be called when it does.
     ///
     /// Most end without waiting, before the next one is made, and the collector's book-keeping would be a good part of what

@@ -37,7 +37,6 @@ use crate::ffi::raised;
 use crate::kernel::Posted;
 
 pub(crate) use future::drop_waiting;
-pub(crate) use waiting::Notifier;
 
 /// How another thread reaches a loop.
 pub(crate) type Home = Remote<Posted>;

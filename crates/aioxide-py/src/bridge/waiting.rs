@@ -6,9 +6,10 @@ use std::task::{Context, Poll, Waker};
 use pyo3::prelude::*;
 
 use crate::awaitable;
-use crate::ffi::{self, Confined, Object, Outcome, Owned, call, raised};
+use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, call, raised};
+use crate::future::parent::{Parent, ParentKind};
 use crate::future::{Future, Waiter, is_done};
-use crate::interp::{Captured, current, names};
+use crate::interp::{current, names};
 use crate::kernel::{LoopState, running};
 use crate::task::{self, Start, Task};
 
@@ -25,24 +26,40 @@ impl Notifier {
     }
 }
 
+/// The object behind a `Notifier`.
+#[repr(transparent)]
+struct Told(Object);
+
+// SAFETY: transparent over `Object`.
+unsafe impl Class for Told {}
+
+static NOTIFIER: ParentKind = ParentKind::of::<Told>();
+
+impl Told {
+    fn notify(&self) {
+        // SAFETY: only notifiers are watched with this kind.
+        unsafe { ffi::frozen::<Notifier>(&self.0) }.notify();
+    }
+}
+
+impl Parent for Told {
+    fn kind() -> &'static ParentKind {
+        &NOTIFIER
+    }
+
+    /// It queues what waits for it itself.
+    fn needs_entry(&self, _: &Future) -> bool {
+        self.notify();
+        false
+    }
+
+    fn child_done(&self, _: &Object) -> Outcome<()> {
+        self.notify();
+        Ok(())
+    }
+}
+
 impl Notifier {
-    /// Whether an object is one.
-    #[inline]
-    pub(crate) fn is(object: &Object) -> bool {
-        object.kind() == <Self as pyo3::PyTypeInfo>::type_object_raw(ffi::python(object))
-    }
-
-    /// Wakes if the object is one of these; `false` if not.
-    #[inline]
-    pub(crate) fn wake(object: &Object) -> bool {
-        let is_one = Self::is(object);
-        if is_one {
-            // SAFETY: `is` has looked.
-            unsafe { ffi::frozen::<Self>(object) }.notify();
-        }
-        is_one
-    }
-
     fn notify(&self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -97,7 +114,7 @@ impl Waiting {
         let notifier = Py::new(py, Notifier { waker }).map_err(|error| raised::from_pyerr(error, py))?;
         let callback = Owned::from(notifier.clone_ref(py));
         match ours {
-            Some(future) => future.add_waiter(Waiter { what: callback, context: Captured::new() })?,
+            Some(future) => future.add_waiter(Waiter::Parent(callback, Told::kind()))?,
             None => {
                 call::call_method(&names().add_done_callback, &[&self.awaited, &callback], None)?;
             }

@@ -118,13 +118,6 @@ impl<T: Contents> Holder<T> {
         object.is_instance(T::home().0.get()).then(|| unsafe { cast(object.as_ptr()) })
     }
 
-    /// The object as an instance of the very type that holds a `T`, not of one derived from it.
-    #[inline]
-    pub(crate) fn exact(object: &Object) -> Option<&Self> {
-        // SAFETY: an instance of the type.
-        (object.kind() == T::home().0.get()).then(|| unsafe { cast(object.as_ptr()) })
-    }
-
     /// A reference of one's own.
     #[inline]
     pub(crate) fn own(&self) -> Held<T> {

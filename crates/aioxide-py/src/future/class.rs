@@ -14,7 +14,6 @@ use crate::ffi::method::guard;
 use crate::ffi::unbound::{self, Pair};
 use crate::ffi::{self, Object, Outcome, Owned, call, cast};
 use crate::interp::names;
-use crate::task;
 
 static HOME: Home = Home::new();
 
@@ -90,10 +89,10 @@ pub(crate) fn lead_to_ours(future: &Object, task: &Object) -> Outcome<()> {
     unbound::lead([Pair { stock: &future_base, ours: future }, Pair { stock: &task_base, ours: task }])
 }
 
-/// Makes the type `aioxide.Future`.
-pub(crate) fn make_kind() -> Outcome {
+/// Makes the type `aioxide.Future`; `read_task_base` returns the size of the instances of asyncio's class of tasks.
+pub(crate) fn make_kind(read_task_base: fn(&Object) -> usize) -> Outcome {
     let [base, task_base] = bases()?;
-    let offset = HOME.read_base(&base).max(task::read_base(&task_base));
+    let offset = HOME.read_base(&base).max(read_task_base(&task_base));
     KINDS.offset.set(offset);
     let mut methods = common_methods();
     methods.extend(own_methods());

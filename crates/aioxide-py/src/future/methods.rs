@@ -67,7 +67,7 @@ fn add_done_callback(this: &Future, arguments: &Arguments<'_>) -> Outcome {
         Some(given) if !given.is_none() => Captured::given(given.own()),
         _ => Captured::current()?,
     };
-    this.add_waiter(Waiter { what: callback.own(), context })?;
+    this.add_waiter(Waiter::Callback(callback.own(), context))?;
     Ok(Owned::none())
 }
 
@@ -79,14 +79,14 @@ fn remove_done_callback(this: &Future, callback: &Object) -> Outcome {
     // Comparing runs user code, which may add and remove others: it sees an empty list, and what it adds comes last.
     for waiter in this.take_waiters() {
         let same = failure.is_none()
-            && match call::equal(&waiter.what, callback) {
+            && match call::equal(waiter.object(), callback) {
                 Ok(same) => same,
                 Err(raised) => {
                     failure = Some(raised);
                     false
                 }
             };
-        if same && !waiter.context.is_empty() {
+        if same && matches!(waiter, Waiter::Callback(..)) {
             removed += 1;
         } else {
             kept.push(waiter);

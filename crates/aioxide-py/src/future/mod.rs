@@ -1,20 +1,21 @@
-//! `aioxide.Future`: asyncio's future, with a first waiter that may be a task instead of a callback.
+//! `aioxide.Future`: asyncio's future, whose waiters are tasks, parents and callbacks (`waiter`).
 //!
 //! The type derives from CPython's own `_asyncio.Future` and overrides everything, so that `isinstance` and the
 //! interpreter's tools keep working; the base's fields stay zero, and its methods lead here (`ffi/unbound.rs`). What is ours lies behind them, at an offset read from
 //! the base type at start-up, the same for futures and tasks: [`FutureData`] is the beginning of a task's data.
 //!
 //! States: PENDING, then once either FINISHED (`result` or `exception` is set) or CANCELLED. Only `finish` changes them.
-//! Waiters exist only while PENDING; in leaving it all of them are queued, in the order in which they came. A waiter
-//! without a context is one of ours (a task, a gather): it is queued as it is. With one it is a Python callback.
+//! Waiters exist only while PENDING; in leaving it all of them are queued, in the order in which they came.
 
 mod class;
 pub(crate) mod family;
 pub(crate) mod iter;
 mod methods;
+pub(crate) mod parent;
 mod protocol;
 mod report;
 pub(crate) mod show;
+mod waiter;
 
 use std::cell::Cell;
 use std::os::raw::c_int;
@@ -25,13 +26,12 @@ pub(crate) use class::{await_slots, lead_to_ours, make_kind};
 pub(crate) use methods::{cancel_message, common_attributes, common_methods};
 pub(crate) use protocol::{is_done, mark_blocking};
 pub(crate) use report::{report, report_never_retrieved};
+pub(crate) use waiter::Waiter;
 
-use crate::bridge::Notifier;
 use crate::ffi::text::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, raised};
-use crate::interp::{Captured, names};
-use crate::kernel::{Entry, LoopState, state_of};
-use crate::task::{self, Task, parent};
+use crate::interp::names;
+use crate::kernel::{LoopState, state_of};
 
 /// How a future stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,23 +39,6 @@ pub(crate) enum State {
     Pending,
     Cancelled,
     Finished,
-}
-
-/// Who is told that a future is done.
-pub(crate) struct Waiter {
-    /// A task or a parent (`task::parent`) if `context` is empty, else a callback.
-    pub(crate) what: Owned,
-    pub(crate) context: Captured,
-}
-
-impl Waiter {
-    /// The callback and its context, as a loop that is not ours knows them.
-    fn as_callback(&self) -> Outcome<(Owned, Owned)> {
-        match self.context.get()? {
-            Some(context) => Ok((self.what.own(), context)),
-            None => task::as_callback(&self.what),
-        }
-    }
 }
 
 /// What a future and a task have.
@@ -101,11 +84,7 @@ impl FutureData {
         // SAFETY: the collector only looks; nothing else runs while these cells are read in place.
         let waiters = unsafe { (*self.first.as_ptr()).iter().chain((*self.more.as_ptr()).iter()) };
         for waiter in waiters {
-            let status = visit.object(&waiter.what);
-            if status != 0 {
-                return status;
-            }
-            let status = waiter.context.visit(visit);
+            let status = waiter.visit(visit);
             if status != 0 {
                 return status;
             }
@@ -148,12 +127,26 @@ pub(crate) struct Future(Object);
 // SAFETY: transparent over `Object`.
 unsafe impl Class for Future {}
 
+/// Makes a callback and its context.
+type Wakeup = fn(&Object) -> Outcome<(Owned, Owned)>;
+
 /// The types and where in their instances our data begins.
 pub(crate) struct Kinds {
     pub(crate) offset: Cell<usize>,
     pub(crate) future: Cell<*mut c::PyTypeObject>,
     pub(crate) task: Cell<*mut c::PyTypeObject>,
     pub(crate) gathering: Cell<*mut c::PyTypeObject>,
+    /// Makes the callback, and its context, by which a loop of others wakes a task.
+    pub(crate) wakeup: Cell<Option<Wakeup>>,
+}
+
+impl Kinds {
+    fn wakeup(&self, task: &Object) -> Outcome<(Owned, Owned)> {
+        match self.wakeup.get() {
+            Some(wakeup) => wakeup(task),
+            None => Err(raised::raise(raised::runtime_error(), "the class of tasks is not made yet")),
+        }
+    }
 }
 
 pub(crate) static KINDS: Confined<Kinds> = Confined::new(Kinds {
@@ -161,6 +154,7 @@ pub(crate) static KINDS: Confined<Kinds> = Confined::new(Kinds {
     future: Cell::new(std::ptr::null_mut()),
     task: Cell::new(std::ptr::null_mut()),
     gathering: Cell::new(std::ptr::null_mut()),
+    wakeup: Cell::new(None),
 });
 
 impl std::ops::Deref for Future {
@@ -313,9 +307,9 @@ impl Future {
         self.state.get() == State::Finished && !self.exception.is_empty()
     }
 
-    /// Takes out a waiter of ours (a parent of `task::parent`); it may be gone already.
-    pub(crate) fn remove_waiter(&self, what: &Object) {
-        let is_it = |waiter: &Waiter| waiter.context.is_empty() && waiter.what.is(what);
+    /// Takes out a parent; it may be gone already.
+    pub(crate) fn remove_parent(&self, parent: &Object) {
+        let is_it = |waiter: &Waiter| waiter.is_parent(parent);
         let first = self.first.take();
         if first.as_ref().is_some_and(is_it) {
             return;
@@ -356,22 +350,9 @@ impl Future {
     #[inline]
     fn schedule(&self, waiter: Waiter) -> Outcome<()> {
         let Some(state) = self.direct() else { return self.schedule_by_protocol(&waiter) };
-        let Waiter { what, context } = waiter;
-        state.core.call_soon(if !context.is_empty() {
-            Entry::FutureCallback { callback: what, future: self.own(), context }
-        } else if Task::is(&what) {
-            Entry::Wake(what)
-        } else {
-            match parent::of(&what) {
-                Some(parent) if parent.needs_entry(self) => Entry::Child { parent: what, child: self.own() },
-                Some(_) => return Ok(()),
-                None => {
-                    // It queues what waits for it itself.
-                    Notifier::wake(&what);
-                    return Ok(());
-                }
-            }
-        });
+        if let Some(entry) = waiter.into_entry(self) {
+            state.core.call_soon(entry);
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use super::LoopState;
 use super::handle::Handle;
-use crate::ffi::{Outcome, Owned};
+use crate::ffi::{Object, Outcome, Owned};
 use crate::interp::Captured;
 
 /// An entry of the ready queue: a word of kind and up to three pointers.
@@ -35,10 +35,10 @@ pub(crate) enum Entry {
     Wake(Owned),
     /// A callback of a future that is done.
     FutureCallback { callback: Owned, future: Owned, context: Captured },
-    /// A future that a parent (`task::parent`) waits for is done.
-    Child { parent: Owned, child: Owned },
+    /// A future that a parent (`future::parent`) waits for is done, and what the parent does about it.
+    Child { parent: Owned, child: Owned, child_done: fn(&Object, &Object) -> Outcome<()> },
     /// The time of a timeout is up, unless it has another generation meanwhile.
-    Expire { owner: Owned, generation: u32 },
+    Expire { owner: Owned, generation: u32, expire: fn(&Object, u32) -> Outcome<()> },
 }
 
 /// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.
@@ -98,7 +98,7 @@ impl Entry {
             Self::Foreign(held) | Self::Step(held) | Self::Wake(held) | Self::Expire { owner: held, .. } => {
                 held.traverse(visit)
             }
-            Self::Throw { task: one, exception: other } | Self::Child { parent: one, child: other } => {
+            Self::Throw { task: one, exception: other } | Self::Child { parent: one, child: other, .. } => {
                 one.traverse(visit)?;
                 other.traverse(visit)
             }

@@ -8,11 +8,8 @@ use std::cell::Cell;
 
 use aioxide_core::timers::TimerKey;
 
-use super::timeout::Timeout;
-use super::wait_for::{self, WaitFor};
 use super::{Task, cancel};
-use crate::awaitable::Awaitable;
-use crate::ffi::{Object, Outcome, Raised, Slot, cast, raised};
+use crate::ffi::{Object, Outcome, Raised, Slot, raised};
 use crate::future;
 use crate::interp::names;
 use crate::kernel::Entry;
@@ -56,9 +53,17 @@ impl Deadline {
         self.phase.set(Phase::Entered);
     }
 
-    /// Sets the timer: `when` in seconds of the loop's clock; at or before `now` means the next iteration.
-    pub(crate) fn arm(&self, owner: &Object, state: &LoopState, when: f64, now: f64) {
-        let entry = Entry::Expire { owner: owner.own(), generation: self.generation.get() };
+    /// Sets the timer, which calls `expire` with the owner: `when` in seconds of the loop's clock; at or before `now` means the next
+    /// iteration.
+    pub(crate) fn arm(
+        &self,
+        owner: &Object,
+        expire: fn(&Object, u32) -> Outcome<()>,
+        state: &LoopState,
+        when: f64,
+        now: f64,
+    ) {
+        let entry = Entry::Expire { owner: owner.own(), generation: self.generation.get(), expire };
         if when <= now {
             state.core.call_soon(entry);
         } else {
@@ -84,7 +89,7 @@ impl Deadline {
     }
 
     /// The time is up.
-    fn expire(&self, generation: u32) -> Outcome<()> {
+    pub(crate) fn expire(&self, generation: u32) -> Outcome<()> {
         if generation != self.generation.get() || self.phase.get() != Phase::Entered {
             return Ok(());
         }
@@ -109,18 +114,5 @@ fn report(task: &Object, raised: Raised) -> Outcome<()> {
             future::report(task.as_future(), MESSAGE, Some(&exception), &names().task)
         }),
         None => Err(raised::put_back(exception)),
-    }
-}
-
-/// Runs a timer's entry.
-pub(crate) fn expire(owner: &Object, generation: u32) -> Outcome<()> {
-    if wait_for::HOME.is_of(owner) {
-        // SAFETY: an instance of the awaitable.
-        let owner: &Awaitable<WaitFor> = unsafe { cast(owner.as_ptr()) };
-        return owner.deadline.expire(generation);
-    }
-    match Timeout::from_object(owner) {
-        Some(timeout) => timeout.deadline.expire(generation),
-        None => Ok(()),
     }
 }

@@ -17,10 +17,10 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised, recursion};
+use crate::future::parent::{self, Parent, ParentKind, Watched};
 use crate::future::{self, Future, KINDS, State, is_done};
 use crate::interp::{Captured, interop, names};
 use crate::kernel::state_of;
-use crate::task::parent::{self, Watched};
 use crate::task::start::create;
 use crate::task::{self, Start, Task};
 
@@ -44,6 +44,7 @@ pub(crate) struct GatherData {
 pub(crate) type Gather = Holder<GatherData>;
 
 static KIND: Kind = Kind::new();
+static PARENT: ParentKind = ParentKind::of::<Gather>();
 static FUTURE: Ancestor = Ancestor::new();
 
 impl Contents for GatherData {
@@ -84,20 +85,8 @@ impl Gather {
         unsafe { cast(self.object().as_ptr()) }
     }
 
-    /// A child is done and has its turn in the ready queue.
-    pub(crate) fn child_has_turn(&self, child: &Object) -> Outcome<()> {
-        if !self.has_foreign.get() {
-            return self.child_done(child);
-        }
-        let entered = self.context.enter()?;
-        let told = self.child_done(child);
-        let pending = if told.is_err() { raised::pending() } else { None };
-        entered.exit(&self.context)?;
-        pending.map_or(told, |exception| Err(raised::put_back(exception)))
-    }
-
-    /// A child is done.
-    fn child_done(&self, child: &Object) -> Outcome<()> {
+    /// Counts a child that is done, and ends with the last one.
+    fn count(&self, child: &Object) -> Outcome<()> {
         let future = self.as_future();
         if let Some(awaiter) = self.awaiter.get() {
             interop::discard_awaited_by(child, &awaiter)?;
@@ -131,11 +120,30 @@ impl Gather {
         future.finish_with_result(results)
     }
 
+    /// Ends the gather while children of it may go on, which nobody awaits any more.
+    fn fail(&self, exception: Owned) -> Outcome<()> {
+        if let Some(awaiter) = self.awaiter.take() {
+            let children = self.children.take();
+            let discarded =
+                children.iter().try_for_each(|child| interop::discard_awaited_by(child, &awaiter));
+            self.children.set(children);
+            discarded?;
+        }
+        self.as_future().finish_with_exception(exception)
+    }
+}
+
+impl Parent for Gather {
+    fn kind() -> &'static ParentKind {
+        &PARENT
+    }
+
     /// Whether the gather has anything to do when `child`, which is done now, has its turn in the ready queue.
     ///
     /// The last child has, and one whose failure ends the gather. The others are only counted, which is done here and now,
     /// unless one that came before is, or may be, still to have its turn.
-    pub(crate) fn needs_entry(&self, child: &Future) -> bool {
+    #[inline]
+    fn needs_entry(&self, child: &Future) -> bool {
         let left = self.unfinished.get();
         let waits =
             left > 1 && self.queued.get() == 0 && !self.has_foreign.get() && !self.as_future().is_done();
@@ -147,16 +155,16 @@ impl Gather {
         true
     }
 
-    /// Ends the gather while children of it may go on, which nobody awaits any more.
-    fn fail(&self, exception: Owned) -> Outcome<()> {
-        if let Some(awaiter) = self.awaiter.take() {
-            let children = self.children.take();
-            let discarded =
-                children.iter().try_for_each(|child| interop::discard_awaited_by(child, &awaiter));
-            self.children.set(children);
-            discarded?;
+    /// A child is done and has its turn in the ready queue.
+    fn child_done(&self, child: &Object) -> Outcome<()> {
+        if !self.has_foreign.get() {
+            return self.count(child);
         }
-        self.as_future().finish_with_exception(exception)
+        let entered = self.context.enter()?;
+        let told = self.count(child);
+        let pending = if told.is_err() { raised::pending() } else { None };
+        entered.exit(&self.context)?;
+        pending.map_or(told, |exception| Err(raised::put_back(exception)))
     }
 }
 
@@ -235,12 +243,12 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         if let Some(awaiter) = gather.awaiter.get() {
             interop::add_awaited_by(&child, &awaiter)?;
         }
-        if parent::watch(gather.object(), &child)? == Watched::Foreign && !gather.has_foreign.replace(true) {
+        if parent::watch(&*gather, &child)? == Watched::Foreign && !gather.has_foreign.replace(true) {
             gather.context.set(Captured::current()?);
         }
     }
     for child in done {
-        gather.child_done(&child)?;
+        gather.count(&child)?;
     }
     Ok(gather.into_object())
 }

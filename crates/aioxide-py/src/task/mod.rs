@@ -16,7 +16,6 @@ pub(crate) mod group;
 mod group_exit;
 mod introspect;
 pub(crate) mod list;
-pub(crate) mod parent;
 pub(crate) mod queued;
 pub(crate) mod shield;
 pub(crate) mod sleep;
@@ -32,7 +31,6 @@ use std::os::raw::{c_int, c_void};
 use pyo3::ffi as c;
 
 use crate::awaitable;
-use crate::bridge::Notifier;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{attribute, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::text::show;
@@ -348,14 +346,11 @@ pub(crate) fn in_copy_of_context<T>(task: &Object, body: impl FnOnce() -> Outcom
     result
 }
 
-/// The callback, and its context, by which a loop that is not ours tells a waiter of ours.
-pub(crate) fn as_callback(what: &Object) -> Outcome<(Owned, Owned)> {
-    match Task::from_object(what) {
-        Some(task) => Ok((step::wakeup_callback(task)?, task.context.get_or_none()?)),
-        // It is called as it is.
-        None if Notifier::is(what) => Ok((what.own(), context::copy()?)),
-        None => parent::as_callback(what),
-    }
+/// The callback, and its context, by which a loop of others wakes a task.
+fn wakeup(task: &Object) -> Outcome<(Owned, Owned)> {
+    // SAFETY: only tasks are waiters of this kind.
+    let task: &Task = unsafe { cast(task.as_ptr()) };
+    Ok((step::wakeup_callback(task)?, task.context.get_or_none()?))
 }
 
 fn check_coroutine(coro: &Object) -> Outcome<()> {
@@ -523,7 +518,7 @@ unsafe extern "C" fn repr(this: *mut c::PyObject) -> *mut c::PyObject {
     guard_object(|| show::repr(unsafe { cast(this) }, Shown::Task))
 }
 
-/// Reads the base type; gives the size of its instances.
+/// Reads the base type; returns the size of its instances.
 pub(crate) fn read_base(base: &Object) -> usize {
     HOME.read_base(base)
 }
@@ -585,5 +580,6 @@ pub(crate) fn make_kind() -> Outcome {
         future::await_slots(builder).build_with(c"aioxide.Task", size, &base, future)?
     };
     KINDS.task.set(kind.as_ptr().cast());
+    KINDS.wakeup.set(Some(wakeup));
     Ok(kind)
 }

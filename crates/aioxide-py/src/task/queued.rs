@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 
-use super::{Task, deadline, parent, step};
+use super::{Task, step};
 use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, raised};
 use crate::future::Future;
@@ -55,15 +55,15 @@ pub(crate) fn call_back(
 
 /// What a parent waits for is done.
 #[inline]
-pub(crate) fn child_done(py: Python<'_>, waiting: &Object, child: &Object) -> PyResult<()> {
+pub(crate) fn child_done(
+    py: Python<'_>,
+    waiting: &Object,
+    child: &Object,
+    child_done: fn(&Object, &Object) -> Outcome<()>,
+) -> PyResult<()> {
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(child.as_ptr()) };
-    parent::child_done(waiting, child).or_else(|raised| report_call(py, raised, waiting, future, None))
-}
-
-/// The time of a timeout is up.
-pub(crate) fn expire(py: Python<'_>, owner: &Object, generation: u32) -> PyResult<()> {
-    deadline::expire(owner, generation).map_err(|raised| raised::to_pyerr(py, raised))
+    child_done(waiting, child).or_else(|raised| report_call(py, raised, waiting, future, None))
 }
 
 /// Reports what the call of `callback` with `future` raised.

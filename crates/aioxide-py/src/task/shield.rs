@@ -6,11 +6,12 @@
 
 use std::sync::OnceLock;
 
-use super::{parent, start};
+use super::start;
 use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot};
+use crate::future::parent::{self, Parent, ParentKind};
 use crate::future::{Future, State};
 use crate::interp::{interop, names};
 
@@ -22,7 +23,7 @@ pub(crate) struct Shield {
     awaiter: Slot,
 }
 
-pub(crate) static HOME: Home = Home::new();
+static HOME: Home = Home::new();
 
 /// It is nothing to iterate over: it takes the collector's functions and the free list of awaitables.
 impl Steps for Shield {
@@ -46,9 +47,15 @@ impl Steps for Shield {
     }
 }
 
-impl Awaitable<Shield> {
+static PARENT: ParentKind = ParentKind::of::<Awaitable<Shield>>();
+
+impl Parent for Awaitable<Shield> {
+    fn kind() -> &'static ParentKind {
+        &PARENT
+    }
+
     /// One of the two futures is done.
-    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
+    fn child_done(&self, child: &Object) -> Outcome<()> {
         let (Some(inner), Some(outer)) = (self.inner.get(), self.outer.get()) else { return Ok(()) };
         if let Some(awaiter) = self.awaiter.take() {
             interop::discard_awaited_by(&inner, &awaiter)?;
@@ -58,7 +65,7 @@ impl Awaitable<Shield> {
         };
         if child.is(&outer) {
             if !inside.is_done() {
-                inside.remove_waiter(self.object());
+                inside.remove_parent(self.object());
             }
             return Ok(());
         }
@@ -80,6 +87,8 @@ impl Awaitable<Shield> {
         }
     }
 }
+
+impl Awaitable<Shield> {}
 
 /// `shield(arg)`.
 fn shield(_: &Object, arguments: &Arguments<'_>) -> Outcome {
@@ -111,8 +120,10 @@ fn shield(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         shared.awaiter.set(awaiter);
     }
     let shared = Awaitable::make(shared)?;
-    parent::watch(&shared, &inner)?;
-    parent::watch(&shared, &outer)?;
+    if let Some(shared) = Awaitable::<Shield>::exact(&shared) {
+        parent::watch(shared, &inner)?;
+        parent::watch(shared, &outer)?;
+    }
     Ok(outer)
 }
 

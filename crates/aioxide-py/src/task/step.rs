@@ -12,7 +12,7 @@ use crate::ffi::method::{Definition, method_fast, method_one};
 use crate::ffi::text::show;
 use crate::ffi::{self, Object, Outcome, Owned, Raised, call, raised};
 use crate::future::{Future, State, Waiter, call_soon};
-use crate::interp::{Captured, current, interop, names};
+use crate::interp::{current, interop, names};
 use crate::kernel::Entry;
 use crate::kernel::LoopState;
 
@@ -171,7 +171,7 @@ fn wait_for(task: &Task, awaited: Owned) -> Outcome<()> {
         if !future.blocking.replace(false) {
             return schedule_throw(task, &yield_instead(task, &awaited));
         }
-        future.add_waiter(Waiter { what: task.own(), context: Captured::new() })?;
+        future.add_waiter(Waiter::Task(task.own()))?;
         return waiting(task, awaited);
     }
     if awaited.is_none() {

@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::sync::OnceLock;
 
-use super::{parent, start};
+use super::start;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{self, Object, Outcome, Owned, Slot, call, raised};
+use crate::future::parent::{self, Parent, ParentKind};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::{interop, names};
 use crate::kernel::state_of;
@@ -53,7 +54,7 @@ pub(crate) struct Wait {
     inner: Inner,
 }
 
-pub(crate) static HOME: Home = Home::new();
+static HOME: Home = Home::new();
 
 impl Steps for Wait {
     fn name(&self) -> &'static str {
@@ -110,6 +111,54 @@ impl Steps for Wait {
     }
 }
 
+static PARENT: ParentKind = ParentKind::of::<Awaitable<Wait>>();
+
+impl Parent for Awaitable<Wait> {
+    fn kind() -> &'static ParentKind {
+        &PARENT
+    }
+
+    /// Whether a child that is done now has anything to do when its turn comes.
+    ///
+    /// The last one has, and one that decides. The others are only counted, at once, unless one that came before is still to
+    /// have its turn.
+    #[inline]
+    fn needs_entry(&self, child: &Future) -> bool {
+        let left = self.left.get();
+        let decides = match self.when.get() {
+            When::First => true,
+            When::Failure => child.has_exception(),
+            When::All => false,
+        };
+        if left > 1 && self.queued.get() == 0 && !decides {
+            self.left.set(left - 1);
+            return false;
+        }
+        self.queued.set(self.queued.get() + 1);
+        true
+    }
+
+    /// A child is done and has its turn, or the time is up, of which the future of the wait itself tells.
+    fn child_done(&self, child: &Object) -> Outcome<()> {
+        if self.future.holds(child) {
+            return self.release();
+        }
+        self.queued.set(self.queued.get().saturating_sub(1));
+        let left = self.left.get().saturating_sub(1);
+        self.left.set(left);
+        let decides = left == 0
+            || match self.when.get() {
+                When::First => true,
+                When::Failure => Future::exact(child).is_some_and(|child| {
+                    child.log_traceback.set(false);
+                    child.has_exception()
+                }),
+                When::All => false,
+            };
+        if decides { self.release() } else { Ok(()) }
+    }
+}
+
 impl Awaitable<Wait> {
     fn begin(&self) -> Outcome<Next> {
         self.state.set(State::Done);
@@ -124,7 +173,7 @@ impl Awaitable<Wait> {
         }
         let future = Future::make(&running, state)?;
         if let Some(timeout) = self.timeout.get() {
-            let (callback, _) = parent::as_callback(self.object())?;
+            let (callback, _) = parent::as_callback(self)?;
             self.timer.set(call::call_method(
                 &names().call_later,
                 &[&running, &timeout, &callback, &future],
@@ -136,7 +185,7 @@ impl Awaitable<Wait> {
         self.futures.set(futures.clone());
         self.future.set(future.clone());
         self.state.set(State::Waiting);
-        call::any_item(&futures, |child| parent::watch(self.object(), child).map(|_| false))?;
+        call::any_item(&futures, |child| parent::watch(self, child).map(|_| false))?;
         if let Some(awaiter) = interop::awaiter(&running) {
             call::any_item(&futures, |child| interop::add_awaited_by(child, &awaiter).map(|()| false))?;
             self.awaiter.set(awaiter);
@@ -182,46 +231,6 @@ impl Awaitable<Wait> {
         self.inner.begin(coroutine)
     }
 
-    /// Whether a child that is done now has anything to do when its turn comes.
-    ///
-    /// The last one has, and one that decides. The others are only counted, at once, unless one that came before is still to
-    /// have its turn.
-    #[inline]
-    pub(crate) fn needs_entry(&self, child: &Future) -> bool {
-        let left = self.left.get();
-        let decides = match self.when.get() {
-            When::First => true,
-            When::Failure => child.has_exception(),
-            When::All => false,
-        };
-        if left > 1 && self.queued.get() == 0 && !decides {
-            self.left.set(left - 1);
-            return false;
-        }
-        self.queued.set(self.queued.get() + 1);
-        true
-    }
-
-    /// A child is done and has its turn, or the time is up, of which the future of the wait itself tells.
-    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
-        if self.future.holds(child) {
-            return self.release();
-        }
-        self.queued.set(self.queued.get().saturating_sub(1));
-        let left = self.left.get().saturating_sub(1);
-        self.left.set(left);
-        let decides = left == 0
-            || match self.when.get() {
-                When::First => true,
-                When::Failure => Future::exact(child).is_some_and(|child| {
-                    child.log_traceback.set(false);
-                    child.has_exception()
-                }),
-                When::All => false,
-            };
-        if decides { self.release() } else { Ok(()) }
-    }
-
     fn release(&self) -> Outcome<()> {
         self.cancel_timer()?;
         let Some(future) = self.future.get() else { return Ok(()) };
@@ -262,7 +271,7 @@ impl Awaitable<Wait> {
         })?;
         let others = call::set(None)?;
         for child in pending {
-            parent::unwatch(self.object(), &child)?;
+            parent::unwatch(self, &child)?;
             call::set_discard(&futures, &child)?;
             call::set_add(&others, &child)?;
         }
@@ -277,8 +286,7 @@ impl Awaitable<Wait> {
         match futures {
             Some(futures) if watches => {
                 self.forget_awaiter(&futures)?;
-                call::any_item(&futures, |child| parent::unwatch(self.object(), child).map(|()| false))
-                    .map(drop)
+                call::any_item(&futures, |child| parent::unwatch(self, child).map(|()| false)).map(drop)
             }
             _ => Ok(()),
         }

@@ -35,7 +35,7 @@ pub(crate) struct WaitFor {
     pub(crate) deadline: Deadline,
 }
 
-pub(crate) static HOME: Home = Home::new();
+static HOME: Home = Home::new();
 
 impl Steps for WaitFor {
     fn name(&self) -> &'static str {
@@ -123,7 +123,7 @@ impl Awaitable<WaitFor> {
         self.deadline.enter(unsafe { cast(task.as_ptr()) });
         if let Some(seconds) = limit {
             let now = state.now();
-            self.deadline.arm(self.object(), state, now + seconds, now);
+            self.deadline.arm(self.object(), expire, state, now + seconds, now);
         }
         self.state.set(State::Waiting);
         let begun = coroutine::start_await(&awaited).and_then(|inner| self.inner.begin(inner));
@@ -206,4 +206,9 @@ pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
         ))
     });
     Ok(("wait_for", definition.bind(ffi::none())?))
+}
+
+/// The time is up.
+fn expire(owner: &Object, generation: u32) -> Outcome<()> {
+    Awaitable::<WaitFor>::exact(owner).map_or(Ok(()), |owner| owner.deadline.expire(generation))
 }

@@ -13,13 +13,14 @@ use std::sync::OnceLock;
 
 use pyo3::ffi as c;
 
-use super::{parent, start};
+use super::start;
 use crate::awaitable::Awaitable;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
 use crate::ffi::text::type_name;
 use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
+use crate::future::parent::{self, Parent, ParentKind};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::{interop, names};
 use crate::kernel::state_of;
@@ -78,6 +79,33 @@ impl Contents for CompletionsData {
     }
 }
 
+static PARENT: ParentKind = ParentKind::of::<Completions>();
+
+impl Parent for Completions {
+    fn kind() -> &'static ParentKind {
+        &PARENT
+    }
+
+    /// A future is done and has its turn.
+    fn child_done(&self, child: &Object) -> Outcome<()> {
+        let Some(todo) = self.todo.get() else { return Ok(()) };
+        if call::length(&todo)? == 0 {
+            return Ok(());
+        }
+        call::set_discard(&todo, child)?;
+        if let Some(awaiter) = self.awaiter.get() {
+            interop::discard_awaited_by(child, &awaiter)?;
+        }
+        self.put(Some(child.own()))?;
+        if call::length(&todo)? == 0
+            && let Some(timer) = self.timer.take()
+        {
+            call::call_method(&names().cancel, &[&timer], None)?;
+        }
+        Ok(())
+    }
+}
+
 impl Completions {
     /// Makes futures of what was given, each of which will tell of its end.
     fn start(&self) -> Outcome<()> {
@@ -106,7 +134,7 @@ impl Completions {
         self.todo.set(todo);
         let awaiter = interop::awaiter(&event_loop);
         for future in &futures {
-            parent::watch(self.object(), future)?;
+            parent::watch(self, future)?;
             if let Some(awaiter) = &awaiter {
                 interop::add_awaited_by(future, awaiter)?;
             }
@@ -121,25 +149,6 @@ impl Completions {
             self.timer.set(timer);
         }
         self.event_loop.set(event_loop);
-        Ok(())
-    }
-
-    /// A future is done and has its turn.
-    pub(crate) fn child_done(&self, child: &Object) -> Outcome<()> {
-        let Some(todo) = self.todo.get() else { return Ok(()) };
-        if call::length(&todo)? == 0 {
-            return Ok(());
-        }
-        call::set_discard(&todo, child)?;
-        if let Some(awaiter) = self.awaiter.get() {
-            interop::discard_awaited_by(child, &awaiter)?;
-        }
-        self.put(Some(child.own()))?;
-        if call::length(&todo)? == 0
-            && let Some(timer) = self.timer.take()
-        {
-            call::call_method(&names().cancel, &[&timer], None)?;
-        }
         Ok(())
     }
 
@@ -190,7 +199,7 @@ fn time_is_up(this: &Completions) -> Outcome {
         Ok(false)
     })?;
     for future in futures {
-        parent::unwatch(this.object(), &future)?;
+        parent::unwatch(this, &future)?;
         if let Some(awaiter) = this.awaiter.get() {
             interop::discard_awaited_by(&future, &awaiter)?;
         }

@@ -13,13 +13,14 @@ use std::os::raw::c_int;
 
 pub(crate) use class::make_parts;
 
-use super::{Start, Task, group_exit, in_copy_of_context, parent, start};
+use super::{Start, Task, group_exit, in_copy_of_context, start};
 use crate::awaitable::Home;
 use crate::awaitable::entering::Entered;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, Slot, Visit, call};
 use crate::future::Future;
+use crate::future::parent::{self, Parent, ParentKind};
 use crate::interp::{interop, names};
 use crate::kernel::state_of;
 
@@ -157,6 +158,61 @@ static CLASSES: Confined<Classes> = Confined::new(Classes {
     lets_go: Cell::new(false),
 });
 
+static PARENT: ParentKind = ParentKind::of::<Group>();
+
+impl Parent for Group {
+    fn kind() -> &'static ParentKind {
+        &PARENT
+    }
+
+    /// Whether a task that is done now has anything to do when its turn comes.
+    ///
+    /// One that failed has, and the last one. The others are only taken out, at once, unless one that came before is still to
+    /// have its turn.
+    #[inline]
+    fn needs_entry(&self, task: &Future) -> bool {
+        if self.queued.get() == 0
+            && !self.has_foreign.get()
+            && !task.has_exception()
+            && !interop::KNOWS_AWAITERS
+            && let Some(tasks) = self.tasks.get()
+            && let Ok(2..) = call::length(&tasks)
+            && call::set_discard(&tasks, task.object()).is_ok()
+        {
+            return false;
+        }
+        self.queued.set(self.queued.get() + 1);
+        true
+    }
+
+    /// A task is done and has its turn.
+    fn child_done(&self, task: &Object) -> Outcome<()> {
+        self.queued.set(self.queued.get().saturating_sub(1));
+        if Future::exact(task).is_none_or(Future::has_exception) {
+            // It may cancel the others, in whose class `cancel` may be a method of Python's.
+            let tell = || call::call(&CLASSES.on_task_done.get_or_none(), &[self.object(), task]).map(drop);
+            return match self.parent_task.get().filter(|_| self.has_foreign.get()) {
+                Some(parent) => in_copy_of_context(&parent, tell),
+                None => tell(),
+            };
+        }
+        if let Some(tasks) = self.tasks.get() {
+            call::set_discard(&tasks, task)?;
+        }
+        if let Some(parent) = self.parent_task.get() {
+            interop::discard_awaited_by(task, &parent)?;
+        }
+        let Some(future) = self.on_completed.get() else { return Ok(()) };
+        if self.pending()? == 0
+            && let Some(future) = Future::exact(&future)
+            && !future.is_done()
+        {
+            return future.finish_with_result(Owned::boolean(true));
+        }
+        Ok(())
+    }
+}
+
 impl Group {
     fn start_anew(&self) -> Outcome<()> {
         for flag in [
@@ -206,53 +262,6 @@ impl Group {
         call::call(&CLASSES.exit.get_or_none(), &[self.object(), none, none, none])
     }
 
-    /// Whether a task that is done now has anything to do when its turn comes.
-    ///
-    /// One that failed has, and the last one. The others are only taken out, at once, unless one that came before is still to
-    /// have its turn.
-    #[inline]
-    pub(crate) fn needs_entry(&self, task: &Future) -> bool {
-        if self.queued.get() == 0
-            && !self.has_foreign.get()
-            && !task.has_exception()
-            && !interop::KNOWS_AWAITERS
-            && let Some(tasks) = self.tasks.get()
-            && let Ok(2..) = call::length(&tasks)
-            && call::set_discard(&tasks, task.object()).is_ok()
-        {
-            return false;
-        }
-        self.queued.set(self.queued.get() + 1);
-        true
-    }
-
-    /// A task is done and has its turn.
-    pub(crate) fn child_done(&self, task: &Object) -> Outcome<()> {
-        self.queued.set(self.queued.get().saturating_sub(1));
-        if Future::exact(task).is_none_or(Future::has_exception) {
-            // It may cancel the others, in whose class `cancel` may be a method of Python's.
-            let tell = || call::call(&CLASSES.on_task_done.get_or_none(), &[self.object(), task]).map(drop);
-            return match self.parent_task.get().filter(|_| self.has_foreign.get()) {
-                Some(parent) => in_copy_of_context(&parent, tell),
-                None => tell(),
-            };
-        }
-        if let Some(tasks) = self.tasks.get() {
-            call::set_discard(&tasks, task)?;
-        }
-        if let Some(parent) = self.parent_task.get() {
-            interop::discard_awaited_by(task, &parent)?;
-        }
-        let Some(future) = self.on_completed.get() else { return Ok(()) };
-        if self.pending()? == 0
-            && let Some(future) = Future::exact(&future)
-            && !future.is_done()
-        {
-            return future.finish_with_result(Owned::boolean(true));
-        }
-        Ok(())
-    }
-
     /// Whether it is of a class that has one of the private methods of its own, which are then to be called.
     fn overrides_internals(&self) -> Outcome<bool> {
         if CLASSES.group.holds(self.object().class()) {
@@ -295,7 +304,7 @@ impl Group {
         if let Some(tasks) = self.tasks.get() {
             call::set_add(&tasks, &task)?;
         }
-        parent::watch(self.object(), &task)?;
+        parent::watch(self, &task)?;
         Ok(Some(task))
     }
 }

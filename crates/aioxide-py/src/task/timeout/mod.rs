@@ -119,7 +119,7 @@ impl Entered for TimeoutData {
         // SAFETY: `current` gives tasks of ours.
         this.deadline.enter(unsafe { cast(task.as_ptr()) });
         if this.is_timed() {
-            this.deadline.arm(this.object(), state, this.seconds.get(), state.now());
+            this.deadline.arm(this.object(), expire, state, this.seconds.get(), state.now());
         }
         Ok(true)
     }
@@ -233,7 +233,7 @@ fn reschedule(this: &Timeout, arguments: &Arguments<'_>) -> Outcome {
         // The comparison may have run anything.
         if this.deadline.phase.get() == Phase::Entered {
             this.deadline.disarm(Some(state));
-            this.deadline.arm(this.object(), state, seconds, now);
+            this.deadline.arm(this.object(), expire, state, seconds, now);
         }
     }
     Ok(Owned::none())
@@ -246,4 +246,9 @@ fn make(data: impl FnOnce() -> TimeoutData) -> Outcome<Held<TimeoutData>> {
     };
     // SAFETY: a class derived from the base.
     unsafe { Timeout::make_derived(&class, data) }
+}
+
+/// The time is up.
+fn expire(owner: &Object, generation: u32) -> Outcome<()> {
+    Timeout::from_object(owner).map_or(Ok(()), |timeout| timeout.deadline.expire(generation))
 }
