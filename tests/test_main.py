@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import textwrap
@@ -183,7 +184,9 @@ def test_wrong_use_shows_the_usage(folder: Path, option: str) -> None:
 
 def test_help_and_version(folder: Path) -> None:
     assert run("--help", cwd=folder).stdout.startswith("usage: python -m aioxide")
-    assert run("--version", cwd=folder).stdout.startswith("aioxide ")
+    version, *learned = run("--version", cwd=folder).stdout.splitlines()
+    assert version == f"aioxide {aioxide.__version__}, CPython {platform.python_version()}"
+    assert learned[:2] == ["contexts are shared until they are used: yes", "socket objects are read in place: yes"]
 
 
 def test_globals_live_on_after_the_end(folder: Path) -> None:

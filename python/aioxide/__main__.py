@@ -30,9 +30,7 @@ def main(arguments: list[str]) -> None:
         sys.stdout.write(USAGE)
         return
     if option in ("-V", "--version"):
-        from . import __version__
-
-        sys.stdout.write(f"aioxide {__version__}\n")
+        sys.stdout.write(version())
         return
     if option in ("-m", "-c") and len(arguments) == 1:
         sys.exit(f"python -m aioxide: argument expected for the {option} option\n{USAGE}")
@@ -41,6 +39,17 @@ def main(arguments: list[str]) -> None:
     if not arguments and sys.stdin.isatty():
         arguments = ["-m", "asyncio"]
     run(arguments)
+
+
+def version() -> str:
+    """The version, and which fast paths aioxide has found its way to in this interpreter: for reports of faults."""
+    import platform
+
+    from . import __version__, _aioxide
+
+    lines = [f"aioxide {__version__}, {platform.python_implementation()} {platform.python_version()}"]
+    lines += [f"{what}: {'yes' if found else 'no'}" for what, found in _aioxide._learned()]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def run(arguments: list[str]) -> NoReturn:

@@ -9,13 +9,14 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::ffi::{coroutine, free_list};
+use crate::ffi::exports::{Exports, export_functions};
+use crate::ffi::{Outcome, coroutine, free_list};
 use crate::kernel::alive;
 use crate::queue;
 
 /// Stands in `gc.callbacks`.
 #[pyfunction]
-pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {
+fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyResult<()> {
     if phase != "start" {
         coroutine::keep_stop_tracked();
         return Ok(());
@@ -34,9 +35,11 @@ pub(crate) fn _before_collection(phase: &str, info: &Bound<'_, PyDict>) -> PyRes
     Ok(())
 }
 
-/// Puts the hook into the collector's list.
-pub(crate) fn install(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let hook = module.getattr("_before_collection")?;
-    module.py().import("gc")?.getattr("callbacks")?.call_method1("append", (hook,))?;
-    Ok(())
+/// What the room puts into the module, and into the collector's list.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    export_functions!(exports, _before_collection)?;
+    exports.python(|module| {
+        let hook = module.getattr("_before_collection")?;
+        module.py().import("gc")?.getattr("callbacks")?.call_method1("append", (hook,)).map(drop)
+    })
 }

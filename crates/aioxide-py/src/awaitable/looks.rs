@@ -9,12 +9,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::CStr;
 use std::os::raw::c_void;
-use std::sync::OnceLock;
 
 use pyo3::ffi as c;
 
 use super::{Awaitable, Steps};
-use crate::ffi::method::{Definition, guard_object, method_none};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::{guard_object, method_none};
 use crate::ffi::{Confined, Object, Outcome, Owned, call, cast, function, raised};
 use crate::interp::names;
 
@@ -125,12 +125,8 @@ fn track_origins(_: &Object) -> Outcome {
 }
 
 /// Gives the function that a loop calls before it runs in debug mode.
-pub(crate) fn make_tracker() -> Outcome<(&'static str, Owned)> {
-    static TRACK: OnceLock<Definition> = OnceLock::new();
-    let definition = TRACK.get_or_init(|| {
-        Definition(method_none!(c"_track_origins", track_origins, c"Remember where coroutines are made."))
-    });
-    Ok(("_track_origins", definition.bind(crate::ffi::none())?))
+pub(super) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    exports.function(method_none!(c"_track_origins", track_origins, c"Remember where coroutines are made."))
 }
 
 /// Whether it may.

@@ -21,6 +21,7 @@ use std::os::raw::{c_int, c_void};
 use pyo3::ffi as c;
 
 use crate::ffi::arguments::Arguments;
+use crate::ffi::exports::Exports;
 use crate::ffi::free_list::FreeList;
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{guard, guard_object};
@@ -28,6 +29,11 @@ use crate::ffi::{
     Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, cast, coroutine, end, instance, raised,
 };
 use looks::Stage;
+
+/// What the room puts into the module.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    looks::export(exports)
+}
 
 /// What an awaitable did when it was resumed.
 pub(crate) enum Next {

@@ -33,7 +33,9 @@ mod waiting;
 use aioxide_core::Remote;
 use pyo3::prelude::*;
 
-use crate::ffi::raised;
+use crate::ffi::Outcome;
+use crate::ffi::exports::Exports;
+
 use crate::kernel::Posted;
 
 pub(crate) use future::drop_waiting;
@@ -41,10 +43,11 @@ pub(crate) use future::drop_waiting;
 /// How another thread reaches a loop.
 pub(crate) type Home = Remote<Posted>;
 
-/// Adds what Python sees of it, and the table.
-pub(crate) fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let py = module.py();
-    future::make_kind().map_err(|raised| raised::to_pyerr(py, raised))?;
-    module.add("RustPanic", py.get_type::<exports::RustPanic>())?;
-    module.add("_rust_api", exports::capsule(py)?)
+/// What the room puts into the module: what Python sees of it, and the table.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    future::make_kind()?;
+    exports.python(|module| {
+        module.add("RustPanic", module.py().get_type::<exports::RustPanic>())?;
+        module.add("_rust_api", exports::capsule(module.py())?)
+    })
 }

@@ -22,12 +22,13 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::bridge;
+use crate::ffi::exports::{Exports, export_functions};
 use crate::ffi::method::add_method;
-use crate::ffi::{Confined, Outcome, call, cast, function};
+use crate::ffi::{Confined, Outcome, call, cast, function, python};
 use crate::kernel::{LoopCore, LoopState, alive};
 use crate::task::list;
 
-pub(crate) use tasks::{_learn_layout, _pending_tasks};
+use tasks::_pending_tasks;
 
 #[pymethods]
 impl LoopCore {
@@ -81,7 +82,7 @@ impl LoopCore {
 ///
 /// PyO3 builds a tuple for `*args` and takes the slow protocol for `**kwargs`; `call_soon` and its like are called once per
 /// callback.
-pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
+fn add_methods(py: Python<'_>) -> Outcome<()> {
     let kind = <LoopCore as pyo3::PyTypeInfo>::type_object_raw(py);
     for method in schedule::methods().into_iter().chain(tasks::methods()).chain(readers::methods()) {
         // SAFETY: the class, and methods that take its instances.
@@ -90,4 +91,10 @@ pub(crate) fn add_methods(py: Python<'_>) -> Outcome<()> {
     let stock = call::get_attribute(&*call::import(c"asyncio")?, &*call::interned(c"SelectorEventLoop")?)?;
     // SAFETY: a type of PyO3's lives for ever.
     function::dress_coroutine_functions(unsafe { cast(kind.cast()) }, &stock)
+}
+
+/// What the room puts into the module.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    add_methods(python(exports.module()))?;
+    export_functions!(exports, _pending_tasks)
 }

@@ -16,6 +16,7 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi;
 use crate::kernel::report::call_handler;
+use crate::kernel::report::leaves_the_loop;
 use crate::kernel::{LoopCore, Watch, Watcher, error, running};
 use crate::transports::{Accepted, Connection, ConnectionSocket, StreamTransport, common};
 
@@ -133,7 +134,7 @@ impl Listener {
         });
         match made {
             // As in asyncio, which tells of other failures in debug mode only; there its own code runs.
-            Err(error) if common::leaves_loop(py, &error) => Err(error),
+            Err(error) if leaves_the_loop(py, &error) => Err(error),
             _ => Ok(()),
         }
     }

@@ -18,6 +18,7 @@ use pyo3::types::{PyBytes, PyDict};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi::{self, Buffer, Owned};
+use crate::kernel::report::leaves_the_loop;
 use crate::kernel::{LoopCore, LoopState, Watch, Watcher, error, running};
 use crate::transports::{address_to_python, common};
 
@@ -153,7 +154,7 @@ impl Watch for Waiting {
         let (method, value) = match self.work.attempt(state, socket, fd) {
             Ok(None) => return Ok(()),
             Ok(Some(value)) => (intern!(py, "set_result"), value),
-            Err(error) if common::leaves_loop(py, &error) => return Err(error),
+            Err(error) if leaves_the_loop(py, &error) => return Err(error),
             Err(error) => (intern!(py, "set_exception"), error.into_value(py).into_bound(py).into_any()),
         };
         self.forget(state);

@@ -182,18 +182,3 @@ pub(crate) fn _pending_tasks(event_loop: Option<&Bound<'_, PyAny>>) -> Vec<Py<Py
     let event_loop = event_loop.map(|event_loop| Owned::from(event_loop.clone()));
     list::pending(event_loop.as_deref()).into_iter().map(Owned::into_py).collect()
 }
-
-/// Learns from tasks of asyncio's own where the interpreter's tools look; `false` if that is not needed or not known.
-#[pyfunction]
-pub(crate) fn _learn_layout(
-    first: &Bound<'_, PyAny>,
-    second: &Bound<'_, PyAny>,
-    coro: &Bound<'_, PyAny>,
-    name: &Bound<'_, PyAny>,
-    awaiter: &Bound<'_, PyAny>,
-    event_loop: &Bound<'_, PyAny>,
-) -> bool {
-    let objects = [first, second, coro, name, awaiter, event_loop].map(|object| Owned::from(object.clone()));
-    let [first, second, coro, name, awaiter, event_loop] = &objects;
-    crate::interp::interop::learn(first, second, coro, name, awaiter, event_loop)
-}

@@ -161,6 +161,37 @@ impl<'a> Arguments<'a> {
         Ok(found)
     }
 
+    /// Sorts the arguments by the names of `parameters`, of which the first `required` must be there.
+    ///
+    /// # Errors
+    /// TypeError for missing, too many, unknown or doubled ones.
+    pub(crate) fn place<const N: usize>(
+        &self,
+        function: &str,
+        parameters: &[&str],
+        required: usize,
+    ) -> Outcome<[Option<&'a Object>; N]> {
+        if self.positional > parameters.len() {
+            let (most, given) = (parameters.len(), self.positional);
+            return Err(refused(format!(
+                "{function}() takes {most} positional arguments but {given} were given"
+            )));
+        }
+        let mut found = [None; N];
+        for (place, value) in found.iter_mut().zip(self.positional()) {
+            *place = Some(value);
+        }
+        for (name, value) in self.named() {
+            place_named(function, parameters, &mut found, name, value)?;
+        }
+        match found[..required].iter().position(Option::is_none) {
+            Some(place) => {
+                Err(refused(format!("{function}() missing required argument: '{}'", parameters[place])))
+            }
+            None => Ok(found),
+        }
+    }
+
     /// Sorts the arguments of the loop's method `function(leading..., *rest, context=None)`.
     ///
     /// # Errors
@@ -183,19 +214,11 @@ impl<'a> Arguments<'a> {
         }
         let mut context = None;
         for (name, value) in self.named() {
-            let text = utf8(name)?;
-            if text == "context" {
+            if utf8(name)? == "context" {
                 context = Some(value).filter(|value| !value.is_none());
                 continue;
             }
-            let Some(place) = leading.iter().position(|known| *known == text) else {
-                let message = format!("EventLoop.{function}() got an unexpected keyword argument '{text}'");
-                return Err(refused(message));
-            };
-            if found[place].replace(value).is_some() {
-                let message = format!("EventLoop.{function}() got multiple values for argument '{text}'");
-                return Err(refused(message));
-            }
+            place_named(&format!("EventLoop.{function}"), &leading, &mut found, name, value)?;
         }
         if let Some(place) = found.iter().position(Option::is_none) {
             let name = leading[place];
@@ -205,6 +228,24 @@ impl<'a> Arguments<'a> {
         let rest = &self.values[self.positional.min(N)..self.positional];
         Ok(Split { leading: found.map(|value| value.unwrap_or(none())), rest, context })
     }
+}
+
+/// Puts what is given by name at its parameter's place.
+fn place_named<'a>(
+    function: &str,
+    parameters: &[&str],
+    found: &mut [Option<&'a Object>],
+    name: &Object,
+    value: &'a Object,
+) -> Outcome<()> {
+    let name = utf8(name)?;
+    let Some(place) = parameters.iter().position(|parameter| *parameter == name) else {
+        return Err(refused(format!("{function}() got an unexpected keyword argument '{name}'")));
+    };
+    if found[place].replace(value).is_some() {
+        return Err(refused(format!("{function}() got multiple values for argument '{name}'")));
+    }
+    Ok(())
 }
 
 /// The arguments of an `__init__`, as [`Arguments::parse`] sorts them.

@@ -12,13 +12,13 @@
 use std::cell::{Cell, OnceCell};
 use std::mem::offset_of;
 use std::os::raw::{c_int, c_void};
-use std::sync::OnceLock;
 
 use pyo3::ffi as c;
 
 use super::arguments::Arguments;
+use super::exports::Exports;
 use super::kind::KindBuilder;
-use super::method::{Definition, attribute, guard_object, method_fast, method_none};
+use super::method::{attribute, guard_object, method_fast, method_none};
 use super::object::{Object, Outcome, Owned, Raised};
 use super::text::to_string;
 use super::{Confined, call, raised};
@@ -274,12 +274,8 @@ fn dress_class(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 }
 
 /// Gives the function that dresses a class.
-pub(crate) fn make_dresser() -> Outcome<(&'static str, Owned)> {
-    static DRESS: OnceLock<Definition> = OnceLock::new();
-    let definition = DRESS.get_or_init(|| {
-        Definition(method_fast!(c"_dress", dress_class, c"Make a class look like asyncio's."))
-    });
-    Ok(("_dress", definition.bind(super::none())?))
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    exports.function(method_fast!(c"_dress", dress_class, c"Make a class look like asyncio's."))
 }
 
 /// What stands in our module under a name of asyncio's: a function that looks like asyncio's; all else stays as it is.

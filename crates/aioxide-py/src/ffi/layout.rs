@@ -110,12 +110,8 @@ impl<F: Fields> Instance<F> {
             unsafe { method::add_method(kind, method)? };
         }
         for attribute in attributes {
-            let definition = Box::leak(Box::new(attribute));
-            // SAFETY: a type, and a definition that lives for ever.
-            unsafe {
-                let descriptor = Owned::from_new(c::PyDescr_NewGetSet(kind, definition))?;
-                call::check(c::PyObject_SetAttrString(kind.cast(), definition.name, descriptor.as_ptr()))?;
-            }
+            // SAFETY: an attribute of instances of the class.
+            unsafe { method::add_attribute(kind, attribute)? };
         }
         let layout = F::layout();
         layout.offset.set(first);
@@ -127,14 +123,15 @@ impl<F: Fields> Instance<F> {
 }
 
 /// Where a slot of a class lies in its instances.
-fn slot_offset(class: &Object, name: &CStr) -> Outcome<usize> {
+pub(super) fn slot_offset(class: &Object, name: &CStr) -> Outcome<usize> {
     let descriptor = call::get_attribute(class, &*call::interned(name)?)?;
     // SAFETY: a type object that lives for ever.
     if !std::ptr::eq(descriptor.kind(), &raw mut c::PyMemberDescr_Type) {
         let message = format!("{} is no slot", name.to_string_lossy());
         return Err(raised::raise(raised::type_error(), &message));
     }
-    // SAFETY: a member descriptor, as was just checked, and what it describes; see `slot` for the cast.
+    // The cast is for 3.10, where PyO3's declaration has another structure's name here.
+    // SAFETY: a member descriptor, as was just checked, and what it describes, which lives as long as the class.
     let offset = unsafe {
         let member = (*descriptor.as_ptr().cast::<c::PyMemberDescrObject>()).d_member;
         (*member.cast::<c::PyMemberDef>()).offset

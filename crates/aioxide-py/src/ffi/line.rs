@@ -1,4 +1,4 @@
-//! A field that holds any number of objects in a row.
+//! A field that holds any number of objects, first in, first out.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ impl Line {
     }
 
     /// Changes it in place, and then releases what has left.
-    #[inline]
+    #[inline(always)]
     fn with<T>(&self, change: impl FnOnce(&mut Row, &mut Vec<Owned>) -> T) -> T {
         let mut left = Vec::new();
         // SAFETY: what is given here, all of it in this file, runs nobody else's code and drops no object, so that there
@@ -24,17 +24,17 @@ impl Line {
         change(unsafe { &mut *self.0.get() }, &mut left)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.with(Row::len)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.with(|row, _| row.is_empty())
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, object: Owned) {
         self.with(|row, _| row.push(object));
     }
@@ -49,6 +49,19 @@ impl Line {
     #[inline]
     pub(crate) fn remove(&self, object: &Object) {
         self.with(|row, left| row.remove(object, left));
+    }
+
+    /// Takes out the first.
+    #[inline]
+    pub(crate) fn pop(&self) -> Option<Owned> {
+        self.with(Row::pop)
+    }
+
+    /// The objects of a line that `remove` is never called on, for what runs no Python code: nobody comes back here.
+    #[inline(always)]
+    pub(crate) fn with_items<T>(&self, change: impl FnOnce(&mut VecDeque<Owned>) -> T) -> T {
+        // SAFETY: see `with`; all callers stand in this crate and give a method of the deque.
+        change(unsafe { &mut *self.0.get() }.items())
     }
 
     /// Takes out all of them.

@@ -28,7 +28,7 @@ pub(crate) fn guard_object(body: impl FnOnce() -> Outcome) -> *mut ffi::PyObject
     guard(std::ptr::null_mut(), || body().map(Owned::into_ptr))
 }
 
-/// Adds a method to a class that PyO3 made.
+/// Adds a method to a class.
 ///
 /// # Safety
 /// The method is one for instances of `kind`.
@@ -38,6 +38,19 @@ pub(crate) unsafe fn add_method(kind: *mut ffi::PyTypeObject, method: ffi::PyMet
     unsafe {
         let descriptor = Owned::from_new(ffi::PyDescr_NewMethod(kind, method))?;
         call::check(ffi::PyObject_SetAttrString(kind.cast(), method.ml_name, descriptor.as_ptr()))
+    }
+}
+
+/// Adds an attribute to a class.
+///
+/// # Safety
+/// The attribute is one of instances of `kind`.
+pub(crate) unsafe fn add_attribute(kind: *mut ffi::PyTypeObject, attribute: ffi::PyGetSetDef) -> Outcome<()> {
+    let attribute = Box::leak(Box::new(attribute));
+    // SAFETY: a type and a definition that live for ever.
+    unsafe {
+        let descriptor = Owned::from_new(ffi::PyDescr_NewGetSet(kind, attribute))?;
+        call::check(ffi::PyObject_SetAttrString(kind.cast(), attribute.name, descriptor.as_ptr()))
     }
 }
 

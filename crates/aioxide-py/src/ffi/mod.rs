@@ -9,6 +9,7 @@ mod confined;
 pub(crate) mod context;
 pub(crate) mod coroutine;
 pub(crate) mod end;
+pub(crate) mod exports;
 pub(crate) mod free_list;
 pub(crate) mod function;
 pub(crate) mod holder;

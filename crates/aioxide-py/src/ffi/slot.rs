@@ -16,7 +16,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use super::layout::slot_offset;
 use super::object::Object;
+use super::{arguments, method, raised};
 
 /// Where the instances of a class written in Python keep their core.
 pub(crate) struct Place {
@@ -112,17 +114,10 @@ impl Place {
         attributes: &'static [Attribute],
     ) -> PyResult<()> {
         let py = class.py();
-        let descriptor = class.getattr(slot)?;
-        // SAFETY: a type object that is alive for ever.
-        if descriptor.get_type().as_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
-            return Err(PyTypeError::new_err(format!("{slot} is no slot")));
-        }
-        // The cast is for 3.10, where PyO3's declaration has another structure's name here.
-        // SAFETY: a member descriptor, as was just checked.
-        let member = unsafe { (*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member };
-        // SAFETY: a descriptor's member lives as long as its class.
-        let offset = unsafe { (*member.cast::<ffi::PyMemberDef>()).offset };
-        self.offset.store(offset, Ordering::Relaxed);
+        let offset = CString::new(slot)?;
+        let offset =
+            slot_offset(Object::of(class), &offset).map_err(|raised| raised::to_pyerr(py, raised))?;
+        self.offset.store(offset as isize, Ordering::Relaxed);
         class.delattr(slot)?;
         equip(class, methods, attributes)?;
         self.class.set(py, class.clone().unbind()).map_err(|_| PyRuntimeError::new_err("equipped already"))
@@ -135,33 +130,28 @@ pub(crate) fn equip(
     methods: &'static [Method],
     attributes: &'static [Attribute],
 ) -> PyResult<()> {
-    let py = class.py();
+    let kind = class.as_type_ptr();
+    let failed = |raised| raised::to_pyerr(class.py(), raised);
     for method in methods {
-        let definition = Box::leak(Box::new(ffi::PyMethodDef {
+        let definition = ffi::PyMethodDef {
             ml_name: method.name.as_ptr(),
             ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: method.call },
             ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
             ml_doc: method.text()?.into_raw(),
-        }));
-        // SAFETY: the definition lives for ever.
-        let descriptor = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewMethod(class.as_type_ptr(), definition))?
         };
-        class.setattr(&*method.name.to_string_lossy(), descriptor)?;
+        // SAFETY: a method of instances of the class.
+        unsafe { method::add_method(kind, definition) }.map_err(failed)?;
     }
     for attribute in attributes {
-        let definition = Box::leak(Box::new(ffi::PyGetSetDef {
+        let definition = ffi::PyGetSetDef {
             name: attribute.name.as_ptr(),
             get: Some(attribute.get),
             set: attribute.set,
             doc: std::ptr::null(),
             closure: std::ptr::null_mut(),
-        }));
-        // SAFETY: the definition lives for ever.
-        let descriptor = unsafe {
-            Bound::from_owned_ptr_or_err(py, ffi::PyDescr_NewGetSet(class.as_type_ptr(), definition))?
         };
-        class.setattr(&*attribute.name.to_string_lossy(), descriptor)?;
+        // SAFETY: an attribute of instances of the class.
+        unsafe { method::add_attribute(kind, definition) }.map_err(failed)?;
     }
     Ok(())
 }
@@ -211,53 +201,6 @@ pub(crate) const MAX_PARAMETERS: usize = 4;
 /// The arguments at their parameters' places.
 pub(crate) type Arguments<'a, 'py> = [Option<Borrowed<'a, 'py, PyAny>>; MAX_PARAMETERS];
 
-fn parse<'a, 'py>(
-    py: Python<'py>,
-    signature: &Signature,
-    arguments: *const *mut ffi::PyObject,
-    count: usize,
-    names: *mut ffi::PyObject,
-) -> PyResult<Arguments<'a, 'py>> {
-    let Signature { name, parameters, required } = signature;
-    let mut placed: Arguments<'a, 'py> = [None; MAX_PARAMETERS];
-    if count > parameters.len() {
-        let most = parameters.len();
-        return Err(PyTypeError::new_err(format!(
-            "{name}() takes {most} positional arguments but {count} were given"
-        )));
-    }
-    for (index, place) in placed.iter_mut().enumerate().take(count) {
-        // SAFETY: the vectorcall protocol: `count` borrowed references that live during the call.
-        *place = Some(unsafe { Borrowed::from_ptr(py, *arguments.add(index)) });
-    }
-    if !names.is_null() {
-        // SAFETY: the vectorcall protocol: a tuple of strings.
-        let names = unsafe { Borrowed::from_ptr(py, names) }.cast::<pyo3::types::PyTuple>()?.to_owned();
-        for (index, keyword) in names.iter().enumerate() {
-            let keyword = keyword.extract::<String>()?;
-            let Some(position) = parameters.iter().position(|parameter| *parameter == keyword) else {
-                return Err(PyTypeError::new_err(format!(
-                    "{name}() got an unexpected keyword argument '{keyword}'"
-                )));
-            };
-            if placed[position].is_some() {
-                return Err(PyTypeError::new_err(format!(
-                    "{name}() got multiple values for argument '{keyword}'"
-                )));
-            }
-            // SAFETY: the values of the keywords follow the positional arguments.
-            placed[position] = Some(unsafe { Borrowed::from_ptr(py, *arguments.add(count + index)) });
-        }
-    }
-    if let Some(missing) = placed[..*required].iter().position(Option::is_none) {
-        return Err(PyTypeError::new_err(format!(
-            "{name}() missing required argument: '{}'",
-            parameters[missing]
-        )));
-    }
-    Ok(placed)
-}
-
 /// Runs `body` attached, and turns errors and panics into a raised exception.
 fn guarded<T>(failed: T, body: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
     let call = |py: Python<'_>| {
@@ -296,8 +239,12 @@ pub(crate) unsafe fn call_method<'a>(
     guarded(std::ptr::null_mut(), |py| {
         // SAFETY: the caller's promise: `instance` is alive during the call.
         let instance = unsafe { Bound::from_borrowed_ptr(py, instance) };
-        let arguments = parse(py, signature, arguments, count as usize, names)?;
-        body(&instance, arguments).map(Py::into_ptr)
+        // SAFETY: the caller's promise.
+        let given = unsafe { arguments::Arguments::new(arguments, count, names) };
+        let Signature { name, parameters, required } = signature;
+        let placed =
+            given.place(name, parameters, *required).map_err(|raised| raised::to_pyerr(py, raised))?;
+        body(&instance, placed.map(|value| value.map(|value| value.bind(py)))).map(Py::into_ptr)
     })
 }
 

@@ -9,7 +9,7 @@
 
 mod class;
 pub(crate) mod family;
-pub(crate) mod iter;
+mod iter;
 mod methods;
 pub(crate) mod parent;
 mod protocol;
@@ -22,16 +22,24 @@ use std::os::raw::c_int;
 
 use pyo3::ffi as c;
 
-pub(crate) use class::{await_slots, lead_to_ours, make_kind};
+use class::make_kind;
+pub(crate) use class::{await_slots, lead_to_ours};
 pub(crate) use methods::{cancel_message, common_attributes, common_methods};
-pub(crate) use protocol::{is_done, mark_blocking};
+pub(crate) use protocol::{create, is_done, mark_blocking};
 pub(crate) use report::{report, report_never_retrieved};
 pub(crate) use waiter::Waiter;
 
+use crate::ffi::exports::Exports;
 use crate::ffi::text::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, call, cast, raised};
 use crate::interp::names;
 use crate::kernel::{LoopState, state_of};
+
+/// What the room puts into the module; `read_task_base` is the task room's part in where our data lies.
+pub(crate) fn export(exports: &Exports<'_, '_>, read_task_base: fn(&Object) -> usize) -> Outcome<()> {
+    exports.add("Future", make_kind(read_task_base)?)?;
+    iter::make_kind()
+}
 
 /// How a future stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +149,12 @@ pub(crate) struct Kinds {
 }
 
 impl Kinds {
+    /// The class `aioxide.Future`, once it is made.
+    pub(crate) fn future_class(&self) -> &'static Object {
+        // SAFETY: made by `export`, and kept for ever.
+        unsafe { Object::from_ptr(self.future.get().cast()) }
+    }
+
     fn wakeup(&self, task: &Object) -> Outcome<(Owned, Owned)> {
         match self.wakeup.get() {
             Some(wakeup) => wakeup(task),

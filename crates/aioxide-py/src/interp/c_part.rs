@@ -17,6 +17,7 @@ use std::cell::OnceCell;
 
 use pyo3::ffi;
 
+use super::probe::{Sample, only};
 use crate::ffi::{Confined, Object, Outcome, Owned, call};
 
 /// Offsets into a task, and into the thread's state.
@@ -84,65 +85,37 @@ pub(crate) fn learn(samples: Samples<'_>) -> bool {
     is_known()
 }
 
-fn word(object: *const ffi::PyObject, offset: usize) -> usize {
-    // SAFETY: the callers stay inside of an instance, which is aligned as its fields are.
-    unsafe { object.byte_add(offset).cast::<usize>().read() }
-}
-
-fn byte(object: *const ffi::PyObject, offset: usize) -> u8 {
-    // SAFETY: as above.
-    unsafe { object.byte_add(offset).cast::<u8>().read() }
-}
-
 fn find(samples: Samples<'_>) -> Option<Layout> {
-    let (first, second) = (samples.first.as_ptr(), samples.second.as_ptr());
-    let awaiter = samples.awaiter.as_ptr();
-    // SAFETY: a ready type.
-    let [size, future_size] =
-        [samples.first, samples.awaiter].map(|object| unsafe { (*object.kind()).tp_basicsize } as usize);
-    let offsets = || (size_of::<ffi::PyObject>()..size).step_by(WORD);
+    let [first, second, awaiter] = [samples.first, samples.second, samples.awaiter].map(Sample::of);
     // The only place in the task that holds `value`.
-    let place_of = |value: *const ffi::PyObject| {
-        let mut places = offsets().filter(|offset| word(first, *offset) == value as usize);
-        places.next().filter(|_| places.next().is_none())
-    };
-    let coro = place_of(samples.coro.as_ptr())?;
-    let name = place_of(samples.name.as_ptr())?;
-    let awaited_by = place_of(awaiter)?;
+    let place_of = |value: &Object| only(first.holding(value.as_ptr() as usize));
+    let coro = place_of(samples.coro)?;
+    let name = place_of(samples.name)?;
+    let awaited_by = place_of(samples.awaiter)?;
     // An enum, then two bytes.
     let is_task = awaited_by + WORD + size_of::<i32>();
     let awaited_by_is_set = is_task + 1;
-    if awaited_by_is_set >= future_size {
+    let flags = |sample: Sample<'_>| Some((sample.read(is_task)?, sample.read(awaited_by_is_set)?));
+    let expected: [(u8, u8); 3] = [(1, 0), (1, 1), (0, 0)];
+    if [first, second, awaiter].map(flags) != expected.map(Some) {
         return None;
     }
-    let flags = |object| (byte(object, is_task), byte(object, awaited_by_is_set));
-    if flags(first) != (1, 0) || flags(second) != (1, 1) || flags(awaiter) != (0, 0) {
-        return None;
-    }
-    let node = offsets().find(|offset| {
-        offset + WORD < size
-            && word(first, *offset) == second as usize + offset
-            && word(second, offset + WORD) == first as usize + offset
+    let node = first.places::<usize>().find(|offset| {
+        first.read(*offset) == Some(second.address() + offset)
+            && second.read(offset + WORD) == Some(first.address() + offset)
     })?;
     // The second one is the last of the list, and so points to the head.
-    let head = word(second, node);
-    // SAFETY: attached.
-    let thread = unsafe { ffi::PyThreadState_Get() };
-    let tasks_head = head.checked_sub(thread as usize)?;
-    if !(NEIGHBOURS * WORD..MAX_THREAD_STATE_BYTES).contains(&tasks_head) || !tasks_head.is_multiple_of(WORD)
-    {
-        return None;
-    }
-    let thread = thread.cast::<ffi::PyObject>();
+    let thread = Sample::of_thread(MAX_THREAD_STATE_BYTES);
+    let tasks_head = second.read::<usize>(node)?.checked_sub(thread.address())?;
     // Loop and task stand before the list, with one or two fields between.
-    let place_before_head = |value: *const ffi::PyObject| {
+    let place_before_head = |value: &Object| {
         (1..=NEIGHBOURS)
-            .map(|distance| tasks_head - distance * WORD)
-            .find(|offset| word(thread, *offset) == value as usize)
+            .filter_map(|distance| tasks_head.checked_sub(distance * WORD))
+            .find(|offset| thread.read(*offset) == Some(value.as_ptr() as usize))
     };
-    let running_loop = place_before_head(samples.event_loop.as_ptr())?;
-    let running_task = place_before_head(first)?;
-    let fits = word(thread, tasks_head + WORD) == second as usize + node;
+    let running_loop = place_before_head(samples.event_loop)?;
+    let running_task = place_before_head(samples.first)?;
+    let fits = thread.read(tasks_head + WORD) == Some(second.address() + node);
     fits.then_some(Layout {
         coro,
         name,
@@ -273,7 +246,7 @@ pub(crate) fn discard_awaiter(awaited: &Object, waiter: &Object) -> bool {
     let place = field(awaited, layout.awaited_by);
     // SAFETY: fields of a future's C part.
     unsafe {
-        let set = byte(awaited.as_ptr(), layout.awaited_by_is_set) != 0;
+        let set = awaited.as_ptr().byte_add(layout.awaited_by_is_set).cast::<u8>().read() != 0;
         if place.read() != waiter.as_ptr() || set {
             return place.read().is_null();
         }

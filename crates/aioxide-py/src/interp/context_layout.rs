@@ -9,6 +9,7 @@ use std::cell::Cell;
 
 use pyo3::ffi;
 
+use super::probe::{Sample, only};
 use crate::ffi::{Confined, Object, Outcome, Owned, call, context};
 
 /// Offsets into a context and into the thread's state; 0 while they are not known.
@@ -40,6 +41,7 @@ fn thread_word(offset: usize) -> usize {
     unsafe { word(ffi::PyThreadState_Get(), offset) }
 }
 
+/// Whether contexts can be shared.
 #[inline]
 pub(super) fn is_known() -> bool {
     LAYOUT.current.get() != 0
@@ -95,25 +97,20 @@ fn in_context(sample: &Object) -> Outcome<Option<(usize, usize)>> {
         return Ok(None);
     };
     // SAFETY: a ready type.
-    let (size, weak_references) =
-        unsafe { ((*sample.kind()).tp_basicsize as usize, (*sample.kind()).tp_weaklistoffset) };
-    let mut places = (size_of::<ffi::PyObject>()..size)
-        .step_by(WORD)
-        // SAFETY: inside of the instance.
-        .filter(|offset| unsafe { word(sample.as_ptr(), *offset) } == variables.as_ptr() as usize);
-    let place = places.next().filter(|_| places.next().is_none());
-    let weak_references = usize::try_from(weak_references).ok().filter(|offset| *offset > 0);
-    Ok(place.zip(weak_references))
+    let weak_references = usize::try_from(unsafe { (*sample.kind()).tp_weaklistoffset });
+    let place = only(Sample::of(sample).holding(variables.as_ptr() as usize));
+    Ok(place.zip(weak_references.ok().filter(|offset| *offset > 0)))
 }
 
 /// The first word of the thread's state that names whichever context is entered.
 fn in_thread(first: &Owned, second: &Owned) -> Outcome<Option<usize>> {
+    let thread = Sample::of_thread(THREAD_STATE_WORDS * WORD);
+    let names = |place: usize, context: &Owned| thread.read(place) == Some(context.as_ptr() as usize);
     context::enter(first)?;
-    let outer: Vec<usize> = (0..THREAD_STATE_WORDS).map(|index| thread_word(index * WORD)).collect();
+    let outer: Vec<usize> = (0..thread.size()).step_by(WORD).filter(|place| names(*place, first)).collect();
     context::enter(second)?;
-    let place = outer.iter().position(|held| *held == first.as_ptr() as usize).map(|index| index * WORD);
-    let follows = place.is_some_and(|place| thread_word(place) == second.as_ptr() as usize);
+    let place = outer.first().copied().filter(|place| names(*place, second));
     context::exit(second)?;
     context::exit(first)?;
-    Ok(place.filter(|place| follows && thread_word(*place) != first.as_ptr() as usize))
+    Ok(place.filter(|place| !names(*place, first)))
 }

@@ -20,9 +20,10 @@ use std::os::fd::RawFd;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-use pyo3::{PyTraverseError, PyVisit, ffi};
+use pyo3::{PyTraverseError, PyVisit};
 
 use super::names;
+use super::probe::{Sample, only};
 use crate::ffi::{Confined, Object, Outcome, Owned, Slot, call, raised};
 
 /// What is known of the interpreter's sockets.
@@ -50,22 +51,19 @@ pub(crate) fn learn() -> Outcome<()> {
     Ok(())
 }
 
+/// Whether the numbers of sockets are read in place.
+pub(super) fn is_known() -> bool {
+    LAYOUT.get().is_some()
+}
+
 /// The only number in a socket that is its descriptor's while it is open, and -1 after.
 fn find(class: &Object) -> Outcome<Option<usize>> {
     let [family, kind] = [call::integer(SAMPLE[0])?, call::integer(SAMPLE[1])?];
     let socket = call::call(class, &[&family, &kind])?;
-    // SAFETY: a ready type.
-    let size = unsafe { (*socket.kind()).tp_basicsize } as usize;
-    let number = |offset: usize| {
-        // SAFETY: inside of the instance, which is aligned as its fields are.
-        unsafe { socket.as_ptr().byte_add(offset).cast::<RawFd>().read() }
-    };
-    let offsets = (size_of::<ffi::PyObject>()..=size - size_of::<RawFd>()).step_by(size_of::<RawFd>());
-    let fd = ask(&socket);
-    let open: Vec<usize> = offsets.filter(|offset| fd >= 0 && number(*offset) == fd).collect();
+    let (sample, fd) = (Sample::of(&socket), ask(&socket));
+    let open: Vec<usize> = if fd < 0 { Vec::new() } else { sample.holding(fd).collect() };
     call::call_method(&*call::interned(c"close")?, &[&socket], None)?;
-    let mut places = open.into_iter().filter(|offset| number(*offset) == -1);
-    Ok(places.next().filter(|_| places.next().is_none()))
+    Ok(only(open.into_iter().filter(|offset| sample.read::<RawFd>(*offset) == Some(-1))))
 }
 
 /// What `fileno()` says; -1 if it says nothing of use.

@@ -25,9 +25,18 @@ pub(crate) mod times;
 mod transports;
 mod watch;
 
+use crate::ffi::Outcome;
+use crate::ffi::exports::Exports;
+
 pub(crate) use core::{Loop, LoopCore, state_of};
 pub(crate) use entry::{Deliver, Entry, Posted, RunContext};
 pub(crate) use making::{Making, Naming};
 pub(crate) use state::{LoopState, Registry, enter, running};
 pub(crate) use transports::{HeldWrites, TransportTable};
 pub(crate) use watch::{Direction, Watch, Watcher};
+
+/// What the room puts into the module.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    exports.class::<LoopCore>()?;
+    exports.python(handle::add_classes)
+}

@@ -1,12 +1,11 @@
 //! The base of the three classes, and the methods that they get.
 
-use std::sync::OnceLock;
-
 use pyo3::ffi as c;
 
 use super::{Queue, face, nowait, store, traits, wait};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, add_method, attribute, method_fast, method_none, method_one};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::{add_method, attribute, method_fast, method_none, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, function, raised};
 use crate::interp::names;
 
@@ -184,8 +183,7 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 }
 
 /// Makes the base of the classes, and the function that completes these.
-pub(crate) fn make_base() -> Outcome<[(&'static str, Owned); 2]> {
-    static EQUIP: OnceLock<Definition> = OnceLock::new();
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     wait::make_kinds()?;
     let builder = Queue::shown()
         .methods([
@@ -207,8 +205,6 @@ pub(crate) fn make_base() -> Outcome<[(&'static str, Owned); 2]> {
             attribute!(c"_is_shutdown", face::get_is_shutdown, face::set_is_shutdown),
             attribute!(c"_loop", face::get_loop, face::set_loop),
         ]);
-    let base = Queue::make_kind(builder, c"aioxide._QueueCore")?;
-    let equip = EQUIP
-        .get_or_init(|| Definition(method_fast!(c"equip_queues", equip, c"Complete the classes of queues.")));
-    Ok([("_QueueCore", base), ("equip_queues", equip.bind(crate::ffi::none())?)])
+    exports.add("_QueueCore", Queue::make_kind(builder, c"aioxide._QueueCore")?)?;
+    exports.function(method_fast!(c"equip_queues", equip, c"Complete the classes of queues."))
 }

@@ -2,11 +2,11 @@
 
 use super::Queue;
 use super::limit::Limit;
-use super::line::Line;
 use crate::ffi::text::{to_string, type_name};
 use crate::ffi::{Object, Outcome, Owned, Raised, call, raised};
 use crate::interp::names;
 use crate::sync;
+use crate::sync::deque::Deque;
 
 fn given(value: Option<&Object>) -> Outcome<&Object> {
     value.ok_or_else(cannot_delete)
@@ -52,7 +52,7 @@ pub(super) fn set_putters(this: &Queue, value: Option<&Object>) -> Outcome<()> {
     set_line(&this.putters, value)
 }
 
-fn set_line(line: &Line, value: Option<&Object>) -> Outcome<()> {
+fn set_line(line: &Deque, value: Option<&Object>) -> Outcome<()> {
     line.replace(Some(given(value)?.own()));
     Ok(())
 }

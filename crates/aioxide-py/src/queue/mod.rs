@@ -11,7 +11,6 @@
 mod class;
 mod face;
 mod limit;
-mod line;
 mod nowait;
 mod store;
 mod traits;
@@ -24,21 +23,21 @@ use crate::ffi::holder::{Constructed, Contents, Holder, InitArguments, Kind, Sho
 use crate::ffi::{Object, Outcome, Slot, Visit, call};
 use crate::interp::names;
 use crate::sync::bound::{Bound, refuse_loop};
+use crate::sync::deque::Deque;
 use limit::Limit;
-use line::Line;
 use traits::{Seen, Traits};
 
-pub(crate) use class::make_base;
+pub(crate) use class::export;
 pub(crate) use wait::show_unseen;
 
 /// What a queue has.
 struct QueueData {
     /// The items of a `Queue`. Those of the other two are in the list that their `_init` shows.
-    items: Line,
+    items: Deque,
     /// The futures of those who wait for an item.
-    getters: Line,
+    getters: Deque,
     /// The futures of those who wait for room.
-    putters: Line,
+    putters: Deque,
     /// `maxsize` as it was given.
     maxsize: Slot,
     limit: Cell<Limit>,
@@ -54,7 +53,7 @@ struct QueueData {
 }
 
 impl QueueData {
-    fn lines(&self) -> [&Line; 3] {
+    fn lines(&self) -> [&Deque; 3] {
         [&self.items, &self.getters, &self.putters]
     }
 
@@ -96,9 +95,9 @@ impl Contents for QueueData {
 impl Constructed for QueueData {
     fn new() -> Self {
         Self {
-            items: Line::new(),
-            getters: Line::new(),
-            putters: Line::new(),
+            items: Deque::new(),
+            getters: Deque::new(),
+            putters: Deque::new(),
             maxsize: Slot::new(),
             limit: Cell::new(Limit::None),
             unfinished: Cell::new(0),

@@ -1,11 +1,11 @@
 //! What never waits: `put_nowait`, `get_nowait`, `task_done`, `shutdown`, and the waking of those who do.
 
-use super::line::Line;
 use super::traits::Traits;
 use super::{Queue, store, traits};
 use crate::ffi::{Object, Outcome, Owned, Raised, call, none, raised};
 use crate::future::{Future, KINDS, is_done};
 use crate::interp::names;
+use crate::sync::deque::Deque;
 
 /// Whom a wake-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(super) enum Side {
 
 impl Side {
     #[inline]
-    pub(super) fn line(self, queue: &Queue) -> &Line {
+    pub(super) fn line(self, queue: &Queue) -> &Deque {
         match self {
             Self::Getters => &queue.getters,
             Self::Putters => &queue.putters,

@@ -8,11 +8,11 @@ use std::cell::Cell;
 use super::protocol::Protocol;
 use super::reader::Reader;
 use super::writer::Writer;
-use super::{is_true, make_future, required};
+use super::{is_true, required};
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
-use crate::future::{Future, is_done, mark_blocking};
+use crate::future::{self, Future, is_done, mark_blocking};
 use crate::interp::names;
 use crate::transports;
 
@@ -136,7 +136,7 @@ fn wait_for_room(this: &Drain) -> Outcome<Next> {
     if !is_true(&protocol.paused)? {
         return Ok(Next::Return(Owned::none()));
     }
-    let waiter = make_future(&*required(&protocol.event_loop, "_loop")?)?;
+    let waiter = future::create(&*required(&protocol.event_loop, "_loop")?)?;
     call::call_method(
         &names().append,
         &[&*required(&protocol.drain_waiters, "_drain_waiters")?, &waiter],

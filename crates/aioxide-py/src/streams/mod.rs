@@ -25,14 +25,12 @@ mod writer;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use crate::ffi::exports::{Exports, export_functions};
 use crate::ffi::{Object, Outcome, Owned, Slot, boolean, call, function, none, raised};
-use crate::future::Future;
-use crate::interp::names;
-use crate::kernel::state_of;
 
 /// Gives the classes of `aioxide.streams` their methods, and lets asyncio's classes make instances of them.
 #[pyfunction]
-pub(crate) fn equip_streams(
+fn equip_streams(
     reader: &Bound<'_, PyType>,
     protocol: &Bound<'_, PyType>,
     writer: &Bound<'_, PyType>,
@@ -55,12 +53,9 @@ pub(crate) fn equip_streams(
     equip().map_err(|raised| raised::to_pyerr(reader.py(), raised))
 }
 
-/// `event_loop.create_future()`.
-fn make_future(event_loop: &Object) -> Outcome {
-    match state_of(event_loop) {
-        Some(state) if state.makes_futures() => Future::make(event_loop, state),
-        _ => call::call_method(&names().create_future, &[event_loop], None),
-    }
+/// What the room puts into the module.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    export_functions!(exports, equip_streams)
 }
 
 /// What a field holds, or AttributeError.

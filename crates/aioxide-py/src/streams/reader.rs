@@ -5,13 +5,13 @@
 //! anybody looks at `_buffer` it is moved there. So: `pending` is empty or the bytearray is.
 
 use super::stock::{OfReader, stock};
-use super::{is_true, make_future, read, required, some};
+use super::{is_true, read, required, some};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Instance, fields};
 use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::reused::Pool;
 use crate::ffi::{Confined, Object, Outcome, Owned, bytes, call, raised};
-use crate::future::{Future, State};
+use crate::future::{self, Future, State};
 use crate::interp::names;
 use crate::kernel::state_of;
 
@@ -214,7 +214,7 @@ impl Reader {
             // Else one that wants more than the limit would wait for ever.
             self.resume()?;
         }
-        let waiter = make_future(&*required(&self.event_loop, "_loop")?)?;
+        let waiter = future::create(&*required(&self.event_loop, "_loop")?)?;
         self.waiter.set(waiter.clone());
         Ok(waiter)
     }

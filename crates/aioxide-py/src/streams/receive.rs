@@ -7,7 +7,8 @@ use super::protocol::reader_of;
 use super::reader::Reader;
 use crate::ffi::{self, Outcome, Owned, raised};
 use crate::kernel::error;
-use crate::transports::common::{self, leaves_loop, would_block};
+use crate::kernel::report::leaves_the_loop;
+use crate::transports::common::{self, would_block};
 use crate::transports::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES, StreamTransport};
 
 /// Receives for the protocol's reader, or for the protocol when that must be called.
@@ -46,7 +47,7 @@ pub(super) fn receive(this: StreamTransport<'_, '_>) -> PyResult<()> {
     };
     let Err(raised) = feed() else { return Ok(()) };
     let error = raised::to_pyerr(py, raised);
-    if leaves_loop(py, &error) {
+    if leaves_the_loop(py, &error) {
         return Err(error);
     }
     this.fatal_error(error, "Fatal error: protocol.data_received() call failed.")

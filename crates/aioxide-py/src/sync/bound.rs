@@ -2,9 +2,8 @@
 
 use crate::ffi::text::{show, type_name};
 use crate::ffi::{Object, Outcome, Slot, call, raised};
-use crate::future::Future;
+use crate::future;
 use crate::interp::names;
-use crate::kernel::state_of;
 
 pub(crate) struct Bound(Slot);
 
@@ -34,11 +33,7 @@ impl Bound {
 
     /// A future of the running loop.
     pub(crate) fn future(&self, owner: &Object) -> Outcome {
-        let running = self.running(owner)?;
-        match state_of(&running) {
-            Some(state) if state.makes_futures() => Future::make(&running, state),
-            _ => call::call_method(&names().create_future, &[&running], None),
-        }
+        future::create(&*self.running(owner)?)
     }
 
     /// The attribute `_loop`.

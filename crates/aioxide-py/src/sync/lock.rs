@@ -6,14 +6,14 @@
 use std::cell::Cell;
 
 use super::bound::refuse_loop;
+use super::held::{Held, held_methods};
 use super::overrides::Watched;
 use super::primitive::{Own, Primitive, common_attributes, common_methods};
-use super::wait::{self, Gate, Wait};
+use super::wait::{Gate, Wait};
 use super::{repr, set_flag};
 use crate::awaitable::{Awaitable, Home};
-use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Holder, InitArguments, Kind};
-use crate::ffi::method::{attribute, method_fast, method_none};
+use crate::ffi::method::{attribute, method_none};
 use crate::ffi::{Object, Outcome, Owned, raised};
 use crate::interp::names;
 
@@ -29,12 +29,6 @@ static WAITS: Home = Home::new();
 static WATCHED: Watched = Watched::new();
 const WATCHED_NAMES: [&std::ffi::CStr; 6] =
     [c"acquire", c"release", c"_wake_up_first", c"_get_loop", c"__aenter__", c"__aexit__"];
-const ACQUIRE: u8 = 1;
-const RELEASE: u8 = 2;
-const WAKE_UP_FIRST: u8 = 4;
-const GET_LOOP: u8 = 8;
-const ENTER: u8 = 16;
-const EXIT: u8 = 32;
 
 impl Own for LockData {
     const BEGUN: bool = false;
@@ -91,6 +85,13 @@ impl Gate for LockData {
     }
 }
 
+impl Held for LockData {
+    #[inline]
+    fn give_back(this: &Holder<Lock>) -> Outcome<()> {
+        this.unlock()
+    }
+}
+
 impl Holder<Lock> {
     /// Whether nothing that its methods consult was replaced.
     pub(super) fn is_stock(&self) -> Outcome<bool> {
@@ -111,37 +112,6 @@ impl Holder<Lock> {
     }
 }
 
-fn acquire(this: &Holder<Lock>) -> Outcome {
-    if this.replaced(GET_LOOP | WAKE_UP_FIRST)? {
-        return WATCHED.call_theirs(ACQUIRE, this.object(), &[]);
-    }
-    wait::make(this, true)
-}
-
-fn enter(this: &Holder<Lock>) -> Outcome {
-    if this.replaced(ACQUIRE | GET_LOOP | WAKE_UP_FIRST)? {
-        return WATCHED.call_theirs(ENTER, this.object(), &[]);
-    }
-    wait::make(this, false)
-}
-
-fn exit(this: &Holder<Lock>, _: &Arguments<'_>) -> Outcome {
-    if this.replaced(RELEASE | WAKE_UP_FIRST)? {
-        let none = crate::ffi::none();
-        return WATCHED.call_theirs(EXIT, this.object(), &[none; 3]);
-    }
-    this.unlock()?;
-    wait::nothing()
-}
-
-fn release(this: &Holder<Lock>) -> Outcome {
-    if this.replaced(WAKE_UP_FIRST)? {
-        return WATCHED.call_theirs(RELEASE, this.object(), &[]);
-    }
-    this.unlock()?;
-    Ok(Owned::none())
-}
-
 fn locked(this: &Holder<Lock>) -> Outcome {
     Ok(Owned::boolean(this.locked.get()))
 }
@@ -160,18 +130,6 @@ pub(super) fn make_kind() -> Outcome {
     Awaitable::<Wait<LockData>>::make_kind(c"aioxide.Acquire")?;
     let builder = Holder::<Lock>::shown()
         .methods([
-            method_none!(
-                c"acquire",
-                acquire,
-                c"acquire($self)\n--\n\nAcquire the lock; wait until it is free. Gives True."
-            ),
-            method_none!(c"__aenter__", enter, c"__aenter__($self)\n--\n\nAcquire the lock."),
-            method_fast!(c"__aexit__", exit, c"__aexit__($self, *args)\n--\n\nRelease the lock."),
-            method_none!(
-                c"release",
-                release,
-                c"release($self)\n--\n\nRelease the lock and wake the one that has waited longest.\n\nRaises RuntimeError if it is not locked."
-            ),
             method_none!(c"locked", locked, c"locked($self)\n--\n\nReturn True if the lock is held."),
             method_none!(
                 c"_wake_up_first",
@@ -179,6 +137,7 @@ pub(super) fn make_kind() -> Outcome {
                 c"_wake_up_first($self)\n--\n\nWake the first waiter, unless it is done."
             ),
         ])
+        .methods(held_methods!(LockData))
         .methods(common_methods!(LockData))
         .attributes([attribute!(c"_locked", locked, set_locked)])
         .attributes(common_attributes!(LockData));

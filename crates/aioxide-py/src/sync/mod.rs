@@ -11,7 +11,9 @@ mod barrier_wait;
 pub(crate) mod bound;
 mod condition;
 mod condition_wait;
+pub(crate) mod deque;
 mod event;
+mod held;
 mod lock;
 mod overrides;
 mod primitive;
@@ -22,20 +24,18 @@ mod waiters;
 use std::cell::Cell;
 use std::ffi::CStr;
 
-use crate::ffi::{Object, Outcome, Owned, call, raised};
+use crate::ffi::exports::Exports;
+use crate::ffi::{Object, Outcome, call, raised};
 use crate::interp::names;
 
 /// Makes the types; gives what the module is to export.
-pub(crate) fn make_kinds() -> Outcome<Vec<(&'static str, Owned)>> {
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     wait::make_kinds()?;
-    let mut kinds = vec![
-        ("_LockCore", lock::make_kind()?),
-        ("_EventCore", event::make_kind()?),
-        ("_ConditionCore", condition::make_kind()?),
-        ("_BarrierCore", barrier::make_kind()?),
-    ];
-    kinds.extend(semaphore::make_kinds()?);
-    Ok(kinds)
+    exports.add("_LockCore", lock::make_kind()?)?;
+    exports.add("_EventCore", event::make_kind()?)?;
+    exports.add("_ConditionCore", condition::make_kind()?)?;
+    exports.add("_BarrierCore", barrier::make_kind()?)?;
+    semaphore::make_kinds()?.into_iter().try_for_each(|(name, kind)| exports.add(name, kind))
 }
 
 /// A class of the Python module `aioxide.locks`.

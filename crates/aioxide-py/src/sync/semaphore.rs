@@ -12,10 +12,11 @@ use std::cell::Cell;
 use pyo3::ffi::Py_GE;
 
 use super::bound::refuse_loop;
+use super::held::{Held, exit_unless, held_methods, release};
 use super::overrides::Watched;
 use super::primitive::{Own, Primitive, common_attributes, common_methods};
 use super::repr;
-use super::wait::{self, Gate, Wait};
+use super::wait::{Gate, Wait};
 use crate::awaitable::{Awaitable, Home};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::holder::{Holder, InitArguments, Kind};
@@ -39,14 +40,7 @@ static KIND: Kind = Kind::new();
 static WAITS: Home = Home::new();
 static WATCHED: Watched = Watched::new();
 const WATCHED_NAMES: [&std::ffi::CStr; 7] =
-    [c"acquire", c"release", c"locked", c"_wake_up_next", c"_get_loop", c"__aenter__", c"__aexit__"];
-const ACQUIRE: u8 = 1;
-const RELEASE: u8 = 2;
-const LOCKED: u8 = 4;
-const WAKE_UP_NEXT: u8 = 8;
-const GET_LOOP: u8 = 16;
-const ENTER: u8 = 32;
-const EXIT: u8 = 64;
+    [c"acquire", c"release", c"_wake_up_next", c"_get_loop", c"__aenter__", c"__aexit__", c"locked"];
 
 impl Own for SemaphoreData {
     const BEGUN: bool = false;
@@ -143,53 +137,21 @@ impl Gate for SemaphoreData {
     }
 }
 
-impl Holder<Semaphore> {
-    /// Whether asyncio's own method has to do it, since one of these that it consults was replaced.
+impl Held for SemaphoreData {
     #[inline]
-    fn is_theirs(&self, bits: u8) -> Outcome<bool> {
-        Ok(!self.odd_value.is_empty() || self.replaced(bits)?)
+    fn is_theirs(this: &Holder<Semaphore>, bits: u8) -> Outcome<bool> {
+        Ok(!this.odd_value.is_empty() || this.replaced(bits)?)
     }
 
     #[inline]
-    fn give_back(&self) -> Outcome<()> {
-        let value = self.value.get();
+    fn give_back(this: &Holder<Semaphore>) -> Outcome<()> {
+        let value = this.value.get();
         match value.checked_add(1) {
-            Some(value) => self.value.set(value),
-            None => set_value(self, Some(&*call::add(&*call::integer(value)?, &*call::integer(1)?)?))?,
+            Some(value) => this.value.set(value),
+            None => set_value(this, Some(&*call::add(&*call::integer(value)?, &*call::integer(1)?)?))?,
         }
-        self.wake_next().map(drop)
+        this.wake_next().map(drop)
     }
-}
-
-fn acquire(this: &Holder<Semaphore>) -> Outcome {
-    if this.is_theirs(LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
-        return WATCHED.call_theirs(ACQUIRE, this.object(), &[]);
-    }
-    wait::make(this, true)
-}
-
-fn enter(this: &Holder<Semaphore>) -> Outcome {
-    if this.is_theirs(ACQUIRE | LOCKED | WAKE_UP_NEXT | GET_LOOP)? {
-        return WATCHED.call_theirs(ENTER, this.object(), &[]);
-    }
-    wait::make(this, false)
-}
-
-fn exit(this: &Holder<Semaphore>, _: &Arguments<'_>) -> Outcome {
-    if this.is_theirs(RELEASE | WAKE_UP_NEXT)? {
-        let none = crate::ffi::none();
-        return WATCHED.call_theirs(EXIT, this.object(), &[none; 3]);
-    }
-    this.give_back()?;
-    wait::nothing()
-}
-
-fn release(this: &Holder<Semaphore>) -> Outcome {
-    if this.is_theirs(WAKE_UP_NEXT)? {
-        return WATCHED.call_theirs(RELEASE, this.object(), &[]);
-    }
-    this.give_back()?;
-    Ok(Owned::none())
 }
 
 fn refuse_excess(this: &Holder<Semaphore>) -> Outcome<()> {
@@ -209,13 +171,8 @@ fn release_bounded(this: &Holder<Semaphore>) -> Outcome {
     release(this)
 }
 
-fn exit_bounded(this: &Holder<Semaphore>, arguments: &Arguments<'_>) -> Outcome {
-    if this.is_theirs(RELEASE | WAKE_UP_NEXT)? {
-        let none = crate::ffi::none();
-        return WATCHED.call_theirs(EXIT, this.object(), &[none; 3]);
-    }
-    refuse_excess(this)?;
-    exit(this, arguments)
+fn exit_bounded(this: &Holder<Semaphore>, _: &Arguments<'_>) -> Outcome {
+    exit_unless(this, refuse_excess)
 }
 
 fn locked(this: &Holder<Semaphore>) -> Outcome {
@@ -271,18 +228,6 @@ pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
     let builder = Holder::<Semaphore>::shown()
         .methods([
             method_none!(
-                c"acquire",
-                acquire,
-                c"acquire($self)\n--\n\nAcquire the semaphore; wait until it is free. Gives True."
-            ),
-            method_none!(c"__aenter__", enter, c"__aenter__($self)\n--\n\nAcquire the semaphore."),
-            method_fast!(c"__aexit__", exit, c"__aexit__($self, *args)\n--\n\nRelease the semaphore."),
-            method_none!(
-                c"release",
-                release,
-                c"release($self)\n--\n\nRelease the semaphore and wake the one that has waited longest."
-            ),
-            method_none!(
                 c"locked",
                 locked,
                 c"locked($self)\n--\n\nReturn True if it cannot be acquired at once."
@@ -293,6 +238,7 @@ pub(super) fn make_kinds() -> Outcome<[(&'static str, Owned); 2]> {
                 c"_wake_up_next($self)\n--\n\nWake the first waiter that is not done; return whether there was one."
             ),
         ])
+        .methods(held_methods!(SemaphoreData))
         .methods(common_methods!(SemaphoreData))
         .attributes([attribute!(c"_value", get_value, set_value)])
         .attributes(common_attributes!(SemaphoreData));

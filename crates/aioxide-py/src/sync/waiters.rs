@@ -1,20 +1,19 @@
 //! Who waits: futures in the order in which they came.
 //!
-//! They are in a row of Rust's until somebody asks for `_waiters` or writes it. From then on a Python deque, or what was
-//! written, has them, for whoever holds it may change it.
+//! They are in a `Deque`, which is shown when somebody asks for `_waiters` or writes it.
 
 use std::cell::Cell;
 use std::os::raw::c_int;
 
-use crate::ffi::{Line, Object, Outcome, Owned, Slot, Visit, call, raised};
+use super::deque::Deque;
+use crate::ffi::{Line, Object, Outcome, Owned, Visit, call, raised};
 use crate::future::{Future, State, is_done};
 use crate::interp::names;
 
 pub(super) struct Waiters {
-    line: Line,
-    /// Those before the line that were cancelled and have not left yet: nobody looks at them again.
+    deque: Deque,
+    /// Those in front that were cancelled and have not left yet: nobody looks at them again.
     passed_over: Line,
-    shown: Slot,
     /// Whether the attribute is a deque, not None: where asyncio makes it with the first waiter, it stays false till then.
     begun: Cell<bool>,
 }
@@ -22,7 +21,7 @@ pub(super) struct Waiters {
 impl Waiters {
     /// `begun` tells whether the attribute is a deque before the first waiter comes.
     pub(super) const fn new(begun: bool) -> Self {
-        Self { line: Line::new(), passed_over: Line::new(), shown: Slot::new(), begun: Cell::new(begun) }
+        Self { deque: Deque::new(), passed_over: Line::new(), begun: Cell::new(begun) }
     }
 
     /// Begins anew.
@@ -32,51 +31,34 @@ impl Waiters {
     }
 
     pub(super) fn push(&self, future: Owned) -> Outcome<()> {
-        if let Some(shown) = self.shown.get() {
-            return call::call_method(&names().append, &[&shown, &future], None).map(drop);
-        }
         self.begun.set(true);
-        self.line.push(future);
-        Ok(())
+        self.deque.push(future)
     }
 
     /// Takes a future out, if it is still there.
     pub(super) fn remove(&self, future: &Object) -> Outcome<()> {
-        let Some(shown) = self.shown.get() else {
-            if !self.passed_over.is_empty() {
-                self.passed_over.remove(future);
-            }
-            self.line.remove(future);
-            return Ok(());
-        };
-        match call::call_method(&names().remove, &[&shown, future], None) {
-            Err(raised) if raised::matches(raised::value_error()) => {
-                raised::clear(raised);
-                Ok(())
-            }
-            removed => removed.map(drop),
+        if !self.passed_over.is_empty() {
+            self.passed_over.remove(future);
         }
+        self.deque.remove(future)
     }
 
     pub(super) fn len(&self) -> Outcome<usize> {
-        match self.shown.get() {
-            Some(shown) => call::length(&shown),
-            None => Ok(self.passed_over.len() + self.line.len()),
-        }
+        Ok(self.passed_over.len() + self.deque.len()?)
     }
 
     #[inline]
     fn is_surely_empty(&self) -> bool {
-        self.shown.is_empty() && self.line.is_empty()
+        self.deque.is_surely_empty()
     }
 
     /// Whether `test` holds for any, asked in their order until it does.
     fn any(&self, mut test: impl FnMut(&Object) -> Outcome<bool>) -> Outcome<bool> {
-        if let Some(shown) = self.shown.get() {
+        if let Some(shown) = self.deque.shown() {
             return call::any_item(&shown, test);
         }
         let mut index = 0;
-        while let Some(future) = self.line.get(&mut index) {
+        while let Some(future) = self.deque.own().and_then(|own| own.get(&mut index)) {
             if test(&future)? {
                 return Ok(true);
             }
@@ -92,8 +74,9 @@ impl Waiters {
         let is_cancelled = |future: &Object| {
             Future::exact(future).is_some_and(|future| future.state.get() == State::Cancelled)
         };
-        while let Some(first) = self.line.get(&mut 0).filter(|first| is_cancelled(first)) {
-            self.line.remove(&first);
+        let Some(own) = self.deque.own() else { return };
+        while let Some(first) = own.get(&mut 0).filter(|first| is_cancelled(first)) {
+            own.remove(&first);
             self.passed_over.push(first);
         }
     }
@@ -142,18 +125,10 @@ impl Waiters {
 
     /// The attribute `_waiters`.
     pub(super) fn show(&self) -> Outcome {
-        if let Some(shown) = self.shown.get() {
-            return Ok(shown);
-        }
         if !self.begun.get() {
             return Ok(Owned::none());
         }
-        let deque = call::call(&names().deque, &[])?;
-        for future in self.passed_over.take().into_iter().chain(self.line.take()) {
-            call::call_method(&names().append, &[&deque, &future], None)?;
-        }
-        self.shown.set(deque.clone());
-        Ok(deque)
+        self.deque.show_behind(self.passed_over.take())
     }
 
     /// Writes the attribute.
@@ -161,22 +136,20 @@ impl Waiters {
         let Some(value) = value else {
             return Err(raised::raise(raised::attribute_error(), "cannot delete attribute"));
         };
-        self.clear();
+        drop(self.passed_over.take());
         self.begun.set(!value.is_none());
-        self.shown.put((!value.is_none()).then(|| value.own()));
+        self.deque.replace((!value.is_none()).then(|| value.own()));
         Ok(())
     }
 
     pub(super) fn traverse(&self, visit: Visit) -> c_int {
-        [self.shown.visit(visit), self.passed_over.visit(visit), self.line.visit(visit)]
-            .into_iter()
-            .find(|status| *status != 0)
-            .unwrap_or(0)
+        let status = self.passed_over.visit(visit);
+        if status != 0 { status } else { self.deque.traverse(visit) }
     }
 
     pub(super) fn clear(&self) {
-        drop((self.line.take(), self.passed_over.take()));
-        self.shown.clear();
+        drop(self.passed_over.take());
+        self.deque.replace(None);
     }
 }
 

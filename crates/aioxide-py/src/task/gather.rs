@@ -8,15 +8,15 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::os::raw::c_int;
-use std::sync::OnceLock;
 
 use crate::awaitable;
 use crate::ffi::address_hasher::AddressHasher;
 use crate::ffi::ancestor::Ancestor;
 use crate::ffi::arguments::Arguments;
+use crate::ffi::exports::Exports;
 use crate::ffi::holder::{Contents, Holder, Kind};
-use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised, recursion};
+use crate::ffi::method::method_fast;
+use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, cast, raised, recursion};
 use crate::future::parent::{self, Parent, ParentKind, Watched};
 use crate::future::{self, Future, KINDS, State, is_done};
 use crate::interp::{Captured, interop, names};
@@ -324,21 +324,17 @@ fn cancel(this: &Gather, arguments: &Arguments<'_>) -> Outcome {
 }
 
 /// Makes the type, after that of futures, and gives the function `gather`.
-pub(crate) fn make_function(future_kind: &Object) -> Outcome {
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     let builder = Gather::builder().final_type().methods([method_fast!(
         c"cancel",
         cancel,
         c"cancel($self, /, msg=None)\n--\n\nCancel every child."
     )]);
-    let kind = Gather::make_kind_over(builder, c"aioxide._GatheringFuture", future_kind)?;
+    let kind = Gather::make_kind_over(builder, c"aioxide._GatheringFuture", KINDS.future_class())?;
     KINDS.gathering.set(kind.as_ptr().cast());
-    static GATHER: OnceLock<Definition> = OnceLock::new();
-    let definition = GATHER.get_or_init(|| {
-        Definition(method_fast!(
-            c"gather",
-            gather,
-            c"gather(*coros_or_futures, return_exceptions=False)\n--\n\nWait for all; results in the order given."
-        ))
-    });
-    definition.bind(ffi::none())
+    exports.plain_function(method_fast!(
+        c"gather",
+        gather,
+        c"gather(*coros_or_futures, return_exceptions=False)\n--\n\nWait for all; results in the order given."
+    ))
 }

@@ -32,6 +32,7 @@ use pyo3::ffi as c;
 
 use crate::awaitable;
 use crate::ffi::arguments::Arguments;
+use crate::ffi::exports::Exports;
 use crate::ffi::method::{attribute, guard, guard_object, method_fast, method_none, method_one};
 use crate::ffi::text::show;
 use crate::ffi::{self, Class, Confined, Object, Outcome, Owned, Slot, Visit, call, cast, context, raised};
@@ -524,7 +525,7 @@ pub(crate) fn read_base(base: &Object) -> usize {
 }
 
 /// Makes the type `aioxide.Task`; after that of futures, which knows the offset.
-pub(crate) fn make_kind() -> Outcome {
+fn make_kind() -> Outcome {
     let asyncio = call::import(c"_asyncio")?;
     let base = call::get_attribute(&asyncio, &*call::interned(c"Task")?)?;
     let mut methods = future::common_methods();
@@ -576,10 +577,30 @@ pub(crate) fn make_kind() -> Outcome {
     let size = KINDS.offset.get() + size_of::<TaskData>();
     // SAFETY: every slot is of its type; our data lies behind the larger of the two bases of C, and begins with a future's.
     let kind = unsafe {
-        let future = Object::from_ptr(KINDS.future.get().cast());
-        future::await_slots(builder).build_with(c"aioxide.Task", size, &base, future)?
+        future::await_slots(builder).build_with(c"aioxide.Task", size, &base, KINDS.future_class())?
     };
     KINDS.task.set(kind.as_ptr().cast());
     KINDS.wakeup.set(Some(wakeup));
     Ok(kind)
+}
+
+/// What the room puts into the module.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    let task = make_kind()?;
+    future::lead_to_ours(KINDS.future_class(), &task)?;
+    exports.add("Task", task)?;
+    for export in [
+        gather::export,
+        sleep::export,
+        shield::export,
+        wait::export,
+        wait_for::export,
+        completions::export,
+        start::export,
+        timeout::export,
+        group::export,
+    ] {
+        export(exports)?;
+    }
+    Ok(())
 }

@@ -4,13 +4,12 @@
 //! leaves the inner one's waiters when the outer one was cancelled. From some 3.13 on asyncio reports what the inner one raises
 //! after that; there, and for futures that are not ours, asyncio's own function does it.
 
-use std::sync::OnceLock;
-
 use super::start;
 use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::method_fast;
+use crate::ffi::{self, Object, Outcome, Slot};
 use crate::future::parent::{self, Parent, ParentKind};
 use crate::future::{Future, State};
 use crate::interp::{interop, names};
@@ -127,16 +126,12 @@ fn shield(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     Ok(outer)
 }
 
-/// Makes the type and gives the function `shield`.
-pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
+/// Makes the type and the function.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Shield>::make_kind(c"aioxide._Shield")?;
-    static SHIELD: OnceLock<Definition> = OnceLock::new();
-    let definition = SHIELD.get_or_init(|| {
-        Definition(method_fast!(
-            c"shield",
-            shield,
-            c"shield(arg)\n--\n\nWait for a future, which goes on when the wait is cancelled."
-        ))
-    });
-    Ok(("shield", definition.bind(ffi::none())?))
+    exports.function(method_fast!(
+        c"shield",
+        shield,
+        c"shield(arg)\n--\n\nWait for a future, which goes on when the wait is cancelled."
+    ))
 }

@@ -10,11 +10,12 @@ use std::sync::OnceLock;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::arguments::Arguments;
+use crate::ffi::exports::Exports;
 use crate::ffi::method::{Definition, method_fast};
 use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
-use crate::future::{Future, is_done, mark_blocking};
+use crate::future::{self, Future, is_done, mark_blocking};
 use crate::interp::names;
-use crate::kernel::{state_of, times};
+use crate::kernel::times;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -115,10 +116,7 @@ fn begin(this: &Sleep) -> Outcome<Next> {
         return Err(raised::raise(raised::value_error(), "Invalid delay: NaN (not a number)"));
     }
     let event_loop = call::call(&names.get_running_loop, &[])?;
-    let future = match state_of(&event_loop) {
-        Some(state) if state.makes_futures() => Future::make(&event_loop, state)?,
-        _ => call::call_method(&names.create_future, &[&event_loop], None)?,
-    };
+    let future = future::create(&event_loop)?;
     let result = this.result.get_or_none();
     let handle =
         call::call_method(&names.call_later, &[&event_loop, &delay, &*finisher()?, &future, &result], None)?;
@@ -166,15 +164,11 @@ fn finisher() -> Outcome {
 }
 
 /// Makes the type and gives the function `sleep`.
-pub(crate) fn make_function() -> Outcome {
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Sleep>::make_kind(c"aioxide.Sleep")?;
-    static SLEEP: OnceLock<Definition> = OnceLock::new();
-    let doc = c"sleep(delay, result=None)\n--\n\nWait for `delay` seconds, then give `result`.";
-    SLEEP
-        .get_or_init(|| {
-            let mut definition = method_fast!(c"sleep", sleep, c"");
-            definition.ml_doc = doc.as_ptr();
-            Definition(definition)
-        })
-        .bind(crate::ffi::none())
+    exports.function(method_fast!(
+        c"sleep",
+        sleep,
+        c"sleep(delay, result=None)\n--\n\nWait for `delay` seconds, then return `result`."
+    ))
 }

@@ -1,12 +1,12 @@
 //! `create_task` and `ensure_future`: the functions, for the loop that runs.
 
 use std::ffi::CStr;
-use std::sync::OnceLock;
 
 use super::{Start, Task, introspect};
 use crate::awaitable;
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, method_fast};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::method_fast;
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::future::Future;
 use crate::interp::names;
@@ -117,16 +117,11 @@ const SIGNATURE: &CStr = if cfg!(Py_3_14) {
 };
 
 /// Gives the functions by their names.
-pub(crate) fn make_functions() -> Outcome<[(&'static str, Owned); 2]> {
-    static CREATE: OnceLock<Definition> = OnceLock::new();
-    static ENSURE: OnceLock<Definition> = OnceLock::new();
-    let create = CREATE.get_or_init(|| Definition(method_fast!(c"create_task", create_task, SIGNATURE)));
-    let ensure = ENSURE.get_or_init(|| {
-        Definition(method_fast!(
-            c"ensure_future",
-            ensure_future,
-            c"ensure_future(coro_or_future, *, loop=None)\n--\n\nWrap a coroutine or an awaitable in a future."
-        ))
-    });
-    Ok([("create_task", create.bind(ffi::none())?), ("ensure_future", ensure.bind(ffi::none())?)])
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    exports.function(method_fast!(c"create_task", create_task, SIGNATURE))?;
+    exports.function(method_fast!(
+        c"ensure_future",
+        ensure_future,
+        c"ensure_future(coro_or_future, *, loop=None)\n--\n\nWrap a coroutine or an awaitable in a future."
+    ))
 }

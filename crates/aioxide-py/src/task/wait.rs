@@ -5,15 +5,15 @@
 //! not ours, wrong arguments, with the errors and the warnings of the interpreter's version.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 
 use super::start;
 use crate::awaitable::inner::Inner;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, raised};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::method_fast;
+use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
 use crate::future::parent::{self, Parent, ParentKind};
 use crate::future::{Future, is_done, mark_blocking};
 use crate::interp::{interop, names};
@@ -321,17 +321,13 @@ fn wait(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     Awaitable::make(wait)
 }
 
-/// Makes the type and gives the function `wait`.
-pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
+/// Makes the type and the function.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Wait>::make_kind(c"aioxide._Wait")?;
-    static WAIT: OnceLock<Definition> = OnceLock::new();
-    let definition = WAIT.get_or_init(|| {
-        Definition(method_fast!(
-            c"wait",
-            wait,
-            c"wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\n\
-              Wait for futures; give the sets of those that are done and those that are not."
-        ))
-    });
-    Ok(("wait", definition.bind(ffi::none())?))
+    exports.function(method_fast!(
+        c"wait",
+        wait,
+        c"wait(fs, *, timeout=None, return_when='ALL_COMPLETED')\n--\n\n\
+          Wait for futures; give the sets of those that are done and those that are not."
+    ))
 }

@@ -5,7 +5,6 @@
 //! not ours. What is awaited is resumed directly, as `await` does.
 
 use std::cell::Cell;
-use std::sync::OnceLock;
 
 use super::deadline::{Deadline, Phase};
 use super::{Task, start, timeout};
@@ -13,8 +12,9 @@ use crate::awaitable::inner::Inner;
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, reused};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, Slot, call, cast, coroutine, number, raised};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::method_fast;
+use crate::ffi::{Object, Outcome, Owned, Slot, call, cast, coroutine, number, raised};
 use crate::interp::names;
 use crate::kernel::state_of;
 
@@ -194,18 +194,14 @@ fn wait_for(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     Awaitable::make(made)
 }
 
-/// Makes the type and gives the function `wait_for`.
-pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
+/// Makes the type and the function.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<WaitFor>::make_kind(c"aioxide._WaitFor")?;
-    static WAIT_FOR: OnceLock<Definition> = OnceLock::new();
-    let definition = WAIT_FOR.get_or_init(|| {
-        Definition(method_fast!(
-            c"wait_for",
-            wait_for,
-            c"wait_for(fut, timeout)\n--\n\nWait for an awaitable, which is cancelled when the time is up."
-        ))
-    });
-    Ok(("wait_for", definition.bind(ffi::none())?))
+    exports.function(method_fast!(
+        c"wait_for",
+        wait_for,
+        c"wait_for(fut, timeout)\n--\n\nWait for an awaitable, which is cancelled when the time is up."
+    ))
 }
 
 /// The time is up.

@@ -1,13 +1,12 @@
 //! What every kind of transport needs from asyncio, and how exceptions of user code are told apart and reported.
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 
 use crate::ffi;
-use crate::kernel::report::{call_handler, handling};
+use crate::kernel::report::{call_handler, handling, leaves_the_loop};
 
 /// asyncio logs the writes after the connection was lost from this one on.
 pub(crate) const LOG_THRESHOLD_FOR_CONN_LOST_WRITES: u32 = 5;
@@ -80,11 +79,6 @@ pub(crate) fn wrapped_state(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     Ok(state.bind(py))
 }
 
-/// Whether the exception ends the loop instead of being reported.
-pub(crate) fn leaves_loop(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
-}
-
 /// Whether the system call is to be tried again when the descriptor is ready.
 pub(crate) fn would_block(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::Interrupted)
@@ -129,7 +123,7 @@ pub(crate) fn report_callback(
     error: PyErr,
 ) -> PyResult<()> {
     let py = callback.py();
-    if leaves_loop(py, &error) {
+    if leaves_the_loop(py, &error) {
         return Err(error);
     }
     let exception = error.into_value(py);

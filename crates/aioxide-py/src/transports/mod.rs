@@ -29,18 +29,20 @@ mod table;
 
 use pyo3::prelude::*;
 
-use crate::ffi::Owned;
+use crate::ffi::exports::{Exports, export_functions};
+use crate::ffi::{Outcome, Owned};
 use crate::kernel::Direction;
 
 pub(crate) use address::address_to_python;
-pub(crate) use datagram::{equip_datagram_transport, prepare_datagram_transport};
-pub(crate) use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
-pub(crate) use ssl::equip_tls_transport;
+use datagram::{equip_datagram_transport, prepare_datagram_transport};
+use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
+use ssl::equip_tls_transport;
 pub(crate) use stream::{
     Accepted, Connection, ConnectionSocket, This as StreamTransport, is_closing, receive_for,
 };
-pub(crate) use stream_face::equip_stream_transport;
-pub(crate) use stream_hold::{_send_held_writes, send_held};
+use stream_face::equip_stream_transport;
+use stream_hold::_send_held_writes;
+pub(crate) use stream_hold::send_held;
 pub(crate) use stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES};
 pub(crate) use table::Transports;
 
@@ -52,4 +54,18 @@ pub(crate) fn on_event(py: Python<'_>, transport: &Owned, direction: Direction) 
 /// Does what a transport has put off to the next iteration; `Err` only for what must leave the loop.
 pub(crate) fn run_deferred(py: Python<'_>, transport: &Py<PyAny>) -> PyResult<()> {
     stream::This::of(transport.bind(py))?.run_deferred()
+}
+
+/// What the room puts into the module.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    export_functions!(
+        exports,
+        _send_held_writes,
+        equip_datagram_transport,
+        equip_read_pipe_transport,
+        equip_stream_transport,
+        equip_tls_transport,
+        equip_write_pipe_transport,
+        prepare_datagram_transport,
+    )
 }

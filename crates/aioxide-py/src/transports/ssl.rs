@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 use pyo3::{PyTraverseError, PyVisit};
 
-use super::common::{self, leaves_loop, would_block};
+use super::common::{self, would_block};
 use super::stream::{PLACE, StreamCore, This};
 use super::stream_write::write_at_once;
 use crate::ffi::reused::Pool;
@@ -26,6 +26,7 @@ use crate::ffi::slot::{Arguments, Method, equip};
 use crate::ffi::{self, Confined, Object, Outcome, Owned, Raised, boolean, bytes, call, raised, slot_method};
 use crate::interp::names;
 use crate::kernel::error;
+use crate::kernel::report::leaves_the_loop;
 
 /// The most that one TLS record holds.
 pub(crate) const RECORD_BYTES: usize = 16 * 1024;
@@ -218,7 +219,7 @@ impl This<'_, '_> {
         }
         match fed.and_then(|()| self.deliver(&protocol, &records)).map_err(to_pyerr) {
             Ok(()) => {}
-            Err(error) if leaves_loop(py, &error) => return Err(error),
+            Err(error) if leaves_the_loop(py, &error) => return Err(error),
             Err(error) if error.is_instance_of::<PyException>(py) => {
                 let arguments = (error.into_value(py), "Fatal error on SSL protocol");
                 protocol.bind(py).call_method1(intern!(py, "_fatal_error"), arguments)?;

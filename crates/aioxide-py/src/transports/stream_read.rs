@@ -5,11 +5,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::common::{self, leaves_loop, would_block};
+use super::common::{self, would_block};
 use super::stream::{Mode, This};
 use crate::ffi::{self, Owned, Raised, raised};
 use crate::interp::names;
 use crate::kernel::error;
+use crate::kernel::report::leaves_the_loop;
 
 /// From this size of the last read on, the next one goes straight into a new bytes object instead of being copied to one.
 pub(crate) const DIRECT_READ_BYTES: usize = 16 * 1024;
@@ -122,7 +123,7 @@ impl<'py> This<'_, 'py> {
     #[cold]
     fn method_failed(self, raised: Raised, message: &str) -> PyResult<()> {
         let error = raised::to_pyerr(self.py(), raised);
-        if leaves_loop(self.py(), &error) { Err(error) } else { self.fatal_error(error, message) }
+        if leaves_the_loop(self.py(), &error) { Err(error) } else { self.fatal_error(error, message) }
     }
 
     pub(crate) fn on_eof(self) -> PyResult<()> {
@@ -137,7 +138,7 @@ impl<'py> This<'_, 'py> {
                 Ok(())
             }
             Ok(false) => self.close(),
-            Err(error) if leaves_loop(py, &error) => Err(error),
+            Err(error) if leaves_the_loop(py, &error) => Err(error),
             Err(error) => self.fatal_error(error, "Fatal error: protocol.eof_received() call failed."),
         }
     }

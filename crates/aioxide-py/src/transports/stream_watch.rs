@@ -6,9 +6,10 @@ use aioxide_core::Token;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::common::{self, leaves_loop};
+use super::common;
 use super::stream::This;
 use crate::ffi;
+use crate::kernel::report::leaves_the_loop;
 use crate::kernel::{Direction, Watcher, error};
 
 impl This<'_, '_> {
@@ -101,7 +102,7 @@ impl This<'_, '_> {
     #[cold]
     fn event_failed(self, direction: Direction, error: PyErr) -> PyResult<()> {
         let py = self.py();
-        if leaves_loop(py, &error) {
+        if leaves_the_loop(py, &error) {
             return Err(error);
         }
         let name = if direction == Direction::Read {

@@ -8,11 +8,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::common::{self, leaves_loop, would_block};
+use super::common::{self, would_block};
 use super::stream::{StreamCore, This};
 use super::stream_hold::MOST_COPIED_BYTES;
 use crate::ffi::{self, Buffer, Chunk, Object, Owned};
 use crate::kernel::error;
+use crate::kernel::report::leaves_the_loop;
 
 /// Slices of one vectored write; asyncio uses as many as the system takes.
 pub(super) const SLICES: usize = 64;
@@ -345,7 +346,7 @@ impl<'py> This<'_, 'py> {
         };
         match protocol.call_method0(method) {
             Ok(_) => Ok(()),
-            Err(error) if leaves_loop(py, &error) => Err(error),
+            Err(error) if leaves_the_loop(py, &error) => Err(error),
             Err(error) => {
                 common::report(&self.event_loop()?, message, error, self.transport, Some(&protocol))
             }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::{FREE, HANDLE, Handle, KEPT, Layout, Rare, TIMER_HANDLE};
+use super::{HANDLE, Handle, Layout, Rare, TIMER_HANDLE};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{attribute, method_none};
 use crate::ffi::{Class, Object, Outcome, Owned, call, end, python, raised};
@@ -40,17 +40,10 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
 unsafe fn end_of(object: *mut ffi::PyObject) {
     // SAFETY: as above.
     unsafe {
-        let raw = object.cast::<Layout>();
-        (*raw).release_all();
-        let class = ffi::Py_TYPE(object);
-        if FREE.count.get() < KEPT {
-            (*raw).weakrefs.set(FREE.head.get().cast());
-            FREE.head.set(raw);
-            FREE.count.set(FREE.count.get() + 1);
-        } else {
-            ffi::PyObject_GC_Del(object.cast());
-        }
-        ffi::Py_DECREF(class.cast());
+        (*object.cast::<Layout>()).release_all();
+        let is_timer = ffi::Py_TYPE(object) == TIMER_HANDLE.kind.load(Ordering::Relaxed);
+        // Neither class has a finalizer, and none derives from them.
+        if is_timer { &TIMER_HANDLE } else { &HANDLE }.free.put_away(object, true);
     }
 }
 
@@ -255,7 +248,7 @@ pub(crate) fn add_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
     STOCK_SHARED_HANDLE.store(stock_shared.into_ptr(), Ordering::Relaxed);
     STOCK_HANDLE.store(stock_handle.into_ptr(), Ordering::Relaxed);
     STOCK_TIMER_HANDLE.store(stock_timer.into_ptr(), Ordering::Relaxed);
-    HANDLE.store(handle.into_ptr().cast(), Ordering::Relaxed);
-    TIMER_HANDLE.store(timer.into_ptr().cast(), Ordering::Relaxed);
+    HANDLE.kind.store(handle.into_ptr().cast(), Ordering::Relaxed);
+    TIMER_HANDLE.kind.store(timer.into_ptr().cast(), Ordering::Relaxed);
     Ok(())
 }

@@ -6,7 +6,7 @@
 //!
 //! Rules that the `unsafe` blocks here and in `class` rely on:
 //!
-//! * **Layout.** Every object of the two classes was made by [`allocate`] and is a [`Layout`].
+//! * **Layout.** Every object of the two classes was made by [`HandleClass::allocate`] and is a [`Layout`].
 //! * **Owned fields.** Each pointer in a `Layout` is NULL or an owned reference; the first `count` places behind `arguments[0]`
 //!   are not NULL, or, for [`TUPLE`], the first of them is a tuple.
 //! * **While it runs.** `running` > 0 keeps callback and arguments alive whoever cancels; they are dropped when it ends.
@@ -30,9 +30,9 @@ use pyo3::{PyTraverseError, PyVisit};
 
 use self::turns::Turns;
 use super::{LoopCore, report};
-
 use crate::ffi::context::is_context;
-use crate::ffi::{Confined, Object, Outcome, Owned, Raised, call};
+use crate::ffi::free_list::FreeList;
+use crate::ffi::{Object, Outcome, Owned, call};
 use crate::interp::Captured;
 
 pub(crate) use super::handle::class::add_classes;
@@ -41,14 +41,12 @@ pub(crate) use super::handle::class::add_classes;
 const INLINE: usize = 4;
 /// `count` of an object whose arguments are in a tuple.
 const TUPLE: u8 = u8::MAX;
-/// How many dead objects are kept (168 bytes each); a burst of some thousand callbacks finds them all.
-const KEPT: usize = 4096;
 
 /// The object behind both classes.
 #[repr(C)]
 struct Layout {
     object: ffi::PyObject,
-    /// The list of weak references; in a dead object that is kept, the next one.
+    /// The list of weak references; a dead object that is kept has the next one here.
     weakrefs: Cell<*mut ffi::PyObject>,
     event_loop: Cell<*mut ffi::PyObject>,
     context: Captured,
@@ -78,17 +76,27 @@ struct Rare {
     when: Option<Owned>,
 }
 
-/// The two classes; NULL until the module is made.
-static HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
-static TIMER_HANDLE: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(null_mut());
-
-/// Dead objects, chained through `weakrefs`.
-struct Free {
-    head: Cell<*mut Layout>,
-    count: Cell<usize>,
+/// One of the two classes, NULL until the module is made, and dead objects for the next ones.
+struct HandleClass {
+    kind: AtomicPtr<ffi::PyTypeObject>,
+    free: FreeList,
 }
 
-static FREE: Confined<Free> = Confined::new(Free { head: Cell::new(null_mut()), count: Cell::new(0) });
+impl HandleClass {
+    const fn new() -> Self {
+        Self { kind: AtomicPtr::new(null_mut()), free: FreeList::new() }
+    }
+
+    /// A new object with every field empty but those of the object itself; not yet tracked by the collector.
+    #[inline]
+    fn allocate(&self) -> Outcome {
+        // SAFETY: the finished type that the list is for.
+        unsafe { self.free.make_unseen(self.kind.load(Ordering::Relaxed), Layout::empty) }
+    }
+}
+
+static HANDLE: HandleClass = HandleClass::new();
+static TIMER_HANDLE: HandleClass = HandleClass::new();
 
 /// A reference to a `Handle` or `TimerHandle`.
 #[derive(Clone, Debug)]
@@ -102,33 +110,6 @@ pub(crate) struct Callback<'a> {
     pub(crate) context: Option<&'a Object>,
 }
 
-/// A new object of `class` with every field empty but those of the object itself; not yet tracked by the collector.
-fn allocate(class: &AtomicPtr<ffi::PyTypeObject>) -> Outcome<NonNull<Layout>> {
-    let class = class.load(Ordering::Relaxed);
-    let kept = FREE.head.get();
-    let raw = if kept.is_null() {
-        // SAFETY: a finished heap type with the collector's flag and our size.
-        unsafe { ffi::PyObject_GC_New::<Layout>(class) }
-    } else {
-        // SAFETY: a kept object is memory of a `Layout` that nobody refers to; its chain is in `weakrefs`.
-        unsafe {
-            FREE.head.set((*kept).weakrefs.get().cast());
-            ffi::PyObject_Init(kept.cast(), class);
-        }
-        FREE.count.set(FREE.count.get() - 1);
-        kept
-    };
-    let new = NonNull::new(raw).ok_or(Raised)?;
-    // SAFETY: memory for a whole `Layout`, ours alone; the object's own header is left as it is.
-    unsafe {
-        let size = size_of::<Layout>() - size_of::<ffi::PyObject>();
-        raw.cast::<u8>().add(size_of::<ffi::PyObject>()).write_bytes(0, size);
-        (*raw).timer = Cell::new(None);
-        (&raw mut (*raw).rare).write(Cell::new(None));
-    }
-    Ok(new)
-}
-
 /// Empties a field, giving its reference up.
 #[inline]
 fn release(field: &Cell<*mut ffi::PyObject>) {
@@ -140,6 +121,19 @@ fn release(field: &Cell<*mut ffi::PyObject>) {
 }
 
 impl Layout {
+    /// Empties the memory of a new object, but for the object's own header.
+    #[inline]
+    fn empty(object: *mut ffi::PyObject) {
+        let raw = object.cast::<Self>();
+        // SAFETY: memory for a whole `Layout`, ours alone.
+        unsafe {
+            let size = size_of::<Self>() - size_of::<ffi::PyObject>();
+            raw.cast::<u8>().add(size_of::<ffi::PyObject>()).write_bytes(0, size);
+            (*raw).timer = Cell::new(None);
+            (&raw mut (*raw).rare).write(Cell::new(None));
+        }
+    }
+
     fn release_call(&self) {
         release(&self.callback);
         self.arguments[1..].iter().for_each(release);
@@ -221,18 +215,13 @@ impl Handle {
     }
 
     #[inline]
-    fn of_class(
-        class: &AtomicPtr<ffi::PyTypeObject>,
-        event_loop: &Object,
-        call: &Callback<'_>,
-    ) -> Outcome<Self> {
+    fn of_class(class: &HandleClass, event_loop: &Object, call: &Callback<'_>) -> Outcome<Self> {
         let context = match call.context {
             Some(context) => Captured::given(context.own()),
             None => Captured::current()?,
         };
-        let raw = allocate(class)?;
-        // SAFETY: Layout, made just now; from here on its destructor releases what is set.
-        let (handle, layout) = unsafe { (Self(Owned::from_raw(raw.cast())), raw.as_ref()) };
+        let handle = Self(class.allocate()?);
+        let layout = handle.layout();
         layout.context.set(context);
         layout.event_loop.set(event_loop.own().into_ptr());
         layout.callback.set(call.callback.own().into_ptr());

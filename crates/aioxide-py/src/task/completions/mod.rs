@@ -16,14 +16,14 @@ use pyo3::ffi as c;
 use super::start;
 use crate::awaitable::Awaitable;
 use crate::ffi::arguments::Arguments;
+use crate::ffi::exports::Exports;
 use crate::ffi::holder::{Contents, Holder, Kind};
 use crate::ffi::method::{Definition, guard, guard_object, method_fast, method_none};
 use crate::ffi::text::type_name;
 use crate::ffi::{self, Object, Outcome, Owned, Slot, Visit, call, cast, raised};
 use crate::future::parent::{self, Parent, ParentKind};
-use crate::future::{Future, is_done, mark_blocking};
+use crate::future::{self, Future, is_done, mark_blocking};
 use crate::interp::{interop, names};
-use crate::kernel::state_of;
 use completion::{Completion, ask};
 
 /// What an iterator has.
@@ -180,11 +180,7 @@ impl Completions {
 
     /// A future for somebody who waits.
     fn make_asker(&self) -> Outcome {
-        let event_loop = self.event_loop.get_or_none();
-        let asker = match state_of(&event_loop).filter(|state| state.makes_futures()) {
-            Some(state) => Future::make(&event_loop, state)?,
-            None => call::call_method(&names().create_future, &[&event_loop], None)?,
-        };
+        let asker = future::create(&self.event_loop.get_or_none())?;
         self.askers.borrow_mut().push_back(asker.clone());
         mark_blocking(&asker)?;
         Ok(asker)
@@ -279,8 +275,8 @@ fn refuse_single(source: &Object) -> Outcome<()> {
     Ok(())
 }
 
-/// Makes the types and gives the function `as_completed`.
-pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
+/// Makes the type and the function.
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Completion>::make_kind(c"aioxide._Completion")?;
     let builder = Completions::builder()
         .final_type()
@@ -289,13 +285,9 @@ pub(crate) fn make_function() -> Outcome<(&'static str, Owned)> {
         .slot(c::Py_am_aiter, iterate as *mut c_void)
         .slot(c::Py_am_anext, next_later as *mut c_void);
     Completions::make_kind(builder, c"aioxide._AsCompletedIterator")?;
-    static AS_COMPLETED: OnceLock<Definition> = OnceLock::new();
-    let definition = AS_COMPLETED.get_or_init(|| {
-        Definition(method_fast!(
-            c"as_completed",
-            as_completed,
-            c"as_completed(fs, *, timeout=None)\n--\n\nIterate over awaitables in the order in which they end."
-        ))
-    });
-    Ok(("as_completed", definition.bind(ffi::none())?))
+    exports.function(method_fast!(
+        c"as_completed",
+        as_completed,
+        c"as_completed(fs, *, timeout=None)\n--\n\nIterate over awaitables in the order in which they end."
+    ))
 }

@@ -1,12 +1,11 @@
 //! The class as Python sees it: its methods, and the attributes by which asyncio's own methods work on it.
 
-use std::sync::OnceLock;
-
 use super::{CLASSES, Group, GroupData, aexit, create_task};
 use crate::awaitable::Awaitable;
 use crate::awaitable::entering::{Entering, aenter};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, attribute, method_fast, method_none};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::task::group_exit;
 
@@ -83,7 +82,7 @@ const CREATE_TASK: &std::ffi::CStr = if cfg!(Py_3_14) {
 };
 
 /// Makes the base of `aioxide.TaskGroup`, and gives it and its function by their names.
-pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Entering<GroupData>>::make_kind(c"aioxide._EnterGroup")?;
     group_exit::make_kind()?;
     let builder = Group::constructed()
@@ -105,9 +104,6 @@ pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 2]> {
             attribute!(c"_cancel_on_enter", get_cancel_on_enter, set_cancel_on_enter),
             attribute!(c"_parent_cancel_requested", get_parent_cancel, set_parent_cancel),
         ]);
-    let core = Group::make_kind(builder, c"aioxide._TaskGroupCore")?;
-    static EQUIP: OnceLock<Definition> = OnceLock::new();
-    let equip = EQUIP
-        .get_or_init(|| Definition(method_fast!(c"_equip_groups", equip, c"Tell the class of task groups.")));
-    Ok([("_TaskGroupCore", core), ("_equip_groups", equip.bind(ffi::none())?)])
+    exports.add("_TaskGroupCore", Group::make_kind(builder, c"aioxide._TaskGroupCore")?)?;
+    exports.function(method_fast!(c"_equip_groups", equip, c"Tell the class of task groups."))
 }

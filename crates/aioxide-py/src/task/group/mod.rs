@@ -11,7 +11,7 @@ mod class;
 use std::cell::Cell;
 use std::os::raw::c_int;
 
-pub(crate) use class::make_parts;
+pub(crate) use class::export;
 
 use super::{Start, Task, group_exit, in_copy_of_context, start};
 use crate::awaitable::Home;

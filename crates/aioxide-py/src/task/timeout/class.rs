@@ -1,13 +1,12 @@
 //! The class as Python sees it: its methods, and the attributes by which asyncio's own methods work on it.
 
-use std::sync::OnceLock;
-
 use super::nothing::Nothing;
 use super::{CLASSES, Timeout, TimeoutData, aexit, functions, reschedule};
 use crate::awaitable::Awaitable;
 use crate::awaitable::entering::{Entering, aenter};
 use crate::ffi::arguments::Arguments;
-use crate::ffi::method::{Definition, attribute, method_fast, method_none};
+use crate::ffi::exports::Exports;
+use crate::ffi::method::{attribute, method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
 use crate::task::deadline::Phase;
 
@@ -93,7 +92,7 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
 }
 
 /// Makes the base of `aioxide.Timeout`, and gives it and the functions by their names.
-pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 4]> {
+pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Entering<TimeoutData>>::make_kind(c"aioxide._EnterTimeout")?;
     Awaitable::<Nothing>::make_kind(c"aioxide._Nothing")?;
     let builder = Timeout::constructed()
@@ -119,11 +118,7 @@ pub(crate) fn make_parts() -> Outcome<[(&'static str, Owned); 4]> {
             attribute!(c"_cancelling", get_cancelling, set_cancelling),
             attribute!(c"_timeout_handler", get_handler, set_handler),
         ]);
-    let core = Timeout::make_kind(builder, c"aioxide._TimeoutCore")?;
-    static EQUIP: OnceLock<Definition> = OnceLock::new();
-    let equip = EQUIP.get_or_init(|| {
-        Definition(method_fast!(c"_equip_timeouts", equip, c"Tell the classes of timeouts."))
-    });
-    let [timeout, timeout_at] = functions::make()?;
-    Ok([("_TimeoutCore", core), timeout, timeout_at, ("_equip_timeouts", equip.bind(ffi::none())?)])
+    exports.add("_TimeoutCore", Timeout::make_kind(builder, c"aioxide._TimeoutCore")?)?;
+    functions::export(exports)?;
+    exports.function(method_fast!(c"_equip_timeouts", equip, c"Tell the classes of timeouts."))
 }

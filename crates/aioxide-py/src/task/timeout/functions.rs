@@ -1,12 +1,11 @@
 //! `timeout` and `timeout_at`.
 
-use std::sync::OnceLock;
-
 use super::{TimeoutData, make as make_timeout};
 use crate::ffi::arguments::Arguments;
+use crate::ffi::exports::Exports;
 use crate::ffi::holder::Held;
-use crate::ffi::method::{Definition, method_fast};
-use crate::ffi::{self, Object, Outcome, Owned, call, number, raised};
+use crate::ffi::method::method_fast;
+use crate::ffi::{Object, Outcome, call, number, raised};
 use crate::interp::names;
 use crate::kernel::state_of;
 
@@ -49,23 +48,16 @@ fn timeout_at(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     timeout_at_time(when)
 }
 
-/// Makes the functions, and gives them by their names.
-pub(super) fn make() -> Outcome<[(&'static str, Owned); 2]> {
-    static TIMEOUT: OnceLock<Definition> = OnceLock::new();
-    static TIMEOUT_AT: OnceLock<Definition> = OnceLock::new();
-    let timeout = TIMEOUT.get_or_init(|| {
-        Definition(method_fast!(
-            c"timeout",
-            timeout,
-            c"timeout(delay)\n--\n\nA context that is cancelled after `delay` seconds."
-        ))
-    });
-    let timeout_at = TIMEOUT_AT.get_or_init(|| {
-        Definition(method_fast!(
-            c"timeout_at",
-            timeout_at,
-            c"timeout_at(when)\n--\n\nA context that is cancelled at the loop's time `when`."
-        ))
-    });
-    Ok([("timeout", timeout.bind(ffi::none())?), ("timeout_at", timeout_at.bind(ffi::none())?)])
+/// Makes the functions.
+pub(super) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
+    exports.function(method_fast!(
+        c"timeout",
+        timeout,
+        c"timeout(delay)\n--\n\nA context that is cancelled after `delay` seconds."
+    ))?;
+    exports.function(method_fast!(
+        c"timeout_at",
+        timeout_at,
+        c"timeout_at(when)\n--\n\nA context that is cancelled at the loop's time `when`."
+    ))
 }

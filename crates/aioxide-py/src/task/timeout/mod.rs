@@ -15,7 +15,7 @@ use std::os::raw::c_int;
 
 use pyo3::ffi::Py_LE;
 
-pub(crate) use class::make_parts;
+pub(crate) use class::export;
 use nothing::nothing;
 
 use super::deadline::{Deadline, Phase};
