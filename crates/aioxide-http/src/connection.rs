@@ -28,7 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use http::{Request, Response, Version};
+use http::header::UPGRADE;
+use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
@@ -37,7 +38,7 @@ use crate::body::Body;
 use crate::error::{Error, Kind, TimeoutPhase};
 use crate::framing;
 use crate::pool::Pooled;
-use crate::rt::{Io, Traffic};
+use crate::rt::{Io, Stream, Traffic};
 use crate::timeout::{Limits, Watch};
 
 pub(crate) use multi::{Exchange, Multi};
@@ -111,6 +112,11 @@ pub(crate) struct Single {
     pub(crate) peer: Option<SocketAddr>,
     /// The answer under way is the last one.
     is_last: bool,
+    /// The request under way wants the connection to become another one; what drives it is kept when it has ended.
+    wants_upgrade: bool,
+    ended: Option<http1::Connection<Io, Body>>,
+    /// It has become another one, and is neither used again nor read here.
+    is_upgraded: bool,
 }
 
 impl Single {
@@ -130,6 +136,9 @@ impl Single {
             watch,
             peer,
             is_last: false,
+            wants_upgrade: false,
+            ended: None,
+            is_upgraded: false,
         }))
     }
 
@@ -146,6 +155,7 @@ impl Single {
         self.watch.progress();
         self.traffic.head.borrow_mut().expect();
         let method = request.method().clone();
+        self.wants_upgrade = request.headers().contains_key(UPGRADE);
         let mut answer = pin!(self.sender.try_send_request(request));
         let result = poll_fn(|cx| self.poll_with(cx, limits, |cx| answer.as_mut().poll(cx))).await;
         let silent = self.traffic.received.get() == before;
@@ -156,7 +166,9 @@ impl Single {
                 }
                 match framing::judge(&method, response.status(), response.version(), response.headers()) {
                     Ok(reusable) => {
-                        self.is_last = !reusable;
+                        self.is_upgraded =
+                            self.wants_upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
+                        self.is_last = !reusable || self.is_upgraded;
                         Ok(response)
                     }
                     Err(why) => Err(Failure::new(Error::new(Kind::Protocol).with_source(why), false)),
@@ -181,6 +193,16 @@ impl Single {
             Ok(None) => Some(Err(Error::new(Kind::Closed))),
             Err(phase) => Some(Err(Error::timeout(phase))),
         })
+    }
+
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.is_upgraded
+    }
+
+    /// The stream of a connection that has become another one, and what has come already.
+    pub(crate) fn into_upgraded(self) -> Option<(Stream, Bytes)> {
+        let parts = self.driver.or(self.ended)?.into_parts();
+        Some((parts.io.into_stream(), parts.read_buf))
     }
 
     /// Whether the exchange has come to its end, and another may follow.
@@ -226,7 +248,7 @@ impl Single {
             let Some(driver) = &mut self.driver else { return Poll::Ready(Ok(None)) };
             if Pin::new(driver).poll(&mut own).is_ready() {
                 // Whatever its result, hyper has told the exchange too: `wanted` has it.
-                self.driver = None;
+                self.ended = self.driver.take().filter(|_| self.wants_upgrade);
                 running.wakeup.wake_by_ref();
             }
         }

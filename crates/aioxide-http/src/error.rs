@@ -70,6 +70,8 @@ pub(crate) enum Kind {
     RequestBody,
     /// `error_for_status` found this status.
     Status(StatusCode),
+    /// The server did not agree to a websocket; with the status that it gave.
+    Upgrade(StatusCode),
     /// The session was closed.
     SessionClosed,
 }
@@ -260,12 +262,18 @@ impl Error {
         matches!(self.inner.kind, Kind::Status(_))
     }
 
-    /// The status that [`Response::error_for_status`](crate::Response::error_for_status) found.
+    /// The status that [`Response::error_for_status`](crate::Response::error_for_status) found, or with which a server did not
+    /// agree to a websocket.
     pub fn status(&self) -> Option<StatusCode> {
         match self.inner.kind {
-            Kind::Status(status) => Some(status),
+            Kind::Status(status) | Kind::Upgrade(status) => Some(status),
             _ => None,
         }
+    }
+
+    /// Whether the server did not agree to a websocket.
+    pub fn is_upgrade(&self) -> bool {
+        matches!(self.inner.kind, Kind::Upgrade(_))
     }
 
     /// Whether the session had been closed.
@@ -335,6 +343,7 @@ impl fmt::Display for Error {
             Kind::TooLarge => f.write_str("the body is larger than allowed")?,
             Kind::RequestBody => f.write_str("the request's body failed")?,
             Kind::Status(status) => write!(f, "status {status}")?,
+            Kind::Upgrade(status) => write!(f, "the server does not agree to a websocket: {status}")?,
             Kind::SessionClosed => f.write_str("the session is closed")?,
         }
         match (&self.inner.url, &self.inner.text) {

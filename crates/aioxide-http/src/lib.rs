@@ -55,6 +55,8 @@ mod session;
 mod timeout;
 mod tls;
 mod trace;
+#[cfg(feature = "websocket")]
+mod websocket;
 
 #[cfg(feature = "digest")]
 pub use auth::Digest;
@@ -77,6 +79,9 @@ pub use session::{RequestBuilder, Session, SessionBuilder};
 pub use timeout::Timeouts;
 pub use tls::{Tls, TlsBuilder, TlsVersion};
 pub use trace::{Event, Observer, RequestId, Timings};
+
+#[cfg(feature = "websocket")]
+pub use websocket::{Message, WebSocket, WebSocketBuilder};
 
 pub use bytes::Bytes;
 pub use http::header;

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::redirect::Redirect;
 use crate::trace::Timings;
 
-pub(crate) use body::{Arrived, ResponseBody, StreamSlot};
+pub(crate) use body::{Arrived, ResponseBody, Slot, StreamSlot};
 
 mod body;
 
@@ -203,6 +203,12 @@ impl Response {
             return Err(Error::new(Kind::Status(self.status)).with_url(&self.url));
         }
         Ok(self)
+    }
+
+    /// The connection, when it has become another one.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn into_upgraded(self) -> Option<(crate::rt::Stream, Bytes, Slot)> {
+        self.body.into_upgraded()
     }
 
     /// The body as a stream of its pieces.

@@ -119,6 +119,10 @@ impl Io {
         Self { stream, traffic: Rc::default(), peer }
     }
 
+    pub(crate) fn into_stream(self) -> Stream {
+        self.stream
+    }
+
     /// The counts, shared.
     pub(crate) fn traffic(&self) -> Rc<Traffic> {
         self.traffic.clone()

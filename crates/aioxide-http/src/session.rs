@@ -4,10 +4,14 @@ use std::fmt;
 use std::rc::Rc;
 
 use http::Method;
+#[cfg(feature = "websocket")]
+use url::Url;
 
 use crate::client::Client;
 use crate::pool::Stats;
 use crate::request::IntoUrl;
+#[cfg(feature = "websocket")]
+use crate::websocket::WebSocketBuilder;
 
 pub use builder::SessionBuilder;
 pub use request::RequestBuilder;
@@ -90,6 +94,31 @@ impl Session {
         self.request(Method::OPTIONS, url)
     }
 
+    /// A websocket, at a URL of `ws`, `wss`, `http` or `https`.
+    ///
+    /// It holds a place in the pool until it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+    /// let socket = session.websocket("ws://127.0.0.1:8000/echo").connect().await?;
+    /// socket.send_text("hello").await?;
+    /// assert_eq!(socket.receive().await?, Some(aioxide_http::Message::Text("hello".into())));
+    /// socket.close(1000, "").await?;
+    /// # Ok(()) }
+    /// ```
+    #[cfg(feature = "websocket")]
+    pub fn websocket(&self, url: impl IntoUrl) -> WebSocketBuilder {
+        // The two schemes differ in name alone, and the URL's own type does not change one into the other in place.
+        let url = url.into_url().map(|url| match url.scheme() {
+            "ws" => with_scheme(&url, "http"),
+            "wss" => with_scheme(&url, "https"),
+            _ => url,
+        });
+        WebSocketBuilder::new(RequestBuilder::from_result(self.client.clone(), Method::GET, url))
+    }
+
     /// Closes idle connections, and refuses requests from now on; those under way go on to their end.
     pub fn close(&self) {
         self.client.pool.close();
@@ -116,6 +145,13 @@ impl Session {
     pub fn idle_connections(&self) -> usize {
         self.client.pool.counts().1
     }
+}
+
+/// The same URL of another scheme.
+#[cfg(feature = "websocket")]
+fn with_scheme(url: &Url, scheme: &str) -> Url {
+    let rest = url.as_str().split_once(':').map_or("", |(_, rest)| rest);
+    Url::parse(&format!("{scheme}:{rest}")).unwrap_or_else(|_| url.clone())
 }
 
 impl Default for Session {

@@ -14,7 +14,7 @@ use crate::connector::HostInfo;
 use crate::decode::Decoder;
 use crate::error::{Error, Kind, Result};
 use crate::pool::{Permit, StreamPermit};
-use crate::rt::{self, Instant};
+use crate::rt::{self, Instant, Stream};
 use crate::timeout::Limits;
 use crate::trace::{Event, Progress, Timings};
 
@@ -135,9 +135,27 @@ impl ResponseBody {
         }
     }
 
+    fn is_upgraded(&self) -> bool {
+        matches!(&self.source, Source::Single { connection, .. } if connection.is_upgraded())
+    }
+
+    /// The stream of a connection that has become another one, what has come over it already, and its place in the pool.
+    pub(super) fn into_upgraded(mut self) -> Option<(Stream, Bytes, Slot)> {
+        if !self.is_upgraded() {
+            return None;
+        }
+        match std::mem::replace(&mut self.source, Source::Ended) {
+            Source::Single { connection, slot, .. } => {
+                let (stream, already) = connection.into_upgraded()?;
+                Some((stream, already, slot))
+            }
+            Source::Ended | Source::Multi { .. } => None,
+        }
+    }
+
     /// Gives the connection back as soon as the last byte has come, not only when the end is asked for.
     fn end_if_over(&mut self) {
-        if self.incoming().is_some_and(Incoming::is_end_stream) {
+        if !self.is_upgraded() && self.incoming().is_some_and(Incoming::is_end_stream) {
             self.end();
         }
     }
@@ -282,7 +300,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 impl Drop for ResponseBody {
     fn drop(&mut self) {
         // A loop that is closing drops at once whatever is spawned on it, and so would come back here for ever.
-        if self.is_rest || !matches!(self.source, Source::Single { .. }) {
+        if self.is_rest || self.is_upgraded() || !matches!(self.source, Source::Single { .. }) {
             return;
         }
         // A new connection costs more than the rest of a small page, and programs that look only at the status are

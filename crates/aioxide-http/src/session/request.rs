@@ -9,6 +9,8 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 
 #[cfg(feature = "digest")]
 use crate::auth::Digest;
+use url::Url;
+
 use crate::auth::{self, take_credentials};
 use crate::body::Body;
 use crate::client::Client;
@@ -49,7 +51,11 @@ pub struct RequestBuilder {
 
 impl RequestBuilder {
     pub(super) fn new(client: Rc<Client>, method: Method, url: impl IntoUrl) -> Self {
-        let request = url.into_url().and_then(|mut url| {
+        Self::from_result(client, method, url.into_url())
+    }
+
+    pub(super) fn from_result(client: Rc<Client>, method: Method, url: Result<Url>) -> Self {
+        let request = url.and_then(|mut url| {
             if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
                 let why = format!("scheme {:?} is not http or https", url.scheme());
                 return Err(Error::new(Kind::InvalidUrl).with_source(why).with_url(&url));
@@ -86,7 +92,7 @@ impl RequestBuilder {
         secret_header
     }
 
-    fn add_header(self, pair: Result<(HeaderName, HeaderValue)>) -> Self {
+    pub(crate) fn add_header(self, pair: Result<(HeaderName, HeaderValue)>) -> Self {
         self.try_with(|request| {
             let (name, value) = pair?;
             headers::add(&mut request.headers, name, value);
@@ -275,6 +281,12 @@ impl RequestBuilder {
             request.headers.entry(CONTENT_TYPE).or_insert(content_type);
         }
         self.client.execute(request).await
+    }
+
+    /// Makes the request one whose connection is to become another one.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn upgrading(self) -> Self {
+        self.with(|request| request.options.route.is_upgrade = true)
     }
 
     fn with(self, change: impl FnOnce(&mut Request)) -> Self {

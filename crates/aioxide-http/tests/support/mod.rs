@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod raw;
 pub mod raw_h2;
 pub mod server;
+pub mod ws;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,0 +1,448 @@
+//! Websockets (RFC 6455), the client's side, with compression (RFC 7692).
+//!
+//! A websocket begins as a request of the session, so it goes through its proxies, TLS, filter, cookies and limits, and holds
+//! its place in the pool until it is dropped. There is no task behind it: who receives reads the socket, answers pings and
+//! sends what is left to send.
+//!
+//! Invariant: a frame is written whole or not begun. What is to be sent stands in one buffer, so a `send` that is
+//! cancelled leaves nothing half-said, and whoever comes next sends the rest.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use aioxide::io::{AsyncRead, AsyncWrite, ReadBuf};
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::response::Slot;
+use crate::rt::{self, Instant, Stream};
+use crate::timeout::within;
+
+use codec::{Codec, Fault, Frame};
+
+pub use handshake::WebSocketBuilder;
+
+mod codec;
+mod deflate;
+mod handshake;
+
+/// What is sent and received over a websocket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Bytes),
+    /// A ping, of at most 125 bytes; answered by itself, and received only where the program answers them.
+    Ping(Bytes),
+    /// The answer to a ping; received only where the program answers them.
+    Pong(Bytes),
+    /// The other side closes, with its code (1005: it gave none) and reason. It is the last message.
+    Close {
+        /// RFC 6455, 7.4.
+        code: u16,
+        /// At most 123 bytes.
+        reason: String,
+    },
+}
+
+/// A connected websocket; see [`Session::websocket`](crate::Session::websocket).
+///
+/// All methods take `&self`: one task may receive while others send. Dropped, it closes the connection without a goodbye.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+/// use aioxide_http::Message;
+///
+/// let socket = session.websocket("wss://example.org/feed").connect().await?;
+/// socket.send(Message::Text("subscribe".into())).await?;
+/// while let Some(message) = socket.receive().await? {
+///     match message {
+///         Message::Text(text) => println!("{text}"),
+///         Message::Close { code, .. } => println!("closed: {code}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// asyncio: aiohttp's `ClientWebSocketResponse`.
+pub struct WebSocket {
+    core: RefCell<Core>,
+    /// Who waits until something can be read, or written. hyper's and TLS's streams know one waker for each.
+    readers: Arc<Waiters>,
+    writers: Arc<Waiters>,
+    headers: HeaderMap,
+    protocol: Option<String>,
+    is_compressed: bool,
+    _slot: Slot,
+}
+
+struct Core {
+    stream: Stream,
+    codec: Codec,
+    scratch: Box<[u8]>,
+    /// What is to be sent, from `sent` on.
+    out: Vec<u8>,
+    sent: usize,
+    answers_pings: bool,
+    close_sent: bool,
+    /// The other side has said goodbye, or has gone: nothing more is received.
+    ended: bool,
+    heartbeat: Option<Heartbeat>,
+}
+
+/// Pings when nothing comes, and gives up when nothing comes after that either.
+struct Heartbeat {
+    interval: Duration,
+    /// When something came last, or the ping was sent.
+    since: Instant,
+    pinged: bool,
+    timer: Option<Pin<Box<rt::Sleep>>>,
+}
+
+/// How much of the stream is read at a time.
+const PIECE: usize = 16 * 1024;
+
+/// Above so many bytes that wait to be sent, nothing is added to them.
+const HIGH: usize = 64 * 1024;
+
+/// How long the other side's goodbye is waited for.
+const GOODBYE: Duration = Duration::from_secs(10);
+
+impl WebSocket {
+    /// Sends a message, and waits until the system has taken it.
+    ///
+    /// # Errors
+    /// `is_closed`: the connection is gone, or a goodbye was sent. `is_invalid_request`: a ping or pong of more than 125 bytes, a
+    /// reason of more than 123, a code that may not be sent.
+    ///
+    /// # Cancel safety
+    /// The message is sent whole or not at all: not, when it is dropped while others have to be sent first.
+    pub async fn send(&self, message: Message) -> Result<()> {
+        poll_fn(|cx| self.poll_drained(cx, HIGH)).await?;
+        {
+            let mut core = self.core.borrow_mut();
+            if core.close_sent || core.ended {
+                return Err(closed("a goodbye was sent or received"));
+            }
+            let Core { codec, out, .. } = &mut *core;
+            codec.encode(&message, out).map_err(|why| Error::new(Kind::InvalidRequest).with_source(why))?;
+            core.close_sent |= matches!(message, Message::Close { .. });
+        }
+        poll_fn(|cx| self.poll_drained(cx, 0)).await
+    }
+
+    /// Sends text.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_text(&self, text: impl Into<String>) -> Result<()> {
+        self.send(Message::Text(text.into())).await
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_binary(&self, bytes: impl Into<Bytes>) -> Result<()> {
+        self.send(Message::Binary(bytes.into())).await
+    }
+
+    /// The next message; `None` after [`Message::Close`].
+    ///
+    /// # Errors
+    /// `is_closed`: the connection ended without a goodbye. `is_protocol`, `is_too_large`: the other side broke the rules or
+    /// sent too much; it was told so. `is_timeout`: it did not answer a heartbeat's ping.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn receive(&self) -> Result<Option<Message>> {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// [`receive`](Self::receive), for futures written by hand.
+    pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
+        self.readers.begin();
+        self.writers.begin();
+        let polled = self.poll_next(cx);
+        if polled.is_pending() {
+            self.readers.add(cx.waker());
+            // What a sender that was cancelled has left is ours to send.
+            self.writers.add(cx.waker());
+        }
+        polled
+    }
+
+    /// Says goodbye, waits for the other side's (10 s at most), and closes the connection.
+    ///
+    /// Messages that come meanwhile are thrown away; receive them before, where they matter.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), but for a connection that is gone already: then it is closed.
+    pub async fn close(&self, code: u16, reason: &str) -> Result<()> {
+        let goodbye = async {
+            if !self.core.borrow().close_sent {
+                match self.send(Message::Close { code, reason: reason.to_owned() }).await {
+                    Err(error) if !error.is_closed() => return Err(error),
+                    _ => {}
+                }
+            }
+            // What goes wrong now does not matter: it is over.
+            while let Ok(Some(_)) = self.receive().await {}
+            Ok(())
+        };
+        let limit = Some((rt::now() + GOODBYE, crate::TimeoutPhase::Read));
+        let said = within(limit, goodbye).await.unwrap_or(Ok(()));
+        self.core.borrow_mut().ended = true;
+        let shut = poll_fn(|cx| Pin::new(&mut self.core.borrow_mut().stream).poll_shutdown(cx));
+        // The other side may be gone.
+        let _ = within(limit, shut).await;
+        said
+    }
+
+    /// The headers of the server's answer.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The protocol that was chosen of those that were offered.
+    pub fn protocol(&self) -> Option<&str> {
+        self.protocol.as_deref()
+    }
+
+    /// Whether messages are compressed.
+    pub fn is_compressed(&self) -> bool {
+        self.is_compressed
+    }
+
+    /// Whether a goodbye was sent or received, or the connection is gone.
+    pub fn is_closed(&self) -> bool {
+        let core = self.core.borrow();
+        core.close_sent || core.ended
+    }
+
+    /// Waits until at most `left` bytes are to be sent.
+    fn poll_drained(&self, cx: &mut Context<'_>, left: usize) -> Poll<Result<()>> {
+        self.writers.begin();
+        let polled = self.core.borrow_mut().poll_write(&self.writers, left);
+        if polled.is_pending() {
+            self.writers.add(cx.waker());
+        }
+        polled
+    }
+
+    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
+        let mut core = self.core.borrow_mut();
+        loop {
+            // An answer to a ping, or what a sender that was cancelled has left.
+            if core.sent < core.out.len()
+                && let Poll::Ready(Err(error)) = core.poll_write(&self.writers, 0)
+            {
+                core.ended = true;
+                return Poll::Ready(Err(error));
+            }
+            if core.ended {
+                return Poll::Ready(Ok(None));
+            }
+            match core.codec.next() {
+                Ok(Some(frame)) => {
+                    if let Some(message) = core.take(frame) {
+                        return Poll::Ready(Ok(Some(message)));
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(fault) => return Poll::Ready(Err(core.complain(fault, &self.writers))),
+            }
+            match core.poll_read(&self.readers) {
+                Poll::Ready(Ok(0)) => {
+                    core.ended = true;
+                    return Poll::Ready(Err(closed("the connection ended without a goodbye")));
+                }
+                Poll::Ready(Ok(_)) => core.came(),
+                Poll::Ready(Err(error)) => {
+                    core.ended = true;
+                    return Poll::Ready(Err(Error::new(Kind::Closed).with_source(error)));
+                }
+                Poll::Pending => {
+                    if std::task::ready!(core.poll_heartbeat(cx)) {
+                        core.ended = true;
+                        return Poll::Ready(Err(Error::timeout(crate::TimeoutPhase::Read)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    /// What a frame is to the program; those about the connection are answered here.
+    fn take(&mut self, frame: Frame) -> Option<Message> {
+        match frame {
+            Frame::Ping(data) if self.answers_pings => {
+                // Who sends pings faster than it reads answers gets fewer of them (RFC 6455, 5.5.3).
+                if self.out.len() - self.sent < HIGH && !self.close_sent {
+                    self.codec.control(&Message::Pong(data), &mut self.out);
+                }
+                None
+            }
+            Frame::Pong(_) if self.answers_pings => None,
+            Frame::Ping(data) => Some(Message::Ping(data)),
+            Frame::Pong(data) => Some(Message::Pong(data)),
+            Frame::Text(text) => Some(Message::Text(text)),
+            Frame::Binary(data) => Some(Message::Binary(data.into())),
+            Frame::Close { code, reason } => {
+                self.ended = true;
+                let message = Message::Close { code: code.unwrap_or(codec::NO_CODE), reason };
+                if !self.close_sent {
+                    self.close_sent = true;
+                    self.codec.control(&message, &mut self.out);
+                }
+                Some(message)
+            }
+        }
+    }
+
+    /// Tells the other side what it has done wrong; nothing more is received.
+    fn complain(&mut self, fault: Fault, writers: &Arc<Waiters>) -> Error {
+        self.ended = true;
+        if !self.close_sent {
+            self.close_sent = true;
+            self.codec.control(&Message::Close { code: fault.code, reason: String::new() }, &mut self.out);
+            // As far as the system takes it.
+            let _ = self.poll_write(writers, 0);
+        }
+        let kind = if fault.code == codec::TOO_LARGE { Kind::TooLarge } else { Kind::Protocol };
+        Error::new(kind).with_source(fault.why)
+    }
+
+    fn poll_read(&mut self, readers: &Arc<Waiters>) -> Poll<std::io::Result<usize>> {
+        let waker = Waker::from(readers.clone());
+        let mut buf = ReadBuf::new(&mut self.scratch);
+        std::task::ready!(Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(&waker), &mut buf))?;
+        self.codec.push(buf.filled());
+        Poll::Ready(Ok(buf.filled().len()))
+    }
+
+    fn poll_write(&mut self, writers: &Arc<Waiters>, left: usize) -> Poll<Result<()>> {
+        let waker = Waker::from(writers.clone());
+        let mut cx = Context::from_waker(&waker);
+        let gone = |error| Error::new(Kind::Closed).with_source(error);
+        while self.out.len() - self.sent > left {
+            let written = Pin::new(&mut self.stream).poll_write(&mut cx, &self.out[self.sent..]);
+            match std::task::ready!(written) {
+                Ok(0) => return Poll::Ready(Err(closed("the connection takes nothing more"))),
+                Ok(count) => self.sent += count,
+                Err(error) => return Poll::Ready(Err(gone(error))),
+            }
+        }
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.out.shrink_to(HIGH);
+            self.sent = 0;
+            std::task::ready!(Pin::new(&mut self.stream).poll_flush(&mut cx)).map_err(gone)?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn came(&mut self) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.since = rt::now();
+            heartbeat.pinged = false;
+        }
+    }
+
+    /// Ready with `true` when the other side is dead, with `false` when there is a ping to be sent.
+    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(heartbeat) = &mut self.heartbeat else { return Poll::Pending };
+        loop {
+            let wait = if heartbeat.pinged { heartbeat.interval / 2 } else { heartbeat.interval };
+            let until = heartbeat.since + wait;
+            if rt::now() >= until {
+                heartbeat.timer = None;
+                if heartbeat.pinged || self.close_sent {
+                    return Poll::Ready(true);
+                }
+                heartbeat.pinged = true;
+                heartbeat.since = rt::now();
+                self.codec.control(&Message::Ping(Bytes::new()), &mut self.out);
+                return Poll::Ready(false);
+            }
+            let timer = heartbeat.timer.get_or_insert_with(|| Box::pin(rt::sleep_until(until)));
+            std::task::ready!(timer.as_mut().poll(cx));
+            heartbeat.timer = None;
+        }
+    }
+}
+
+fn closed(why: &str) -> Error {
+    Error::new(Kind::Closed).with_source(why)
+}
+
+impl fmt::Debug for WebSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WebSocket")
+            .field("protocol", &self.protocol)
+            .field("is_closed", &self.is_closed())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Those who wait for the same thing: all of them are woken, and look for themselves.
+#[derive(Default)]
+struct Waiters {
+    state: Mutex<WaitersState>,
+}
+
+#[derive(Default)]
+struct WaitersState {
+    wakers: Vec<Waker>,
+    /// It rang since the poll began: a socket that has had its turn rings at once, before anybody was added.
+    rang: bool,
+}
+
+impl Waiters {
+    fn lock(&self) -> MutexGuard<'_, WaitersState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A poll begins.
+    fn begin(&self) {
+        self.lock().rang = false;
+    }
+
+    /// The poll has to wait.
+    fn add(&self, waker: &Waker) {
+        let mut state = self.lock();
+        if state.rang {
+            drop(state);
+            waker.wake_by_ref();
+        } else if !state.wakers.iter().any(|other| other.will_wake(waker)) {
+            // One for each task that waits: bounded by the number of tasks.
+            state.wakers.push(waker.clone());
+        }
+    }
+}
+
+impl Wake for Waiters {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.rang = true;
+        let wakers = std::mem::take(&mut state.wakers);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
