@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueHint};
 
+use super::access::AccessArgs;
 use super::help::{FETCH_LONG, FETCH_SHORT};
 use super::values::{header, rate, seconds, size};
 use crate::fetch::{Digest, Format, Template};
@@ -151,6 +152,9 @@ pub(crate) struct FetchArgs {
     /// Receive at most SIZE bytes per second in all
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Manners")]
     pub(crate) limit_rate: Option<u64>,
+
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
 
     /// Write one JSON line per URL to FILE, `-` for the standard output
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]

@@ -1,5 +1,6 @@
 //! What the command line may say, and the help that explains it.
 
+mod access;
 mod fetch;
 mod help;
 mod values;
@@ -7,6 +8,7 @@ mod values;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use access::AccessArgs;
 pub(crate) use fetch::{FetchArgs, Header};
 
 /// The whole command line.

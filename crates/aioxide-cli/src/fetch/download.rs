@@ -45,6 +45,8 @@ pub(super) struct Demands {
     /// Only what is newer than the file that is there is asked for, and files get the server's time.
     pub(super) newer: bool,
     pub(super) skip_existing: bool,
+    /// Bodies are decoded.
+    pub(super) decodes: bool,
     /// A page in place of a picture is taken for what it is.
     pub(super) any_content: bool,
 }
@@ -154,7 +156,7 @@ impl Fetch {
             let kept = failed.is_worthwhile()
                 && !progress.whole_only.get()
                 && !self.asked.is_part()
-                && (version.validator.is_some() || sink.hasher.is_some());
+                && (version.validator.is_some() || sink.hasher.is_some() && !self.demands.decodes);
             if kept && sink.settle().await? {
                 *partial = Some(Partial { sink, version });
             } else {
@@ -191,6 +193,9 @@ impl Fetch {
                 request = request.header(name.clone(), value.clone());
             }
         }
+        if let Some(digest) = &self.access.digest {
+            request = request.digest_auth(digest);
+        }
         if let Some(time) = self.demands.time {
             let total = Some(time.saturating_sub(progress.elapsed()));
             request = request.timeouts(Timeouts { total, ..self.demands.timeouts });
@@ -207,6 +212,10 @@ impl Fetch {
     fn start(&self, entry: &Entry, progress: &Progress, response: &Response) -> (Sink, Version) {
         let headers = response.headers();
         progress.length.set(None);
+        if self.demands.decodes && headers.contains_key(header::CONTENT_ENCODING) {
+            // Length, validator and checksums are those of what is coded: of no use for a part of what is decoded.
+            return (Sink::new(self.directory.clone(), Hasher::new(self.digests(entry))), Version::default());
+        }
         let length = response.content_length();
         let version = Version { validator: Validator::of(headers), length };
         let mut digests = Digest::of_answer(headers, true);

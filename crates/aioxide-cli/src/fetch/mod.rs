@@ -12,6 +12,7 @@ use aioxide_http::{Session, Timeouts};
 use crate::Failure;
 use crate::args::{FetchArgs, Header};
 
+mod access;
 mod download;
 pub(crate) mod input;
 mod job;
@@ -22,6 +23,7 @@ mod report;
 mod resume;
 mod run;
 
+use access::Access;
 use download::Demands;
 use input::Source;
 use manners::descriptors::{self, Shortage};
@@ -139,13 +141,20 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
         Timeouts { connect: Some(args.connect_timeout), read: Some(args.read_timeout), ..Timeouts::NONE };
     aioxide::run(async move {
         // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
-        let mut session = Session::builder().limit(jobs).timeouts(timeouts).decompress(false);
+        let mut session =
+            Session::builder().limit(jobs).timeouts(timeouts).decompress(args.access.compressed);
         // The schedule counts the hosts of the list, the session those that redirects lead to.
         session = session.limit_per_host(per_host.map_or(0, |limit| limit as usize));
         let asked = Asked::new(headers.iter().map(|header| &header.name), directory.is_none());
         for Header { name, mut value, is_secret } in headers {
             value.set_sensitive(is_secret);
             session = session.header(name, value);
+        }
+        let (access, session) = Access::prepare(&args.access, session)?;
+        if args.access.insecure {
+            account
+                .display
+                .say("aioxide: certificates are not verified (--insecure): nobody vouches for what comes");
         }
         let (starter, account) = (RefCell::new(starter), RefCell::new(account));
         let demands = Demands {
@@ -160,11 +169,13 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
             newer: args.newer,
             skip_existing: args.skip_existing,
             any_content: args.any_content,
+            decodes: args.access.compressed,
         };
         let fetch = Rc::new(Fetch {
             session: session.redirects(args.max_redirects).build()?,
             directory: directory.map(Rc::new),
             asked,
+            access,
             no_connections: Shortage::default(),
             demands,
             retries: Retries { times: args.retries, wait: args.retry_wait, longest: args.retry_max_wait },

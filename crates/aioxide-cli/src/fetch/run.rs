@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use aioxide_http::Session;
 
+use super::access::Access;
 use super::download::{Demands, Good};
 use super::job::Job;
 use super::manners::descriptors::Shortage;
@@ -24,6 +25,7 @@ pub(super) struct Fetch {
     pub(super) session: Session,
     pub(super) directory: Option<Rc<Directory>>,
     pub(super) asked: Asked,
+    pub(super) access: Access,
     pub(super) no_connections: Shortage,
     pub(super) demands: Demands,
     pub(super) retries: Retries,
@@ -168,14 +170,20 @@ impl Fetch {
         if let Some(error) = &journal_failed {
             account.display.say(&format!("aioxide: the state of the job is not whole: {error}"));
         }
+        let saved = self.access.finish();
+        if let Err(error) = &saved {
+            account.display.say(&format!("aioxide: the cookies are not saved: {error}"));
+        }
         let failed_before = account.journal.as_ref().is_some_and(|journal| journal.failed() > 0);
         let report = account.report.take().map_or(Ok(()), Report::finish);
         if let Err(error) = &report {
             account.display.say(&format!("aioxide: the report is not whole: {error}"));
         }
         account.display.finish();
-        let all_ok =
-            account.display.count() == account.display.good() && !failed_before && journal_failed.is_none();
+        let all_ok = account.display.count() == account.display.good()
+            && !failed_before
+            && journal_failed.is_none()
+            && saved.is_ok();
         match self.starter.borrow().stop {
             Some(stop) => stop.status(),
             _ if all_ok && report.is_ok() && !account.list_failed => ExitCode::SUCCESS,

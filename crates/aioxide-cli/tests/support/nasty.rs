@@ -47,7 +47,7 @@ impl Nasty {
             for stream in listener.incoming().map_while(Result::ok) {
                 let shared = Arc::clone(&served);
                 thread::Builder::new()
-                    .stack_size(128 * 1024)
+                    .stack_size(1024 * 1024)
                     // An error is the other side's leaving, which many tests bring about.
                     .spawn(move || drop(serve(stream, &shared)))
                     .unwrap();
@@ -352,6 +352,33 @@ fn answer(
             "HTTP/1.1 200 OK\r\n{}\r\nContent-Length: 3\r\n\r\nabc",
             rest.replace("_", " ").replacen('~', ": ", 1)
         ))?,
+        // Asks for a digest, and looks at what comes only so far as to tell a right answer from a wrong one.
+        "digest" => {
+            let sent = request.header("authorization").unwrap_or_default();
+            let field = |name: &str| {
+                let rest = sent.split_once(&format!("{name}=")).map(|(_, rest)| rest)?;
+                Some(rest.trim_start_matches('"').split(['"', ',']).next()?.to_owned())
+            };
+            match (field("response"), field("nonce")) {
+                (Some(response), Some(nonce)) if response == digest_response(&nonce) => {
+                    send_body(stream, b"in\n")?
+                }
+                _ => send(
+                    "HTTP/1.1 401 Who\r\nWWW-Authenticate: Digest realm=\"r\", nonce=\"n0\"\r\nContent-Length: 0\r\n\r\n",
+                )?,
+            }
+        }
+        // `plain text` in gzip.
+        "coded" => {
+            let mut coded = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            coded.write_all(b"plain text\n")?;
+            let coded = coded.finish()?;
+            send(&format!(
+                "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n",
+                coded.len()
+            ))?;
+            stream.write_all(&coded)?;
+        }
         // A page that wants proof of a person, with 200.
         "challenge" => send_body(stream, b"<!DOCTYPE html><title>Are you a robot?</title>")?,
         // A file of the year 2020.
@@ -369,6 +396,15 @@ fn answer(
         _ => send("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")?,
     }
     Ok(After::Next)
+}
+
+/// The answer of `me:hunter2` to a challenge of RFC 2069's kind, for `/digest`.
+fn digest_response(nonce: &str) -> String {
+    use md5::{Digest, Md5};
+    let hash = |text: &str| -> String {
+        Md5::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    };
+    hash(&format!("{}:{nonce}:{}", hash("me:r:hunter2"), hash("GET:/digest")))
 }
 
 fn send_body(mut stream: &TcpStream, body: &[u8]) -> io::Result<()> {
