@@ -378,6 +378,8 @@ class CookieJar(AbstractCookieJar):
         if domain and host and not self._is_domain_match(domain, host):
             return
         path = cookie["path"]
+        if not isinstance(path, str) or not isinstance(cookie["max-age"], str | int):
+            raise TypeError(f"the cookie {name!r} has an attribute that is no text")
         if not path.startswith("/"):
             path = url.path
             path = "/" + path[1 : path.rfind("/")] if path.startswith("/") else "/"
