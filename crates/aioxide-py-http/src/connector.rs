@@ -17,6 +17,7 @@ use crate::observer::{Observer, watched};
 use crate::response::Response;
 use crate::settings::{self, ProxyParts};
 use crate::tls::Tls;
+use crate::websocket;
 
 /// `BaseConnector` derives from it.
 #[pyclass(subclass, frozen, weakref, module = "aioxide._aioxide", name = "_Connector")]
@@ -150,6 +151,38 @@ impl Connector {
             Some(happened) => into_awaitable(py, send_watched(request, response.unbind(), happened)),
             None => into_awaitable(py, send(request, response.unbind())),
         }
+    }
+
+    /// An awaitable of a connected websocket; `response` is what exceptions are about.
+    #[expect(clippy::too_many_arguments, reason = "one call for each websocket, by position")]
+    fn _websocket<'py>(
+        &self,
+        py: Python<'py>,
+        response: Bound<'py, Response>,
+        url: &str,
+        settings: &Bound<'py, PyDict>,
+        timeouts: Seconds,
+        tls: Option<&Bound<'py, Tls>>,
+        proxy: Option<ProxyParts>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut builder = websocket::configure(self.session()?.websocket(url), settings)?;
+        let tls = tls.map(|tls| tls.get().settings()).transpose()?;
+        let proxy = proxy
+            .map(settings::proxy)
+            .transpose()
+            .map_err(|error| PyValueError::new_err(errors::text(&error)))?;
+        let timeouts = arguments::timeouts(timeouts);
+        builder = builder.map_request(|mut request| {
+            request = request.without_defaults().redirects(0).timeouts(timeouts);
+            if let Some(tls) = tls {
+                request = request.tls(tls);
+            }
+            match proxy {
+                Some(proxy) => request.proxy(proxy),
+                None => request,
+            }
+        });
+        into_awaitable(py, websocket::connect(builder, response.unbind()))
     }
 }
 

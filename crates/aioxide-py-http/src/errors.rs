@@ -38,7 +38,7 @@ static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 fn make(py: Python<'_>, response: &Bound<'_, PyAny>, error: &Error, is_body: bool) -> PyResult<PyErr> {
     let make = MAKE.import(py, "aioxide.http.failures", "exception")?;
     let cause = find::<PyErr>(error).map(|cause| cause.value(py).clone());
-    let errno = match error.proxy_status() {
+    let errno = match error.proxy_status().or_else(|| error.status().filter(|_| error.is_upgrade())) {
         Some(status) => Some(i32::from(status.as_u16())),
         None => find::<std::io::Error>(error).and_then(std::io::Error::raw_os_error),
     };
@@ -57,6 +57,7 @@ fn kind(error: &Error) -> &'static str {
         None => {}
     }
     match () {
+        () if error.is_upgrade() => "upgrade",
         () if error.is_denied() => "denied",
         () if error.proxy_status().is_some() => "proxy status",
         () if error.is_proxy() => "proxy",

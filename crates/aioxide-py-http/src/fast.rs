@@ -6,7 +6,7 @@ use aioxide_http::{Method, RequestBuilder};
 use aioxide_pyo3::{await_python, into_awaitable};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 use crate::errors;
 use crate::local::Local;
@@ -19,6 +19,8 @@ pub(crate) struct Plain {
     pub(crate) method: Method,
     pub(crate) session: Py<PyAny>,
     pub(crate) response_class: Py<PyType>,
+    /// What it was called with, for the hop after a redirect.
+    pub(crate) keywords: Option<Py<PyDict>>,
 }
 
 /// What `ClientSession.get` returns for a plain request: as a coroutine, and as a context.
@@ -56,7 +58,7 @@ impl FastRequest {
 }
 
 async fn send(plain: Plain) -> PyResult<Py<PyAny>> {
-    let Plain { request, method, session, response_class } = plain;
+    let Plain { request, method, session, response_class, keywords } = plain;
     let outcome = request.send().await;
     let next = Python::attach(|py| {
         let object = response_class.bind(py).call0()?;
@@ -74,10 +76,17 @@ async fn send(plain: Plain) -> PyResult<Py<PyAny>> {
         }
         let (status, has_cookies) = response.get().looks()?;
         let is_redirect = matches!(status, 301 | 302 | 303 | 307 | 308);
-        if method == Method::GET && !has_cookies && !is_redirect {
+        if method != Method::GET {
+            object.setattr("method", method.as_str())?;
+        }
+        if let Some(keywords) = &keywords {
+            object.setattr("_keywords", keywords)?;
+        }
+        if !has_cookies && !is_redirect {
             return Ok((object.unbind(), None));
         }
-        let next = session.bind(py).call_method1("_fast_special", (&object, method.as_str()))?;
+        let keywords = keywords.as_ref().map(|keywords| keywords.bind(py));
+        let next = session.bind(py).call_method("_fast_special", (&object, method.as_str()), keywords)?;
         Ok((object.unbind(), (!next.is_none()).then(|| await_python(next))))
     })?;
     match next {

@@ -23,6 +23,7 @@ mod session;
 mod settings;
 mod tls;
 mod upload;
+mod websocket;
 
 use pyo3::prelude::*;
 
@@ -38,5 +39,6 @@ pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<ready::Ready>()?;
     module.add("_ready", ready::ready(module.py())?)?;
     module.add_class::<tls::Tls>()?;
+    module.add_class::<websocket::WebSocket>()?;
     module.add_class::<session::Session>()
 }

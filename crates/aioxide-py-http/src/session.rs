@@ -2,9 +2,10 @@
 
 use std::cell::RefCell;
 
-use aioxide_http::{HeaderMap, Method, Timeouts};
+use aioxide_http::{HeaderMap, HeaderName, HeaderValue, Method, Timeouts, header};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple, PyType};
 
 use crate::arguments::{self, Seconds};
 use crate::connector::Connector;
@@ -27,10 +28,12 @@ struct Fast {
 }
 
 impl Session {
+    /// The request, if it needs nothing of Python: no arguments but headers that are no secrets, and a body in bytes or JSON.
     fn plain<'py>(
         slf: &Bound<'py, Self>,
-        method: Method,
+        method: &Method,
         url: &Bound<'py, PyAny>,
+        keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Option<Plain>> {
         let Ok(text) = url.cast_exact::<PyString>() else { return Ok(None) };
         let Ok(text) = text.to_str() else { return Ok(None) };
@@ -38,6 +41,10 @@ impl Session {
             return Ok(None);
         }
         let py = slf.py();
+        let Some(extra) = Extra::of(keywords)? else { return Ok(None) };
+        if method != Method::GET && extra.body.is_none() {
+            return Ok(None);
+        }
         let inner = slf.get().inner.get()?.borrow();
         let Some(fast) = &*inner else { return Ok(None) };
         let mut request = fast
@@ -51,28 +58,95 @@ impl Session {
         if !fast.headers.is_empty() {
             request = request.headers(fast.headers.clone());
         }
+        if let Some((body, kind)) = extra.body {
+            if !fast.headers.contains_key(header::CONTENT_TYPE) {
+                request = request.header(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+            }
+            request = request.body(body);
+        }
+        if !extra.headers.is_empty() {
+            request = request.headers(extra.headers);
+        }
         Ok(Some(Plain {
             request,
-            method,
+            method: method.clone(),
             session: slf.clone().into_any().unbind(),
             response_class: fast.response_class.clone_ref(py),
+            keywords: keywords.map(|keywords| keywords.clone().unbind()),
         }))
     }
 
     fn start<'py>(
         slf: &Bound<'py, Self>,
-        method: Method,
+        method: &Method,
         url: &Bound<'py, PyAny>,
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        if keywords.is_none_or(|keywords| keywords.is_empty())
-            && let Some(plain) = Self::plain(slf, method.clone(), url)?
-        {
+        if let Some(plain) = Self::plain(slf, method, url, keywords)? {
             return Ok(Bound::new(slf.py(), FastRequest::new(plain))?.into_any());
         }
         slf.call_method("_start", (method.as_str(), url), keywords)
     }
 }
+
+/// What the arguments of a plain request ask for.
+#[derive(Default)]
+struct Extra {
+    headers: HeaderMap,
+    body: Option<(Vec<u8>, &'static str)>,
+}
+
+impl Extra {
+    /// `None` when Python has to look at them.
+    fn of(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Option<Self>> {
+        let mut extra = Self::default();
+        for (name, value) in keywords.into_iter().flatten() {
+            let name = name.cast::<PyString>()?.to_str()?.to_owned();
+            match name.as_str() {
+                _ if value.is_none() => {}
+                "headers" => match value.cast_exact::<PyDict>() {
+                    Ok(headers) => {
+                        let items = headers.items();
+                        let Ok(headers) = arguments::headers(&items) else { return Ok(None) };
+                        // What is for one origin, and what says how the body is framed or coded.
+                        if SPECIAL.iter().any(|name| headers.contains_key(name)) {
+                            return Ok(None);
+                        }
+                        extra.headers = headers;
+                    }
+                    Err(_) => return Ok(None),
+                },
+                "data" if extra.body.is_none() => match value.cast_exact::<PyBytes>() {
+                    Ok(bytes) => extra.body = Some((bytes.as_bytes().to_vec(), "application/octet-stream")),
+                    Err(_) => return Ok(None),
+                },
+                "json" if extra.body.is_none() => {
+                    static DUMPS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                    // Its error belongs to the await.
+                    let Ok(dumped) = DUMPS.import(value.py(), "json", "dumps")?.call1((value,)) else {
+                        return Ok(None);
+                    };
+                    let text = dumped.cast::<PyString>()?.to_str()?.to_owned();
+                    extra.body = Some((text.into_bytes(), "application/json"));
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(extra))
+    }
+}
+
+/// Headers that Python has rules for.
+const SPECIAL: [HeaderName; 8] = [
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::PROXY_AUTHORIZATION,
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::CONTENT_ENCODING,
+    header::TRANSFER_ENCODING,
+    header::EXPECT,
+];
 
 /// Whether the URL means the same to everybody as it stands: nothing to quote, no user, no fragment, no dots to take out.
 fn is_plain(url: &str) -> bool {
@@ -132,6 +206,36 @@ impl Session {
         url: &Bound<'py, PyAny>,
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        Self::start(slf, Method::GET, url, kwargs)
+        Self::start(slf, &Method::GET, url, kwargs)
+    }
+
+    /// Starts a POST request.
+    #[pyo3(signature = (url, **kwargs))]
+    fn post<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::start(slf, &Method::POST, url, kwargs)
+    }
+
+    /// Starts a PUT request.
+    #[pyo3(signature = (url, **kwargs))]
+    fn put<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::start(slf, &Method::PUT, url, kwargs)
+    }
+
+    /// Starts a PATCH request.
+    #[pyo3(signature = (url, **kwargs))]
+    fn patch<'py>(
+        slf: &Bound<'py, Self>,
+        url: &Bound<'py, PyAny>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Self::start(slf, &Method::PATCH, url, kwargs)
     }
 }

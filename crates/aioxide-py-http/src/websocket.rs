@@ -38,7 +38,7 @@ pub(crate) fn configure(
     let protocols = setting::<Vec<String>>(settings, "protocols")?.unwrap_or_default();
     let protocols: Vec<&str> = protocols.iter().map(String::as_str).collect();
     builder = builder.protocols(&protocols);
-    builder = builder.compress(setting(settings, "compress")?.unwrap_or(false));
+    builder = builder.compress(setting::<bool>(settings, "compress")?.unwrap_or(false));
     if let Some(bytes) = setting::<usize>(settings, "max_message_size")? {
         builder = builder.max_message_size(bytes);
     }
@@ -47,7 +47,7 @@ pub(crate) fn configure(
             .map_err(|_| PyValueError::new_err(format!("heartbeat={seconds} is no length of time")))?;
         builder = builder.heartbeat(interval);
     }
-    builder = builder.answer_pings(setting(settings, "answer_pings")?.unwrap_or(true));
+    builder = builder.answer_pings(setting::<bool>(settings, "answer_pings")?.unwrap_or(true));
     if let Some(pairs) = settings.get_item("headers")? {
         let headers = arguments::headers(pairs.cast()?)?;
         builder = builder.map_request(|request| request.headers(headers));
@@ -58,9 +58,9 @@ pub(crate) fn configure(
 /// Connects; `response` is what exceptions are about.
 pub(crate) async fn connect(builder: WebSocketBuilder, response: Py<Response>) -> PyResult<Py<WebSocket>> {
     match builder.connect().await {
-        Ok(socket) => Python::attach(|py| {
-            Py::new(py, WebSocket { socket: Local::new(Rc::new(socket)), response })
-        }),
+        Ok(socket) => {
+            Python::attach(|py| Py::new(py, WebSocket { socket: Local::new(Rc::new(socket)), response }))
+        }
         Err(error) => Err(Python::attach(|py| errors::exception(py, response.bind(py), &error, false))),
     }
 }
@@ -98,20 +98,13 @@ fn parts_of(py: Python<'_>, message: Message) -> Parts {
 #[pymethods]
 impl WebSocket {
     /// An awaitable: sends a message of a type of `WSMsgType`.
-    fn send<'py>(
-        &self,
-        py: Python<'py>,
-        kind: u8,
-        data: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn send<'py>(&self, py: Python<'py>, kind: u8, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let message = message_of(kind, data)?;
         let socket = self.socket.get()?.clone();
         let response = self.response.clone_ref(py);
         into_awaitable(py, async move {
             let sent = socket.send(message).await;
-            sent.map_err(|error| {
-                Python::attach(|py| errors::exception(py, response.bind(py), &error, true))
-            })
+            sent.map_err(|error| Python::attach(|py| errors::exception(py, response.bind(py), &error, true)))
         })
     }
 
@@ -134,9 +127,8 @@ impl WebSocket {
         let response = self.response.clone_ref(py);
         into_awaitable(py, async move {
             let closed = socket.close(code, &reason).await;
-            closed.map_err(|error| {
-                Python::attach(|py| errors::exception(py, response.bind(py), &error, true))
-            })
+            closed
+                .map_err(|error| Python::attach(|py| errors::exception(py, response.bind(py), &error, true)))
         })
     }
 

@@ -106,6 +106,7 @@ _NAMES = {
     ],
     "transport": ["Transport"],
     "uploads": ["UploadTracker"],
+    "websocket": ["ClientWebSocketResponse", "WSCloseCode", "WSMessage", "WSMsgType", "WebSocketError"],
     "versions": ["HttpVersion", "HttpVersion10", "HttpVersion11"],
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names}

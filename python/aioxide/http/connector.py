@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from typing import Any
 
-from .._aioxide import _Connector, _Ready, _ready, _Tls
+from .._aioxide import _Connector, _Ready, _ready, _Tls, _WebSocket
 from .errors import InvalidURL
 from .tls import merged, settings_of
 
@@ -80,15 +80,7 @@ class BaseConnector(_Connector):
         decompress: bool,
     ) -> None:
         """Sends one request and fills `response` with the head of the answer."""
-        ssl = request.ssl if request.ssl is not True else self._ssl
-        tls = self._tls_for(ssl, request.server_hostname) if request.is_ssl() else None
-        proxy = None
-        if request.proxy is not None:
-            if not request.proxy.raw_host:
-                raise InvalidURL(request.proxy)
-            login = None if request.proxy_auth is None else tuple(request.proxy_auth)[:2]
-            named = list(request.proxy_headers.items()) if request.proxy_headers else []
-            proxy = (str(request.proxy), login, named)
+        tls, proxy = self._ways(request)
         happened: list[Any] | None = [] if response._traces else None
         url = request.url
         if url.scheme in {"ws", "wss"}:
@@ -101,6 +93,26 @@ class BaseConnector(_Connector):
             for name, host in happened or ():
                 for trace in response._traces:
                     await trace.send_happened(name, host)
+
+    async def _websocket_for(
+        self, request: Any, response: Any, settings: dict[str, Any], seconds: tuple[float | None, ...]
+    ) -> _WebSocket:
+        """Connects a websocket, which begins with this request."""
+        tls, proxy = self._ways(request)
+        settings["headers"] = request._wire_headers()
+        return await self._websocket(response, str(request.url), settings, seconds, tls, proxy)
+
+    def _ways(self, request: Any) -> tuple[_Tls | None, Any]:
+        """TLS and the proxy of a request."""
+        ssl = request.ssl if request.ssl is not True else self._ssl
+        tls = self._tls_for(ssl, request.server_hostname) if request.is_ssl() else None
+        if request.proxy is None:
+            return tls, None
+        if not request.proxy.raw_host:
+            raise InvalidURL(request.proxy)
+        login = None if request.proxy_auth is None else tuple(request.proxy_auth)[:2]
+        named = list(request.proxy_headers.items()) if request.proxy_headers else []
+        return tls, (str(request.proxy), login, named)
 
     def _tls_for(self, ssl: Any, server_name: str | None) -> _Tls | None:
         """The settings for a value of `ssl=`; each is read once, at its first request."""

@@ -48,6 +48,12 @@ class _RequestContextManager(_BaseRequestContextManager[_T]):
     __slots__ = ()
 
 
+class _WSRequestContextManager(_BaseRequestContextManager[_T]):
+    """What `ws_connect` returns."""
+
+    __slots__ = ()
+
+
 class _SessionRequestContextManager(Generic[_T]):
     """What `request` returns: a response with a session of its own, for `async with` alone."""
 

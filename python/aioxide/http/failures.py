@@ -48,6 +48,9 @@ def _of_head(
         return errors.ConnectionTimeoutError(f"Connection timeout to host {response.real_url}")
     if kind == "read timeout":
         return errors.SocketTimeoutError("Timeout on reading data from socket")
+    if kind == "upgrade":
+        what = "Invalid response status" if errno != HTTPStatus.SWITCHING_PROTOCOLS else text
+        return errors.WSServerHandshakeError(response.request_info, response.history, status=errno, message=what)
     if kind == "proxy status" and errno is not None:
         message = HTTPStatus(errno).phrase if errno in set(HTTPStatus) else text
         return errors.ClientHttpProxyError(response.request_info, response.history, status=errno, message=message)

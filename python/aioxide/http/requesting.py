@@ -390,7 +390,7 @@ class Hops:
                 "Cannot follow redirect with a consumed request body. Use bytes, a seekable file-like object, or set "
                 "allow_redirects=False."
             )
-        else:
+        elif self.request is not None:
             self.data = body
         target = response._header("location") or response._header("uri")
         if target is None:

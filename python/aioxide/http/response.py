@@ -50,6 +50,8 @@ class ClientResponse(_Response):
     _cookies: SimpleCookie | None = None
     # Of a plain request that failed: its method and its URL.
     _asked: tuple[str, str | None] = ("GET", None)
+    # What a plain request was called with.
+    _keywords: dict[str, Any] = {}  # noqa: RUF012
     _limit = 2**16
     _resolve_charset: Callable[[ClientResponse, bytes], str] | None = None
     _unix_path: str | None = None
@@ -88,10 +90,11 @@ class ClientResponse(_Response):
         """What was asked for."""
         if self._request is not None:
             return self._request.request_info
+        from .headers import prepared
         from .outgoing import ClientRequest
 
         session = self._plain_session
-        headers = None if session is None else session.headers
+        headers = None if session is None else prepared(session._default_headers, self._keywords.get("headers"))
         return ClientRequest(self.method, self.real_url, headers=headers).request_info
 
     @property

@@ -18,7 +18,7 @@ from yarl import URL
 from .._aioxide import _Session
 from .auth import BasicAuth
 from .connector import BaseConnector, TCPConnector
-from .contexts import _RequestContextManager, _SessionRequestContextManager
+from .contexts import _RequestContextManager, _SessionRequestContextManager, _WSRequestContextManager
 from .headers import prepared
 from .outgoing import ClientRequest
 from .requesting import perform
@@ -28,6 +28,7 @@ from .versions import HttpVersion, HttpVersion11
 
 if TYPE_CHECKING:
     from .sse import ServerSentEvent
+    from .websocket import ClientWebSocketResponse
 
 _MISSING: Any = object()
 
@@ -153,6 +154,8 @@ class ClientSession(_Session):
             and self._jar is None
             and self._version == HttpVersion11
             and self._resolve_charset is None
+            and self._json_serialize is _json.dumps
+            and self._json_serialize_bytes is None
             and self._read_bufsize == 2**16
             and (self._max_line_size, self._max_field_size, self._max_headers) == (8190, 8190, 128)
             and not (
@@ -185,7 +188,7 @@ class ClientSession(_Session):
             context["source_traceback"] = self._source_traceback
         self._loop.call_exception_handler(context)
 
-    # Requests. `get` is Rust's, which comes here when a request is not a plain one.
+    # Requests. `get`, `post`, `put` and `patch` are Rust's, and come here when a request is not a plain one.
 
     def _start(self, method: str, url: Any, **options: Any) -> _RequestContextManager[ClientResponse]:
         if method == "GET":
@@ -208,18 +211,6 @@ class ClientSession(_Session):
         """Starts a HEAD request; redirects are not followed unless told."""
         return _RequestContextManager(self._request("HEAD", url, allow_redirects=allow_redirects, **kwargs))
 
-    def post(self, url: URL | str, *, data: Any = None, **kwargs: Any) -> _RequestContextManager[ClientResponse]:
-        """Starts a POST request."""
-        return _RequestContextManager(self._request("POST", url, data=data, **kwargs))
-
-    def put(self, url: URL | str, *, data: Any = None, **kwargs: Any) -> _RequestContextManager[ClientResponse]:
-        """Starts a PUT request."""
-        return _RequestContextManager(self._request("PUT", url, data=data, **kwargs))
-
-    def patch(self, url: URL | str, *, data: Any = None, **kwargs: Any) -> _RequestContextManager[ClientResponse]:
-        """Starts a PATCH request."""
-        return _RequestContextManager(self._request("PATCH", url, data=data, **kwargs))
-
     def delete(self, url: URL | str, **kwargs: Any) -> _RequestContextManager[ClientResponse]:
         """Starts a DELETE request."""
         return _RequestContextManager(self._request("DELETE", url, **kwargs))
@@ -235,6 +226,20 @@ class ClientSession(_Session):
 
         return events(self, url, **options)
 
+    def ws_connect(self, url: URL | str, **options: Any) -> _WSRequestContextManager[ClientWebSocketResponse]:
+        """Starts a websocket: to be awaited, or entered with `async with`.
+
+        Takes `method`, `protocols`, `timeout` (a `ClientWSTimeout`), `autoclose`, `autoping`, `heartbeat`, `origin`,
+        `compress`, `max_msg_size`,
+        `decode_text`, and those of `request` that a GET has. WSServerHandshakeError: the server does not agree.
+        """
+        return _WSRequestContextManager(self._ws_connect(url, **options))
+
+    async def _ws_connect(self, url: URL | str, **options: Any) -> ClientWebSocketResponse:
+        from .websocket_start import connect
+
+        return await connect(self, url, **options)
+
     def stats(self) -> dict[str, int]:
         """What the connector has: `open` and `idle` connections."""
         count, idle = (0, 0) if self._connector is None else self._connector._counts()
@@ -243,14 +248,14 @@ class ClientSession(_Session):
     async def _request(self, method: str, str_or_url: URL | str, **options: Any) -> ClientResponse:
         return await perform(self, method, str_or_url, **options)
 
-    def _fast_special(self, response: ClientResponse, method: str) -> Awaitable[ClientResponse] | None:
+    def _fast_special(self, response: ClientResponse, method: str, **options: Any) -> Awaitable[ClientResponse] | None:
         """What Python has to do about the answer to a plain request: keep its cookies, follow its redirect."""
         cookies = response._header_values("set-cookie")
         if cookies:
             self.cookie_jar.update_cookies_from_headers(cookies, response.url)
         if response.status not in {301, 302, 303, 307, 308}:
             return None
-        return perform(self, method, response.url, answered=response)
+        return perform(self, method, response.url, answered=response, **options)
 
     def _build_url(self, str_or_url: URL | str) -> URL:
         url = URL(str_or_url)

@@ -183,9 +183,7 @@ class ClientWebSocketResponse:
         """Sends an object as JSON."""
         await self.send_str(dumps(data), compress)
 
-    async def send_json_bytes(
-        self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], bytes]
-    ) -> None:
+    async def send_json_bytes(self, data: Any, compress: int | None = None, *, dumps: Callable[[Any], bytes]) -> None:
         """Sends an object as JSON, by a function that makes bytes."""
         await self.send_bytes(dumps(data), compress)
 
@@ -317,9 +315,7 @@ class ClientWebSocketResponse:
             raise WSMessageTypeError(f"Received message {message.type}:{message.data!r} is not WSMsgType.BINARY")
         return message.data  # type: ignore[no-any-return]
 
-    async def receive_json(
-        self, *, loads: Callable[[Any], Any] = json.loads, timeout: float | None = None
-    ) -> Any:
+    async def receive_json(self, *, loads: Callable[[Any], Any] = json.loads, timeout: float | None = None) -> Any:
         """The next message, which must be text, as JSON."""
         return loads(await self.receive_str(timeout=timeout))
 
