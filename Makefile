@@ -25,6 +25,9 @@ rooms:       ## which part of a crate uses which, what runs in a circle; the pic
 	$(PYTHON) scripts/rooms.py $(ROOMS)
 count:       ## files, lines and unsafe code per crate, beside what a commit held (REV=...)
 	$(PYTHON) scripts/count.py $(if $(REV),--at $(REV))
+check-version: ## compiles the extension for a version of Python that is not installed (VERSION=3.14)
+	mkdir -p target && printf 'implementation=CPython\nversion=$(VERSION)\nshared=true\nabi3=false\npointer_width=64\nbuild_flags=\nsuppress_build_script_link_lines=false\n' > target/python-$(VERSION).txt
+	PYO3_CONFIG_FILE=$(CURDIR)/target/python-$(VERSION).txt $(CARGO) check --package aioxide-py --lib --target-dir target/python-$(VERSION)
 docs:        ## builds the API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --no-deps
 bench:       ## the mechanisms, each beside tokio
@@ -89,4 +92,4 @@ test-debug-python: ## the Python tests on a debug CPython
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
-.PHONY: differential-rust rooms count
+.PHONY: differential-rust rooms count check-version

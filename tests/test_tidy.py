@@ -178,6 +178,21 @@ def test_engine_knows_nothing_of_http_and_tls() -> None:
     assert dependencies(ROOT / "crates/aioxide-core/Cargo.toml") <= {"libc", "loom", "criterion", "proptest", "tokio"}
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md", "docs/style.md", "docs/guide/object-model.md"])
+def test_pages_for_contributors_name_files_and_verbs_that_exist(page: str) -> None:
+    text = (ROOT / page).read_text()
+    source = ROOT / "crates/aioxide-py/src"
+    # The guide's own example is made while it is read.
+    made = {"tests/test_latch.py", "crates/aioxide-py/src/sync/latch.rs", "sync/latch.rs"}
+    named = set(re.findall(r"[\w./-]+/[\w.-]+\.(?:rs|py|pyi|md)\b", text)) - made
+    folders = (ROOT, source, (ROOT / page).parent)
+    missing = [name for name in named if not any((folder / name).exists() for folder in folders)]
+    verbs = set(re.findall(r"(?:^|`)make ([a-z][a-z-]+)", text, re.MULTILINE))
+    known = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert not missing, f"{page} names {missing}"
+    assert verbs <= known, f"{page} names verbs that do not exist: {sorted(verbs - known)}"
+
+
 def test_page_of_what_is_relied_on_names_tests_that_exist() -> None:
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", (ROOT / "docs" / "relied-on.md").read_text())
     assert len(named) > 70
