@@ -1,11 +1,11 @@
-//! What an awaitable awaits in its turn.
+//! What an awaitable awaits itself.
 
 use super::{Next, reused};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::{Outcome, Owned, Slot, call, raised, recursion};
 use crate::interp::names;
 
-/// What an awaitable awaits in its turn: a coroutine or an iterator that everything is passed on to.
+/// What an awaitable awaits itself: a coroutine or an iterator that everything is passed on to.
 pub(crate) struct Inner(Slot);
 
 impl Inner {

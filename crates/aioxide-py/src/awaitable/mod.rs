@@ -7,6 +7,13 @@
 //! An instance is resumed by `advance` until it gives a value or an exception; `give_up` is called for an exception that is
 //! thrown in and for `close`, in whatever state it is. Neither may count on the other to come. What awaits something else
 //! in its turn has a `thrown` of its own, which may go on, and passes everything on by `inner`.
+//!
+//! ```text
+//!   await x ──> __await__ ──> next, send ──> Steps::advance ──Yield──> the task waits for what was yielded, then resumes it
+//!                                               │         └─Return──> the value of the await
+//!               throw, close ──> Steps::thrown, give_up
+//!   inner: an awaitable that awaits another · entering: `async with` · looks: what it shows of a coroutine
+//! ```
 
 pub(crate) mod entering;
 pub(crate) mod inner;

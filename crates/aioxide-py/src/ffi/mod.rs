@@ -1,4 +1,14 @@
 //! CPython as typed references: raw calls that return results. It knows nothing of asyncio.
+//!
+//! ```text
+//!   a call from Python ──> method (macros, guard) ──> arguments ──> fn(&T, ...) -> Outcome ──> an object, or the exception that is set
+//!   a call of Python   ──> call, coroutine, raised ──> Owned, or Err(Raised)
+//!
+//!   object, line, row         references, fields that hold one or many        kind, method, unbound, function   types, methods, what they look like
+//!   holder, ancestor          instances with a struct behind the header       layout, slot                      fields of classes written in Python
+//!   instance, free_list, end  how instances are made, kept and taken apart    exports                           how a room makes itself known
+//!   bytes, memory, recycled, reused   what is received and sent               context, threads, recursion       the rest of the interpreter
+//! ```
 
 pub(crate) mod address_hasher;
 pub(crate) mod ancestor;

@@ -6,6 +6,14 @@
 //!
 //! States: PENDING, then once either FINISHED (`result` or `exception` is set) or CANCELLED. Only `finish` changes them.
 //! Waiters exist only while PENDING; in leaving it all of them are queued, in the order in which they came.
+//!
+//! ```text
+//!   set_result, cancel, the end of a task ──> finish ──> each Waiter (waiter) ──Task──────> Entry::Wake
+//!                                                                             ├─Parent────> asked (parent), then perhaps Entry::Child
+//!                                                                             └─Callback──> Entry::FutureCallback
+//!   class, methods, show   the type as Python sees it        family   what futures and tasks have in common as types
+//!   protocol, iter         what asyncio and `await` expect   report   what the exception handler is told of one that goes away
+//! ```
 
 mod class;
 pub(crate) mod family;

@@ -1,4 +1,4 @@
-//! The descriptor of a connection, as whoever has it says it at the moment of use.
+//! A connection's file descriptor, read from its current owner at each use.
 //!
 //! A program may close a socket under its transport. The number is soon another connection's then, so it is not kept: like
 //! asyncio, which calls the socket object, the transport reads it there each time, and -1 gives EBADF. Where a socket object keeps

@@ -1,4 +1,4 @@
-//! Every exception that aioxide itself raises, with asyncio's texts where a program could compare them.
+//! Exceptions that more than one room raises, with asyncio's texts where a program could compare them.
 
 use std::io;
 use std::sync::OnceLock;

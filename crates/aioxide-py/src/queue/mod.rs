@@ -7,6 +7,12 @@
 //!
 //! Who wakes whom: an item that is put, and room that is made, takes the first waiter that is not done out of its row and
 //! finishes it. A waiter that leaves by an exception after it was woken wakes the next one: nothing granted is lost.
+//!
+//! ```text
+//!   await queue.get() ──> wait::Get ──an item is there──> finish_get ──> nowait::get_what_is_there ──> store::take, then wakes a putter
+//!                            └─none──> a future in getters ──> put wakes it ──> resumed
+//!   await queue.put(x) ──> wait::Put ──room──> finish_put ──> nowait::put_with_room ──> store::add, then wakes a getter
+//! ```
 
 mod class;
 mod face;

@@ -12,6 +12,11 @@
 //!
 //! What is done without a call is done only if nobody can tell: for instances of exactly these classes, none of whose
 //! methods was replaced (the field `odd`). All others get asyncio's own methods and coroutines.
+//!
+//! ```text
+//!   a connection is readable ──> receive ──> reader (the buffer) ──> wakes ──> read (what `await reader.read()` awaits)
+//!   writer.write ──> the transport            await writer.drain() ──> drain
+//! ```
 
 mod create;
 mod drain;

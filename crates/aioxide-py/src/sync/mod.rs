@@ -5,6 +5,13 @@
 //! to wait, `wait` has the awaitable for all of them. `primitive` has what they share. The state is here, and asyncio's
 //! attributes (`_locked`, `_value`, `_waiters`...) read and write it: a subclass that replaces what asyncio's methods
 //! consult is served by those methods, over the same state (`overrides`).
+//!
+//! ```text
+//!   await lock.acquire() ──> held ──> wait: passes at once (Gate::try_pass) ──> goes on
+//!                                          └─ else a future in waiters ──> release wakes it ──> Gate::passed, or missed if cancelled
+//!   lock, semaphore: what is held (held) · event · condition, barrier: awaitables of their own
+//!   primitive: what all have · waiters over deque: who waits · bound: the loop · overrides: replaced methods
+//! ```
 
 mod barrier;
 mod barrier_wait;

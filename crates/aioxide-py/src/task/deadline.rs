@@ -46,7 +46,7 @@ impl Deadline {
         }
     }
 
-    /// The task comes in.
+    /// Called when the task enters the block.
     pub(crate) fn enter(&self, task: &Task) {
         self.cancelling.set(task.cancels.get());
         self.task.set(task.own());
@@ -79,7 +79,7 @@ impl Deadline {
         }
     }
 
-    /// The task goes out: takes the timer back, and gives what became of it.
+    /// Called when the task leaves the block: takes the timer back, and returns what became of it.
     pub(crate) fn leave(&self) -> Phase {
         let task = self.task.get();
         let state =

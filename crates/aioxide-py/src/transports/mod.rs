@@ -12,6 +12,12 @@
 //! * `table`: which descriptor is used by which transport.
 //! * `stream`: TCP and UNIX connections; `stream_read` and `stream_write` its two halves, `stream_hold` the
 //!   writes that wait for the end of their entry, `stream_watch` its events, `stream_face` what Python sees of it.
+//!
+//! ```text
+//!   descriptor ready ──> dispatch ──> on_event ──> stream_watch ──Read──> stream_read ──> the protocol, a buffer, the records of TLS
+//!                                                               └─Write─> stream_write
+//!   transport.write ──> stream_face ──> stream_hold, until the entry ends ──> one system call
+//! ```
 
 mod address;
 pub(crate) mod common;
@@ -37,13 +43,11 @@ pub(crate) use address::address_to_python;
 use datagram::{equip_datagram_transport, prepare_datagram_transport};
 use inherited::{equip_read_pipe_transport, equip_write_pipe_transport};
 use ssl::equip_tls_transport;
-pub(crate) use stream::{
-    Accepted, Connection, ConnectionSocket, This as StreamTransport, is_closing, receive_for,
-};
+pub(crate) use stream::{Accepted, Connection, ConnectionSocket, This as StreamTransport, is_closing};
 use stream_face::equip_stream_transport;
 use stream_hold::_send_held_writes;
 pub(crate) use stream_hold::send_held;
-pub(crate) use stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES};
+pub(crate) use stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES, receive_for};
 pub(crate) use table::Transports;
 
 /// A descriptor of a transport is ready; `Err` only for what must leave the loop.

@@ -19,14 +19,13 @@ use aioxide_core::Token;
 use aioxide_core::flow::{Watermarks, WriteBuffer};
 use aioxide_core::sys::socket::{self, Address, AddressParts};
 use pyo3::exceptions::{PyConnectionError, PyOSError, PyRuntimeError};
-use pyo3::ffi::PyTypeObject;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::ssl::{self, Records};
 use super::stream_hold::Hold;
-use super::{common, stream_face};
+use super::{common, stream_face, stream_read};
 use crate::ffi::slot::Place;
 use crate::ffi::{self, Chunk, Confined, Object, Slot};
 use crate::interp::Descriptor;
@@ -52,22 +51,7 @@ pub(super) enum Mode {
     /// asyncio's `SSLProtocol`, whose records are dealt with here.
     Tls,
     /// A protocol whose class has a way of its own: see `receive_for`.
-    Own(Receive),
-}
-
-/// Receives what a connection is ready for and feeds it to its protocol.
-pub(crate) type Receive = for<'a, 'py> fn(This<'a, 'py>) -> PyResult<()>;
-
-/// The class of protocols that has a way of its own, and that way.
-static OWN_WAY: Confined<Cell<Option<(*mut PyTypeObject, Receive)>>> = Confined::new(Cell::new(None));
-
-/// From now on what arrives for protocols of exactly the class `kind` is received by `receive`.
-pub(crate) fn receive_for(kind: *mut PyTypeObject, receive: Receive) {
-    OWN_WAY.set(Some((kind, receive)));
-}
-
-fn own_way(protocol: &Bound<'_, PyAny>) -> Option<Receive> {
-    OWN_WAY.get().filter(|(kind, _)| protocol.get_type().as_type_ptr() == *kind).map(|(_, receive)| receive)
+    Own(stream_read::Receive),
 }
 
 /// What is put off to the next iteration.
@@ -419,7 +403,7 @@ impl<'a, 'py> This<'a, 'py> {
         let buffered = protocol.is_instance(common::buffered_protocol(self.py())?)?;
         let records = if buffered { ssl::Records::of(protocol)? } else { None };
         self.core.mode.set(match (buffered, &records) {
-            (false, _) => own_way(protocol).map_or(Mode::Data, Mode::Own),
+            (false, _) => stream_read::own_way(protocol).map_or(Mode::Data, Mode::Own),
             (true, None) => Mode::Buffered,
             (true, Some(_)) => Mode::Tls,
         });

@@ -1,13 +1,16 @@
 //! The receiving half of a stream transport.
 
+use std::cell::Cell;
+
 use aioxide_core::sys::socket;
+use pyo3::ffi::PyTypeObject;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::common::{self, would_block};
 use super::stream::{Mode, This};
-use crate::ffi::{self, Owned, Raised, raised};
+use crate::ffi::{self, Confined, Owned, Raised, raised};
 use crate::interp::names;
 use crate::kernel::error;
 use crate::kernel::report::leaves_the_loop;
@@ -17,6 +20,21 @@ pub(crate) const DIRECT_READ_BYTES: usize = 16 * 1024;
 
 /// What is allocated for the end of the stream, which shows as nothing to receive.
 pub(crate) const MIN_DIRECT_BYTES: usize = 512;
+
+/// Receives what a connection is ready for and feeds it to its protocol.
+pub(crate) type Receive = for<'a, 'py> fn(This<'a, 'py>) -> PyResult<()>;
+
+/// The class of protocols that has a way of its own, and that way.
+static OWN_WAY: Confined<Cell<Option<(*mut PyTypeObject, Receive)>>> = Confined::new(Cell::new(None));
+
+/// From now on what arrives for protocols of exactly the class `kind` is received by `receive`.
+pub(crate) fn receive_for(kind: *mut PyTypeObject, receive: Receive) {
+    OWN_WAY.set(Some((kind, receive)));
+}
+
+pub(super) fn own_way(protocol: &Bound<'_, PyAny>) -> Option<Receive> {
+    OWN_WAY.get().filter(|(kind, _)| protocol.get_type().as_type_ptr() == *kind).map(|(_, receive)| receive)
+}
 
 impl<'py> This<'_, 'py> {
     pub(super) fn read_ready(self) -> PyResult<()> {

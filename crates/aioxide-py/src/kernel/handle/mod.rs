@@ -11,8 +11,8 @@
 //!   are not NULL, or, for [`TUPLE`], the first of them is a tuple.
 //! * **While it runs.** `running` > 0 keeps callback and arguments alive whoever cancels; they are dropped when it ends.
 //! * **The collector.** A queue that holds the only reference to a handle shows the collector what the handle holds, so that the
-//!   handle itself need not be tracked: most die without it ever having seen them. A handle that has other friends is tracked when it
-//!   leaves the queue; until then what it holds counts as in use. (A burst of 5000 calls: a fifth less time.)
+//!   handle itself need not be tracked: most die without it ever having seen them. A handle with other references is tracked by the
+//!   collector when it leaves the queue; until then what it holds counts as in use. (A burst of 5000 calls: a fifth less time.)
 //! * **The loop.** `event_loop` is an instance of `LoopCore` unless the collector has cleared it to NULL.
 
 mod class;
