@@ -52,6 +52,10 @@ pub(crate) struct FetchArgs {
     #[arg(short = 'O', long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["output", "discard", "name", "skip_existing", "state"])]
     pub(crate) output_file: Option<PathBuf>,
 
+    /// Write tar shards of N downloads each into DIR, in WebDataset's layout, with an index beside each
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["discard", "overwrite", "newer", "skip_existing", "name", "output_file"])]
+    pub(crate) tar_shards: Option<u64>,
+
     /// Write no files: read every answer to its end and forget it
     #[arg(long, conflicts_with_all = ["output", "overwrite"])]
     pub(crate) discard: bool,

@@ -87,6 +87,12 @@ path; {path}, which is {dir}/{name}; {hash}, of the URL; {n}, the URL's place
 among all; {line}; and {n:05}, with five digits. For other formats there are
 pipes: duckdb -c "copy (from 'x.parquet') to '/dev/stdout' (format csv)" | ...
 
+With --tar-shards N, DIR gets shard-000000.tar and so on, of N downloads each. A
+download is two members: 000000012.jpg, the body, numbered by its URL's place
+among all, and 000000012.json, its line of the report. shard-000000.jsonl has
+one line for each: where its body begins in the shard, and how long it is. A
+shard has its name only once it is whole.
+
 File names come from the URL's last part and query. What could leave DIR, hide a
 file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,
 a-2.pdf. A file has its name only once it is whole.

@@ -314,6 +314,13 @@ impl Fetch {
         if let Some(hasher) = sink.hasher.take() {
             hasher.verify().map_err(|told| Failed::new(Outcome::ChecksumError, told))?;
         }
+        if let Some(shards) = &self.shards {
+            let Some(body) = sink.into_body().await? else { return Ok((Outcome::Ok, None)) };
+            let extension = naming::extension(name).unwrap_or_else(|| extension_of(response).to_owned());
+            let extension = if extension == "json" { "body.json".to_owned() } else { extension };
+            let record = progress.record(entry, Ok((Outcome::Ok, None)));
+            return Ok((Outcome::Ok, Some(shards.add(entry.number, &extension, body, record)?)));
+        }
         let Some(part) = sink.finish().await? else { return Ok((Outcome::Ok, None)) };
         if self.demands.newer {
             let modified = response.headers().get(header::LAST_MODIFIED).and_then(date);
@@ -342,6 +349,31 @@ impl Fetch {
             directory.sync()?;
         }
         Ok((Outcome::Ok, Some(name)))
+    }
+}
+
+/// The extension that fits what an answer says it is.
+fn extension_of(response: &Response) -> &'static str {
+    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    match content_type.and_then(|text| text.split(';').next()).map(str::trim) {
+        Some("image/jpeg") => "jpg",
+        Some("image/png") => "png",
+        Some("image/gif") => "gif",
+        Some("image/webp") => "webp",
+        Some("image/avif") => "avif",
+        Some("image/svg+xml") => "svg",
+        Some("text/html") => "html",
+        Some("text/plain") => "txt",
+        Some("text/csv") => "csv",
+        Some("application/pdf") => "pdf",
+        // `json` is the record's.
+        Some("application/json") => "body.json",
+        Some("video/mp4") => "mp4",
+        Some("video/webm") => "webm",
+        Some("audio/mpeg") => "mp3",
+        Some("audio/flac") => "flac",
+        Some("application/zip") => "zip",
+        _ => "bin",
     }
 }
 

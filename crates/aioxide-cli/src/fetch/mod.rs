@@ -29,7 +29,7 @@ use input::Source;
 use manners::descriptors::{self, Shortage};
 use manners::{Bandwidth, PerHost, Retries, Schedule, Starter};
 use naming::Directory;
-use output::streams;
+use output::{Shards, streams};
 use report::answer::Asked;
 use report::{Account, Display, Report};
 use resume::Journal;
@@ -131,8 +131,18 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let limits = PerHost { jobs: per_host, interval };
+    let directory = directory.map(Rc::new);
+    let shards = match (&directory, args.tar_shards) {
+        (Some(directory), Some(samples)) => {
+            let job = journal.as_ref().map(|journal| journal.job().to_owned());
+            let position = journal.as_ref().and_then(Journal::shards);
+            Some(Rc::new(named(place, Shards::open(Rc::clone(directory), samples, job, position))?))
+        }
+        _ => None,
+    };
     let mut account = Account::new(display, report, journal, args.fsync);
-    account.take_up(directory.as_ref());
+    account.shards = shards.clone();
+    account.take_up(directory.as_deref());
     if let Some(journal) = &account.journal {
         source.pass_over(journal.done().clone());
     }
@@ -173,7 +183,8 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
         };
         let fetch = Rc::new(Fetch {
             session: session.redirects(args.max_redirects).build()?,
-            directory: directory.map(Rc::new),
+            directory,
+            shards,
             asked,
             access,
             no_connections: Shortage::default(),

@@ -15,6 +15,7 @@ use super::job::Job;
 use super::manners::descriptors::Shortage;
 use super::manners::{Bandwidth, Next, Retries, Retry, Signals, Starter, Stop};
 use super::naming::Directory;
+use super::output::Shards;
 use super::report::answer::Asked;
 use super::report::{Account, Failed, Outcome, Report, display};
 use crate::clock::Stopwatch;
@@ -25,6 +26,7 @@ pub(super) struct Fetch {
     pub(super) session: Session,
     pub(super) directory: Option<Rc<Directory>>,
     pub(super) asked: Asked,
+    pub(super) shards: Option<Rc<Shards>>,
     pub(super) access: Access,
     pub(super) no_connections: Shortage,
     pub(super) demands: Demands,
@@ -165,6 +167,15 @@ impl Fetch {
     /// Ends the display and the report; gives the exit status.
     pub(super) fn finish(&self) -> ExitCode {
         let mut account = self.account.borrow_mut();
+        // A job that goes on later goes on in the same shard.
+        let goes_on = account.journal.is_some() && self.starter.borrow().stop.is_some();
+        let ended = match &self.shards {
+            Some(shards) if !goes_on => shards.finish(),
+            _ => Ok(()),
+        };
+        if let Err(error) = &ended {
+            account.display.say(&format!("aioxide: the last shard is not whole: {error}"));
+        }
         account.flush();
         let journal_failed = account.journal_failed.take();
         if let Some(error) = &journal_failed {
@@ -183,7 +194,8 @@ impl Fetch {
         let all_ok = account.display.count() == account.display.good()
             && !failed_before
             && journal_failed.is_none()
-            && saved.is_ok();
+            && saved.is_ok()
+            && ended.is_ok();
         match self.starter.borrow().stop {
             Some(stop) => stop.status(),
             _ if all_ok && report.is_ok() && !account.list_failed => ExitCode::SUCCESS,

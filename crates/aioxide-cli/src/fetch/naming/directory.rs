@@ -93,6 +93,16 @@ impl Directory {
         is_file.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
     }
 
+    /// Whether the name is taken.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Gives a file another name.
+    pub(crate) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.replace(from, to)
+    }
+
     /// Whether this name leads to that very file.
     pub(crate) fn leads_to(&self, name: &str, inode: u64, bytes: u64) -> bool {
         let stat = statat(&self.at, name, AtFlags::SYMLINK_NOFOLLOW);

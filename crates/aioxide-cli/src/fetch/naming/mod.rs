@@ -5,5 +5,5 @@ mod names;
 mod template;
 
 pub(crate) use directory::{Directory, PartFile};
-pub(crate) use names::{fnv1a, from_url};
+pub(crate) use names::{extension, fnv1a, from_url};
 pub(crate) use template::{Template, path};

@@ -29,6 +29,12 @@ pub(crate) fn from_url(url: &Url) -> String {
     name
 }
 
+/// The extension of a name, without its dot: `tar.gz`.
+pub(crate) fn extension(name: &str) -> Option<String> {
+    let extension = split_extension(name.rsplit('/').next().unwrap_or(name)).1;
+    extension.strip_prefix('.').map(str::to_ascii_lowercase)
+}
+
 /// One component of a path from any text, as safe as [`from_url`]'s.
 pub(super) fn component(text: &str, url: &Url) -> String {
     let name = trimmed(sanitized(&decoded(text)));

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use aioxide::Blocking;
 use bytes::Bytes;
 
+use super::shards::Whole;
 use crate::fetch::naming::{Directory, PartFile};
 use crate::fetch::report::Failed;
 use crate::fetch::resume::{Hasher, OVERLAP};
@@ -132,6 +133,15 @@ impl Sink {
         self.wait_for_writer().await?;
         self.write_here().await?;
         Ok(self.file.take())
+    }
+
+    /// The whole body, which need not have become a file.
+    pub(crate) async fn into_body(mut self) -> Result<Option<Whole>, Failed> {
+        if self.directory.is_none() || self.file.is_some() || !self.again.is_empty() {
+            let bytes = self.written + self.pieces_bytes as u64;
+            return Ok(self.finish().await?.map(|part| Whole::File(part, bytes)));
+        }
+        Ok(Some(Whole::Small(std::mem::take(&mut self.pieces))))
     }
 
     /// Writes the pieces on this thread.

@@ -1,12 +1,14 @@
 //! The account of a run so far: what is shown, what is reported.
 
 use std::io;
+use std::rc::Rc;
 
 use super::display::Display;
 use super::progress::Progress;
 use super::record::{Outcome, Record};
 use super::writer::Report;
 use crate::fetch::naming::Directory;
+use crate::fetch::output::Shards;
 use crate::fetch::resume::Journal;
 
 /// Counts, shows and reports.
@@ -21,6 +23,8 @@ pub(crate) struct Account {
     sync: bool,
     /// The state could not be written.
     pub(crate) journal_failed: Option<io::Error>,
+    /// Samples count once the state says so.
+    pub(crate) shards: Option<Rc<Shards>>,
 }
 
 impl Account {
@@ -31,7 +35,7 @@ impl Account {
         journal: Option<Journal>,
         sync: bool,
     ) -> Self {
-        Account { display, report, journal, list_failed: false, sync, journal_failed: None }
+        Account { display, report, journal, list_failed: false, sync, journal_failed: None, shards: None }
     }
 
     /// Accounts for files that got their names just before an earlier run of the job was killed.
@@ -77,7 +81,10 @@ impl Account {
             }
             // A report that is not whole is not counted on.
             let Some(told) = self.report.as_ref().map_or(Some(0), Report::told) else { return };
-            self.journal_failed = journal.flush(told, self.sync).err();
+            let shards = self.shards.as_deref();
+            let synced = shards.filter(|_| self.sync).map_or(Ok(()), Shards::sync);
+            self.journal_failed =
+                synced.and_then(|()| journal.flush(told, shards.map(Shards::position), self.sync)).err();
         }
     }
 }

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::partial::Version;
 use super::ranges::Ranges;
+use crate::fetch::output::Position;
 use crate::fetch::output::streams::Identity;
 use crate::fetch::report::Record;
 
@@ -46,6 +47,7 @@ pub(crate) struct Journal {
     parts: BTreeMap<u64, Part>,
     report_bytes: u64,
     failed: u64,
+    shards: Option<Position>,
     bytes: u64,
     /// What the file had when it was written anew.
     bytes_anew: u64,
@@ -55,10 +57,18 @@ pub(crate) struct Journal {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 enum Line {
-    Done { done: Vec<(u64, u64)>, report: u64, failed: u64 },
+    Done {
+        done: Vec<(u64, u64)>,
+        report: u64,
+        failed: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        shards: Option<Position>,
+    },
     Keeps(Keeps),
     Part(Part),
-    List { list: String },
+    List {
+        list: String,
+    },
 }
 
 /// A whole file that is about to get its name.
@@ -109,6 +119,7 @@ impl Journal {
             parts: BTreeMap::new(),
             report_bytes: 0,
             failed: 0,
+            shards: None,
             bytes: 0,
             bytes_anew: 0,
         };
@@ -138,11 +149,11 @@ impl Journal {
                     return Err(other("the state of a job with another list; remove it to begin anew"));
                 }
                 Ok(_) if first => return Err(other("not a state of aioxide's")),
-                Ok(Line::Done { done, report, failed }) => {
+                Ok(Line::Done { done, report, failed, shards }) => {
                     for (begin, end) in done {
                         self.done.insert_range(begin, end);
                     }
-                    (self.report_bytes, self.failed) = (report, failed);
+                    (self.report_bytes, self.failed, self.shards) = (report, failed, shards);
                 }
                 Ok(Line::Keeps(keeps)) => drop(self.keeps.insert(keeps.keeps, keeps)),
                 Ok(Line::Part(part)) => drop(self.parts.insert(part.part, part)),
@@ -191,7 +202,7 @@ impl Journal {
     }
 
     fn told(&self, done: Vec<(u64, u64)>) -> Line {
-        Line::Done { done, report: self.report_bytes, failed: self.failed }
+        Line::Done { done, report: self.report_bytes, failed: self.failed, shards: self.shards }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -205,6 +216,16 @@ impl Journal {
     /// What has ended before this run.
     pub(crate) fn done(&self) -> &Ranges {
         &self.done
+    }
+
+    /// How far the shards had come.
+    pub(crate) fn shards(&self) -> Option<Position> {
+        self.shards
+    }
+
+    /// What tells the job from others.
+    pub(crate) fn job(&self) -> &str {
+        &self.list
     }
 
     /// How many entries had ended before this run.
@@ -268,11 +289,16 @@ impl Journal {
     ///
     /// # Errors
     /// It could not be noted.
-    pub(crate) fn flush(&mut self, report_bytes: u64, sync: bool) -> io::Result<()> {
-        if self.ended.count() == 0 {
+    pub(crate) fn flush(
+        &mut self,
+        report_bytes: u64,
+        shards: Option<Position>,
+        sync: bool,
+    ) -> io::Result<()> {
+        if self.ended.count() == 0 && self.shards == shards {
             return Ok(());
         }
-        self.report_bytes = report_bytes;
+        (self.report_bytes, self.shards) = (report_bytes, shards);
         let done = std::mem::take(&mut self.ended).iter().collect();
         self.write(&self.told(done))?;
         if self.bytes > self.bytes_anew + ANEW_BYTES {
