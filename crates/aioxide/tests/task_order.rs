@@ -11,8 +11,8 @@ use std::time::Duration;
 use aioxide::sync::Mutex;
 use aioxide::time::{sleep, timeout};
 use aioxide::{
-    ReturnWhen, Task, TaskGroup, as_completed, catch_cancel, gather, ok, shield, spawn, task_group, testing,
-    wait, yield_now,
+    ReturnWhen, Task, TaskGroup, as_completed, catch_cancel, current_task, gather, ok, shield, spawn,
+    task_group, testing, wait, yield_now,
 };
 use futures_util::future::{Either, select};
 
@@ -187,5 +187,121 @@ fn cancellation_reaches_a_task_at_once_whatever_scopes_it_has_left_alone() {
         drop(held);
         yield_now().await;
         assert!(task.cancelled(), "in the next iteration");
+    });
+}
+
+/// Cancels the task that runs.
+fn cancel_itself() {
+    assert!(current_task().unwrap().cancel());
+}
+
+#[test]
+fn those_cancelled_with_the_task_that_cancels_are_unwound_before_it_goes_on() {
+    testing::run(async {
+        let log = Log::default();
+        let all: Rc<RefCell<Option<Task<()>>>> = Rc::default();
+        let (noted, cancels) = (Rc::clone(&log), Rc::clone(&all));
+        let member = async move {
+            for place in ["first", "second"] {
+                assert!(catch_cancel(pending::<()>()).await.is_err());
+                noted.borrow_mut().push(place);
+            }
+        };
+        let children = async move {
+            let member = spawn(member);
+            let with_it = member.any().clone();
+            let waits: Waits = Box::pin(member);
+            let acts: Waits = Box::pin(async move {
+                sleep(SECOND).await;
+                assert!(cancels.borrow().as_ref().unwrap().cancel());
+                // Its own cancellation is met here: the member's first one has been caught by then.
+                assert!(catch_cancel(pending::<()>()).await.is_err());
+                assert!(with_it.cancel(), "the second request is not one with the first");
+            });
+            drop(gather([waits, acts].map(ok)).await);
+        };
+        *all.borrow_mut() = Some(spawn(children));
+        sleep(2 * SECOND).await;
+        assert_eq!(log.take(), ["first", "second"]);
+    });
+}
+
+#[test]
+fn task_that_cancels_itself_is_cancelled_where_it_waits_next() {
+    testing::run(async {
+        let log = Log::default();
+        let noted = Rc::clone(&log);
+        let task = spawn(async move {
+            cancel_itself();
+            let caught = catch_cancel(async {
+                noted.borrow_mut().push("begins");
+                yield_now().await;
+                noted.borrow_mut().push("goes on");
+            });
+            assert!(caught.await.is_err());
+        });
+        task.await;
+        assert_eq!(log.take(), ["begins"]);
+    });
+}
+
+#[test]
+fn task_that_cancels_itself_hands_it_to_the_task_that_it_waits_for_next() {
+    testing::run(async {
+        let child = spawn(async { catch_cancel(pending::<()>()).await.is_err() });
+        yield_now().await;
+        let task = spawn(async move {
+            cancel_itself();
+            child.await
+        });
+        assert!(task.await, "the child has dealt with it");
+    });
+}
+
+#[test]
+fn task_that_cancels_itself_ends_one_iteration_later() {
+    testing::run(async {
+        let task = spawn(async {
+            cancel_itself();
+            pending::<()>().await;
+        });
+        let ended = task.any().clone();
+        yield_now().await;
+        assert!(!ended.done());
+        yield_now().await;
+        assert!(ended.cancelled());
+    });
+}
+
+#[test]
+fn task_that_takes_its_own_cancellation_back_goes_on() {
+    testing::run(async {
+        let task = spawn(async {
+            cancel_itself();
+            assert_eq!(current_task().unwrap().uncancel(), 0);
+            yield_now().await;
+            "went on"
+        });
+        assert_eq!(task.await, "went on");
+    });
+}
+
+#[test]
+fn body_that_cancels_its_group_goes_on_until_it_waits() {
+    testing::run(async {
+        let log = Log::default();
+        let ended = task_group(async |group: TaskGroup<&str>| {
+            group.cancel();
+            log.borrow_mut().push("goes on");
+            drop(catch_cancel(async { log.borrow_mut().push("begins") }).await);
+            yield_now().await;
+            log.borrow_mut().push("not here");
+            Ok(())
+        });
+        assert!(ended.await.unwrap_err().is_cancelled());
+        assert_eq!(log.take(), ["goes on", "begins"]);
+        // Nothing is left of the request.
+        yield_now().await;
+        assert_eq!(current_task().unwrap().cancelling(), 0);
     });
 }

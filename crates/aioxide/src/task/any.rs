@@ -179,8 +179,10 @@ impl AnyTask {
     ///
     /// It takes effect when the loop runs the task next: at the innermost [`catch_cancel`](crate::catch_cancel) scope
     /// it is inside, else by dropping its whole future. If it waits for another task (and not behind a
-    /// [`shield`](crate::shield)) that one is asked instead, and the cancellation comes back through the await. A task that
-    /// cancels itself and returns without waiting again keeps its value (in asyncio it is cancelled).
+    /// [`shield`](crate::shield)) that one is asked instead, and the cancellation comes back through the await.
+    ///
+    /// A task that cancels itself goes on until it waits next, and is cancelled there. If it returns without waiting again, it
+    /// keeps its value (in asyncio it is cancelled).
     ///
     /// # Examples
     /// ```
@@ -215,11 +217,24 @@ impl AnyTask {
             return false;
         }
         self.meta().count_cancel();
-        match self.meta().delegate(&self.task, within) {
-            None => self.meta().request_cancel(&self.task, within, message),
-            Some(waiting) => HandingOn::of(message).run(self, within, waiting),
+        if self.task.is_running() {
+            self.meta().must_cancel(within, message);
+        } else {
+            self.hand_on(within, HandingOn::of(message));
         }
         true
+    }
+
+    /// Makes a request that has been counted, also while the task is being polled.
+    pub(crate) fn cancel_now(&self, within: u32, message: Option<Rc<str>>) {
+        self.hand_on(within, HandingOn { is_own: true, ..HandingOn::of(message) });
+    }
+
+    fn hand_on(&self, within: u32, handing_on: HandingOn) {
+        match self.meta().delegate(&self.task, within) {
+            None => self.meta().request_cancel(&self.task, within, handing_on.message),
+            Some(waiting) => handing_on.run(self, within, waiting),
+        }
     }
 
     /// How many requests to cancel are open: calls of `cancel` less calls of [`uncancel`](Self::uncancel).
@@ -297,6 +312,8 @@ impl fmt::Debug for AnyTask {
 #[derive(Default)]
 struct HandingOn {
     message: Option<Rc<str>>,
+    /// The task that is being polled hands on its own, and knows what it waits for; else the one that is polled is only noted.
+    is_own: bool,
     steps: Vec<Step>,
     passed: Vec<AnyTask>,
     to_unwind: Vec<(AnyTask, u32)>,
@@ -328,7 +345,8 @@ impl HandingOn {
             task.meta().count_cancel();
             match task.meta().mark_passed(Passed::UnderWay) {
                 Passed::Never => {
-                    let waiting = task.meta().delegate(&task.task, ROOT);
+                    let waits = self.is_own || !task.task.is_running();
+                    let waiting = task.meta().delegate(&task.task, ROOT).filter(|_| waits);
                     self.hand_on(task, ROOT, waiting);
                 }
                 Passed::UnderWay => self.to_unwind.push((task, ROOT)),
@@ -341,7 +359,11 @@ impl HandingOn {
             task.meta().mark_passed(Passed::Never);
         }
         for (task, within) in self.to_unwind {
-            task.meta().request_cancel(&task.task, within, self.message.clone());
+            if self.is_own || !task.task.is_running() {
+                task.meta().request_cancel(&task.task, within, self.message.clone());
+            } else {
+                task.meta().must_cancel(within, self.message.clone());
+            }
         }
     }
 

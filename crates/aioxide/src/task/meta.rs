@@ -1,16 +1,6 @@
 //! What this face keeps with each task: name, place, counts of cancellation, open scopes, who waits.
-//!
-//! Cancellation.
-//!
-//! ```text
-//!   cancel() ──► offered to the innermost catching scope ──► its next poll: inner future dropped, Err(Cancelled)
-//!                   │ none open, or none that is polled       raise() inside its poll: the same, at once
-//!                   └──► ROOT_DUE ──────────────────────────► next poll: the whole future dropped, task cancelled
-//! ```
-//!
-//! * A scope is open in the task that polled it last, from then until it is ready or dropped; `scopes.rs` says which is
-//!   inside which, and what becomes of an offer to a scope that is not polled.
-//! * What stands in `waiting` was said in the last poll; a cancellation goes there first when it is a task.
+
+mod cancel;
 
 use std::cell::{Cell, RefCell};
 use std::panic::Location;
@@ -24,7 +14,7 @@ use aioxide_core::task::{End, Meta as CoreMeta, TaskRef};
 use super::AnyTask;
 use super::local::Context;
 use super::scopes::{Effects, Latest, Scopes};
-use super::waiting::{Passed, Waiter, Waiting};
+use super::waiting::{Waiter, Waiting};
 use crate::error::Cancelled;
 use crate::line::Line;
 use crate::report::{Report, ReportKind, ReportedTask, report, slow_ns};
@@ -51,6 +41,10 @@ const OFFERED: u16 = 1 << 7;
 const UNDER_WAY: u16 = 1 << 8;
 /// The same, and all behind it have been asked.
 const ASKED: u16 = 1 << 9;
+/// Something stands in `asked`.
+const MUST_CANCEL: u16 = 1 << 11;
+/// The poll is over, but for what is done at its end.
+const POLL_OVER: u16 = 1 << 12;
 
 /// The data of a task of this face.
 pub(crate) struct Meta {
@@ -84,6 +78,8 @@ struct Extra {
     callbacks: Line<Callback>,
     waiters: Line<Waiter>,
     scopes: Option<Scopes>,
+    /// The scopes that were asked to end during the poll that goes on.
+    asked: Vec<u32>,
 }
 
 impl Meta {
@@ -262,120 +258,6 @@ impl Meta {
         Cancelled::new(self.look_extra(|extra| extra.message.clone()).flatten())
     }
 
-    // -- cancellation ---------------------------------------------------------------------------------------------
-
-    pub(crate) fn cancelling(&self) -> u32 {
-        self.cancelling.get()
-    }
-
-    pub(crate) fn count_cancel(&self) {
-        self.cancelling.set(self.cancelling.get().saturating_add(1));
-    }
-
-    /// One request less; at 0 a cancellation that was not delivered yet is forgotten.
-    pub(crate) fn uncancel(&self) -> u32 {
-        let left = self.uncancel_quietly();
-        if left == 0 {
-            self.set_flag(ROOT_DUE, false);
-            self.look_scopes(|scopes| scopes.withdraw(ROOT));
-        }
-        left
-    }
-
-    /// One request less, without forgetting one that is on its way to another scope.
-    pub(crate) fn uncancel_quietly(&self) -> u32 {
-        let left = self.cancelling.get().saturating_sub(1);
-        self.cancelling.set(left);
-        left
-    }
-
-    /// Whether a future of this task is being dropped because of a cancellation.
-    pub(crate) fn is_unwinding(&self) -> bool {
-        self.flag(UNWINDING)
-    }
-
-    /// Runs `unwind`, which drops a future because of a cancellation.
-    pub(crate) fn while_unwinding(&self, unwind: impl FnOnce()) {
-        struct Restore<'a>(&'a Meta, bool);
-        impl Drop for Restore<'_> {
-            fn drop(&mut self) {
-                self.0.set_flag(UNWINDING, self.1);
-            }
-        }
-        let _restore = Restore(self, self.flag(UNWINDING));
-        self.set_flag(UNWINDING, true);
-        unwind();
-    }
-
-    /// Marks the task as one that a cancellation has come by on its way; what it was marked as before.
-    pub(crate) fn mark_passed(&self, passed: Passed) -> Passed {
-        let before = match (self.flag(UNDER_WAY), self.flag(ASKED)) {
-            (true, _) => Passed::UnderWay,
-            (_, true) => Passed::Asked,
-            _ => Passed::Never,
-        };
-        self.set_flag(UNDER_WAY, passed == Passed::UnderWay);
-        self.set_flag(ASKED, passed == Passed::Asked);
-        before
-    }
-
-    /// Whom a cancellation of the scope `within` is handed to, if what the task waits for lies inside.
-    pub(crate) fn delegate(&self, task: &TaskRef, within: u32) -> Option<Waiting> {
-        if !self.flag(WAITING) {
-            return None;
-        }
-        let (scope, last) = (self.waiting_scope.get(), self.flag(WAITING_LAST));
-        let latest = self.latest(task);
-        let inside = self.look_scopes(|scopes| {
-            let target = if last { within } else { scopes.innermost(within, latest) };
-            scopes.is_within(scope, target)
-        });
-        if inside == Some(false) {
-            return None;
-        }
-        self.look_waiting(|waiting| match waiting {
-            Waiting::Task(task) => Some(Waiting::Task(task.clone())),
-            Waiting::Group(name, group) => Some(Waiting::Group(name, Rc::clone(group))),
-            _ => None,
-        })
-    }
-
-    /// Asks the innermost scope within `within` to unwind, and wakes it.
-    pub(crate) fn request_cancel(&self, task: &TaskRef, within: u32, message: Option<Rc<str>>) {
-        let latest = self.latest(task);
-        let target = self.look_scopes(|scopes| scopes.innermost(within, latest)).unwrap_or(ROOT);
-        let waker = self.make_due(target, within);
-        self.set_message(message);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        // Also when the scope's own waker leads nowhere: the offer then goes to another scope.
-        task.wake();
-    }
-
-    fn make_due(&self, target: u32, within: u32) -> Option<Waker> {
-        if target == ROOT {
-            self.set_flag(ROOT_DUE, true);
-            return None;
-        }
-        self.set_flag(OFFERED, true);
-        self.look_scopes(|scopes| scopes.offer(target, within)).flatten()
-    }
-
-    fn set_message(&self, message: Option<Rc<str>>) {
-        if message.is_some() || self.extra.borrow().is_some() {
-            self.with_extra(|extra| extra.message = message);
-        }
-    }
-
-    /// Unwinds the scope that is being polled, as a cancellation that was met there.
-    pub(crate) fn raise(&self, message: Option<Rc<str>>) {
-        let scope = self.scope.get();
-        let target = self.look_scopes(|scopes| scopes.catching_around(scope)).unwrap_or(ROOT);
-        let _being_polled = self.make_due(target, ROOT);
-        self.set_message(message);
-    }
-
     // -- scopes ---------------------------------------------------------------------------------------------------
 
     pub(crate) fn poll_number(&self) -> u16 {
@@ -388,7 +270,7 @@ impl Meta {
     }
 
     fn latest(&self, task: &TaskRef) -> Latest {
-        Latest { poll: self.poll.get(), goes_on: task.is_running() }
+        Latest { poll: self.poll.get(), goes_on: task.is_running() && !self.flag(POLL_OVER) }
     }
 
     fn look_scopes<T>(&self, look: impl FnOnce(&mut Scopes) -> T) -> Option<T> {
@@ -412,6 +294,7 @@ impl Meta {
         if self.waiting_scope.get() == id {
             self.waiting_scope.set(ROOT);
         }
+        self.forget_asked(id);
         if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
             self.apply(effects, task);
         }
@@ -464,25 +347,6 @@ impl Meta {
             drop(old);
         }
     }
-
-    #[cold]
-    fn begin_poll_of_cancelled(&self) -> bool {
-        let goes_on = !self.flag(ROOT_DUE);
-        self.set_flag(UNWINDING, !goes_on);
-        goes_on
-    }
-
-    #[cold]
-    fn end_poll_of_cancelled(&self) -> bool {
-        if let (Some(effects), Some(task)) =
-            (self.look_scopes(|scopes| scopes.end_poll(self.poll.get())), TaskRef::current())
-        {
-            self.apply(effects, &task);
-        }
-        let goes_on = !self.flag(ROOT_DUE);
-        self.set_flag(UNWINDING, !goes_on);
-        goes_on
-    }
 }
 
 impl CoreMeta for Meta {
@@ -500,7 +364,7 @@ impl CoreMeta for Meta {
         if took_ns >= slow_ns() {
             self.report_slow(took_ns);
         }
-        pending && (!self.flag(ROOT_DUE | OFFERED) || self.end_poll_of_cancelled())
+        pending && (!self.flag(ROOT_DUE | OFFERED | MUST_CANCEL) || self.end_poll_of_cancelled())
     }
 
     #[inline]

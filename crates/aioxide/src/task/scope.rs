@@ -80,7 +80,7 @@ impl Scope {
         let (count_before, left) = (Cell::new(count), Cell::new((count, meta.poll_number())));
         *self.home.borrow_mut() = Some(Home { task, id, count_before, left });
         if requested {
-            self.cancel();
+            self.cancel_now();
         }
     }
 
@@ -120,12 +120,26 @@ impl Scope {
 
     /// Asks what is inside to end, on behalf of the scope's owner. The scope catches from now on.
     pub(crate) fn cancel(&self) {
+        if let Some((task, id)) = self.make_catching() {
+            task.cancel_within(id, None);
+        }
+    }
+
+    /// The same, for an owner who is being polled and goes on to poll what is inside.
+    pub(crate) fn cancel_now(&self) {
+        if let Some((task, id)) = self.make_catching() {
+            task.meta().count_cancel();
+            task.cancel_now(id, None);
+        }
+    }
+
+    fn make_catching(&self) -> Option<(AnyTask, u32)> {
         self.catches.set(true);
         self.requested.set(true);
-        let Some((task, id)) = self.look(|home| (home.task.clone(), home.id)) else { return };
+        let (task, id) = self.look(|home| (home.task.clone(), home.id))?;
         let task = AnyTask::from_ref(task);
         task.meta().make_catching(id);
-        task.cancel_within(id, None);
+        Some((task, id))
     }
 
     /// Takes the owner's request back, if there was one; how many others are open then.

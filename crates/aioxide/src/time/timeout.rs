@@ -153,7 +153,7 @@ impl<F: Future> Future for Timeout<F> {
             }
             *this.phase = Phase::Expiring;
             scope.keep_waker(cx);
-            scope.cancel();
+            scope.cancel_now();
         }
     }
 }
