@@ -20,6 +20,8 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"hello")
     def log_message(self, *_): pass
+# A hundred connect at once: the kernel drops what does not find a place in the queue, and tries again late.
+ThreadingHTTPServer.request_queue_size = 200
 server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 print(server.server_address[1], flush=True)
 server.serve_forever()

@@ -160,7 +160,9 @@ fn is_plain(url: &str) -> bool {
         byte.is_ascii_alphanumeric()
             || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~' | b'?' | b'=' | b'&' | b',' | b':')
     };
-    !host.is_empty()
+    // `http://host` stays without a slash where it is shown, which Rust's URLs cannot.
+    path.starts_with('/')
+        && !host.is_empty()
         && host.bytes().all(is_host)
         && !host.ends_with([':', '.'])
         && path.bytes().all(is_path)

@@ -34,9 +34,10 @@ def _of_body(kind: str, text: str, errno: int | None) -> BaseException:
         return errors.SocketTimeoutError("Timeout on reading data from socket")
     if kind == "given up":
         return errors.ClientConnectionError(text)
+    made = errors.ClientPayloadError(f"Response payload is not completed: {text}")
     if kind == "closed" and errno is not None:
-        return errors.ClientOSError(errno, os.strerror(errno))
-    return errors.ClientPayloadError(f"Response payload is not completed: {text}")
+        made.__cause__ = OSError(errno, os.strerror(errno))
+    return made
 
 
 def _of_head(
@@ -58,10 +59,12 @@ def _of_head(
         return _of_connection(response, kind, text, errno)
     if kind == "closed":
         if errno is not None:
-            return errors.ClientOSError(errno, os.strerror(errno))
+            made = errors.ClientOSError(errno, os.strerror(errno))
+            made.__cause__ = OSError(errno, os.strerror(errno))
+            return made
         return errors.ServerDisconnectedError()
     if kind == "upload":
-        return _of_upload(text, cause)
+        return _of_upload(response, text, cause)
     if kind == "url":
         return errors.InvalidUrlClientError(response.real_url)
     if kind == "request":
@@ -91,14 +94,20 @@ def _of_connection(response: ClientResponse, kind: str, text: str, errno: int | 
     if kind == "proxy":
         return errors.ClientProxyConnectionError(key, reason)
     if kind == "lookup":
-        return errors.ClientConnectorDNSError(key, socket.gaierror(socket.EAI_NONAME, text))
+        why = text.rpartition(_LOOKUP)[2]
+        code = socket.EAI_AGAIN if "emporary" in why else socket.EAI_NONAME
+        return errors.ClientConnectorDNSError(key, socket.gaierror(code, why))
     return errors.ClientConnectorError(key, reason)
 
 
-def _of_upload(text: str, cause: BaseException | None) -> BaseException:
+# What Rust says in front of the resolver's own words.
+_LOOKUP = "failed to lookup address information: "
+
+
+def _of_upload(response: ClientResponse, text: str, cause: BaseException | None) -> BaseException:
     if isinstance(cause, asyncio.CancelledError):
         return cause
     if isinstance(cause, OSError) and cause.errno is not None:
-        return errors.ClientOSError(cause.errno, "Can not write request body for the request")
+        return errors.ClientOSError(cause.errno, f"Can not write request body for {response.url}")
     shown = text if cause is None else repr(cause)
     return errors.ClientConnectionError(f"Failed to send bytes into the underlying connection: {shown}")

@@ -129,9 +129,6 @@ class FormData:
         kind = "application/x-www-form-urlencoded"
         if charset != "utf-8":
             kind = f"{kind}; charset={charset}"
-        for name, value in pairs:
-            if not isinstance(value, str | bytes | int | float):
-                raise TypeError(f"the field {name!r} of a form must be text or a number, not {type(value).__name__}")
         return BytesPayload(urlencode(pairs, doseq=True, encoding=charset).encode(), content_type=kind)
 
     def _multipart(self) -> Payload:

@@ -45,10 +45,15 @@ def parse_type(value: str | None) -> tuple[str, dict[str, str]]:
     """A content type and its parameters, both in lower case but for the values."""
     if not value:
         return "", {}
-    from email.message import Message
+    from email.message import EmailMessage
+    from email.parser import HeaderParser
+    from email.policy import HTTP
 
-    message = Message()
-    message["content-type"] = value
-    pairs = message.get_params(failobj=[])
-    parameters = {name.lower(): text for name, text in pairs[1:]}
-    return message.get_content_type() if "/" in value else pairs[0][0].lower(), parameters
+    line = value.replace("\r", " ").replace("\n", " ")
+    message = HeaderParser(EmailMessage, policy=HTTP).parsestr(f"Content-Type: {line}")
+    if message.get_content_type() == "text/plain" and not line.lstrip().lower().startswith("text/plain"):
+        # What cannot be read is taken for bytes, not for text.
+        kind = "application/octet-stream"
+    else:
+        kind = message.get_content_type()
+    return kind, dict(message.get_params(failobj=[])[1:])

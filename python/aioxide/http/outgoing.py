@@ -91,7 +91,8 @@ class ClientRequest:
         **_options: Any,
     ) -> None:
         if not _METHOD.fullmatch(method):
-            raise ValueError(f"Method cannot contain non-token characters {method!r} (found at least {method[:1]!r})")
+            found = next((letter for letter in method if not _METHOD.fullmatch(letter)), "")
+            raise ValueError(f"Method cannot contain non-token characters {method!r} (found at least {found!r})")
         if type(url) is not URL:
             raise TypeError(f"url should be yarl.URL instance, got {type(url)!r}")
         if params:

@@ -128,6 +128,13 @@ class Payload:
         """Closes what the payload opened."""
 
 
+def _bytes_of(piece: Any) -> bytes:
+    # `bytes(5)` would be five zeros.
+    if isinstance(piece, int | str):
+        raise TypeError(f"a body is made of bytes, not {type(piece).__name__}: {piece!r:.40}")
+    return bytes(piece)
+
+
 class _Writer:
     """What `write` of a payload gets: each piece waits until the one before was taken."""
 
@@ -136,7 +143,7 @@ class _Writer:
 
     async def write(self, piece: bytes) -> None:
         if piece:
-            await self._pieces.put(bytes(piece))
+            await self._pieces.put(_bytes_of(piece))
 
     async def write_eof(self, piece: bytes = b"") -> None:
         await self.write(piece)
@@ -288,7 +295,7 @@ class IOBasePayload(Payload):
             self.consumed = True
 
     def _encoded(self, piece: Any) -> bytes:
-        return bytes(piece)
+        return _bytes_of(piece)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -361,7 +368,7 @@ class AsyncIterablePayload(Payload):
     async def chunks(self) -> AsyncIterator[bytes]:
         self.consumed = True
         async for piece in self._iterator:
-            yield bytes(piece)
+            yield _bytes_of(piece)
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         raise TypeError("Unable to decode.")

@@ -75,9 +75,9 @@ async def perform(
             if given is not None:
                 from .session import _warn_of_auth
 
-                _warn_of_auth(name, 4)
+                _warn_of_auth(name, 3)
         if chunked is not None and not isinstance(chunked, bool):
-            warnings.warn("Chunk size is deprecated #1615", DeprecationWarning, stacklevel=4)
+            warnings.warn("Chunk size is deprecated #1615", DeprecationWarning, stacklevel=3)
         ssl = merged(ssl, verify_ssl, ssl_context, fingerprint)
         data = _data(session, data, json)
         url = _url(session, str_or_url)
@@ -126,6 +126,10 @@ async def perform(
     finally:
         if upload_tracker is not None:
             upload_tracker._finalize()
+
+
+# It is the session's method, and named so where an argument is wrong.
+perform.__qualname__ = "ClientSession._request"
 
 
 def _data(session: ClientSession, data: Any, json: Any) -> Any:
@@ -194,7 +198,7 @@ class Hops:
 
     async def run(self, trace_request_ctx: Any, answered: ClientResponse | None) -> ClientResponse:
         loop = asyncio.get_running_loop()
-        if self.limits.total:
+        if self.limits.total and self.limits.total > 0:
             self.deadline = loop.time() + self.limits.total
         try:
             for config in self.session._trace_configs:
@@ -361,6 +365,8 @@ class Hops:
             response._loop = session._loop
             response._source_traceback = session._source_traceback
         body, length = request._wire_body(self.tracker)
+        if connector.force_close and "Connection" not in request.headers:
+            request.headers["Connection"] = "close"
         headers = request._wire_headers()
         seconds = list(self.limits._seconds)
         if self.deadline is not None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._aioxide import _Ready, _ready, _Response
 from .errors import ClientConnectionError, ClientResponseError, ContentTypeError
+from .timeouts import DEFAULT_CHUNK_SIZE
 from .versions import HttpVersion
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .outgoing import ClientRequest, ConnectionKey, RequestInfo
     from .streams import StreamReader
 
-_JSON = re.compile(r"^application/(?:[\w.+-]+?\+)?json$", re.IGNORECASE)
+_JSON = re.compile(r"^application/(?:[\w.+-]+?\+)?json", re.IGNORECASE)
 _LINK = re.compile(r"""\s*(\w*)\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s;]*))\s*""")
 
 
@@ -52,7 +53,7 @@ class ClientResponse(_Response):
     _asked: tuple[str, str | None] = ("GET", None)
     # What a plain request was called with.
     _keywords: dict[str, Any] = {}  # noqa: RUF012
-    _limit = 2**16
+    _limit = DEFAULT_CHUNK_SIZE
     _resolve_charset: Callable[[ClientResponse, bytes], str] | None = None
     _unix_path: str | None = None
     _callbacks: Any = ()
@@ -186,6 +187,10 @@ class ClientResponse(_Response):
             link.add("url", self.url.join(URL(target)))
             links.add(str(relation), MultiDictProxy(link))
         return MultiDictProxy(links)
+
+    @property
+    def _is_chunked(self) -> bool:
+        return "chunked" in (self._header("transfer-encoding") or "").lower()
 
     @property
     def closed(self) -> bool:

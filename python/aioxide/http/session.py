@@ -23,7 +23,7 @@ from .headers import prepared
 from .outgoing import ClientRequest
 from .requesting import perform
 from .response import ClientResponse, DebugClientResponse
-from .timeouts import DEFAULT_TIMEOUT, ClientTimeout, evolve
+from .timeouts import DEFAULT_CHUNK_SIZE, DEFAULT_TIMEOUT, ClientTimeout, evolve
 from .versions import HttpVersion, HttpVersion11
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class ClientSession(_Session):
         trust_env: bool = False,
         requote_redirect_url: bool = True,
         trace_configs: Sequence[Any] | None = None,
-        read_bufsize: int = 2**16,
+        read_bufsize: int = DEFAULT_CHUNK_SIZE,
         max_line_size: int = 8190,
         max_field_size: int = 8190,
         max_headers: int = 128,
@@ -156,7 +156,7 @@ class ClientSession(_Session):
             and self._resolve_charset is None
             and self._json_serialize is _json.dumps
             and self._json_serialize_bytes is None
-            and self._read_bufsize == 2**16
+            and self._read_bufsize == DEFAULT_CHUNK_SIZE
             and (self._max_line_size, self._max_field_size, self._max_headers) == (8190, 8190, 128)
             and not (
                 self._base_url
@@ -172,6 +172,8 @@ class ClientSession(_Session):
         )
         if is_plain and connector is not None:
             headers = list(self._default_headers.items())
+            if connector.force_close and "Connection" not in self._default_headers:
+                headers.append(("Connection", "close"))
             self._set_plain(connector, self._response_class, headers, self._timeout._seconds, self._auto_decompress)
 
     def __init_subclass__(cls) -> None:
@@ -245,8 +247,8 @@ class ClientSession(_Session):
         count, idle = (0, 0) if self._connector is None else self._connector._counts()
         return {"open": count, "idle": idle, "in_use": count - idle}
 
-    async def _request(self, method: str, str_or_url: URL | str, **options: Any) -> ClientResponse:
-        return await perform(self, method, str_or_url, **options)
+    # A wrong argument is refused when `get` or `post` is called, before anything is awaited.
+    _request = perform
 
     def _fast_special(self, response: ClientResponse, method: str, **options: Any) -> Awaitable[ClientResponse] | None:
         """What Python has to do about the answer to a plain request: keep its cookies, follow its redirect."""
@@ -404,7 +406,7 @@ def _base(given: URL | str | None) -> URL | None:
         return None
     url = URL(given)
     if not url.absolute:
-        raise AssertionError("Only absolute URLs are supported")
+        raise ValueError(f"base_url must be absolute, as http://host/path/, not {given!r}")
     if not url.path.endswith("/"):
         raise ValueError("base_url must have a trailing '/'")
     return url

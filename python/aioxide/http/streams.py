@@ -203,9 +203,12 @@ class StreamReader:
         return self._pop(n)
 
     async def readchunk(self) -> tuple[bytes, bool]:
-        """The next piece and whether a chunk ends with it; `(b"", False)` at the end."""
+        """The next piece and whether a chunk ends with it; `(b"", False)` at the end.
+
+        A body that is not sent in chunks has no ends of chunks.
+        """
         piece = await self.readany()
-        return piece, bool(piece)
+        return piece, bool(piece) and self._response._is_chunked
 
     async def readexactly(self, n: int) -> bytes:
         """`n` bytes; `asyncio.IncompleteReadError` when there are fewer."""

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class ClientTimeout:
-    """Limits in seconds; None and 0 mean without limit.
+    """Limits in seconds; None and 0 mean without limit, as does a negative number but for `sock_read`.
 
     `total`: from the call to the last byte of the body, redirects and the wait for a place in the pool included.
     `connect`: the place in the pool and the connection. `sock_connect`: reaching the address. `sock_read`: silence.
@@ -26,7 +26,12 @@ class ClientTimeout:
 
     @property
     def _seconds(self) -> tuple[float | None, float | None, float | None, float | None]:
-        return (self.total, self.connect, self.sock_connect, self.sock_read)
+        # A negative total or connect is no limit, as in aiohttp.
+        total, connect, sock_connect = (
+            None if seconds is not None and seconds < 0 else seconds
+            for seconds in (self.total, self.connect, self.sock_connect)
+        )
+        return (total, connect, sock_connect, self.sock_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,8 @@ class ClientWSTimeout:
     ws_close: float | None = None
 
 
+# How much of a body is kept in advance, in bytes; a line may be twice as long.
+DEFAULT_CHUNK_SIZE = 2**18
 DEFAULT_TIMEOUT = ClientTimeout(total=5 * 60, sock_connect=30)
 
 
