@@ -56,6 +56,7 @@ MODULES = {
     "redis-py GET": ("redis",),
     "asyncpg select 1": ("asyncpg",),
 }
+WARM_UP_SECONDS = 0.5
 STRACE_SECONDS = 0.5
 TICKS = os.sysconf("SC_CLK_TCK")
 # What a run came to: how many operations, and the seconds that they took.
@@ -82,9 +83,10 @@ def program(python: list[str], name: str, *arguments: str) -> Iterator[tuple[sub
     try:
         yield process, ready
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(ready["pid"], signal.SIGKILL)
-        process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.kill(ready["pid"], number)
+                process.wait(2)
 
 
 def cpu_seconds(pid: int) -> tuple[float, float]:
@@ -97,7 +99,7 @@ def serve(python: list[str], loop: str, app: str, seconds: float, traced: bool) 
     """Puts a server under load."""
     with program(python, "serve.py", "--loop", loop, "--app", app) as (_, ready):
         load = LOADS[app]
-        load(ready["port"], min(0.3, seconds))
+        load(ready["port"], WARM_UP_SECONDS)
         with tracer(ready["pid"]) if traced else contextlib.nullcontext() as calls:
             before, start = cpu_seconds(ready["pid"]), time.perf_counter()
             count = load(ready["port"], seconds)
@@ -157,7 +159,9 @@ def measure(options: argparse.Namespace, python: list[str], loops: list[str], ap
             except RuntimeError as error:
                 print(f"{loop}: {app}: {error}", file=sys.stderr)
                 return
-            if run["count"]:
+            if not run["count"]:
+                print(f"{loop}: {app}: nothing was done", file=sys.stderr)
+            else:
                 results[app][f"{loop} traced" if traced else loop].append(run)
 
         for number in range(options.rounds):

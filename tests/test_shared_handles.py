@@ -54,7 +54,8 @@ def test_it_may_cancel_itself(loop: Any) -> None:
 
     handle = loop.call_soon_threadsafe(callback)
     drain(loop)
-    handle._run()
+    if sys.version_info >= (3, 14):
+        handle._run()
     assert runs == [0]
     assert handle._callback is None
 

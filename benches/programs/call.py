@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import resource
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +22,7 @@ from worker import factory
 # One operation.
 Operation = Callable[[], Awaitable[object]]
 AT_ONCE = 10
-WARM_UP_SECONDS = 0.3
+WARM_UP_SECONDS = 0.5
 
 
 @asynccontextmanager
@@ -109,6 +110,7 @@ def main() -> None:
     parser.add_argument("--where", type=json.loads, required=True)
     parser.add_argument("--seconds", type=float, default=1.0)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     new_loop = factory(options.loop)
     loop = new_loop()
     asyncio.set_event_loop(loop)

@@ -7,6 +7,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable
@@ -100,8 +101,12 @@ def main() -> None:
     parser.add_argument("--app", required=True)
     options = parser.parse_args()
     logging.disable()  # the load goes away without a word
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     new_loop = factory(options.loop)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    # With its protocol named, as sockets are that the loop makes itself: asyncio sets TCP_NODELAY on no others.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(1024)
     print(json.dumps({"pid": os.getpid(), "port": listener.getsockname()[1]}), flush=True)
     loop = new_loop()
     asyncio.set_event_loop(loop)

@@ -22,6 +22,7 @@ import random
 import socket
 import struct
 import sys
+import tempfile
 import termios
 import time
 import warnings
@@ -59,6 +60,8 @@ OPERATIONS: list[tuple[int, str, Callable[[random.Random], tuple[Any, ...]]]] = 
     (1, "raise", lambda r: (r.choice(["ValueError", "OSError"]),)),
     (1, "repr", lambda r: ()),
     (1, "wrong_type", lambda r: ()),
+    (1, "fork", lambda r: ()),
+    (1, "write_and_sendfile", lambda r: (r.randrange(1, SMALL_BYTES), r.randrange(1, SMALL_BYTES))),
 ]
 if (
     sys.version_info >= (3, 12)
@@ -118,6 +121,7 @@ class World(asyncio.Protocol):
         self.fd, self.is_unix = -1, False
         self.kept: socket.socket | None = None
         self.transport: Any = None
+        self.is_sending, self.has_eof, self.sending = False, False, None
         self.peer: socket.socket | None = None
 
     def say(self, text: str) -> None:
@@ -164,10 +168,23 @@ class World(asyncio.Protocol):
         self.count += 1
         return bytes([self.count % 251]) * size
 
+    def is_left_out(self, name: str) -> bool:
+        """Whether what asyncio makes of an operation now depends on the time, or is a fault of its own."""
+        if name in ("write_eof", "close", "abort"):
+            self.has_eof |= not self.is_sending
+            return self.is_sending
+        if not name.startswith("write"):
+            return False
+        if name == "write_and_sendfile" and (self.is_sending or self.is_unix or self.has_eof or self.peer is None):
+            # A connection with an end: asyncio falls back on writing the file.
+            return True
+        # What was buffered was sent after the close: asyncio's `write` fails by an AttributeError.
+        return not self.may_write() or (self.is_lost and self.is_unix)
+
     def operate(self, op: Op) -> None:
         name, *arguments = op
         transport = self.transport
-        if name.startswith("write") and name != "write_eof" and not self.may_write():
+        if self.is_left_out(name):
             return
         if name == "write":
             transport.write(self.data(arguments[0]))
@@ -211,6 +228,39 @@ class World(asyncio.Protocol):
             self.say(f"repr {'closing' in repr(transport)}")
         elif name == "wrong_type":
             transport.write("text")
+        elif name == "fork":
+            if self.may_write() and not (self.is_lost or self.is_unix):
+                self.fork()
+        elif name == "write_and_sendfile":
+            self.is_sending = True
+            # The loop holds tasks weakly.
+            self.sending = self.loop.create_task(self.write_and_sendfile(*arguments))
+
+    def fork(self) -> None:
+        """Has a child write: after all that its parent has written so far."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            child = os.fork()
+        if child == 0:
+            with contextlib.suppress(OSError):
+                os.write(self.fd, b"by a child")
+            os._exit(0)
+        os.waitpid(child, 0)
+
+    async def write_and_sendfile(self, size: int, file_size: int) -> None:
+        """Writes and sends a file in one step."""
+        try:
+            with tempfile.TemporaryFile() as file:
+                file.write(self.data(file_size))
+                file.flush()
+                self.transport.write(self.data(size))
+                self.say(f"sendfile {await self.loop.sendfile(self.transport, file)}")
+        except Exception as error:
+            # Whether the peer's reset or its end is met depends on the time.
+            text = "" if isinstance(error, OSError) else str(error)
+            self.say(f"sendfile failed {'OSError' if isinstance(error, OSError) else type(error).__name__} {text}")
+        finally:
+            self.is_sending = False
 
     def entry(self, operations: list[Op]) -> None:
         self.has_written = False
@@ -271,7 +321,7 @@ class World(asyncio.Protocol):
 
     async def run(self, program: Program) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(lambda _, context: self.say(f"handler {context.get('exception')!r}"))
+        loop.set_exception_handler(self.report)
         self.is_unix = any(op[0] == "write_large" for operations, _ in program for op in operations)
         self.peer, ours = connected(self.is_unix)
         self.fd = ours.fileno()
@@ -298,6 +348,11 @@ class World(asyncio.Protocol):
         if not self.is_lost:
             self.transport.abort()
         await self.turn()
+
+    def report(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        # Its text differs in asyncio's own two classes of futures.
+        self.say(f"handler {'InvalidStateError' if isinstance(error, asyncio.InvalidStateError) else repr(error)}")
 
     def drain_quietly(self, peer: socket.socket) -> None:
         with contextlib.suppress(OSError):
