@@ -1,4 +1,4 @@
-//! What `__aenter__` of a class with a struct of its own (`holder`) gives to `await`.
+//! The awaitable of `__aenter__`, for classes with a struct of their own (`holder`).
 
 use super::inner::Inner;
 use super::looks::Stage;

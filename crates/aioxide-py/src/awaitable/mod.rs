@@ -4,9 +4,9 @@
 //! it (`__await__`, `__next__`, `send`, `throw`, `close`, the collector's functions) is made from these, once per struct, so
 //! that a step costs no indirect call. It has what the abstract class Coroutine asks for: `create_task` takes it.
 //!
-//! An instance is resumed by `advance` until it gives a value or an exception; `give_up` is called for an exception that is
+//! An instance is resumed by `advance` until it returns a value or raises; `give_up` is called for an exception that is
 //! thrown in and for `close`, in whatever state it is. Neither may count on the other to come. What awaits something else
-//! in its turn has a `thrown` of its own, which may go on, and passes everything on by `inner`.
+//! itself has a `thrown` of its own, which may go on, and passes everything on by `inner`.
 //!
 //! ```text
 //!   await x ──> __await__ ──> next, send ──> Steps::advance ──Yield──> the task waits for what was yielded, then resumes it
@@ -374,7 +374,7 @@ fn refuse_stop<S: Steps>(raised: Raised) -> Raised {
     raised::put_back(error)
 }
 
-/// What a method that resumes gives: what is yielded, or StopIteration with what is returned.
+/// What a method that resumes returns: what is yielded, or StopIteration with what is returned.
 fn resumed<S: Steps>(this: &Awaitable<S>, resume: impl FnOnce(&Awaitable<S>) -> Outcome<Next>) -> Outcome {
     match resume(this).map_err(refuse_stop::<S>)? {
         Next::Yield(yielded) => Ok(yielded),

@@ -146,7 +146,7 @@ impl LoopCore {
 impl LoopCore {
     fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
         let core = &self.state.core;
-        if core.needs_poll() || self.state.own_time.get() {
+        if core.needs_poll() || self.state.replaces_time.get() {
             // A signal that came while C code ran must not wait until the next event.
             context.py.check_signals()?;
             self.state.read_time(context.py)?;

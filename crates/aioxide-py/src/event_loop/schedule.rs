@@ -70,7 +70,7 @@ fn call_later(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
         return Err(raised::raise(raised::type_error(), "delay must not be None"));
     }
     let now = this.state().current_time(this.object())?;
-    if this.state().own_call_at.get() {
+    if this.state().replaces_call_at.get() {
         return forward_to_call_at(this, &*call::add(&*call::float(now)?, delay)?, callback, rest, context);
     }
     let (when, given) = times::after(now, delay)?;
@@ -142,7 +142,7 @@ impl LoopState {
     /// `loop.time()`, which may be a program's own.
     #[inline]
     fn current_time(&self, event_loop: &Object) -> Outcome<f64> {
-        if self.own_time.get() { self.ask_for_time(event_loop) } else { Ok(self.now()) }
+        if self.replaces_time.get() { self.ask_for_time(event_loop) } else { Ok(self.now()) }
     }
 
     /// Asks the program's own `time` what timers are measured against.
@@ -156,7 +156,7 @@ impl LoopState {
     /// Before and after a wait: looks at the program's own clock, if it has one.
     #[inline]
     pub(crate) fn read_time(&self, py: Python<'_>) -> PyResult<()> {
-        if !self.own_time.get() {
+        if !self.replaces_time.get() {
             return Ok(());
         }
         self.leave_current_task();
@@ -166,9 +166,9 @@ impl LoopState {
 
     /// `time` is the program's own from now on, or ours again.
     pub(super) fn replace_time(&self, is_own: bool) {
-        self.own_time.set(is_own);
+        self.replaces_time.set(is_own);
         // What is without handles would have to ask as well.
-        self.own_timers.set(self.own_timers.get() || is_own);
+        self.replaces_timers.set(self.replaces_timers.get() || is_own);
         if !is_own {
             self.core.tell_time(None);
         }

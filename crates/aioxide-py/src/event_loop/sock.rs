@@ -106,7 +106,7 @@ impl Work {
     }
 }
 
-/// What `sock_accept` gives: the connection's socket, of its listener's kind, and the peer.
+/// What `sock_accept` returns: the connection's socket, of its listener's kind, and the peer.
 fn accepted_socket<'py>(
     listener: &Bound<'py, PyAny>,
     accepted: OwnedFd,

@@ -101,15 +101,15 @@ impl LoopCore {
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
         match name.to_str()? {
-            "call_soon" => slf.get().state.own_call_soon.set(true),
+            "call_soon" => slf.get().state.replaces_call_soon.set(true),
             "call_at" => {
-                slf.get().state.own_call_at.set(true);
-                slf.get().state.own_timers.set(true);
+                slf.get().state.replaces_call_at.set(true);
+                slf.get().state.replaces_timers.set(true);
             }
-            "call_later" => slf.get().state.own_timers.set(true),
-            "create_future" => slf.get().state.own_create_future.set(true),
+            "call_later" => slf.get().state.replaces_timers.set(true),
+            "create_future" => slf.get().state.replaces_create_future.set(true),
             "time" => slf.get().state.replace_time(true),
-            "create_task" => slf.get().state.own_create_task.set(true),
+            "create_task" => slf.get().state.replaces_create_task.set(true),
             _ => {}
         }
         ffi::method::generic_set_attribute(slf.as_any(), name, Some(value))
@@ -165,12 +165,14 @@ impl LoopCore {
         let py = slf.py();
         let overrides = |name| Self::overrides(slf, name);
         let state = &slf.get().state;
-        state.own_call_soon.set(overrides(pyo3::intern!(py, "call_soon"))?);
-        state.own_call_at.set(overrides(pyo3::intern!(py, "call_at"))?);
-        state.own_timers.set(state.own_call_at.get() || overrides(pyo3::intern!(py, "call_later"))?);
-        state.own_create_future.set(overrides(pyo3::intern!(py, "create_future"))?);
+        state.replaces_call_soon.set(overrides(pyo3::intern!(py, "call_soon"))?);
+        state.replaces_call_at.set(overrides(pyo3::intern!(py, "call_at"))?);
+        state
+            .replaces_timers
+            .set(state.replaces_call_at.get() || overrides(pyo3::intern!(py, "call_later"))?);
+        state.replaces_create_future.set(overrides(pyo3::intern!(py, "create_future"))?);
         state.replace_time(overrides(pyo3::intern!(py, "time"))?);
-        state.own_create_task.set(overrides(pyo3::intern!(py, "create_task"))?);
+        state.replaces_create_task.set(overrides(pyo3::intern!(py, "create_task"))?);
         Ok(())
     }
 }

@@ -381,7 +381,7 @@ pub(crate) fn to_exact_integer(object: &Object) -> Option<i64> {
     to_integer(object).map_err(super::raised::clear).ok()
 }
 
-/// What a weak reference refers to, or whatever a callable in its place gives; nothing for `None`.
+/// What a weak reference refers to, or what a callable in its place returns; `None` for None.
 #[inline]
 pub(crate) fn weak_target(reference: &Object) -> Outcome<Option<Owned>> {
     // SAFETY: the type lives for ever.

@@ -72,7 +72,7 @@ pub(crate) fn start_await(object: &Object) -> Outcome {
         }
         return Ok(object.own());
     }
-    // SAFETY: attached; a slot of a live object's type, which gives a new reference or null with an exception.
+    // SAFETY: attached; a slot of a live object's type, which returns a new reference or null with an exception.
     let iterator = unsafe {
         let methods = (*object.kind()).tp_as_async;
         let function = if methods.is_null() { None } else { (*methods).am_await };

@@ -4,7 +4,7 @@
 //! 1. Values of these types exist only on a thread that is attached to the interpreter, and are used only there.
 //! 2. An `&Object` points to a live object for as long as the reference lasts: it comes from an `Owned` that outlives it, or
 //!    from an argument that the interpreter keeps alive during the call.
-//! 3. A `Slot` never lends what it holds: `get` gives a reference of its own, so that a destructor or a callback may
+//! 3. A `Slot` never lends what it holds: `get` returns a reference of its own, so that a destructor or a callback may
 //!    empty the slot meanwhile.
 
 use std::cell::{Cell, UnsafeCell};
@@ -27,7 +27,7 @@ pub(crate) struct Object(UnsafeCell<ffi::PyObject>);
 #[must_use]
 pub(crate) struct Raised;
 
-/// What a call into Python gives.
+/// What a call into Python returns.
 pub(crate) type Outcome<T = Owned> = Result<T, Raised>;
 
 impl Object {

@@ -80,10 +80,10 @@ pub(crate) fn clear(_raised: Raised) {
 /// Takes the exception out, as an instance that carries its traceback.
 pub(crate) fn take(_raised: Raised) -> Owned {
     #[cfg(Py_3_12)]
-    // SAFETY: an exception is set, so the call gives a new reference.
+    // SAFETY: an exception is set, so the call returns a new reference.
     let taken = unsafe { ffi::PyErr_GetRaisedException() };
     #[cfg(not(Py_3_12))]
-    // SAFETY: an exception is set; fetching gives three references, of which the value stays.
+    // SAFETY: an exception is set; fetching returns three references, of which the value stays.
     let taken = unsafe {
         let (mut kind, mut value, mut traceback) =
             (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());

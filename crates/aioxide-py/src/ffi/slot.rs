@@ -342,7 +342,7 @@ macro_rules! slot_method {
 /// `fast_method!(PLACE, Core, fast, slot_method!(...))`: the method, preceded by a function that may do the plain case at once.
 ///
 /// `fast(&Object, &Core, &[&Object]) -> Option<Owned>` is called where there are positional arguments and no others; it must not panic, drops
-/// no reference of PyO3's, and gives `None` for what the method itself is to do.
+/// no reference of PyO3's, and returns `None` for what the method itself is to do.
 macro_rules! fast_method {
     ($place:expr, $core:ty, $fast:path, $method:expr) => {{
         static GENERAL: $crate::ffi::slot::Method = $method;

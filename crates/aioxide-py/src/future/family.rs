@@ -26,7 +26,7 @@ impl Home {
         Self { base: Confined::new(Base::new()), free: FreeList::new() }
     }
 
-    /// Reads the base type; gives the size of its instances.
+    /// Reads the base type; returns the size of its instances.
     pub(crate) fn read_base(&self, base: &Object) -> usize {
         self.base.read(base)
     }

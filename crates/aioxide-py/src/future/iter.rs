@@ -1,4 +1,4 @@
-//! What `await future` iterates over: yields the future once if it is pending, then gives its result.
+//! What `await future` iterates over: yields the future once if it is pending, then returns its result.
 
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early};
 use crate::ffi::{Outcome, Owned, Slot, cast};

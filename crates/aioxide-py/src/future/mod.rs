@@ -443,7 +443,7 @@ impl Future {
         }
     }
 
-    /// What awaiting a future that is done gives: `Err` holds the exception, not raised.
+    /// What awaiting a future that is done returns: `Err` holds the exception, not raised.
     pub(crate) fn outcome(&self) -> Outcome<Result<Owned, Owned>> {
         match self.state.get() {
             State::Finished => {

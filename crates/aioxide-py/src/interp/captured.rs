@@ -63,7 +63,7 @@ impl Snapshots {
         })
     }
 
-    /// Makes another one the latest, or none; gives the spare context, to be dropped when all is consistent.
+    /// Makes another one the latest, or none; returns the spare context, to be dropped when all is consistent.
     #[must_use]
     fn replace(&self, latest: Option<&Object>) -> Option<Owned> {
         self.latest.set(latest.map_or(null_mut(), Object::as_ptr));
@@ -132,7 +132,7 @@ impl Captured {
         Ok(captured)
     }
 
-    /// A context that somebody gives.
+    /// A given context.
     #[inline]
     pub(crate) fn given(context: Owned) -> Self {
         Self(Cell::new(context.into_ptr()))

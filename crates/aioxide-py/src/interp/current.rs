@@ -89,7 +89,7 @@ pub(crate) fn remove(event_loop: &Object) {
     place::remove(event_loop);
 }
 
-/// Makes `task`, or none, the current one; gives back what was before.
+/// Makes `task`, or none, the current one; returns what was before.
 pub(crate) fn swap(event_loop: &Object, task: Option<&Object>) -> Outcome<Option<Owned>> {
     let before = get(event_loop);
     match task {

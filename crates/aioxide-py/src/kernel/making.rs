@@ -42,7 +42,7 @@ impl LoopState {
 
     #[inline]
     fn makes_own_tasks(&self) -> bool {
-        self.own_classes.get() && !self.own_create_task.get() && !self.core.is_closed()
+        self.own_classes.get() && !self.replaces_create_task.get() && !self.core.is_closed()
     }
 
     /// How `create_task` would make one of our tasks now; nothing where somebody else is to be asked.

@@ -30,7 +30,7 @@ pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> 
     call_handler(&event_loop, &exception, &context)
 }
 
-/// Calls the loop's exception handler inside of `except`, as asyncio does: it may log or raise what `sys.exc_info()` gives.
+/// Calls the loop's exception handler inside of `except`, as asyncio does: it may log or raise what `sys.exc_info()` returns.
 pub(crate) fn call_handler(
     event_loop: &Bound<'_, PyAny>,
     exception: &Py<PyBaseException>,

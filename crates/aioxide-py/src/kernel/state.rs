@@ -51,7 +51,7 @@ thread_local! {
 
 /// The loop of ours that this thread runs.
 ///
-/// What it gives is used during the callback that asks, within the run.
+/// The reference is used during the callback that asks, within the run.
 #[inline]
 pub(crate) fn running() -> Option<&'static LoopState> {
     let state = RUNNING.try_with(Cell::get).unwrap_or(std::ptr::null());
@@ -95,23 +95,23 @@ pub(crate) struct LoopState {
     tls_record: ffi::Slot,
     /// Objects that messages are received into.
     pub(crate) recycler: ffi::recycled::Recycler,
-    /// Whether `call_soon` is not ours: a class or an instance has its own, which queue entries must not bypass.
-    pub(crate) own_call_soon: Cell<bool>,
-    /// Whether `call_at`, `call_later` or `time` is not ours, which timers of the loop's own must not bypass.
-    pub(crate) own_timers: Cell<bool>,
-    /// Whether `call_at` is not ours, which `call_later` then calls.
-    pub(crate) own_call_at: Cell<bool>,
-    /// Whether `create_future` is not ours.
-    pub(crate) own_create_future: Cell<bool>,
-    /// Whether `time` is not ours, which timers and waits then go by.
-    pub(crate) own_time: Cell<bool>,
-    /// Whether `create_task` is not ours.
-    pub(crate) own_create_task: Cell<bool>,
+    /// Whether a class or an instance replaces `call_soon`, which queue entries must not bypass.
+    pub(crate) replaces_call_soon: Cell<bool>,
+    /// Whether it replaces `call_at`, `call_later` or `time`, which timers of the loop's own must not bypass.
+    pub(crate) replaces_timers: Cell<bool>,
+    /// Whether it replaces `call_at`, which `call_later` then calls.
+    pub(crate) replaces_call_at: Cell<bool>,
+    /// Whether it replaces `create_future`.
+    pub(crate) replaces_create_future: Cell<bool>,
+    /// Whether it replaces `time`, which timers and waits then go by.
+    pub(crate) replaces_time: Cell<bool>,
+    /// Whether it replaces `create_task`.
+    pub(crate) replaces_create_task: Cell<bool>,
     /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
     /// the next task, which would put itself in its place: so it is done before anything else runs, and before the loop
     /// waits.
     pub(crate) has_current: Cell<bool>,
-    /// Whether `create_task` and `create_future` make our classes.
+    /// Whether `create_task` and `create_future` make aioxide's classes.
     pub(crate) own_classes: Cell<bool>,
     /// Whether `own_classes` may be true: the loop was not made with `tasks=False`.
     pub(crate) wants_own_classes: Cell<bool>,
@@ -148,12 +148,12 @@ impl LoopState {
             last_received: Cell::new(0),
             tls_record: ffi::Slot::new(),
             recycler: ffi::recycled::Recycler::default(),
-            own_call_soon: Cell::new(false),
-            own_timers: Cell::new(false),
-            own_call_at: Cell::new(false),
-            own_create_future: Cell::new(false),
-            own_time: Cell::new(false),
-            own_create_task: Cell::new(false),
+            replaces_call_soon: Cell::new(false),
+            replaces_timers: Cell::new(false),
+            replaces_call_at: Cell::new(false),
+            replaces_create_future: Cell::new(false),
+            replaces_time: Cell::new(false),
+            replaces_create_task: Cell::new(false),
             has_current: Cell::new(false),
             own_classes: Cell::new(true),
             wants_own_classes: Cell::new(true),
@@ -200,19 +200,19 @@ impl LoopState {
     /// Whether queue entries may stand for calls of `call_soon` now. In debug mode each is to be a Handle.
     #[inline]
     pub(crate) fn takes_entries(&self) -> bool {
-        !self.debug.get() && !self.own_call_soon.get() && !self.core.is_closed()
+        !self.debug.get() && !self.replaces_call_soon.get() && !self.core.is_closed()
     }
 
     /// Whether `create_future` would make one of our futures now.
     #[inline]
     pub(crate) fn makes_futures(&self) -> bool {
-        self.own_classes.get() && !self.own_create_future.get()
+        self.own_classes.get() && !self.replaces_create_future.get()
     }
 
     /// Whether timers of the loop's own may stand for calls of `call_at` now.
     #[inline]
     pub(crate) fn takes_timers(&self) -> bool {
-        self.takes_entries() && !self.own_timers.get()
+        self.takes_entries() && !self.replaces_timers.get()
     }
 
     /// Leaves asyncio without a current task of this loop, if a step left one behind.

@@ -72,7 +72,7 @@ impl Wait {
         self.state.get() == State::Done
     }
 
-    /// Goes on after NEW or WAITING; gives the queue, and leaves the state at DONE until it waits again.
+    /// Goes on after NEW or WAITING; returns the queue, and leaves the state at DONE until it waits again.
     #[inline(always)]
     fn resume(&self, side: Side) -> Outcome<Held<QueueData>> {
         match self.state.get() {

@@ -156,7 +156,7 @@ fn leave(this: &Drain, waiter: &Object) -> Outcome<()> {
     call::call_method(&names().remove, &[&waiters, waiter], None).map(drop)
 }
 
-/// What `writer.drain()` gives; nothing when only asyncio's own coroutine does for this writer.
+/// What `writer.drain()` returns; `None` when only asyncio's own coroutine does for this writer.
 pub(super) fn make(writer: &Writer) -> Outcome<Option<Owned>> {
     let Some(protocol) = writer.protocol.get() else { return Ok(None) };
     let known = Protocol::plain(&protocol).is_some_and(|protocol| !protocol.drain_waiters.is_empty());

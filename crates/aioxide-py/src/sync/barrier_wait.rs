@@ -94,7 +94,7 @@ impl BarrierWait {
         }
     }
 
-    /// The lock is held: does what there is to do, or gives what to wait for before that.
+    /// The lock is held: does what there is to do, or returns what to wait for before that.
     fn has_lock(&self, barrier: &Holder<Barrier>, condition: &Holder<Condition>) -> Outcome<Option<Owned>> {
         self.inner.clear();
         if self.state.get() == State::Entering {

@@ -35,7 +35,7 @@ use crate::ffi::exports::Exports;
 use crate::ffi::{Object, Outcome, call, raised};
 use crate::interp::names;
 
-/// Makes the types; gives what the module is to export.
+/// Makes the types and puts them into the module.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     wait::make_kinds()?;
     exports.add("_LockCore", lock::make_kind()?)?;

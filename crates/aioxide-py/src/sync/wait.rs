@@ -15,7 +15,7 @@ use crate::interp::names;
 
 /// Something that one passes, or waits for.
 pub(super) trait Gate: Own {
-    /// The full name of the method that gives True when it is awaited.
+    /// The full name of the method that returns True when it is awaited.
     const METHOD: &'static str;
     /// Where the type of its awaitable is.
     fn waits() -> &'static Home;
@@ -32,7 +32,7 @@ pub(super) fn try_pass<G: Gate>(gate: &Holder<Primitive<G>>) -> Outcome<bool> {
     G::try_pass(gate)
 }
 
-/// Passes, or gives the future to wait for.
+/// Passes, or returns the future to wait for.
 #[inline]
 pub(super) fn begin<G: Gate>(gate: &Holder<Primitive<G>>) -> Outcome<Option<Owned>> {
     if G::try_pass(gate)? {
@@ -104,7 +104,7 @@ enum State {
 /// The awaitable.
 pub(super) struct Wait<G> {
     state: Cell<State>,
-    /// It gives True, or None for `async with`.
+    /// It returns True, or None for `async with`.
     gives_true: bool,
     gate: Link<Primitive<G>>,
     future: Slot,

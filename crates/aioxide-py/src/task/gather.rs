@@ -323,7 +323,7 @@ fn cancel(this: &Gather, arguments: &Arguments<'_>) -> Outcome {
     Ok(Owned::boolean(accepted))
 }
 
-/// Makes the type, after that of futures, and gives the function `gather`.
+/// Makes the type, after that of futures, and the function `gather`.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     let builder = Gather::builder().final_type().methods([method_fast!(
         c"cancel",

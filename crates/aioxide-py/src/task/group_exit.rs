@@ -172,7 +172,7 @@ fn make_future(group: &Group) -> Outcome {
     }
 }
 
-/// What `__aexit__` of a group of ours gives.
+/// What `__aexit__` of a group with its core in Rust returns.
 pub(super) fn make(group: &Group) -> Outcome {
     let exit = Exit { state: Cell::new(State::New), group: Slot::new(), inner: Inner::new() };
     exit.group.set(Object::own(group.object()));

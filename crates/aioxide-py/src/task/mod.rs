@@ -301,7 +301,7 @@ impl Ring {
 }
 
 impl Task {
-    /// `Task.uncancel`: gives what is left of the requests.
+    /// `Task.uncancel`: returns how many requests are left.
     pub(crate) fn uncancel(&self) -> u32 {
         if let Some(left) = self.cancels.get().checked_sub(1) {
             self.cancels.set(left);

@@ -163,7 +163,7 @@ fn finisher() -> Outcome {
         .bind(crate::ffi::none())
 }
 
-/// Makes the type and gives the function `sleep`.
+/// Makes the type and the function `sleep`.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Sleep>::make_kind(c"aioxide.Sleep")?;
     exports.function(method_fast!(

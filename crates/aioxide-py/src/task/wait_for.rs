@@ -119,7 +119,7 @@ impl Awaitable<WaitFor> {
         ) else {
             return self.pass_on(&awaited);
         };
-        // SAFETY: `current` gives tasks of ours.
+        // SAFETY: `current` returns tasks of this class.
         self.deadline.enter(unsafe { cast(task.as_ptr()) });
         if let Some(seconds) = limit {
             let now = state.now();

@@ -220,7 +220,7 @@ impl This<'_, '_> {
         result
     }
 
-    /// Sends from the buffer until it is empty or the socket is full; gives the error, if there is one.
+    /// Sends from the buffer until it is empty or the socket is full; returns the error, if there is one.
     fn send_buffer(self) -> Option<std::io::Error> {
         self.core.state.expect_events();
         let fd = self.core.descriptor.get();

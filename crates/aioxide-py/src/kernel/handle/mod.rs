@@ -152,7 +152,7 @@ impl Layout {
         unsafe { (*self.rare.as_ptr()).as_deref() }
     }
 
-    /// Changes what few handles have; `change` gives back what was there, to be released once it is in place.
+    /// Changes what few handles have; `change` returns what was there, to be released once it is in place.
     fn set_rare(&self, change: impl FnOnce(&mut Rare) -> Option<Owned>) {
         let mut rare = self.rare.take().unwrap_or_default();
         let before = change(&mut rare);

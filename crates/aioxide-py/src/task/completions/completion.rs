@@ -1,4 +1,4 @@
-//! What each step of the iteration gives to `await`.
+//! The awaitable of each step of the iteration.
 
 use std::cell::Cell;
 
@@ -10,11 +10,11 @@ use crate::ffi::{self, Object, Outcome, Owned, Slot, call, raised};
 use crate::future::{Future, State, is_done};
 use crate::interp::names;
 
-/// What an iteration gives: the next future that is done, or its result.
+/// What an iteration returns: the next future that is done, or its result.
 pub(super) struct Completion {
     source: Link<CompletionsData>,
     asker: Slot,
-    /// Whether it gives the result: for `for`; `async for` gives the future.
+    /// Whether it returns the result, for `for`; `async for` returns the future.
     resolves: bool,
     counted: Cell<bool>,
 }
@@ -109,7 +109,7 @@ fn is_cancelled(future: &Object) -> Outcome<bool> {
     }
 }
 
-/// What a step of `for` gives if it `resolves`, else one of `async for`.
+/// What a step of `for` returns if it `resolves`, else one of `async for`.
 pub(super) fn ask(this: &Completions, resolves: bool) -> Outcome {
     let (source, counted) = (Link::new(this), Cell::new(resolves));
     Awaitable::make(Completion { source, asker: Slot::new(), resolves, counted })

@@ -81,7 +81,7 @@ const CREATE_TASK: &std::ffi::CStr = if cfg!(Py_3_14) {
     c"create_task($self, coro, *, name=None, context=None)\n--\n\nCreate a task in this group and return it."
 };
 
-/// Makes the base of `aioxide.TaskGroup`, and gives it and its function by their names.
+/// Makes the base of `aioxide.TaskGroup`, and its function.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Entering<GroupData>>::make_kind(c"aioxide._EnterGroup")?;
     group_exit::make_kind()?;

@@ -91,7 +91,7 @@ fn equip(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     Ok(Owned::none())
 }
 
-/// Makes the base of `aioxide.Timeout`, and gives it and the functions by their names.
+/// Makes the base of `aioxide.Timeout`, and its functions.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     Awaitable::<Entering<TimeoutData>>::make_kind(c"aioxide._EnterTimeout")?;
     Awaitable::<Nothing>::make_kind(c"aioxide._Nothing")?;

@@ -22,7 +22,7 @@ fn timeout(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         return make_timeout(TimeoutData::unlimited).map(Held::into_object);
     }
     if let Some(state) = state_of(&running)
-        && !state.own_timers.get()
+        && !state.replaces_timers.get()
         && let Some(seconds) = number::plain(delay)
     {
         let when = state.now() + seconds;

@@ -116,7 +116,7 @@ impl Entered for TimeoutData {
         let Some(state) = state.filter(|state| state.takes_timers()) else { return Ok(false) };
         let Some(task) = Task::current(&running) else { return Ok(false) };
         this.ours.set(true);
-        // SAFETY: `current` gives tasks of ours.
+        // SAFETY: `current` returns tasks of this class.
         this.deadline.enter(unsafe { cast(task.as_ptr()) });
         if this.is_timed() {
             this.deadline.arm(this.object(), expire, state, this.seconds.get(), state.now());

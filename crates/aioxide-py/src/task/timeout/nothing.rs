@@ -1,4 +1,4 @@
-//! What `__aexit__` of a timeout gives to `await` when all has been done by the call.
+//! The awaitable of a timeout's `__aexit__` when the call has done all.
 
 use crate::awaitable::{Awaitable, Home, Next, Steps};
 use crate::ffi::{Confined, Outcome, Owned, Slot};
@@ -30,7 +30,7 @@ impl Steps for Nothing {
     }
 }
 
-/// An awaitable that gives `None`.
+/// An awaitable that returns `None`.
 pub(super) fn nothing() -> Outcome {
     static SHARED: Confined<Slot> = Confined::new(Slot::new());
     if let Some(shared) = SHARED.get() {
