@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use http::header::UPGRADE;
+use http::header::{HeaderMap, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -185,9 +185,10 @@ impl Single {
         &mut self,
         cx: &mut Context<'_>,
         incoming: &mut Incoming,
+        trailers: &mut Option<HeaderMap>,
         limits: Limits,
     ) -> Poll<Option<Result<Bytes, Error>>> {
-        let next = self.poll_with(cx, limits, |cx| poll_incoming(incoming, cx));
+        let next = self.poll_with(cx, limits, |cx| poll_incoming(incoming, trailers, cx));
         next.map(|next| match next {
             Ok(Some(next)) => next,
             Ok(None) => Some(Err(Error::new(Kind::Closed))),
@@ -296,20 +297,19 @@ impl fmt::Debug for Single {
     }
 }
 
-/// The next piece of `incoming`, trailers left out; `None` at its end.
+/// The next piece of `incoming`; `None` at its end, with the headers behind it in `trailers`.
 pub(crate) fn poll_incoming(
     incoming: &mut Incoming,
+    trailers: &mut Option<HeaderMap>,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Bytes, Error>>> {
     loop {
         match std::task::ready!(Pin::new(&mut *incoming).poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data()
-                    && !data.is_empty()
-                {
-                    return Poll::Ready(Some(Ok(data)));
-                }
-            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if data.is_empty() => {}
+                Ok(data) => return Poll::Ready(Some(Ok(data))),
+                Err(frame) => *trailers = frame.into_trailers().ok(),
+            },
             Some(Err(error)) => return Poll::Ready(Some(Err(Error::from_hyper(error)))),
             None => return Poll::Ready(None),
         }

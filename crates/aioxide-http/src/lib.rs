@@ -17,17 +17,33 @@
 //! ## The way of a request
 //!
 //! ```text
-//! RequestBuilder::send -> Client::execute     redirects, one after the other         redirect
+//! RequestBuilder::send -> Client::execute     redirects, one after the other         client, redirect
+//!                           -> step           retries, and answers to challenges     retry, auth
 //!                           -> exchange       on a dead connection once more         client
 //!                                -> acquire   an idle connection, or a slot for one  pool
-//!                                -> connect   name, socket, TLS, ALPN                connector
+//!                                -> connect   name, filter, socket, proxy, TLS, ALPN connector, filter, proxy, tls
 //!                                -> send      hyper, driven in this very task        connection
 //! Response::chunk        -> ResponseBody      the same connection; decoding          response, decode
+//! WebSocketBuilder       -> RequestBuilder    the same way, then frames              websocket
 //! ```
+//!
+//! Data lies low, behaviour high: [`Session`] is a handle on the client, which knows nothing of sessions and builders; requests and
+//! their settings know neither.
 //!
 //! **Invariant**: no task per HTTP/1 connection or request; one per HTTP/2 connection (and those hyper adds), one
 //! per session for idle connections. **Invariant**: every slot of the pool is held by a value whose drop frees it.
+//! **Invariant**: a connection serves only requests that would have made it in the same way: by the same proxy, with the same settings
+//! of TLS.
+//!
+//! ## Features
+//!
+//! `cookies` (a jar with public suffixes), `digest`, `json`, `websocket`: all on by default.
 
+// Without websockets nobody takes a connection over.
+#![cfg_attr(
+    not(feature = "websocket"),
+    allow(dead_code, unused_imports, reason = "their part of the connection")
+)]
 // Not `forbid`: `rt::read` hands hyper's buffer to the socket, and may.
 #![deny(unsafe_code)]
 

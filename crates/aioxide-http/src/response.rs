@@ -112,6 +112,20 @@ impl Response {
         self.body.timings()
     }
 
+    /// The headers that came behind the body (trailers), once it has come to its end.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(mut response: aioxide_http::Response) -> aioxide_http::Result<()> {
+    /// while response.chunk().await?.is_some() {}
+    /// let status = response.trailers().and_then(|trailers| trailers.get("grpc-status"));
+    /// # Ok(()) }
+    /// ```
+    pub fn trailers(&self) -> Option<&HeaderMap> {
+        self.body.trailers()
+    }
+
     /// The other end of the connection: the server, or the proxy; `None` over a UNIX socket.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.body.peer()

@@ -165,6 +165,22 @@ fn connections_come_from_the_address_that_was_chosen() {
 }
 
 #[test]
+fn headers_behind_the_body_are_there_at_its_end() {
+    let answer = b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\nX-Sum: 42\r\n\r\n";
+    let server = Server::always(answer);
+    run(async move {
+        let session = Session::new();
+        for _ in 0..2 {
+            let mut response = session.get(server.url("/")).send().await.unwrap();
+            assert!(response.trailers().is_none());
+            while response.chunk().await.unwrap().is_some() {}
+            assert_eq!(response.trailers().unwrap()["x-sum"], "42");
+        }
+        assert_eq!(server.accepted(), 1);
+    });
+}
+
+#[test]
 fn an_observer_is_told_each_phase_in_order_and_timings_add_up() {
     #[derive(Default)]
     struct Log(RefCell<Vec<String>>);

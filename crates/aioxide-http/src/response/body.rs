@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -32,6 +33,8 @@ pub(crate) struct ResponseBody {
     decoded: u32,
     arrived: Arrived,
     peer: Option<SocketAddr>,
+    /// The headers behind the body, when they have come.
+    trailers: Option<HeaderMap>,
     /// It is what is left of a body that was dropped; dropped again, with its loop, it closes its connection.
     is_rest: bool,
 }
@@ -96,6 +99,7 @@ impl ResponseBody {
             decoded: 0,
             arrived,
             peer,
+            trailers: None,
             is_rest: false,
         };
         body.end_if_over();
@@ -104,6 +108,10 @@ impl ResponseBody {
 
     pub(super) fn timings(&self) -> Timings {
         self.arrived.progress.timings
+    }
+
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 
     pub(super) fn peer(&self) -> Option<SocketAddr> {
@@ -221,11 +229,13 @@ impl ResponseBody {
         let next = match &mut self.source {
             Source::Ended => return Poll::Ready(None),
             Source::Single { incoming, connection, .. } => {
-                let next = std::task::ready!(connection.poll_data(cx, incoming, self.limits));
+                let next =
+                    std::task::ready!(connection.poll_data(cx, incoming, &mut self.trailers, self.limits));
                 // What hyper calls the end is believed only when nothing is missing.
                 next.or_else(|| (incoming.size_hint().lower() > 0).then(|| Err(Error::new(Kind::Closed))))
             }
-            Source::Multi { incoming, exchange, .. } => match poll_incoming(incoming, cx) {
+            Source::Multi { incoming, exchange, .. } => match poll_incoming(incoming, &mut self.trailers, cx)
+            {
                 Poll::Ready(next) => {
                     exchange.progress();
                     // To hyper a reset, or a goodbye, with the reason NO_ERROR is an end of the body. It is none.
@@ -316,6 +326,7 @@ impl Drop for ResponseBody {
             decoded: 0,
             arrived: Arrived { at: now, progress: Progress::default() },
             peer: None,
+            trailers: None,
             is_rest: true,
         };
         if rest.drain_at_once() {
