@@ -25,6 +25,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Fetch(args) => fetch::run(*args),
         Command::Completions(args) => completions(args.shell),
+        Command::Man(args) => man(args.command.as_deref()),
     };
     result.unwrap_or_else(|error| {
         say(&error);
@@ -52,6 +53,23 @@ fn keep_quiet_about_slowness() {
 
 /// What keeps a command from starting: a message for the user.
 type Failure = Box<dyn std::error::Error>;
+
+/// Prints the manual page of the program or of one of its commands.
+fn man(name: Option<&str>) -> Result<ExitCode, Failure> {
+    let mut program = Cli::command();
+    program.build();
+    let command = match name {
+        None => program,
+        Some(name) => {
+            let found = program.find_subcommand(name).cloned();
+            found.ok_or_else(|| format!("there is no command {name:?}"))?
+        }
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command).render(&mut page)?;
+    io::stdout().write_all(&page)?;
+    Ok(ExitCode::SUCCESS)
+}
 
 fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();

@@ -36,6 +36,7 @@ fn help_of_fetch_explains_every_outcome() {
         "too_large",
         "checksum_error",
         "unexpected_content",
+        "disallowed",
         "io_error",
         "invalid_url",
         "cancelled",
@@ -66,6 +67,22 @@ fn completions_are_printed_for_every_shell() {
         assert!(script.contains("aioxide") && script.contains("per-host"), "{shell}");
         assert_eq!(errors, "");
     }
+}
+
+#[test]
+fn manual_pages_are_read_by_man() {
+    for (arguments, expected) in [
+        (&["man"][..], "aioxide-fetch(1)"),
+        (&["man", "fetch"], "--retry-max-wait"),
+        (&["man", "demo"], "--serve"),
+    ] {
+        let (page, errors) = run(arguments, 0);
+        assert!(page.contains(".TH ") && page.contains("Examples:"), "{page}");
+        assert!(page.replace('\\', "").contains(expected), "{arguments:?}: {page}");
+        assert_eq!(errors, "");
+    }
+    let (_, errors) = run(&["man", "what"], 2);
+    assert!(errors.contains("no command \"what\""), "{errors}");
 }
 
 #[test]

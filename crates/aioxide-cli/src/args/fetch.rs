@@ -153,6 +153,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "N", value_parser = rate, help_heading = "Manners")]
     pub(crate) rate: Option<f64>,
 
+    /// Obey each host's robots.txt (RFC 9309), as the program that --user-agent names; Crawl-delay, too, up to 30 seconds
+    #[arg(long, help_heading = "Manners")]
+    pub(crate) robots: bool,
+
     /// Receive at most SIZE bytes per second in all
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Manners")]
     pub(crate) limit_rate: Option<u64>,

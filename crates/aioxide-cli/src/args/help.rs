@@ -65,6 +65,8 @@ Outcomes, and their marks:
   N  unexpected_content
                      a web page where the URL promises a picture, an archive, a
                      film: a challenge, a login, a consent that answers 200
+  R  disallowed      by the host's robots.txt (--robots), or because the server
+                     cannot tell whether it has one
   I  io_error        a file could not be written
   U  invalid_url
   X  cancelled

@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Fetch(Box<FetchArgs>),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
+    /// Print the manual page of the program, or of one of its commands
+    Man(ManArgs),
 }
 
 /// `aioxide demo`.
@@ -105,6 +107,16 @@ impl Variety {
             Variety::Asyncio => "asyncio",
         }
     }
+}
+
+/// `aioxide man`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        aioxide man fetch > ~/.local/share/man/man1/aioxide-fetch.1\n  \
+        aioxide man fetch | man -l -")]
+pub(crate) struct ManArgs {
+    /// The command
+    pub(crate) command: Option<String>,
 }
 
 /// `aioxide completions`.

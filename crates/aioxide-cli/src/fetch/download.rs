@@ -68,6 +68,9 @@ impl Fetch {
                 return Ok((Outcome::Skipped, Some(name)));
             }
         }
+        if let Some(robots) = &self.robots {
+            robots.permit(&self.session, url).await?;
+        }
         let mut held = match partial.take() {
             None if progress.attempts.get() == 1 => self.left_by_earlier_run(entry).await?,
             held => held,

@@ -27,7 +27,7 @@ use access::Access;
 use download::Demands;
 use input::Source;
 use manners::descriptors::{self, Shortage};
-use manners::{Bandwidth, PerHost, Retries, Schedule, Starter};
+use manners::{Bandwidth, PerHost, Retries, Robots, Schedule, Starter};
 use naming::Directory;
 use output::{Shards, streams};
 use report::answer::Asked;
@@ -166,6 +166,7 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
                 .display
                 .say("aioxide: certificates are not verified (--insecure): nobody vouches for what comes");
         }
+        let robots = args.robots.then(|| Robots::new(args.access.user_agent.as_deref().unwrap_or("aioxide")));
         let (starter, account) = (RefCell::new(starter), RefCell::new(account));
         let demands = Demands {
             timeouts,
@@ -186,6 +187,7 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
             directory,
             shards,
             asked,
+            robots,
             access,
             no_connections: Shortage::default(),
             demands,

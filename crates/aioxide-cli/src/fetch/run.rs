@@ -13,7 +13,7 @@ use super::access::Access;
 use super::download::{Demands, Good};
 use super::job::Job;
 use super::manners::descriptors::Shortage;
-use super::manners::{Bandwidth, Next, Retries, Retry, Signals, Starter, Stop};
+use super::manners::{Bandwidth, Next, Retries, Retry, Robots, Signals, Starter, Stop};
 use super::naming::Directory;
 use super::output::Shards;
 use super::report::answer::Asked;
@@ -27,6 +27,7 @@ pub(super) struct Fetch {
     pub(super) directory: Option<Rc<Directory>>,
     pub(super) asked: Asked,
     pub(super) shards: Option<Rc<Shards>>,
+    pub(super) robots: Option<Robots>,
     pub(super) access: Access,
     pub(super) no_connections: Shortage,
     pub(super) demands: Demands,

@@ -18,6 +18,8 @@ pub struct Nasty {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// The answer to `/robots.txt`.
+    robots: String,
 }
 
 #[derive(Default)]
@@ -39,9 +41,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Nasty {
     pub fn start() -> Self {
+        Self::with_robots("404 Not Found", "")
+    }
+
+    /// A server with a `robots.txt`.
+    pub fn with_robots(status: &str, rules: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared::default());
+        let robots = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{rules}", rules.len());
+        let shared = Arc::new(Shared { robots, ..Shared::default() });
         let served = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -211,6 +219,7 @@ fn answer(
     match kind {
         // /ok/LENGTH[/NAME]
         "ok" => send_body(stream, &body(number() as u64, number()))?,
+        "robots.txt" => send(&shared.robots)?,
         // /status/CODE
         "status" => send(&format!("HTTP/1.1 {} Whatever\r\nContent-Length: 6\r\n\r\nsorry\n", number()))?,
         // /half/LENGTH: an early end in good manners. /reset/LENGTH: in bad ones.

@@ -3,6 +3,7 @@
 mod bandwidth;
 pub(crate) mod descriptors;
 mod retry;
+mod robots;
 mod schedule;
 mod slots;
 mod starter;
@@ -10,6 +11,7 @@ pub(crate) mod stop;
 
 pub(crate) use bandwidth::Bandwidth;
 pub(crate) use retry::{Retries, Retry, retry_after};
+pub(crate) use robots::Robots;
 pub(crate) use schedule::{PerHost, Schedule};
 pub(crate) use starter::{Next, Starter};
 pub(crate) use stop::{Signals, Stop};

@@ -19,6 +19,7 @@ pub(crate) enum Outcome {
     TooLarge,
     ChecksumError,
     UnexpectedContent,
+    Disallowed,
     IoError,
     InvalidUrl,
     Cancelled,
@@ -26,7 +27,7 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// All of them, in the order of the summary.
-    pub(crate) const ALL: [Outcome; 14] = [
+    pub(crate) const ALL: [Outcome; 15] = [
         Outcome::Ok,
         Outcome::NotModified,
         Outcome::Skipped,
@@ -38,6 +39,7 @@ impl Outcome {
         Outcome::TooLarge,
         Outcome::ChecksumError,
         Outcome::UnexpectedContent,
+        Outcome::Disallowed,
         Outcome::IoError,
         Outcome::InvalidUrl,
         Outcome::Cancelled,
@@ -62,6 +64,7 @@ impl Outcome {
             Outcome::TooLarge => "too_large",
             Outcome::ChecksumError => "checksum_error",
             Outcome::UnexpectedContent => "unexpected_content",
+            Outcome::Disallowed => "disallowed",
             Outcome::IoError => "io_error",
             Outcome::InvalidUrl => "invalid_url",
             Outcome::Cancelled => "cancelled",
@@ -82,6 +85,7 @@ impl Outcome {
             Outcome::TooLarge => 'G',
             Outcome::ChecksumError => 'D',
             Outcome::UnexpectedContent => 'N',
+            Outcome::Disallowed => 'R',
             Outcome::IoError => 'I',
             Outcome::InvalidUrl => 'U',
             Outcome::Cancelled => 'X',

@@ -1,0 +1,144 @@
+//! What hosts let robots have: `robots.txt`, by RFC 9309.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use aioxide::sync::Mutex;
+use aioxide::time::{Instant, sleep_until};
+use aioxide_http::Session;
+use http::StatusCode;
+use texting_robots::Robot;
+use url::{Position, Url};
+
+use super::Retry;
+use crate::fetch::report::{Failed, Outcome};
+
+/// The rules of the hosts that were asked last.
+#[derive(Debug)]
+pub(crate) struct Robots {
+    /// The name that rules are looked for under.
+    agent: String,
+    hosts: RefCell<HashMap<String, Rc<Host>>>,
+}
+
+/// A host whose rules are known, or are being asked for by whoever holds the lock.
+#[derive(Debug, Default)]
+struct Host {
+    rules: Mutex<Option<Rules>>,
+    /// When the next download may start.
+    next: Cell<Option<Instant>>,
+}
+
+#[derive(Clone)]
+enum Rules {
+    All,
+    Some(Rc<Robot>),
+    /// There may be rules, but the server cannot tell them: then all is forbidden.
+    Unknown(StatusCode),
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rules::All => "All",
+            Rules::Some(_) => "Some",
+            Rules::Unknown(_) => "Unknown",
+        })
+    }
+}
+
+/// How many hosts are remembered; then all are forgotten, and asked again.
+const HOSTS: usize = 1000;
+/// How much of a file is read; the standard asks for 500 KiB at least.
+const MOST_BYTES: usize = 512 * 1024;
+/// No host's Crawl-delay is obeyed further.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+impl Robots {
+    /// Rules for the program that calls itself so: what stands before the version counts.
+    pub(crate) fn new(user_agent: &str) -> Self {
+        let end = user_agent.find(['/', ' ']).unwrap_or(user_agent.len());
+        Robots { agent: user_agent[..end].to_owned(), hosts: RefCell::default() }
+    }
+
+    /// Waits until a URL may be asked for.
+    ///
+    /// # Errors
+    /// It may not, or the host cannot be reached.
+    pub(crate) async fn permit(&self, session: &Session, url: &Url) -> Result<(), Failed> {
+        let host = self.host(url);
+        let mut rules = host.rules.lock().await;
+        let known = match &*rules {
+            Some(known) => known.clone(),
+            None => rules.insert(self.ask(session, url).await?).clone(),
+        };
+        drop(rules);
+        match known {
+            Rules::All => Ok(()),
+            Rules::Unknown(status) => {
+                Err(Failed::new(Outcome::Disallowed, format!("robots.txt cannot be had: {status}")))
+            }
+            Rules::Some(robot) if !robot.allowed(url.as_str()) => {
+                Err(Failed::new(Outcome::Disallowed, "by robots.txt"))
+            }
+            Rules::Some(robot) => {
+                let delay = robot.delay.and_then(|delay| Duration::try_from_secs_f32(delay).ok());
+                if let Some(delay) = delay.map(|delay| delay.min(LONGEST_DELAY)) {
+                    let now = Instant::now();
+                    let at = host.next.get().map_or(now, |next| next.max(now));
+                    host.next.set(Some(at + delay));
+                    sleep_until(at).await;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn host(&self, url: &Url) -> Rc<Host> {
+        let mut hosts = self.hosts.borrow_mut();
+        let origin = &url[..Position::BeforePath];
+        if let Some(host) = hosts.get(origin) {
+            return Rc::clone(host);
+        }
+        if hosts.len() >= HOSTS {
+            hosts.clear();
+        }
+        Rc::clone(hosts.entry(origin.to_owned()).or_default())
+    }
+
+    /// Reads a host's rules. Redirects are followed; what is missing forbids nothing.
+    async fn ask(&self, session: &Session, url: &Url) -> Result<Rules, Failed> {
+        let mut file = url.clone();
+        file.set_path("/robots.txt");
+        file.set_query(None);
+        let failed = |error: aioxide_http::Error| {
+            let failed = Failed::from_http(&error, &file);
+            Failed { error: format!("robots.txt: {}", failed.error), ..failed }
+        };
+        let mut response = session.get(&file).send().await.map_err(failed)?;
+        let status = response.status();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(
+                Failed::new(Outcome::HttpError, format!("robots.txt: {status}")).worth(Retry::Worthwhile)
+            );
+        }
+        if status.is_server_error() {
+            return Ok(Rules::Unknown(status));
+        }
+        if !status.is_success() {
+            return Ok(Rules::All);
+        }
+        let mut text = Vec::new();
+        while text.len() < MOST_BYTES
+            && let Some(piece) = response.chunk().await.map_err(failed)?
+        {
+            text.extend_from_slice(&piece);
+        }
+        text.truncate(MOST_BYTES);
+        // It takes what is no rule for a comment; one that it cannot read at all forbids nothing.
+        Ok(Robot::new(&self.agent, &text).map_or(Rules::All, |robot| Rules::Some(Rc::new(robot))))
+    }
+}

@@ -1,0 +1,63 @@
+//! robots.txt, obeyed on request.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::time::Instant;
+
+use support::nasty::Nasty;
+use support::{fetch, parse_records, text};
+
+fn outcomes(server: &Nasty, paths: &[&str], options: &[&str]) -> Vec<(String, String)> {
+    let urls: Vec<String> = paths.iter().map(|path| server.url(path)).collect();
+    let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
+    arguments.extend(["--discard", "-q", "--retries", "0", "--report", "-"]);
+    arguments.extend(options);
+    let output = fetch(&arguments);
+    let mut records = parse_records(&text(&output.stdout));
+    records.sort_by_key(|record| record["line"].as_u64());
+    let told = |record: &serde_json::Value, name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    records.iter().map(|record| (told(record, "outcome"), told(record, "error"))).collect()
+}
+
+fn seen(outcomes: &[(String, String)]) -> Vec<&str> {
+    outcomes.iter().map(|(outcome, _)| outcome.as_str()).collect()
+}
+
+#[test]
+fn rules_are_asked_for_once_per_host_and_obeyed() {
+    let rules = "User-agent: *\nDisallow: /ok/2\nAllow: /ok/22\n\nUser-agent: other\nDisallow: /\n";
+    let server = Nasty::with_robots("200 OK", rules);
+    let paths = ["/ok/1", "/ok/2", "/ok/22", "/ok/3", "/ok/23?x"];
+    let allowed = outcomes(&server, &paths, &["--robots"]);
+    assert_eq!(seen(&allowed), ["ok", "disallowed", "ok", "ok", "disallowed"]);
+    assert_eq!(allowed[1].1, "by robots.txt");
+    assert_eq!(server.requests().iter().filter(|path| *path == "/robots.txt").count(), 1);
+    assert!(!server.requests().contains(&"/ok/2".to_owned()));
+    let other = outcomes(&server, &["/ok/1"], &["--robots", "-A", "Other/1.0 (me@example.org)"]);
+    assert_eq!(seen(&other), ["disallowed"]);
+    assert_eq!(seen(&outcomes(&server, &["/ok/2"], &[])), ["ok"], "not asked for");
+}
+
+#[test]
+fn host_without_rules_forbids_nothing_and_one_that_cannot_tell_everything() {
+    for (status, outcome) in [("404 Not Found", "ok"), ("403 Forbidden", "ok"), ("503 Busy", "disallowed")] {
+        let server = Nasty::with_robots(status, "User-agent: *\nDisallow: /\n");
+        let outcomes = outcomes(&server, &["/ok/1"], &["--robots"]);
+        assert_eq!(seen(&outcomes), [outcome], "{status}");
+    }
+    let server =
+        Nasty::with_robots("200 OK", &format!("User-agent: *\nDisallow: /\n{}", "#".repeat(2_000_000)));
+    assert_eq!(seen(&outcomes(&server, &["/ok/1"], &["--robots"])), ["disallowed"], "however long it is");
+    let server = Nasty::with_robots("200 OK", "\u{0}\u{1}<html>no rules</html>");
+    assert_eq!(seen(&outcomes(&server, &["/ok/1"], &["--robots"])), ["ok"]);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long the program takes is what is looked at")]
+fn delay_between_downloads_is_obeyed() {
+    let server = Nasty::with_robots("200 OK", "User-agent: *\nCrawl-delay: 0.3\n");
+    let begin = Instant::now();
+    assert_eq!(seen(&outcomes(&server, &["/ok/1", "/ok/2", "/ok/3"], &["--robots"])), ["ok"; 3]);
+    assert!(begin.elapsed().as_millis() >= 600);
+}
