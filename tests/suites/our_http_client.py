@@ -26,9 +26,11 @@ MODULES = (
     "aiohttp.test_utils",
     "aiohttp.tracing",
 )
+# The enumerations of websockets, which both sides' messages are compared with.
+MESSAGES = ("WSCloseCode", "WSMessage", "WSMsgType", "WebSocketError")
 # What the server uses, too, and aiohttp's own serves both.
 SHARED = {name for name in http.__all__ if name.endswith("Payload") or name.startswith("HttpVersion")}
-SHARED |= {"PAYLOAD_REGISTRY", "StreamReader", "get_payload", "payload_type"}
+SHARED |= {*MESSAGES, "PAYLOAD_REGISTRY", "StreamReader", "get_payload", "payload_type"}
 # Names that no program sees, which the tests import all the same.
 PRIVATE = {
     "_RequestContextManager": "contexts",
@@ -50,6 +52,13 @@ def ours(name: str) -> object:
 
 
 def pytest_configure() -> None:
+    import aiohttp.http
+    from aioxide.http import websocket
+
+    for name in MESSAGES:
+        setattr(websocket, name, getattr(aiohttp.http, name))
+    websocket._CLOSED = aiohttp.http.WSMessage(aiohttp.http.WSMsgType.CLOSED, None, None)
+    websocket._CLOSING = aiohttp.http.WSMessage(aiohttp.http.WSMsgType.CLOSING, None, None)
     for module_name in MODULES:
         module = importlib.import_module(module_name)
         for name in (*http.__all__, *PRIVATE):

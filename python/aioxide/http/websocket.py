@@ -267,6 +267,9 @@ class ClientWebSocketResponse:
             self._closed = True
             return _CLOSED
         kind, data, extra = parts
+        if self._closing and kind != WSMsgType.CLOSE:
+            # Another task is closing: nobody waits for messages any more.
+            return _CLOSING
         if kind == WSMsgType.TEXT and not self._decode_text:
             data = data.encode()
         if kind != WSMsgType.CLOSE:

@@ -53,6 +53,8 @@ async def connect(
         raise RuntimeError("Session is closed")
     if method.upper() != "GET":
         raise ValueError(f"a websocket begins with GET, not {method}")
+    if compress and not 9 <= compress <= 15:
+        raise ValueError("Compress wbits must between 9 and 15, zlib does not support wbits=8")
     limits = _limits(timeout, receive_timeout)
     hops = Hops(session, "GET", _url(session, url), params or {}, session._prepare_headers(headers), None)
     if origin is not None:
