@@ -12,6 +12,7 @@ mod args;
 mod clock;
 mod demo;
 mod fetch;
+mod page;
 
 use args::{Cli, Command};
 
@@ -25,6 +26,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Fetch(args) => fetch::run(*args),
         Command::Completions(args) => completions(args.shell),
+        Command::Report(args) => page::run(&args),
         Command::Man(args) => man(args.command.as_deref()),
     };
     result.unwrap_or_else(|error| {

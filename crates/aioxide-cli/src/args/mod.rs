@@ -5,6 +5,8 @@ mod fetch;
 mod help;
 mod values;
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -38,6 +40,8 @@ pub(crate) enum Command {
     Fetch(Box<FetchArgs>),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
+    /// Make a page with charts of a report of fetch
+    Report(ReportArgs),
     /// Print the manual page of the program, or of one of its commands
     Man(ManArgs),
 }
@@ -107,6 +111,20 @@ impl Variety {
             Variety::Asyncio => "asyncio",
         }
     }
+}
+
+/// `aioxide report`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+        aioxide report report.jsonl -o report.html\n  \
+        zcat report.jsonl.gz | aioxide report - > report.html")]
+pub(crate) struct ReportArgs {
+    /// What `fetch --report` has written, `-` for the standard input
+    pub(crate) report: PathBuf,
+
+    /// Write the page to FILE in place of the standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `aioxide man`.

@@ -37,6 +37,7 @@ use run::Fetch;
 
 pub(crate) use input::Format;
 pub(crate) use naming::Template;
+pub(crate) use report::{Outcome, Record};
 pub(crate) use resume::Digest;
 
 /// Runs the command.
