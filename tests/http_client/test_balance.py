@@ -1,4 +1,4 @@
-"""Nothing is left behind: requests and websockets cancelled anywhere, servers that break off, sessions by the hundred."""
+"""Nothing is left behind: requests and websockets cancelled anywhere, servers that break off."""
 
 from __future__ import annotations
 
