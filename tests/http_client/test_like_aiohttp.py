@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import pickle
 import re
 import socket
@@ -407,5 +408,146 @@ def test_connections_that_are_not_kept(client: Client) -> None:
                             await response.read()
                         assert sent(server, b"connection") == [b"close"]
             assert server.connections == 4
+
+    run(client, main)
+
+
+async def in_two_parts(writer: asyncio.StreamWriter) -> bytes:
+    writer.write(HEAD + b"Content-Length: 10\r\n\r\nhello")
+    await writer.drain()
+    await asyncio.sleep(0.1)
+    return b"world"
+
+
+def test_two_coroutines_read(client: Client) -> None:
+    async def main(http: ModuleType) -> None:
+        async with scripted(in_two_parts) as server, http.ClientSession() as session:
+            async with session.get(server.url) as response:
+                await response.content.readany()
+                reading = asyncio.ensure_future(response.content.readany())
+                await asyncio.sleep(0.01)
+                with pytest.raises(RuntimeError, match="another coroutine is already waiting"):
+                    await response.content.readany()
+                # Neither that nor looking takes the bytes from who waits.
+                assert not response.content.at_eof()
+                assert await reading == b"world"
+                assert response.content.at_eof()
+            async with session.get(server.url) as response:
+                both = await asyncio.gather(response.read(), response.read(), return_exceptions=True)
+                assert any(isinstance(one, RuntimeError) for one in both)
+
+    run(client, main)
+
+
+def test_whole_bodies_are_read_twice(client: Client) -> None:
+    async def main(http: ModuleType) -> None:
+        async with scripted(plain(b"1")) as server, http.ClientSession() as session:
+            async with session.get(server.url) as response:
+                assert await asyncio.gather(response.read(), response.text(), response.read()) == [b"1", "1", b"1"]
+
+    run(client, main)
+
+
+@pytest.mark.parametrize("part", ["head", "body", "stream"])
+def test_closing_a_session_ends_what_is_under_way(client: Client, part: str) -> None:
+    async def stuck(writer: asyncio.StreamWriter) -> bytes:
+        if part != "head":
+            writer.write(HEAD + b"Content-Length: 10\r\n\r\nhello")
+        await asyncio.sleep(10)
+        return b""
+
+    async def main(http: ModuleType) -> None:
+        async with scripted(stuck) as server:
+            session = http.ClientSession()
+
+            async def ask() -> None:
+                async with session.get(server.url) as response:
+                    if part == "stream":
+                        async for _piece in response.content:
+                            pass
+                    await response.read()
+
+            asking = asyncio.ensure_future(ask())
+            await asyncio.sleep(0.05)
+            await session.close()
+            await asyncio.wait([asking], timeout=1)
+            if client.is_ours or part == "head":
+                assert isinstance(asking.exception(), http.ClientConnectionError)
+            # aiohttp leaves who reads a body waiting.
+            asking.cancel()
+            await asyncio.wait([asking])
+
+    run(client, main)
+
+
+def test_closing_a_response_ends_its_reading(client: Client) -> None:
+    async def main(http: ModuleType) -> None:
+        async with scripted(in_two_parts) as server, http.ClientSession() as session:
+            for whole in (True, False):
+                response = await session.get(server.url)
+                reading = asyncio.ensure_future(response.read() if whole else response.content.read())
+                await asyncio.sleep(0.02)
+                response.close()
+                with pytest.raises(http.ClientConnectionError, match="Connection closed"):
+                    await reading
+
+    run(client, main)
+
+
+@pytest.mark.parametrize("endless", [b"A: x\r\n" * 100, b"x" * 1000])
+def test_heads_without_end(client: Client, endless: bytes) -> None:
+    async def pour(writer: asyncio.StreamWriter) -> bytes:
+        writer.write(HEAD + b"B: ")
+        while True:
+            writer.write(endless)
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async def main(http: ModuleType) -> None:
+        async with scripted(pour) as server, http.ClientSession() as session:
+            with pytest.raises(http.ClientResponseError):
+                await session.get(server.url, timeout=http.ClientTimeout(total=10))
+
+    run(client, main)
+
+
+def test_cancelling_anywhere_leaves_nothing(client: Client) -> None:
+    async def drip(writer: asyncio.StreamWriter) -> bytes:
+        await asyncio.sleep(0.001)
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for _ in range(4):
+            writer.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            await asyncio.sleep(0.0005)
+        return b"0\r\n\r\n"
+
+    async def main(http: ModuleType) -> None:
+        async def pieces() -> Any:
+            for _ in range(3):
+                yield b"y" * 100
+                await asyncio.sleep(0.0003)
+
+        async with scripted(drip) as server:
+            before = len(os.listdir("/proc/self/fd"))
+            async with http.ClientSession(connector=http.TCPConnector(limit=5)) as session:
+
+                async def ask(number: int) -> int:
+                    data = pieces() if number % 2 else None
+                    async with session.request("PUT" if data else "GET", server.url, data=data) as response:
+                        return sum([len(piece) async for piece in response.content.iter_any()])
+
+                async def victim(number: int) -> None:
+                    asking = asyncio.ensure_future(ask(number))
+                    await asyncio.sleep(number * 0.0002)
+                    asking.cancel()
+                    await asyncio.wait([asking])
+
+                for _ in range(5):
+                    await asyncio.gather(*map(victim, range(40)))
+                assert await asyncio.gather(*map(ask, range(10))) == [4096] * 10
+            for _ in range(100):
+                if len(os.listdir("/proc/self/fd")) <= before:
+                    break
+                await asyncio.sleep(0.01)
+            assert len(os.listdir("/proc/self/fd")) <= before
 
     run(client, main)

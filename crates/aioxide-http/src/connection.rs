@@ -18,13 +18,14 @@
 //! An idle connection has no parent. `WOKEN` then says that something happened on the socket, and only then is
 //! the connection looked at before it is used again.
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
@@ -107,6 +108,7 @@ pub(crate) struct Single {
     driver: Option<http1::Connection<Io, Body>>,
     wakeup: Arc<Wakeup>,
     waker: Waker,
+    aborts: Rc<Aborts>,
     traffic: Rc<Traffic>,
     watch: Watch,
     pub(crate) peer: Option<SocketAddr>,
@@ -120,18 +122,24 @@ pub(crate) struct Single {
 }
 
 impl Single {
-    pub(crate) async fn start(io: Io, builder: &http1::Builder) -> Result<Box<Self>, Error> {
+    pub(crate) async fn start(
+        io: Io,
+        builder: &http1::Builder,
+        aborts: &Rc<Aborts>,
+    ) -> Result<Box<Self>, Error> {
         let (traffic, peer) = (io.traffic(), io.peer);
         // HTTP/1 has no handshake: this does not wait.
         let (sender, driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
         let wakeup = Arc::new(Wakeup::default());
         let waker = Waker::from(wakeup.clone());
         let watch = Watch::default();
+        aborts.watch(&wakeup);
         Ok(Box::new(Self {
             sender,
             driver: Some(driver),
             wakeup,
             waker,
+            aborts: aborts.clone(),
             traffic,
             watch,
             peer,
@@ -234,6 +242,10 @@ impl Single {
         let mut own = Context::from_waker(&self.waker);
         let mut idle = Context::from_waker(Waker::noop());
         let mut rounds = 0;
+        if self.aborts.is_set.get() {
+            self.driver = None;
+            return Poll::Ready(Ok(None));
+        }
         loop {
             if let Poll::Ready(output) = wanted(&mut idle) {
                 self.watch.progress();
@@ -312,6 +324,33 @@ pub(crate) fn poll_incoming(
             },
             Some(Err(error)) => return Poll::Ready(Some(Err(Error::from_hyper(error)))),
             None => return Poll::Ready(None),
+        }
+    }
+}
+
+/// Ends all HTTP/1 connections of a session, those in use too.
+#[derive(Default)]
+pub(crate) struct Aborts {
+    is_set: Cell<bool>,
+    connections: RefCell<Vec<Weak<Wakeup>>>,
+}
+
+impl Aborts {
+    fn watch(&self, wakeup: &Arc<Wakeup>) {
+        let mut connections = self.connections.borrow_mut();
+        if connections.len() == connections.capacity() {
+            connections.retain(|connection| connection.strong_count() > 0);
+        }
+        connections.push(Arc::downgrade(wakeup));
+    }
+
+    /// Whoever waits for an answer or its body gets an error at the next turn.
+    pub(crate) fn abort(&self) {
+        self.is_set.set(true);
+        for connection in self.connections.take() {
+            if let Some(wakeup) = connection.upgrade() {
+                wakeup.wake_by_ref();
+            }
         }
     }
 }

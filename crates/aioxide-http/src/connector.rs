@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use aioxide::net::tls;
@@ -15,7 +16,7 @@ use aioxide::net::{self, ConnectOptions, TcpStream, UnixStream};
 use http::header::{HeaderValue, USER_AGENT};
 use hyper::client::conn::{http1, http2};
 
-use crate::connection::{Multi, Single};
+use crate::connection::{Aborts, Multi, Single};
 use crate::error::{BoxError, Error, Kind, TimeoutPhase};
 use crate::proxy::{Protocol, Proxy, socks, tunnel};
 use crate::rt::{self, Instant, Io, LoopTimer, Spawner, Stream};
@@ -49,6 +50,7 @@ pub(crate) struct Connector {
     http1: http1::Builder,
     h2: http2::Builder<Spawner>,
     pub(crate) ways: Ways,
+    pub(crate) aborts: Rc<Aborts>,
 }
 
 /// How sockets are reached.
@@ -88,7 +90,15 @@ impl Connector {
                 .keep_alive_timeout(timeout)
                 .keep_alive_while_idle(true);
         }
-        Self { tls: tls.map(OnceCell::from).unwrap_or_default(), roots, http2, http1, h2, ways }
+        Self {
+            tls: tls.map(OnceCell::from).unwrap_or_default(),
+            roots,
+            http2,
+            http1,
+            h2,
+            ways,
+            aborts: Rc::default(),
+        }
     }
 
     /// Whether plain HTTP goes through a tunnel, too: only so the proxy connects to an address that was asked about.
@@ -140,7 +150,7 @@ impl Connector {
             let (multi, task) = Multi::start(io, &self.h2).await?;
             return Ok(Connected::Multi(multi, Box::pin(task)));
         }
-        Ok(Connected::Single(Single::start(io, &self.http1).await?))
+        Ok(Connected::Single(Single::start(io, &self.http1, &self.aborts).await?))
     }
 
     /// A stream to `host`, through its proxy if it has one.

@@ -124,6 +124,21 @@ impl Session {
         self.client.pool.close();
     }
 
+    /// Closes the session and its connections over HTTP/1, those in use too: whoever waits for an answer or reads one gets an
+    /// error ([`Error::is_closed`](crate::Error::is_closed)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let session = aioxide_http::Session::new();
+    /// session.abort();
+    /// assert_eq!(session.connections(), 0);
+    /// ```
+    pub fn abort(&self) {
+        self.close();
+        self.client.connector.aborts.abort();
+    }
+
     /// What the session has open, and who waits for it.
     ///
     /// # Examples

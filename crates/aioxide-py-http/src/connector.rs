@@ -96,10 +96,10 @@ impl Connector {
         Ok(())
     }
 
-    /// Closes what is idle; requests from now on are refused.
+    /// Closes all connections; requests from now on are refused.
     fn _shut(&self) -> PyResult<()> {
         if let Some(session) = self.inner.get()?.session.get() {
-            session.close();
+            session.abort();
         }
         Ok(())
     }

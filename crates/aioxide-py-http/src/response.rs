@@ -32,6 +32,8 @@ struct Inner {
     is_closed: Cell<bool>,
     /// Who waits for a piece of the body, and is to be told when it is given up.
     waiting: RefCell<Option<Waker>>,
+    /// Somebody reads, and waits or is about to.
+    is_read: Cell<bool>,
     /// The whole body, once it was read.
     body: RefCell<Option<Py<PyBytes>>>,
     /// The body is read by pieces: Python's `StreamReader` has some of it.
@@ -162,6 +164,28 @@ fn check(answer: &Answer, (line, field, count): (usize, usize, usize)) -> Result
     }
 }
 
+/// Only one at a time reads: there is one waker for the body.
+struct Turn<'a> {
+    inner: &'a Inner,
+}
+
+impl<'a> Turn<'a> {
+    fn begin(response: &'a Response) -> PyResult<Self> {
+        let inner = response.inner.get()?;
+        if inner.is_read.replace(true) {
+            let message = "the body is read while another coroutine is already waiting for incoming data";
+            return Err(PyRuntimeError::new_err(message));
+        }
+        Ok(Self { inner })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.inner.is_read.set(false);
+    }
+}
+
 /// Closes the response unless its reading came to an end.
 struct Reading {
     response: Py<Response>,
@@ -178,6 +202,12 @@ impl Drop for Reading {
 }
 
 async fn read_all(response: Py<Response>) -> PyResult<Py<PyBytes>> {
+    let mine = Python::attach(|py| response.clone_ref(py));
+    let _turn = Turn::begin(mine.get())?;
+    if let Some(body) = mine.get().inner.get()?.body.borrow().as_ref() {
+        // Another one has read it since the call.
+        return Ok(Python::attach(|py| body.clone_ref(py)));
+    }
     let mut reading = Reading { response, is_over: false };
     let mut pieces: Vec<Bytes> = Vec::new();
     loop {
@@ -394,6 +424,7 @@ impl Response {
         let response = slf.clone().unbind();
         into_awaitable(slf.py(), async move {
             let this = response.get();
+            let _turn = Turn::begin(this)?;
             let next = poll_fn(|cx| this.poll_chunk(cx)).await?;
             Python::attach(|py| match next {
                 Ok(Some(piece)) => Ok(Some(PyBytes::new(py, &piece).unbind())),
@@ -406,6 +437,10 @@ impl Response {
     /// The next piece of the body if it is here already; None if not, or at the end.
     fn _chunk_now<'py>(slf: &Bound<'py, Self>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let py = slf.py();
+        if slf.get().inner.get()?.is_read.get() {
+            // It would take the place of who waits.
+            return Ok(None);
+        }
         let mut cx = Context::from_waker(Waker::noop());
         match slf.get().poll_chunk(&mut cx) {
             Poll::Pending => Ok(None),

@@ -173,7 +173,7 @@ class BaseConnector(_Connector):
         return self._closed
 
     def close(self, *, abort_ssl: bool = False) -> _Ready:
-        """Closes what is idle; what is in use is closed at its end. May be awaited, and needs not be."""
+        """Closes its connections; who waits for an answer gets ClientConnectionError. Awaiting it is optional."""
         self._close()
         return _ready
 

@@ -21,10 +21,19 @@ def exception(  # noqa: PLR0917
     response: ClientResponse, kind: str, text: str, errno: int | None, cause: BaseException | None, is_body: bool
 ) -> BaseException:
     """The exception for a failure of `kind`, in the body of the response or before its head was there."""
+    if kind in {"closed", "session closed"} and _is_session_closed(response):
+        return errors.ClientConnectionError("Connection closed")
     made = _of_body(kind, text, errno) if is_body else _of_head(response, kind, text, errno, cause)
     if cause is not None and made is not cause:
         made.__cause__ = cause
     return made
+
+
+def _is_session_closed(response: ClientResponse) -> bool:
+    """Whether its session was closed while it was under way."""
+    request = response._request
+    session = response._plain_session if request is None else getattr(request, "session", None)
+    return session is not None and session.closed
 
 
 def _of_body(kind: str, text: str, errno: int | None) -> BaseException:

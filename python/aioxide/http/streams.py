@@ -157,6 +157,9 @@ class StreamReader:
             raise ClientConnectionError("Connection closed")
         try:
             piece = await self._response._chunk()
+        except RuntimeError:
+            # Another coroutine reads just now, and goes on.
+            raise
         except Exception as error:
             self._exception = error
             raise
