@@ -269,3 +269,49 @@ def test_a_request_of_its_own(client: Client) -> None:
             assert (await response.json())["method"] == "GET"
 
     client.run(main, web.get("/", echo))
+
+
+def test_plain_requests_are_like_any_other(client: Client) -> None:
+    """What Rust does by itself, beside the same through Python.
+
+    An argument of the default's value makes the difference.
+    """
+
+    async def main(http: ModuleType, url: str) -> None:
+        options: list[dict[str, Any]] = [
+            {},
+            {"params": {"a": "1", "b": "x.y~z"}},
+            {"params": {"a": "b c"}},
+            {"headers": {"X-Own": "1", "accept": "text/html"}},
+            {"headers": {"Cookie": "a=b", "Authorization": "Bearer x"}},
+        ]
+        bodies: list[dict[str, Any]] = [{"data": b"bytes"}, {"json": {"é": [1, None]}}, {"data": b""}, {"json": None}]
+        async with http.ClientSession(headers={"X-Session": "2"}) as session:
+            for method, given in [("get", each) for each in options] + [
+                (method, each) for method in ("post", "put", "patch") for each in bodies
+            ]:
+                call = getattr(session, method)
+                async with call(f"{url}/echo", **given) as response:
+                    plain = await response.json()
+                    info = response.request_info
+                    assert (response.method, info.method, str(info.url)) == (
+                        method.upper(),
+                        method.upper(),
+                        str(response.url),
+                    )
+                async with call(f"{url}/echo", max_redirects=10, **given) as response:
+                    special = await response.json()
+                for each in (plain, special):
+                    each["headers"] = sorted(map(tuple, each["headers"]))
+                assert plain == special, (method, given)
+            for status, body in ((302, ""), (307, "kept")):
+                async with session.post(f"{url}/{status}", data=b"kept", headers={"X-Own": "1"}) as response:
+                    seen = await response.json()
+                assert (seen["body"], header(seen, "X-Own")) == (body, "1")
+            with pytest.raises(TypeError):
+                await session.post(f"{url}/echo", json=object())
+
+    async def away(request: web.Request) -> web.Response:
+        return web.Response(status=int(request.match_info["status"]), headers={"Location": "/echo"})
+
+    client.run(main, web.route("*", "/{status:\\d+}", away), web.route("*", "/echo", echo))

@@ -42,7 +42,19 @@ impl Session {
         }
         let py = slf.py();
         let Some(extra) = Extra::of(keywords)? else { return Ok(None) };
-        if method != Method::GET && extra.body.is_none() {
+        let with_query;
+        let text = match extra.query.as_str() {
+            "" => text,
+            // What is there already is joined by yarl's rules.
+            _ if text.contains('?') => return Ok(None),
+            query => {
+                with_query = format!("{text}?{query}");
+                &with_query
+            }
+        };
+        // An empty body has a length of its own to announce; so has none, where there is one as a rule.
+        let is_empty = extra.body.as_ref().is_some_and(|(body, _)| body.is_empty());
+        if is_empty || method != Method::GET && extra.body.is_none() {
             return Ok(None);
         }
         let inner = slf.get().inner.get()?.borrow();
@@ -94,6 +106,8 @@ impl Session {
 struct Extra {
     headers: HeaderMap,
     body: Option<(Vec<u8>, &'static str)>,
+    /// `name=value&…`, with nothing in it to quote.
+    query: String,
 }
 
 impl Extra {
@@ -116,6 +130,10 @@ impl Extra {
                     }
                     Err(_) => return Ok(None),
                 },
+                "params" => match query(&value)? {
+                    Some(query) => extra.query = query,
+                    None => return Ok(None),
+                },
                 "data" if extra.body.is_none() => match value.cast_exact::<PyBytes>() {
                     Ok(bytes) => extra.body = Some((bytes.as_bytes().to_vec(), "application/octet-stream")),
                     Err(_) => return Ok(None),
@@ -134,6 +152,31 @@ impl Extra {
         }
         Ok(Some(extra))
     }
+}
+
+/// The query of a dict of texts in which nothing needs to be quoted; `None` for another.
+fn query(parameters: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    let Ok(parameters) = parameters.cast_exact::<PyDict>() else { return Ok(None) };
+    let is_plain = |text: &str| {
+        text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'))
+    };
+    let mut query = String::new();
+    for (name, value) in parameters {
+        let (Ok(name), Ok(value)) = (name.cast_exact::<PyString>(), value.cast_exact::<PyString>()) else {
+            return Ok(None);
+        };
+        let (name, value) = (name.to_cow()?, value.to_cow()?);
+        if name.is_empty() || !is_plain(&name) || !is_plain(&value) {
+            return Ok(None);
+        }
+        if !query.is_empty() {
+            query.push('&');
+        }
+        query.push_str(&name);
+        query.push('=');
+        query.push_str(&value);
+    }
+    Ok(Some(query))
 }
 
 /// Headers that Python has rules for.
