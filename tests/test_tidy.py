@@ -73,9 +73,7 @@ def name(path: Path) -> str:
 
 def code(path: Path) -> str:
     """A Rust file without its comments and texts."""
-    text = path.read_text()
-    text = re.sub(r"//[^\n]*", "", text)
-    return re.sub(r'"(?:[^"\\]|\\.)*"', '""', text)
+    return str(rooms().bare(path.read_text()))
 
 
 def test_first_line_tells_what_a_file_holds() -> None:
