@@ -13,8 +13,9 @@ use support::nginx::Nginx;
 use support::{aioxide, body, files, records};
 
 const URLS: u64 = 10_000;
-/// What the program may take of memory at its peak.
-const MEMORY_KIB: u64 = 20 * 1024;
+/// What the program may take of memory at its peak. 15 MiB of it are the code of an unoptimised build, 2 MiB what a run of one URL
+/// has on its heap.
+const MEMORY_KIB: u64 = 24 * 1024;
 
 /// What becomes of the URL on a line.
 fn expected(line: u64) -> &'static str {

@@ -200,6 +200,21 @@ fn checksum_lets_a_part_be_gone_on_from_and_covers_the_whole() {
 }
 
 #[test]
+fn parts_of_two_versions_are_found_by_their_checksum_and_asked_for_in_one() {
+    use sha2::{Digest, Sha256};
+    let server = Nasty::start();
+    let mut file = body(1, 200_000);
+    file[0] ^= 1;
+    let hex: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
+    let checksum = format!("sha256:{hex}");
+    let record = check_whole(&server, "/changes/200000/before", &["--checksum", &checksum], &file);
+    assert_eq!(record["attempts"], 3, "{record}");
+    let (record, files) = fetched(&server, "/changes/200001/before", &["--checksum", ABC]);
+    assert_eq!((&record["outcome"], &record["attempts"]), (&json!("checksum_error"), &json!(3)), "{record}");
+    assert_eq!(files, []);
+}
+
+#[test]
 fn checksum_of_several_urls_is_wrong_usage() {
     let output = fetch(&["--checksum", ABC, "http://127.0.0.1:1/a", "http://127.0.0.1:1/b"]);
     assert_eq!(output.status.code(), Some(2));

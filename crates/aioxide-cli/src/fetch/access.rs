@@ -38,7 +38,10 @@ impl Access {
         if args.http1 {
             session = session.http2(false);
         }
-        session = session.tls(tls(args)?).proxies(proxies(args)?);
+        session = session.proxies(proxies(args)?);
+        if let Some(tls) = tls(args)? {
+            session = session.tls(tls);
+        }
         for text in &args.resolve {
             let (host, port, addresses) = resolve(text).ok_or_else(|| {
                 format!("--resolve {text}: must read HOST:PORT:ADDRESS[,ADDRESS], with * for any port")
@@ -139,7 +142,12 @@ fn hidden(text: &str) -> Result<HeaderValue, String> {
     Ok(value)
 }
 
-fn tls(args: &AccessArgs) -> Result<Tls, Failure> {
+/// Settings of TLS; `None` where the session's own will do, which are made when the first connection wants them: reading the
+/// system's roots takes milliseconds and megabytes.
+fn tls(args: &AccessArgs) -> Result<Option<Tls>, Failure> {
+    if !args.insecure && args.ca.is_none() && args.cert.is_none() {
+        return Ok(None);
+    }
     let mut tls = Tls::builder().danger_accept_any_certificate(args.insecure);
     if let Some(path) = &args.ca {
         tls = tls.root_pem(&named(path, fs::read(path))?);
@@ -149,7 +157,7 @@ fn tls(args: &AccessArgs) -> Result<Tls, Failure> {
         tls = tls
             .client_certificate_pem(&named(certificate, fs::read(certificate))?, &named(key, fs::read(key))?);
     }
-    Ok(tls.build()?)
+    Ok(Some(tls.build()?))
 }
 
 fn proxies(args: &AccessArgs) -> Result<Proxies, Failure> {

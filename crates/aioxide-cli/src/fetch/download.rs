@@ -14,6 +14,7 @@ use url::Url;
 
 use super::input::Entry;
 use super::job::Job;
+use super::manners::Retry;
 use super::naming::{self, Template};
 use super::output::Sink;
 use super::report::answer::Answer;
@@ -305,6 +306,17 @@ impl Fetch {
         self.demands.digest.iter().chain(listed).cloned().collect()
     }
 
+    /// The failure of a body that is not what its checksum is of. One that was put together from several answers may be of
+    /// several versions, and is asked for once more, in one.
+    fn unproven(&self, told: String, progress: &Progress) -> Failed {
+        let failed = Failed::new(Outcome::ChecksumError, told);
+        if progress.resumed.get() == 0 || progress.whole_only.replace(true) {
+            return failed;
+        }
+        self.start_over(progress);
+        failed.worth(Retry::Worthwhile)
+    }
+
     /// The body is whole: proves it and gives it its name.
     async fn keep(
         &self,
@@ -315,7 +327,7 @@ impl Fetch {
         progress: &Progress,
     ) -> Result<Good, Failed> {
         if let Some(hasher) = sink.hasher.take() {
-            hasher.verify().map_err(|told| Failed::new(Outcome::ChecksumError, told))?;
+            hasher.verify().map_err(|told| self.unproven(told, progress))?;
         }
         if let Some(shards) = &self.shards {
             let Some(body) = sink.into_body().await? else { return Ok((Outcome::Ok, None)) };
@@ -424,8 +436,7 @@ impl Speed {
         (self.since, self.bytes) = (Instant::now(), 0);
         let told =
             format!("{rate} bytes per second for {:.0} s, fewer than {}", elapsed.as_secs_f64(), self.least);
-        (rate < self.least)
-            .then(|| Failed::new(Outcome::Timeout, told).worth(super::manners::Retry::Worthwhile))
+        (rate < self.least).then(|| Failed::new(Outcome::Timeout, told).worth(Retry::Worthwhile))
     }
 }
 

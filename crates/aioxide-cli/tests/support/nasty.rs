@@ -310,6 +310,12 @@ fn answer(
                 (Some("honestly"), _) => return send_part(stream, request, &new, "\"v2\"", usize::MAX),
                 // It does not.
                 (Some("silently"), Some(_)) => return send_part(stream, request, &new, "\"v1\"", usize::MAX),
+                // It does not, and the seam is the same.
+                (Some("before"), _) => {
+                    let mut file = old;
+                    file[0] ^= 1;
+                    return send_part(stream, request, &file, "\"v1\"", usize::MAX);
+                }
                 // It cannot do what it promises.
                 (Some("elsewhere"), Some(from)) => send(&format!(
                     "HTTP/1.1 206 Partial Content\r\nETag: \"v1\"\r\nContent-Range: bytes {}-{}/{}\r\nContent-Length: 5\r\n\r\nwrong",
