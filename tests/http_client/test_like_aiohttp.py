@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import io
 import os
 import pickle
@@ -220,7 +221,7 @@ def test_secrets_of_an_url_are_not_shown(client: Client) -> None:
     async def main(http: ModuleType) -> None:
         async with http.ClientSession() as session:
             with pytest.raises(http.ClientConnectorError) as caught:
-                await session.get(f"http://user:s3cret@127.0.0.1:{port}/")
+                await session.get(f"http://user:s3cret@127.0.0.1:{port}/?token=s3cret")
         assert "s3cret" not in str(caught.value) + repr(caught.value)
         again = pickle.loads(pickle.dumps(caught.value))
         assert (type(again), str(again)) == (type(caught.value), str(caught.value))
@@ -347,6 +348,29 @@ def test_broken_bodies(client: Client, answer: bytes) -> None:
                         pass
 
     run(client, main)
+
+
+def test_broken_bodies_do_not_show_queries(client: Client) -> None:
+    async def main(http: ModuleType) -> None:
+        answer = HEAD + b"Content-Length: 10\r\n\r\nhello"
+        async with scripted(answer, close=True) as server, http.ClientSession() as session:
+            async with session.get(f"{server.url}/?token=s3cret") as response:
+                with pytest.raises(http.ClientPayloadError) as caught:
+                    await response.read()
+        assert "s3cret" not in str(caught.value) + repr(caught.value)
+
+    run(client, main)
+
+
+def test_names_of_headers(client: Client) -> None:
+    import aiohttp.hdrs
+
+    ours = client.http.hdrs
+    assert importlib.import_module(f"{client.name}.hdrs") is ours
+    for name in dir(aiohttp.hdrs):
+        if name.isupper() and name != "HOST_ALL":
+            assert getattr(ours, name) == getattr(aiohttp.hdrs, name)
+    assert (ours.METH_GET, ours.USER_AGENT) == ("GET", "User-Agent")
 
 
 def test_a_body_that_is_reset(client: Client) -> None:

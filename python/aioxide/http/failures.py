@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno as errnos
 import os
+import re
 import socket
 import ssl
 from http import HTTPStatus
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from .response import ClientResponse
 
 
+_URL = re.compile(r" \(https?://[^)\s]*\)")
+
+
 def exception(  # noqa: PLR0917
     response: ClientResponse, kind: str, text: str, errno: int | None, cause: BaseException | None, is_body: bool
 ) -> BaseException:
     """The exception for a failure of `kind`, in the body of the response or before its head was there."""
+    # Rust says which URL; exceptions of a connection name the host alone, as queries hold secrets.
+    text = _URL.sub("", text, count=1)
     if kind in {"closed", "session closed"} and _is_session_closed(response):
         return errors.ClientConnectionError("Connection closed")
     made = _of_body(kind, text, errno) if is_body else _of_head(response, kind, text, errno, cause)
