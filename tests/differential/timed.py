@@ -35,6 +35,7 @@ SIMPLE = [
     "await",
     "cancel",
     "cancel",
+    "cancel_self",
     "fail",
     "gather",
     "shield",
@@ -95,6 +96,10 @@ def draw_op(r: random.Random, number: int, count: int, depth: int) -> Op:
         return [kind, children, r.random() < 0.5] if children else ["log"]
     if kind in ("await", "cancel"):
         return [kind, r.randrange(MOST_TASKS)]
+    if kind == "cancel_self":
+        # What comes next does so at once. One that is moved begins with a wait of its own: for the other task.
+        then = draw_op(r, number, count, depth)
+        return [kind, ["try", then[1]] if then[0] == "moved" else then]
     if kind in ("put", "get"):
         return [kind]
     return [kind] if kind != "fail" or r.random() < 0.5 else ["log"]
@@ -213,6 +218,8 @@ class World:
         self.note(name, "starts")
         try:
             await self.body(name, self.scripts[number])
+            # In Rust a task that cancels itself and returns without a wait keeps its value; asyncio's is cancelled.
+            await asyncio.sleep(own_length(name, 1))
         except asyncio.CancelledError:
             raise
         except Failure:
@@ -251,6 +258,14 @@ class World:
         names = sorted(self.tasks)
         chosen = names[index % len(names)]
         self.note(name, f"cancel {chosen} {self.tasks[chosen].cancel()}")
+        await asyncio.sleep(own_length(name, 1))
+
+    async def do_cancel_self(self, name: str, then: Op) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        self.note(name, "cancels itself")
+        await self.body(name, [then])
         await asyncio.sleep(own_length(name, 1))
 
     async def do_fail(self, name: str) -> None:

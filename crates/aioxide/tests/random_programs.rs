@@ -122,6 +122,10 @@ impl World {
         Box::pin(async move {
             world.note(&name, "starts");
             let ended = world.body(&name, &script).await;
+            if ended.is_ok() {
+                // In asyncio a task that cancels itself and returns without a wait is cancelled; here it keeps its value.
+                sleep(length(&name, &Value::from(1))).await;
+            }
             world.note(&name, if ended.is_ok() { "ends" } else { "fails" });
             ended
         })
@@ -149,7 +153,12 @@ impl World {
                 let (chosen, task) = tasks.iter().nth(number(&op[1]) as usize % tasks.len()).unwrap();
                 let told = if task.any().cancel() { "True" } else { "False" };
                 self.note(name, format!("cancel {chosen} {told}"));
-                // In asyncio a task that cancels itself and returns without a wait is cancelled; here it keeps its value.
+                sleep(length(name, &Value::from(1))).await;
+            }
+            "cancel_self" => {
+                assert!(current_task().unwrap().cancel());
+                self.note(name, "cancels itself");
+                self.body(name, &Value::from(vec![op[1].clone()])).await?;
                 sleep(length(name, &Value::from(1))).await;
             }
             "try" => match catch_cancel(self.body(name, &op[1])).await {
