@@ -3,7 +3,7 @@
 //! A forked child has none of its parent's threads, and may find the parent's lock held for ever: it gets a crew of its own
 //! (and leaves the parent's alone, with the calls in its queue, which are the parent's to make).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -46,6 +46,15 @@ struct Shared {
     queue: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// Those that wait for a thread to be free, by their numbers: the first has waited longest.
+    turns: BTreeMap<u64, Waker>,
+    last_turn: u64,
+}
+
+impl Shared {
+    fn has_room(&self, max_threads: usize) -> bool {
+        self.idle > self.queue.len() || self.threads < max_threads
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -84,6 +93,19 @@ impl Pool {
             event_loop.count_outside_work(1);
         }
         Blocking { slot, event_loop }
+    }
+
+    /// Whether a call would begin at once.
+    pub fn has_room(&'static self) -> bool {
+        self.crew().lock().has_room(self.max_threads)
+    }
+
+    /// Waits until a call would begin at once, in the order of those who wait; who begins one does so in the same poll.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives the place up.
+    pub fn turn(&'static self) -> Turn {
+        Turn { pool: self, number: 0, is_over: false, event_loop: None }
     }
 
     /// The crew of this process.
@@ -146,19 +168,109 @@ impl Crew {
                 shared = self.lock();
             }
             shared.idle += 1;
-            let (guard, waited) =
-                self.work.wait_timeout(shared, IDLE).unwrap_or_else(|poisoned| poisoned.into_inner());
-            shared = guard;
+            if let Some((_, next)) = shared.turns.pop_first() {
+                drop(shared);
+                next.wake();
+                shared = self.lock();
+            }
+            let mut is_over = false;
+            if shared.queue.is_empty() {
+                let (guard, waited) =
+                    self.work.wait_timeout(shared, IDLE).unwrap_or_else(|poisoned| poisoned.into_inner());
+                shared = guard;
+                is_over = waited.timed_out();
+            }
             shared.idle -= 1;
-            if waited.timed_out() && shared.queue.is_empty() {
+            if is_over && shared.queue.is_empty() {
                 shared.threads -= 1;
                 return;
             }
         }
     }
 
+    fn wake_next_turn(&self) {
+        let next = self.lock().turns.pop_first();
+        if let Some((_, next)) = next {
+            next.wake();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// The future of [`Pool::turn`].
+///
+/// A thread that is free wakes the first. That one wakes the next when it has begun its call, or has none to begin after all.
+pub struct Turn {
+    pool: &'static Pool,
+    /// 0 before it has waited.
+    number: u64,
+    is_over: bool,
+    event_loop: Option<Rc<dyn LoopHandle>>,
+}
+
+impl std::fmt::Debug for Turn {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Turn").field("pool", &self.pool.name).finish_non_exhaustive()
+    }
+}
+
+impl Future for Turn {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        let waker = cx.waker().clone();
+        let crew = this.pool.crew();
+        let mut shared = crew.lock();
+        if shared.has_room(this.pool.max_threads) {
+            drop(shared);
+            this.is_over = true;
+            this.leave();
+            return Poll::Ready(());
+        }
+        if this.number == 0 {
+            shared.last_turn += 1;
+            this.number = shared.last_turn;
+        }
+        let before = shared.turns.insert(this.number, waker);
+        drop(shared);
+        drop(before);
+        if this.event_loop.is_none() {
+            this.event_loop = current();
+            if let Some(event_loop) = &this.event_loop {
+                event_loop.count_outside_work(1);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Turn {
+    /// Gives the place up, and the thread that may have been meant for it.
+    fn leave(&mut self) {
+        if let Some(event_loop) = self.event_loop.take() {
+            event_loop.count_outside_work(-1);
+        }
+        if self.number == 0 {
+            return;
+        }
+        let crew = self.pool.crew();
+        let place = crew.lock().turns.remove(&self.number);
+        if self.is_over || place.is_none() {
+            crew.wake_next_turn();
+        }
+        drop(place);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.leave();
+        }
     }
 }
 

@@ -1,13 +1,12 @@
 //! Name resolution off the loop's thread: the system's own resolver, on threads of its own.
 //!
 //! Its own pool, because a slow name server must not starve other blocking calls (and the other way round). A look-up can
-//! hang for many seconds and cannot be interrupted, so there are many threads; and when all of them are busy, names that
-//! `/etc/hosts` has, which need no server, take a way of their own.
+//! hang for many seconds and cannot be interrupted, so there are many threads. When all of them are busy, names that
+//! `/etc/hosts` has, which need no server, take a way of their own; and who limits the time of a look-up waits for its turn first.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::pool::Pool;
 
@@ -18,25 +17,6 @@ static POOL: Pool = Pool::new("aioxide-dns", MAX_THREADS);
 
 /// For names that need no server, while [`POOL`] is busy.
 static LOCAL: Pool = Pool::new("aioxide-hosts", 2);
-
-/// How many look-ups `POOL` has, those in its queue among them.
-static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
-
-/// A look-up of `POOL`, counted until it ends or is given up in the queue.
-struct UnderWay;
-
-impl UnderWay {
-    fn begin() -> Self {
-        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
-        Self
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
-    }
-}
 
 /// The addresses of `host`, in the order of the system (RFC 6724), each with `port`.
 ///
@@ -51,18 +31,26 @@ pub async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
-    if UNDER_WAY.load(Ordering::Relaxed) >= MAX_THREADS
+    if !POOL.has_room()
         && let Some(found) = resolve_listed(host, port).await
     {
         return found;
     }
-    let (host, under_way) = (host.to_owned(), UnderWay::begin());
-    let found = POOL.run(move || {
-        let found = look_up(&host, port);
-        drop(under_way);
-        found
-    });
-    found.await.unwrap_or_else(|error| Err(io::Error::other(error.to_string())))
+    let host = host.to_owned();
+    POOL.run(move || look_up(&host, port))
+        .await
+        .unwrap_or_else(|error| Err(io::Error::other(error.to_string())))
+}
+
+/// Waits until [`resolve`] would begin with `host` in the same poll: the time before is no part of its look-up.
+///
+/// # Cancel safety
+/// Dropping it gives the place up.
+pub async fn turn(host: &str) {
+    if POOL.has_room() || host.parse::<IpAddr>().is_ok() || is_listed(host).await {
+        return;
+    }
+    POOL.turn().await;
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where the blocking resolver is called")]
@@ -75,11 +63,17 @@ fn look_up(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 /// The file says only which way a name takes; its addresses are the system's affair.
 async fn resolve_listed(host: &str, port: u16) -> Option<io::Result<Vec<SocketAddr>>> {
     let host = host.to_owned();
-    let found = LOCAL.run(move || {
-        let listed = File::open("/etc/hosts").is_ok_and(|file| lists(BufReader::new(file), &host));
-        listed.then(|| look_up(&host, port))
-    });
+    let found = LOCAL.run(move || in_hosts(&host).then(|| look_up(&host, port)));
     found.await.ok().flatten()
+}
+
+async fn is_listed(host: &str) -> bool {
+    let host = host.to_owned();
+    LOCAL.run(move || in_hosts(&host)).await.unwrap_or(false)
+}
+
+fn in_hosts(host: &str) -> bool {
+    File::open("/etc/hosts").is_ok_and(|file| lists(BufReader::new(file), host))
 }
 
 /// Whether a file of the form of `/etc/hosts` has `name`.

@@ -10,12 +10,13 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use aioxide_core::children::ChildExit;
-use aioxide_core::pool::Pool;
+use aioxide_core::pool::{Pool, Turn};
 use aioxide_core::resolver::resolve;
 use aioxide_core::signals::{SIGCHLD, SIGUSR1, SignalListener};
 use aioxide_core::sys::send_signal;
@@ -177,6 +178,66 @@ fn pool_starts_no_more_threads_than_it_may() {
     });
     let most = running.lock().unwrap().1;
     assert!((1..=3).contains(&most), "{most}");
+    event_loop.close();
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn turns_come_in_order_and_one_that_is_given_up_goes_to_the_next() {
+    static POOL: Pool = Pool::new("test-turns", 1);
+    let event_loop = new_loop();
+    let poll = |turn: &mut Pin<Box<Turn>>, woken: &Arc<Woken>| {
+        turn.as_mut().poll(&mut Context::from_waker(&Arc::clone(woken).into())).is_ready()
+    };
+    let woken: [Arc<Woken>; 4] = Default::default();
+    let mut turns = woken.each_ref().map(|_| Some(Box::pin(POOL.turn())));
+    let counts = || woken.each_ref().map(|woken| woken.0.load(Ordering::SeqCst));
+    assert!(poll(&mut Box::pin(POOL.turn()), &woken[0]), "nobody is before it");
+    let (gate, open) = channel::<()>();
+    let open = Arc::new(Mutex::new(open));
+    let busy = || {
+        let open = Arc::clone(&open);
+        POOL.run(move || open.lock().unwrap().recv().unwrap())
+    };
+    let free = || {
+        gate.send(()).unwrap();
+        while !POOL.has_room() {
+            std::thread::yield_now();
+        }
+    };
+    // Of the thread: it wakes after it has said that it is free.
+    let wait_for = |expected| {
+        while counts() != expected {
+            std::thread::yield_now();
+        }
+    };
+    let first = busy();
+    for (turn, woken) in turns.iter_mut().flatten().zip(&woken) {
+        assert!(!poll(turn, woken));
+    }
+    turns[0] = None;
+    free();
+    wait_for([0, 1, 0, 0]);
+    // Woken, and given up.
+    turns[1] = None;
+    assert_eq!(counts(), [0, 1, 1, 0]);
+    assert!(poll(turns[2].as_mut().unwrap(), &woken[2]));
+    assert_eq!(counts(), [0, 1, 1, 1], "there may be room for another one");
+    let second = busy();
+    assert!(!poll(turns[3].as_mut().unwrap(), &woken[3]), "there is none");
+    free();
+    wait_for([0, 1, 1, 2]);
+    assert!(poll(turns[3].as_mut().unwrap(), &woken[3]));
+    block_on(&event_loop, async move { drop((first.await, second.await)) });
     event_loop.close();
 }
 

@@ -115,6 +115,10 @@ impl Connector {
         progress: &mut Progress,
     ) -> Result<Connected, Error> {
         let total = total.map(|total| (total, TimeoutPhase::Total));
+        if self.ways.unix_socket.is_none() {
+            let (name, port) = host.first_hop();
+            within(total, self.ways.names.turn(name, port, progress)).await.map_err(Error::timeout)?;
+        }
         let connect = timeouts.connect.map(|limit| (rt::now() + limit, TimeoutPhase::Connect));
         within(earlier(total, connect), self.connect_now(host, timeouts, progress))
             .await
@@ -127,10 +131,7 @@ impl Connector {
         timeouts: &Timeouts,
         progress: &mut Progress,
     ) -> Result<Connected, Error> {
-        let (name, port) = match &host.proxy {
-            Some(proxy) => (proxy.host(), proxy.port()),
-            None => (&*host.name, host.port),
-        };
+        let (name, port) = host.first_hop();
         progress.tell(&Event::ConnectStart { host: name, port });
         let (mut stream, peer) = self.reach(host, timeouts, progress).await?;
         let mut is_http2 = false;

@@ -33,6 +33,8 @@ pub struct Timeouts {
     /// The wait for a place in the pool; none unless set.
     pub pool: Option<Duration>,
     /// Name resolution, connecting and TLS together; none unless set.
+    ///
+    /// The system looks up 64 names at a time; the wait for such a place counts towards `total` alone.
     pub connect: Option<Duration>,
     /// Reaching a socket at the other end, without the name and TLS; 30 s unless set.
     pub sock_connect: Option<Duration>,

@@ -36,6 +36,14 @@ pub(crate) struct HostInfo {
 }
 
 impl HostInfo {
+    /// Where the socket goes to: the proxy, if there is one.
+    pub(super) fn first_hop(&self) -> (&str, u16) {
+        match &self.proxy {
+            Some(proxy) => (proxy.host(), proxy.port()),
+            None => (&self.name, self.port),
+        }
+    }
+
     pub(crate) fn new(
         url: &Url,
         route: &Route,

@@ -104,6 +104,18 @@ impl Names {
         Ok(addresses)
     }
 
+    /// Waits until the system would be asked for `host` at once, if it is the system that is asked.
+    pub(crate) async fn turn(&self, host: &str, port: u16, progress: &mut Progress) {
+        if self.resolver.is_none() && host.parse::<IpAddr>().is_err() && self.overridden(host, port).is_none()
+        {
+            let began = rt::now();
+            self.cache.turn(host).await;
+            if rt::now() > began {
+                trace::add(&mut progress.timings.dns, began);
+            }
+        }
+    }
+
     fn overridden(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         if self.overrides.is_empty() {
             return None;

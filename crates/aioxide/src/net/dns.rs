@@ -125,6 +125,24 @@ impl DnsCache {
         }
     }
 
+    /// Waits until the system's resolver would be asked for `host` at once, or somebody has asked.
+    ///
+    /// The system looks up 64 names at a time, and one whose server is silent takes its place for many seconds. Who limits the
+    /// time of a look-up begins to count after this, and looks up in the same poll.
+    ///
+    /// # Cancel safety
+    /// Dropping it gives the place up.
+    pub async fn turn(&self, host: &str) {
+        let is_outdated = |entry: &Entry| match (entry, running_loop()) {
+            (Entry::Known { until_ns, .. }, Ok(event_loop)) => *until_ns <= event_loop.now_ns(),
+            _ => false,
+        };
+        let asks = self.shared.names.borrow().get(&*host.to_ascii_lowercase()).is_none_or(is_outdated);
+        if asks {
+            aioxide_core::resolver::turn(host).await;
+        }
+    }
+
     /// How many questions the system was asked.
     pub fn questions(&self) -> u64 {
         self.shared.questions.get()
