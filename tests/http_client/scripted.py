@@ -61,7 +61,7 @@ async def scripted(*answers: Answer, close: bool = False) -> AsyncIterator[Scrip
                 await writer.drain()
                 if close:
                     return
-        except (asyncio.IncompleteReadError, ConnectionError, ValueError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError, ValueError):
             # The client gave up; what it sends then need not be HTTP.
             pass
         finally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from .._aioxide import _Connector, _Ready, _ready, _Tls, _WebSocket
@@ -26,6 +27,8 @@ class BaseConnector(_Connector):
 
     allowed_protocol_schema_set = _HTTP
     _closed = True
+    # gql looks here for connections to wait for when it closes; those of Rust are closed at once.
+    _conns: Mapping[Any, Any] = MappingProxyType({})
     _ssl: Any = True
     _certificate: tuple[bytes, bytes] | None = None
 
