@@ -12,7 +12,14 @@ from aiohttp import web
 
 from .conftest import Client, echo
 
-httpx = pytest.importorskip("httpx")
+httpx: Any = None
+
+
+@pytest.fixture(autouse=True, params=["httpx", "httpx2"])
+def library(request: pytest.FixtureRequest) -> None:
+    """Each of the libraries, where it is installed."""
+    global httpx  # noqa: PLW0603
+    httpx = pytest.importorskip(request.param)
 
 
 def run(ours: Client, main: Any, *routes: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from functools import cache
 from types import ModuleType, TracebackType
 from typing import Any
 
@@ -25,25 +26,15 @@ from .errors import (
 from .response import ClientResponse
 
 
-def _library() -> ModuleType:
-    """httpx2 or httpx: the one that is imported already, else the one that is installed."""
-    for name in ("httpx2", "httpx"):
-        if name in sys.modules:
-            return sys.modules[name]
-    import importlib
-
-    for name in ("httpx2", "httpx"):
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-    raise ImportError("aioxide.http.Transport is for httpx or httpx2, and neither is installed")
+def _library_of(request: Any) -> ModuleType:
+    """httpx or httpx2: the one that has made the request."""
+    return sys.modules[type(request).__module__.partition(".")[0]]
 
 
 class _Stream:
     """The body of an answer, as httpx wants it: raw, as it came."""
 
-    def __init__(self, transport: _Transport, request: Any, response: ClientResponse) -> None:
+    def __init__(self, transport: Transport, request: Any, response: ClientResponse) -> None:
         self._transport = transport
         self._request = request
         self._response = response
@@ -83,10 +74,17 @@ class _Asked:
         return ConnectionKey(self.url.host or "", self.url.port, self.url.scheme == "https", True, None, None, None)
 
 
-class _Transport:
-    """What both libraries' transports have in common."""
+@cache
+def _stream_class(httpx: ModuleType) -> type[_Stream]:
+    """The body of an answer as a class of that library's."""
+    return type("Stream", (_Stream, httpx.AsyncByteStream), {})
 
-    _httpx: ModuleType
+
+class Transport:
+    """Sends the requests of an `AsyncClient` of httpx or httpx2 through aioxide's session, on the loop's own thread.
+
+    Takes what `AsyncHTTPTransport` takes. Client and transport belong to one loop, which must be aioxide's.
+    """
 
     def __init__(  # noqa: PLR0917
         self,
@@ -136,10 +134,11 @@ class _Transport:
 
     async def handle_async_request(self, request: Any) -> Any:
         """Sends one request; the body of the answer comes as it is read."""
+        httpx = _library_of(request)
         connector = self._open()
         limits = request.extensions.get("timeout", {})
         seconds = (None, limits.get("pool"), limits.get("connect"), limits.get("read"))
-        body, length = await self._body(request)
+        body, length = await self._body(request, httpx)
         headers = [(name.decode("latin-1"), value) for name, value in request.headers.raw]
         response: Any = ClientResponse()
         response._request = _Asked(request)
@@ -157,26 +156,23 @@ class _Transport:
             else:
                 break
         version = b"HTTP/%d.%d" % response._version if response._version[0] < 2 else b"HTTP/2"
-        return self._httpx.Response(
+        return httpx.Response(
             status_code=response.status,
             headers=list(response.raw_headers),
-            stream=self._stream(request, response),
+            stream=_stream_class(httpx)(self, request, response),
             extensions={"http_version": version, "reason_phrase": response.reason.encode("latin-1", "replace")},
         )
 
-    def _stream(self, request: Any, response: ClientResponse) -> Any:
-        raise NotImplementedError
-
-    async def _body(self, request: Any) -> tuple[Any, int | None]:
+    async def _body(self, request: Any, httpx: ModuleType) -> tuple[Any, int | None]:
         stream = request.stream
         length = request.headers.get("content-length")
-        if isinstance(stream, self._httpx.ByteStream):
+        if isinstance(stream, httpx.ByteStream):
             whole = b"".join([piece async for piece in stream])
             return (whole, None) if whole or length is not None else (None, None)
         return stream.__aiter__(), int(length) if length is not None else None
 
     def _translated(self, error: BaseException, request: Any, *, reading: bool) -> BaseException:
-        httpx = self._httpx
+        httpx = _library_of(request)
         text = str(error) or type(error).__name__
         if isinstance(error, ConnectionTimeoutError):
             kind = httpx.ConnectTimeout
@@ -213,31 +209,3 @@ class _Transport:
         traceback: TracebackType | None = None,
     ) -> None:
         await self.aclose()
-
-
-def make_class(httpx: ModuleType) -> type[_Transport]:
-    """The transport for one of the libraries, whose base classes it needs."""
-
-    class Stream(_Stream, httpx.AsyncByteStream):  # type: ignore[misc, name-defined]
-        """The body of an answer."""
-
-    class Transport(_Transport, httpx.AsyncBaseTransport):  # type: ignore[misc, name-defined]
-        """Sends the requests of an `AsyncClient` through aioxide's session, on the loop's own thread.
-
-        Takes what `AsyncHTTPTransport` takes. Client and transport belong to one loop, which must be aioxide's.
-        """
-
-        def _stream(self, request: Any, response: ClientResponse) -> Any:
-            return Stream(self, request, response)
-
-    Transport._httpx = httpx
-    Transport.__module__ = "aioxide.http"
-    return Transport
-
-
-def __getattr__(name: str) -> Any:
-    if name != "Transport":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    made = make_class(_library())
-    globals()[name] = made
-    return made
