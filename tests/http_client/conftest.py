@@ -39,9 +39,18 @@ class Client:
             import aioxide
 
             return aioxide.run(whole())
-        runner = asyncio.Runner(loop_factory=asyncio.SelectorEventLoop)
-        with runner:
-            return runner.run(whole())
+        return run_on_stock(whole())
+
+
+def run_on_stock(main: Awaitable[Any]) -> Any:
+    """Runs it on a loop of asyncio's own (Python 3.10 has no `asyncio.Runner`)."""
+    loop = asyncio.SelectorEventLoop()
+    try:
+        return loop.run_until_complete(main)
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
 
 
 @asynccontextmanager
@@ -88,10 +97,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ssl.SSLCo
     """The certificate of an authority, and a server's context with one for localhost that it has signed."""
     folder = tmp_path_factory.mktemp("authority")
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    (folder / "extensions").write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
+    # From 3.13 on Python demands what the authority's key may do, and whose key has signed.
+    subject = ["-subj", "/CN=authority", "-addext", "keyUsage=critical,keyCertSign"]
+    (folder / "extensions").write_text(
+        "subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\nauthorityKeyIdentifier=keyid\n"
+    )
     signing = "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out server.pem"
     for command in (
-        ["req", "-x509", "-days", "30", *key, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"],
+        ["req", "-x509", "-days", "30", *key, *subject, "-keyout", "ca.key", "-out", "ca.pem"],
         ["req", *key, "-subj", "/CN=localhost", "-keyout", "server.key", "-out", "server.csr"],
         signing.split(),
     ):

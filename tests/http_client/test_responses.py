@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from .conftest import Client
+from .conftest import Client, run_on_stock
 
 LINES = b"".join(b"line %d\n" % number for number in range(5000))
 
@@ -227,5 +227,4 @@ def test_another_kind_of_loop_says_so(ours: Client) -> None:
             with pytest.raises(RuntimeError, match=r"aioxide\.run"):
                 await session.get("http://127.0.0.1:1/")
 
-    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        runner.run(main())
+    run_on_stock(main())
