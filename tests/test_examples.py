@@ -1,4 +1,4 @@
-"""The README's programs do what it says, as they stand; so does the extension in Rust."""
+"""The programs of the README and of the guide to HTTP do what they say; so does the extension in Rust."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import aioxide
@@ -15,21 +19,88 @@ import pytest
 from extensions import build
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-PROGRAMS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-def test_readme_has_programs() -> None:
-    assert len(PROGRAMS) == 2
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+
+
+GUIDE = blocks("docs/guide/http.md")
+PROGRAMS = [*blocks("README.md"), GUIDE[0]]
+PARTS = GUIDE[1:]
+# What the guide's parts leave out.
+AROUND_A_PART = """
+import asyncio, aioxide, httpx
+from aioxide import http as aiohttp
+
+async def main():
+    async with aiohttp.ClientSession() as session:
+{}
+
+aioxide.run(main())
+"""
+
+
+class Site(BaseHTTPRequestHandler):
+    """What the examples ask example.org for: a page, and a stream with one event, which is over the second time."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path != "/events":
+            return self.answer(200, "text/html", b"<p>An example.")
+        if self.headers["Last-Event-ID"] == "1":
+            return self.answer(204, "text/plain", b"")
+        return self.answer(200, "text/event-stream", b"retry: 1\nid: 1\ndata: hello\n\n")
+
+    def answer(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Writes no log."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def output(text: str, site: str, folder: Path) -> str:
+    """What a program prints, with a local site in place of example.org."""
+    program = folder / "program.py"
+    program.write_text(text.replace("https://example.org/", site))
+    result = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=False)
+    assert result.stderr == ""
+    return result.stdout
+
+
+def test_pages_have_programs() -> None:
+    assert len(PROGRAMS) == 4
+    assert len(PARTS) == 3
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
-def test_program_of_the_readme_prints_what_it_says(number: int, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAMS[number])
-    result = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60, check=False)
-    assert result.stderr == ""
-    assert result.stdout.splitlines() == re.findall(r"# prints (.*)", PROGRAMS[number])
+def test_program_prints_what_it_says(number: int, site: str, tmp_path: Path) -> None:
+    says = re.findall(r"# prints (.*)", PROGRAMS[number])
+    assert says
+    assert output(PROGRAMS[number], site, tmp_path).splitlines() == says
+
+
+@pytest.mark.parametrize("number", range(len(PARTS)))
+def test_part_of_the_guide_runs(number: int, site: str, tmp_path: Path) -> None:
+    pytest.importorskip("httpx")
+    part = textwrap.indent(PARTS[number], " " * 8)
+    assert output(AROUND_A_PART.format(part), site, tmp_path) == ("message hello\n" if "sse" in part else "")
 
 
 @pytest.fixture(scope="module")

@@ -26,17 +26,17 @@ class Queue(_aioxide._QueueCore, asyncio.Queue[_T]):
     # Cancel safety
     A `get` that is cancelled takes no item, a `put` that is cancelled puts none.
 
-    asyncio: `asyncio.Queue`; `shutdown` works before Python 3.13 too. A class derived from it may override what it may
-    override of asyncio's, `_init`, `_get` and `_put` included.
+    asyncio: `asyncio.Queue`; `shutdown` works before Python 3.13 too. A derived class may override the methods that it
+    may override of asyncio's, `_init`, `_get` and `_put` included.
     """
 
 
 class LifoQueue(Queue[_T], asyncio.LifoQueue[_T]):
-    """A queue that gives the newest item first."""
+    """A queue whose `get` returns the newest item."""
 
 
 class PriorityQueue(Queue[_T], asyncio.PriorityQueue[_T]):  # type: ignore[type-var]  # whatever can be compared
-    """A queue that gives the least item first."""
+    """A queue whose `get` returns the least item."""
 
 
 state.keep(Queue)

@@ -1,8 +1,7 @@
 """aiohttp's client on aioxide's loop: `from aioxide import http as aiohttp`.
 
 Names are imported from their modules when they are first used. Needs the packages `yarl` and `multidict`, which the
-extra
-`aioxide[http]` installs.
+extra `aioxide[http]` installs.
 """
 
 from __future__ import annotations

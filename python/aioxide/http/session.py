@@ -220,9 +220,8 @@ class ClientSession(_Session):
     def sse(self, url: URL | str, **options: Any) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events: `async for event in session.sse(url)`.
 
-        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None):
-        what happens when
-        the connection ends; `idle_timeout`: seconds of silence that count as an end; `last_event_id`.
+        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None), for when
+        the connection has ended; `idle_timeout`, the seconds of silence that count as an end; `last_event_id`.
         """
         from .sse import events
 
@@ -232,8 +231,9 @@ class ClientSession(_Session):
         """Starts a websocket: to be awaited, or entered with `async with`.
 
         Takes `method`, `protocols`, `timeout` (a `ClientWSTimeout`), `autoclose`, `autoping`, `heartbeat`, `origin`,
-        `compress`, `max_msg_size`,
-        `decode_text`, and those of `request` that a GET has. WSServerHandshakeError: the server does not agree.
+        `compress`, `max_msg_size`, `decode_text`, and those of `request` that a GET has.
+
+        Raises WSServerHandshakeError if the server does not agree.
         """
         return _WSRequestContextManager(self._ws_connect(url, **options))
 
@@ -243,7 +243,7 @@ class ClientSession(_Session):
         return await connect(self, url, **options)
 
     def stats(self) -> dict[str, int]:
-        """What the connector has: `open` and `idle` connections."""
+        """How many connections are `open`, and of these `idle` or `in_use`."""
         count, idle = (0, 0) if self._connector is None else self._connector._counts()
         return {"open": count, "idle": idle, "in_use": count - idle}
 
@@ -277,7 +277,7 @@ class ClientSession(_Session):
             self._connector = None
 
     def detach(self) -> None:
-        """Leaves the connector to whoever has it, without closing it."""
+        """Lets the connector go without closing it."""
         self._set_special()
         self._connector = None
 
