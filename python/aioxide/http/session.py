@@ -220,8 +220,8 @@ class ClientSession(_Session):
     def sse(self, url: URL | str, **options: Any) -> AsyncIterator[ServerSentEvent]:
         """Server-sent events: `async for event in session.sse(url)`.
 
-        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None), for when
-        the connection has ended; `idle_timeout`, the seconds of silence that count as an end; `last_event_id`.
+        Takes the arguments of `request`, and: `method`; `reconnect` (True), `retry` (3 s), `max_retries` (None), if
+        the connection ends; `idle_timeout`, the seconds of silence that count as an end; `last_event_id`.
         """
         from .sse import events
 
