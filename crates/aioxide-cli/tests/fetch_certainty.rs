@@ -329,3 +329,10 @@ fn full_disk_ends_the_run_and_leaves_no_half_file() {
     assert_eq!(seen, ["ok", "io_error", "cancelled"], "{printed}");
     assert_eq!((names.trim(), output.status.code()), ("1000", Some(1)));
 }
+
+#[test]
+fn part_of_a_file_of_unknown_length_is_not_taken_for_the_rest() {
+    let server = Nasty::start();
+    let record = check_whole(&server, "/capped/200000", &[], &body(200_000, 200_000));
+    assert_eq!((&record["attempts"], &record["resumed"]), (&json!(3), &json!(0)), "{record}");
+}

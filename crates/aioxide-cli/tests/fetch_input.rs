@@ -239,3 +239,37 @@ fn url_without_a_scheme_is_answered_with_the_one_that_is_meant() {
         assert!(printed.contains(&format!("is {meant} meant?")), "{printed}");
     }
 }
+
+#[test]
+fn no_line_of_a_table_is_lost_in_another() {
+    let server = Nasty::start();
+    let [one, two, three] = [1, 2, 3].map(|number| server.url(&format!("/ok/{number}")));
+    let check = |name: &str, table: String, expected: &[(u64, &str)]| {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join(name);
+        std::fs::write(&list, table).unwrap();
+        let (_, records) = fetch_into(directory.path(), &["-j1", "-i", list.to_str().unwrap()]);
+        let seen: Vec<(u64, &str)> = records
+            .iter()
+            .map(|record| (record["line"].as_u64().unwrap(), record["outcome"].as_str().unwrap()))
+            .collect();
+        assert_eq!(seen, expected, "{name}: {records:?}");
+    };
+    // A quote that is never closed: what follows might be part of a name, and is not fetched as if it were not there.
+    check("l.csv", format!("url,name\n{one},a\n{two},\"b\n{three},c\n"), &[(2, "ok"), (3, "invalid_url")]);
+    // A quote within a field opens nothing.
+    check(
+        "l.csv",
+        format!("url,name\n{one},5\"x\n{two},\"b\"\"\"\n{three},c\n"),
+        &[(2, "ok"), (3, "ok"), (4, "ok")],
+    );
+    // One that is closed lets a record go on.
+    check(
+        "l.csv",
+        format!("\u{feff}\"url\",\"name\"\n{one},\"a\nb\"\n \"{two}\",c\n"),
+        &[(2, "ok"), (4, "ok")],
+    );
+    // A carriage return ends no record.
+    check("l.tsv", format!("url\tname\n{one}\r{two}\tb\n{three}\r\n"), &[(2, "invalid_url"), (3, "ok")]);
+    check("l.csv", format!("url,name\n{one}\r{two},b\n{three}\r\n"), &[(2, "invalid_url"), (3, "ok")]);
+}

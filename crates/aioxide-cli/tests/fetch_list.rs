@@ -309,3 +309,15 @@ fn empty_list_is_no_failure() {
     assert_eq!(output.status.code(), Some(0));
     assert!(text(&output.stderr).starts_with("0 of 0 ok"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn file_in_the_place_of_a_directory_loses_nothing() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let urls = ["/ok/1", "/ok/1/a", "/ok/1/a/b", "/ok/2/a"].map(|path| server.url(path));
+    let mut arguments = vec!["-j1", "-q", "--name", "{path}", "-o", directory.path().to_str().unwrap()];
+    arguments.extend(urls.iter().map(String::as_str));
+    assert!(fetch(&arguments).status.success());
+    let read = |name: &str| fs::read(directory.path().join("ok").join(name)).unwrap().len();
+    assert_eq!([read("1"), read("1-1/a"), read("1-1/a-1/b"), read("2/a")], [1, 1, 1, 2]);
+}

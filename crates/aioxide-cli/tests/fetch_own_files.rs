@@ -282,3 +282,36 @@ fn shortage_of_descriptors_makes_downloads_wait() {
         assert_eq!(files(&out).len(), 60);
     }
 }
+
+#[test]
+fn pipes_and_devices_are_not_replaced() {
+    let place = Place::new();
+    let (pipe, url) = (place.path("10"), place.server.url("/ok/10"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let output = fetch(&["-O", &pipe, &url]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("a device or a pipe"), "{}", text(&output.stderr));
+    let directory = place.directory.path().to_str().unwrap();
+    assert!(fetch(&["-q", "--overwrite", "-o", directory, &url]).status.success());
+    assert!(!fs::symlink_metadata(&pipe).unwrap().is_file());
+    assert_eq!(fs::read(place.path("10-1")).unwrap().len(), 10);
+}
+
+#[test]
+fn state_cookies_and_report_are_files_of_their_own() {
+    let place = Place::new();
+    place.refused(&["-i", "list", "--state", "new", "--report", "new"], [""; 3], "would be in one file");
+    place.refused(&["-i", "list", "--save-cookies", "list"], [""; 3], "would be in one file");
+    place.refused(&["-i", "list", "--save-cookies", "r", "--report", "r"], [""; 3], "would be in one file");
+    // Nor does a download replace them.
+    let url = place.server.url("/ok/10/cookies");
+    fs::write(place.path("cookies"), "# Netscape HTTP Cookie File\n").unwrap();
+    let output = aioxide()
+        .current_dir(&place.directory)
+        .args(["fetch", "-q", "--overwrite", "-b", "cookies", &url])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(place.path("cookies")).unwrap(), "# Netscape HTTP Cookie File\n");
+    assert_eq!(fs::read(place.path("cookies-1")).unwrap().len(), 10);
+}

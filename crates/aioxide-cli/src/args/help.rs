@@ -85,9 +85,10 @@ come. What has failed has failed. A power cut is survived with --fsync.
 
 Templates (--name) are made of text and of {name}, the name a file has without
 one; {stem} and {ext}, its parts; {host}; {dir}, the directories of the URL's
-path; {path}, which is {dir}/{name}; {hash}, of the URL; {n}, the URL's place
-among all; {line}; and {n:05}, with five digits. For other formats there are
-pipes: duckdb -c "copy (from 'x.parquet') to '/dev/stdout' (format csv)" | ...
+path; {path}, which is {dir}/{name}; {hash}, of the URL; {n:1}, the URL's place
+among all, and {n:05}, with five digits; {line}, its line. Other formats
+come by a pipe:
+duckdb -c "copy (from 'x.parquet') to '/dev/stdout' (format csv)" | ...
 
 With --tar-shards N, DIR gets shard-000000.tar and so on, of N downloads each. A
 download is two members: 000000012.jpg, the body, numbered by its URL's place
@@ -114,7 +115,16 @@ Exit status:
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn help_is_printed_as_it_stands_here() {
+        let help = Cli::command().find_subcommand_mut("fetch").unwrap().render_long_help().to_string();
+        assert!(help.contains(FETCH_LONG));
+    }
 
     #[test]
     fn help_fits_a_terminal_of_80_columns() {

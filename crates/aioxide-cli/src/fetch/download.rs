@@ -153,8 +153,8 @@ impl Fetch {
             self.account.borrow_mut().display.announced(length);
         }
         let mut result = self.receive(&mut response, &mut sink, &version, entry, progress).await;
-        if result.is_ok() && continues && version.length.is_some_and(|length| progress.bytes() < length) {
-            result = Err(Failed::lie("the part ends before the file does"));
+        if result.is_ok() && continues && version.length.is_some_and(|length| progress.bytes() != length) {
+            result = Err(Failed::lie("the part does not end where the file does"));
         }
         if let Err(failed) = result {
             let kept = failed.is_worthwhile()

@@ -82,6 +82,13 @@ fn only_file<'a>(
     }
     let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-" && !path.is_dir());
     let name = name.ok_or_else(|| format!("-O {}: not the name of a file", path.display()))?;
+    if path.metadata().is_ok_and(|there| !there.is_file()) {
+        return Err(format!(
+            "-O {}: a device or a pipe, which no file replaces; see --discard",
+            path.display()
+        )
+        .into());
+    }
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((directory, Some(name.to_owned())))
 }
@@ -108,7 +115,8 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
     // After the directory, in which it may stand.
     let mut report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
-    streams::check(&args, list, report_file)?;
+    let state_file = journal.as_ref().map(Journal::identity).transpose()?;
+    streams::check(&args, list, report_file, state_file)?;
     if let (Some(report), Some(path)) = (&mut report, &args.report) {
         named(path, report.begin(journal.as_ref().map_or(0, Journal::report_bytes)))?;
     }
@@ -116,7 +124,11 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
         if args.skip_existing {
             directory.remember_names();
         }
-        directory.spare(list.into_iter().chain(report_file).chain(streams::outputs(&args)));
+        let replaced = [state, args.access.save_cookies.as_deref(), args.access.cookies.as_deref()];
+        directory.spare(
+            list.into_iter().chain(report_file).chain(streams::outputs(&args)),
+            replaced.into_iter().flatten().map(Path::to_owned),
+        );
     }
     let typed = args.list() == Some("-".as_ref()) && io::stdin().is_terminal();
     let plain = typed || report.as_ref().is_some_and(Report::is_terminal);

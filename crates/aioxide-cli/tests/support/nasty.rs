@@ -332,6 +332,33 @@ fn answer(
                 _ => return send_part(stream, request, &new, "\"v2\"", usize::MAX),
             }
         }
+        // /capped/LENGTH: breaks off first, and of a range sends only so much as it likes, of a length that it does not tell.
+        "capped" => {
+            let file = body(number() as u64, number());
+            match request.range() {
+                Some(from) => {
+                    let part = &file[from..number() - 100];
+                    send(&format!(
+                        "HTTP/1.1 206 Partial Content\r\nETag: \"v1\"\r\nContent-Range: bytes {from}-{}/*\r\nContent-Length: {}\r\n\r\n",
+                        number() - 101,
+                        part.len()
+                    ))?;
+                    stream.write_all(part)?;
+                }
+                None => {
+                    send(&format!(
+                        "HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+                        number()
+                    ))?;
+                    if earlier == 0 {
+                        stream.write_all(&file[..number() / 2])?;
+                        return Ok(After::Close);
+                    }
+                    stream.write_all(&file)?;
+                    stream.write_all(b"\r\n0\r\n\r\n")?;
+                }
+            }
+        }
         // /stalls/LENGTH: the first answer stops in the middle and stays silent.
         "stalls" => {
             let file = body(number() as u64, number());

@@ -44,9 +44,19 @@ impl Format {
         self == Format::Lines
     }
 
-    /// Whether text opens a quote that it does not close, or the other way round: then a record goes on in the next line.
-    pub(super) fn turns_quote(self, text: &[u8]) -> bool {
-        self == Format::Csv && text.iter().filter(|byte| **byte == b'"').count() % 2 == 1
+    /// Whether a record goes on in the next line: a quote is open after this line. `is_open`: one is before it. A quote opens
+    /// at the beginning of a field only, as the reader of the fields has it.
+    pub(super) fn leaves_quote_open(self, line: &[u8], is_open: bool) -> bool {
+        let (mut is_open, mut begins, mut closed) = (is_open, !is_open, false);
+        for byte in if self == Format::Csv { line } else { b"" } {
+            match byte {
+                b'"' if is_open => (is_open, closed) = (false, true),
+                b'"' if begins || closed => is_open = true,
+                _ => closed = false,
+            }
+            begins = !is_open && *byte == b',';
+        }
+        is_open
     }
 
     /// Whether the first line names columns.
@@ -64,6 +74,9 @@ impl Format {
         let mut reader = reader.from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
         reader.read_record(&mut record).map_err(|error| error.to_string())?;
+        if !matches!(reader.read_record(&mut csv::StringRecord::new()), Ok(false)) {
+            return Err("a carriage return stands in it".to_owned());
+        }
         Ok(record.iter().map(str::to_owned).collect())
     }
 }

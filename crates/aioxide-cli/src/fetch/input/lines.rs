@@ -63,28 +63,33 @@ impl<R: BufRead> Lines<R> {
 }
 
 impl<R: BufRead> Lines<R> {
-    /// Reads up to the next line that is an entry; returns the line's number, and whether it was cut.
-    fn read_entry(&mut self) -> io::Result<Option<(u64, bool)>> {
+    /// Reads up to the next line that is an entry; returns the line's number, and why it cannot be read.
+    fn read_entry(&mut self) -> io::Result<Option<(u64, Option<&'static str>)>> {
         while let Some(mut too_long) = self.read_line(false)? {
             self.line += 1;
             let first = self.line;
-            let mut is_open = self.format.turns_quote(&self.buf);
+            // Not only at the beginning: lists are put together from several files.
+            if self.buf.starts_with("\u{feff}".as_bytes()) {
+                self.buf.drain(..3);
+            }
+            let mut is_open = self.format.leaves_quote_open(self.buf.trim_ascii_start(), false);
             while is_open && !too_long {
                 self.buf.push(b'\n');
                 let before = self.buf.len();
                 let Some(cut) = self.read_line(true)? else { break };
                 self.line += 1;
                 too_long = cut;
-                is_open ^= self.format.turns_quote(&self.buf[before..]);
-            }
-            // Not only at the beginning: lists are put together from several files.
-            if self.buf.starts_with("\u{feff}".as_bytes()) {
-                self.buf.drain(..3);
+                is_open = self.format.leaves_quote_open(&self.buf[before..], true);
             }
             let bytes = self.buf.trim_ascii();
             let is_comment = self.format.has_comments() && bytes.starts_with(b"#");
             if !bytes.is_empty() && !is_comment {
-                return Ok(Some((first, too_long)));
+                let fault = match (too_long, is_open) {
+                    (_, true) => Some("a quote is opened and not closed within 64 KiB"),
+                    (true, _) => Some("longer than 64 KiB"),
+                    _ => None,
+                };
+                return Ok(Some((first, fault)));
             }
         }
         Ok(None)
@@ -120,14 +125,16 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// What the line in `buf` says; `None`: that there is nothing to do.
-    fn entry(&self, line: u64, too_long: bool) -> Option<Entry> {
+    fn entry(&self, line: u64, fault: Option<&str>) -> Option<Entry> {
         let bytes = match self.format {
             // A field may be empty at the end.
             Format::Tsv => self.buf.strip_suffix(b"\r").unwrap_or(&self.buf),
             _ => self.buf.trim_ascii(),
         };
+        if let Some(fault) = fault {
+            return Some(Entry::unreadable(line, bytes, fault));
+        }
         Some(match std::str::from_utf8(bytes) {
-            _ if too_long => Entry::unreadable(line, bytes, "longer than 64 KiB"),
             Ok(text) => match (self.format, &self.columns) {
                 (Format::Jsonl | Format::Report, _) => return format::of_json(self.format, line, text),
                 (Format::Csv | Format::Tsv, Some(columns)) => match self.format.fields(text) {
@@ -153,8 +160,8 @@ impl<R: BufRead> Iterator for Lines<R> {
         }
         loop {
             match self.read_entry() {
-                Ok(Some((line, too_long))) => {
-                    if let Some(entry) = self.entry(line, too_long) {
+                Ok(Some((line, fault))) => {
+                    if let Some(entry) = self.entry(line, fault) {
                         return Some(Ok(entry));
                     }
                 }

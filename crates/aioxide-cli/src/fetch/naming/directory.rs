@@ -1,11 +1,12 @@
 //! The output directory: files get their names only when they are whole, and never somebody else's.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Seek};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -47,6 +48,8 @@ pub(crate) struct Directory {
     pub(crate) shortage: Shortage,
     /// With `overwrite`: what the run itself reads and writes, which is not replaced either.
     own: Vec<Identity>,
+    /// Files of the run's own that it writes anew, so that they are told by their paths.
+    own_paths: Vec<PathBuf>,
 }
 
 /// How many names have a hint; forgetting them costs time, never a file. Without hints the thousandth `index.html`
@@ -76,6 +79,7 @@ impl Directory {
             folds: false,
             shortage: Shortage::default(),
             own: Vec::new(),
+            own_paths: Vec::new(),
         };
         directory.nameless = directory.links_nameless();
         directory.folds = overwrite && directory.takes_names_for_the_same();
@@ -129,9 +133,14 @@ impl Directory {
         Ok(rustix::fs::fsync(&self.at)?)
     }
 
-    /// Keeps `own` from being replaced.
-    pub(crate) fn spare(&mut self, own: impl IntoIterator<Item = Identity>) {
+    /// Keeps `own` and what is at `paths` from being replaced.
+    pub(crate) fn spare(
+        &mut self,
+        own: impl IntoIterator<Item = Identity>,
+        paths: impl IntoIterator<Item = PathBuf>,
+    ) {
         self.own.extend(own);
+        self.own_paths.extend(paths);
     }
 
     /// Tries whether a file can be found by a name in another case, or with its accents in another form.
@@ -212,7 +221,7 @@ impl Directory {
 
     /// Gives the file its name, numbered if `wanted` is taken, and returns the name it got.
     fn name(&self, part: &mut PartFile, wanted: &str, before: &mut Before<'_>) -> io::Result<String> {
-        self.make_room(wanted)?;
+        let wanted = &*self.make_room(wanted)?;
         let mut number = self.hints.borrow().get(wanted).copied().unwrap_or(0);
         loop {
             let name = if number == 0 { wanted.to_owned() } else { names::numbered(wanted, number) };
@@ -226,15 +235,36 @@ impl Directory {
         }
     }
 
-    /// Makes the directories in which a name with parts stands.
-    fn make_room(&self, name: &str) -> io::Result<()> {
-        for (slash, _) in name.match_indices('/') {
-            match rustix::fs::mkdirat(&self.at, &name[..slash], DIRECTORY_MODE) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
+    /// Makes the directories in which a name with parts stands; returns it, with a number for each whose name a file has.
+    fn make_room<'a>(&self, name: &'a str) -> io::Result<Cow<'a, str>> {
+        let Some((directories, last)) = name.rsplit_once('/') else { return Ok(name.into()) };
+        let mut made = String::new();
+        for part in directories.split('/') {
+            let before = made.len();
+            let mut number = 0;
+            loop {
+                match number {
+                    0 => made.push_str(part),
+                    _ => made.push_str(&names::numbered(part, number)),
+                }
+                match rustix::fs::mkdirat(&self.at, &made, DIRECTORY_MODE) {
+                    Ok(()) => break,
+                    Err(Errno::EXIST) if self.is_directory(&made) => break,
+                    Err(Errno::EXIST) => {
+                        made.truncate(before);
+                        number += 1;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
+            made.push('/');
         }
-        Ok(())
+        Ok((made + last).into())
+    }
+
+    fn is_directory(&self, name: &str) -> bool {
+        let stat = statat(&self.at, name, AtFlags::empty());
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     }
 
     fn remember(&self, wanted: &str, next: u64) {
@@ -281,12 +311,16 @@ impl Directory {
         }
     }
 
-    /// Whether the name is neither one that this run has given nor leads to a file that it reads or writes; notes it down.
+    /// Whether the name is neither one that this run has given nor leads to a file that it reads or writes, a pipe or a device;
+    /// notes it down.
     fn may_replace(&self, name: &str) -> bool {
         // Links are followed: what they lead to would no longer be found by this name.
-        let is_own = |stat| self.own.contains(&Identity::told(stat));
-        if !self.own.is_empty() && statat(&self.at, name, AtFlags::empty()).is_ok_and(is_own) {
-            return false;
+        if let Ok(stat) = statat(&self.at, name, AtFlags::empty()) {
+            let there = Identity::told(stat);
+            let is_at = |path: &PathBuf| Identity::at(path).is_ok_and(|own| own == there);
+            if !there.is_regular() || self.own.contains(&there) || self.own_paths.iter().any(is_at) {
+                return false;
+            }
         }
         self.given.borrow_mut().insert(self.hash(name))
     }

@@ -2,9 +2,10 @@
 
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Stat, fstat};
+use rustix::fs::{FileType, Stat, fstat, stat};
 use rustix::io::Errno;
 
 use crate::args::FetchArgs;
@@ -72,6 +73,11 @@ impl Identity {
         Ok(Identity(fstat(stream)?))
     }
 
+    /// Of the file that a path leads to.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        Ok(Identity(stat(path)?))
+    }
+
     /// Of something that the system has told about.
     pub(crate) fn told(stat: Stat) -> Self {
         Identity(stat)
@@ -129,7 +135,20 @@ pub(crate) fn check(
     args: &FetchArgs,
     list: Option<Identity>,
     report: Option<Identity>,
+    state: Option<Identity>,
 ) -> Result<(), String> {
+    let cookies = args.access.save_cookies.as_deref().and_then(|path| Identity::at(path).ok());
+    for (one, this, other, that) in [
+        ("state of the job", state, "report", report),
+        ("state of the job", state, "list of URLs", list),
+        ("cookies", cookies, "report", report),
+        ("cookies", cookies, "list of URLs", list),
+        ("cookies", cookies, "state of the job", state),
+    ] {
+        if this.is_some_and(|this| this.is_regular() && Some(this) == that) {
+            return Err(format!("the {one} and the {other} would be in one file"));
+        }
+    }
     let identity = |stream: io::Result<Identity>| stream.map_err(|error| error.to_string());
     let marks = args.marks.then(|| identity(Identity::of(io::stdout()))).transpose()?;
     let messages = (!args.quiet).then(|| identity(Identity::of(io::stderr()))).transpose()?;

@@ -228,6 +228,11 @@ impl Journal {
         &self.list
     }
 
+    /// Which file it is now.
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
+        Identity::of(&self.file)
+    }
+
     /// How many entries had ended before this run.
     pub(crate) fn before(&self) -> u64 {
         self.before

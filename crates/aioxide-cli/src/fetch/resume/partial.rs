@@ -92,7 +92,8 @@ impl Version {
         if self.validator.as_ref().is_some_and(|validator| !validator.agrees(headers)) {
             return Err("a part of another version of the file");
         }
-        Ok(self.length.or(total))
+        // Whether a part is the rest of a file is known by the file's length alone.
+        self.length.or(total).map(Some).ok_or("a part of a file whose length is not told")
     }
 }
 
@@ -136,6 +137,8 @@ mod tests {
         let judged = |pairs: &[_]| version.continues(100, &headers(pairs));
         assert_eq!(judged(&[("content-range", "bytes 100-199/200"), ("etag", "\"a\"")]), Ok(Some(200)));
         assert_eq!(judged(&[("content-range", "bytes 100-150/*")]), Ok(Some(200)));
+        let unknown = Version { length: None, ..version.clone() };
+        assert!(unknown.continues(100, &headers(&[("content-range", "bytes 100-150/*")])).is_err());
         for pairs in [
             &[("etag", "\"a\"")][..],
             &[("content-range", "bytes 0-199/200")],

@@ -108,7 +108,7 @@ fn overwriting_spares_what_the_run_reads_and_writes() {
         let identity = |path: &Path| Identity::of(File::open(path).unwrap()).unwrap();
         Rc::get_mut(&mut directory)
             .unwrap()
-            .spare([identity(&path.join("report")), identity(elsewhere.path())]);
+            .spare([identity(&path.join("report")), identity(elsewhere.path())], []);
         for name in ["report", "hard", "soft"] {
             assert_eq!(save(&directory, name, "new"), format!("{name}-1"));
         }
