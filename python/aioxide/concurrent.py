@@ -153,7 +153,7 @@ def gather(
 @overload
 def gather(aws: _Many[_T], /, *, return_exceptions: bool, limit: int) -> _Results[list[_T | BaseException]]: ...
 def gather(*coros_or_futures: Any, return_exceptions: bool = False, limit: int | None = None) -> asyncio.Future[Any]:
-    """Waits for all awaitables; gives their results in the order in which the awaitables were given.
+    """Waits for all awaitables; returns their results in the order of the awaitables.
 
     `return_exceptions`: false: the first failure is raised to the caller at once, and the others go on; true:
     failures stand in the list of results at their places.

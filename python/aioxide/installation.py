@@ -1,4 +1,4 @@
-"""`install` and `uninstall`: whatever asks asyncio for a new loop gets one of aioxide."""
+"""`install` and `uninstall`: asyncio makes loops of aioxide, and its classes are aioxide's."""
 
 from __future__ import annotations
 

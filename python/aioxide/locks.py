@@ -35,7 +35,7 @@ class Lock(_aioxide._LockCore, asyncio.Lock):
     """A lock, given to those who wait in the order in which they came.
 
     # Cancel safety
-    A cancelled `acquire` does not hold the lock; one that was given it meanwhile gives it to the next.
+    A cancelled `acquire` does not hold the lock; one that was given it meanwhile passes it on to the next.
 
     asyncio: `asyncio.Lock`; no difference.
     """
@@ -66,7 +66,7 @@ class Semaphore(_aioxide._SemaphoreCore, asyncio.Semaphore):
     Raises ValueError for a value below 0.
 
     # Cancel safety
-    A cancelled `acquire` holds nothing; one that was given a permit meanwhile gives it to the next.
+    A cancelled `acquire` holds nothing; one that was given a permit meanwhile passes it on to the next.
 
     asyncio: `asyncio.Semaphore`, as of Python 3.13 on every version.
     """

@@ -56,7 +56,7 @@ __all__ = [
 
 
 class _WithOurs(weakref.WeakSet[Any]):
-    """Stands for the set that `asyncio.all_tasks` asks, up to Python 3.13; iterating it gives our tasks as well.
+    """Stands for the set that `asyncio.all_tasks` asks, up to Python 3.13; iterating it yields aioxide's tasks as well.
 
     Our tasks are in a list that runs through them, which costs next to nothing; entering each into a WeakSet costs
     as much as all else that a short task does.

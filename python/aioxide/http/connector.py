@@ -286,7 +286,7 @@ def _address(local_addr: tuple[str, int] | None) -> Any:
 
 
 def _ttl(seconds: float | None) -> float:
-    # None: for ever.
+    # None: without end.
     return 1e9 if seconds is None else float(seconds)
 
 
@@ -295,7 +295,7 @@ def _networks(given: str | Iterable[str] | None) -> list[str]:
 
 
 class UnixConnector(BaseConnector):
-    """Connections to a socket in the file system, whatever the URL's host."""
+    """Connections to a socket in the file system; the URL's host does not matter."""
 
     allowed_protocol_schema_set = _HTTP | {"unix"}
 

@@ -36,6 +36,16 @@ _MISSING: Any = object()
 class ClientSession(_Session):
     """Makes requests, keeps connections and cookies. Made and used on one loop of aioxide's.
 
+    The arguments are aiohttp's; all have defaults. `base_url`: what relative URLs are joined to, ending in a slash.
+    `headers`, `cookies`: sent with each request. `timeout`: a `ClientTimeout`, in seconds. `raise_for_status`: whether
+    a status of 400 and up raises ClientResponseError. `connector`: a `TCPConnector` with limits, TLS, addresses.
+
+    Requests raise ClientError for what went wrong, by its kind, and asyncio.TimeoutError. Close the session by
+    `async with` or `close()`: requests that are under way then fail.
+
+    # Cancel safety
+    A request that is cancelled closes its connection; session and pool go on.
+
     >>> import aioxide
     >>> from aioxide import http
     >>> async def main() -> bool:

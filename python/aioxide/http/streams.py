@@ -54,7 +54,7 @@ class ChunkTupleAsyncStreamIterator:
 
 
 class StreamReader:
-    """The bytes of a body, in whatever pieces the program wants them; nothing is received before it is asked for.
+    """The bytes of a body, in the pieces that the program asks for; nothing is received before it is asked for.
 
     Its methods raise what the connection's end is: `ClientPayloadError`, `SocketTimeoutError`,
     `asyncio.TimeoutError`. A cancelled

@@ -62,7 +62,7 @@ pub(crate) struct AccessArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "cert")]
     pub(crate) key: Option<PathBuf>,
 
-    /// Accept every certificate: whoever stands between can read and change everything
+    /// Accept every certificate: others on the way can then read and change everything
     #[arg(short = 'k', long)]
     pub(crate) insecure: bool,
 

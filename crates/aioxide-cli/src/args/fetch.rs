@@ -93,7 +93,7 @@ pub(crate) struct FetchArgs {
     #[arg(long = "secret-header", value_name = "NAME: VALUE")]
     secret_headers: Vec<String>,
 
-    /// Keep the state of the job in FILE: started again with it after whatever end, kill -9 included, the run goes on where it
+    /// Keep the state of the job in FILE: started again with it after any end, kill -9 included, the run goes on where it
     /// was. What has ended is not asked for again, long parts are gone on from, and the report goes on, too
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["overwrite", "newer"], help_heading = "Certainty")]
     pub(crate) state: Option<PathBuf>,

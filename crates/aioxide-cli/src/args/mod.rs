@@ -18,11 +18,12 @@ pub(crate) use fetch::{FetchArgs, Header};
 #[command(
     name = "aioxide",
     version,
-    about = "asyncio, rebuilt in Rust: the concurrent downloader and the lesson's demo",
+    about = "asyncio, rebuilt in Rust: a concurrent downloader and the lesson's demo",
     after_help = "Examples:\n  \
         aioxide demo                          the lesson's job in three varieties, side by side\n  \
         aioxide fetch -i urls.txt -o files    download a list into a directory\n  \
-        aioxide fetch --help                  every option of the downloader",
+        aioxide fetch --help                  every option of the downloader\n  \
+        aioxide report r.jsonl -o r.html      a page with charts of a report",
     arg_required_else_help = true,
     propagate_version = true
 )]
