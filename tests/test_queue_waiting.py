@@ -58,6 +58,24 @@ def test_putters_are_served_in_their_order(package: Any, run: Run) -> None:
     assert run(main()) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 100])
+def test_each_get_from_a_full_queue_wakes_one_putter(package: Any, run: Run, size: int) -> None:
+    async def main() -> list[list[bool]]:
+        queue = package.Queue(size)
+        for number in range(size):
+            queue.put_nowait(number)
+        tasks = await begin(queue.put(size), queue.put(size + 1))
+        done = [[task.done() for task in tasks]]
+        for _ in tasks:
+            queue.get_nowait()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            done.append([task.done() for task in tasks])
+        return done
+
+    assert run(main()) == [[False, False], [True, False], [True, True]]
+
+
 def test_item_taken_before_the_woken_getter_runs(package: Any, run: Run) -> None:
     async def main() -> tuple[Any, bool, Any]:
         queue = package.Queue()

@@ -1,5 +1,6 @@
 //! The type `aioxide.Future`: its slots, over the state and the methods of its neighbours.
 
+use std::ffi::CStr;
 use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
@@ -16,6 +17,14 @@ use crate::ffi::{self, Object, Outcome, Owned, call, cast};
 use crate::interp::names;
 
 static HOME: Home = Home::new();
+
+/// Without a signature: `inspect` finds asyncio's.
+const DOC: &CStr = c"A result that is to come; awaiting it waits for the result.
+
+# Cancel safety
+Cancelling a task that awaits a future cancels the future, too; see `shield`.
+
+asyncio: `asyncio.Future`; docs/compat.md lists the differences.";
 
 // SAFETY: a future's data, and the type made below.
 unsafe impl Member for Future {
@@ -100,6 +109,7 @@ pub(crate) fn make_kind(read_task_base: fn(&Object) -> usize) -> Outcome {
     let builder = family::slots::<Future>()
         .slot(c::Py_tp_init, init as *mut c_void)
         .slot(c::Py_tp_repr, repr as *mut c_void)
+        .slot(c::Py_tp_doc, DOC.as_ptr() as *mut c_void)
         .methods(methods)
         .attributes(common_attributes());
     // SAFETY: every slot is of its type, and our data fits behind the larger of the two bases.

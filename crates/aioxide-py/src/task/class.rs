@@ -1,5 +1,6 @@
 //! The type `aioxide.Task`: its methods, attributes and slots.
 
+use std::ffi::CStr;
 use std::os::raw::{c_int, c_void};
 
 use pyo3::ffi as c;
@@ -12,6 +13,16 @@ use crate::future::family::{self, Home, Member};
 use crate::future::show::{self, Shown};
 use crate::future::{self, KINDS};
 use crate::interp::{interop, names};
+
+/// Without a signature: `inspect` finds that of asyncio's.
+const DOC: &CStr = c"A coroutine that runs on the loop, beside others; awaiting the task waits for what the coroutine returns.
+
+Made by `create_task`, which also keeps it alive until it is done.
+
+# Cancel safety
+`cancel` raises CancelledError in the coroutine where it waits; the coroutine may clean up, or go on.
+
+asyncio: `asyncio.Task`; docs/compat.md lists the differences.";
 
 // The methods that Python sees.
 
@@ -215,6 +226,7 @@ pub(super) fn make_kind() -> Outcome {
     let builder = family::slots::<Task>()
         .slot(c::Py_tp_init, init as *mut c_void)
         .slot(c::Py_tp_repr, repr as *mut c_void)
+        .slot(c::Py_tp_doc, DOC.as_ptr() as *mut c_void)
         .methods(methods)
         .attributes(attributes);
     let size = KINDS.offset.get() + size_of::<TaskData>();
