@@ -273,3 +273,16 @@ fn no_line_of_a_table_is_lost_in_another() {
     check("l.tsv", format!("url\tname\n{one}\r{two}\tb\n{three}\r\n"), &[(2, "invalid_url"), (3, "ok")]);
     check("l.csv", format!("url,name\n{one}\r{two},b\n{three}\r\n"), &[(2, "invalid_url"), (3, "ok")]);
 }
+
+#[test]
+fn headers_of_a_list_stay_with_their_origin() {
+    let (server, elsewhere) = (Nasty::start(), Nasty::start());
+    let directory = tempfile::tempdir().unwrap();
+    let list = directory.path().join("list.jsonl");
+    let url = server.url(&format!("/redirect-to/{}/ok/5", elsewhere.address()));
+    std::fs::write(&list, format!("{{\"url\":\"{url}\",\"headers\":{{\"x-api-key\":\"k1\"}}}}\n")).unwrap();
+    let (status, _) = fetch_into(directory.path(), &["-i", list.to_str().unwrap()]);
+    assert_eq!(status, Some(0));
+    assert!(server.heads()[0].contains("k1"));
+    assert!(!elsewhere.heads()[0].contains("k1"), "{:?}", elsewhere.heads());
+}

@@ -61,3 +61,41 @@ fn delay_between_downloads_is_obeyed() {
     assert_eq!(seen(&outcomes(&server, &["/ok/1", "/ok/2", "/ok/3"], &["--robots"])), ["ok"; 3]);
     assert!(begin.elapsed().as_millis() >= 600);
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long the program takes is what is looked at")]
+fn host_that_is_down_is_not_asked_by_one_url_after_the_other() {
+    // The system makes its connections, and nobody answers.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let urls: Vec<String> = (0..30).map(|number| format!("http://{address}/{number}")).collect();
+    let mut arguments: Vec<&str> = urls.iter().map(String::as_str).collect();
+    arguments.extend([
+        "--discard",
+        "-q",
+        "--robots",
+        "--retries",
+        "0",
+        "--read-timeout",
+        "0.5",
+        "--report",
+        "-",
+    ]);
+    let begin = Instant::now();
+    let records = parse_records(&text(&fetch(&arguments).stdout));
+    assert!(
+        records.len() == 30 && records.iter().all(|record| record["outcome"] == "timeout"),
+        "{records:?}"
+    );
+    assert!(begin.elapsed().as_secs() < 8, "{:?}", begin.elapsed());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "how long the program takes is what is looked at")]
+fn rules_that_come_too_slowly_are_not_waited_for_longer_than_the_url() {
+    let server = Nasty::with_robots("302 Found\r\nLocation: /trickle", "");
+    let begin = Instant::now();
+    let result = outcomes(&server, &["/ok/1"], &["--robots", "--timeout", "1"]);
+    assert_eq!(seen(&result), ["timeout"], "{result:?}");
+    assert!(begin.elapsed().as_secs() < 10);
+}

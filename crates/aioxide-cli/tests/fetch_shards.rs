@@ -100,6 +100,12 @@ fn samples_are_pairs_of_a_body_and_its_record() {
 
 #[test]
 fn job_that_is_killed_again_and_again_has_each_sample_once() {
+    check_killed_job("70");
+    check_killed_job("1");
+}
+
+#[track_caller]
+fn check_killed_job(samples_per_shard: &str) {
     let server = Nasty::start();
     let directory = tempfile::tempdir().unwrap();
     let length = |number: usize| if number.is_multiple_of(20) { 100_000 + number } else { 100 + number };
@@ -111,7 +117,7 @@ fn job_that_is_killed_again_and_again_has_each_sample_once() {
         let before = server.requests().len();
         let mut child = aioxide()
             .current_dir(directory.path())
-            .args(["fetch", "-q", "-i", "list", "-o", "out", "--tar-shards", "70", "-j", "10"])
+            .args(["fetch", "-q", "-i", "list", "-o", "out", "--tar-shards", samples_per_shard, "-j", "10"])
             .args(["--state", "state", "--report", "report"])
             .stdin(Stdio::null())
             .spawn()
@@ -144,4 +150,22 @@ fn job_that_is_killed_again_and_again_has_each_sample_once() {
         .collect();
     lines.sort_unstable();
     assert_eq!(lines, (1..=600).collect::<Vec<_>>());
+}
+
+#[test]
+fn two_runs_do_not_write_shards_into_one_directory() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().to_str().unwrap();
+    let first = aioxide()
+        .args(["fetch", "-q", "-o", out, "--tar-shards", "5", &server.url("/hold")])
+        .spawn()
+        .unwrap();
+    server.wait_for_requests(1);
+    let second = support::fetch(&["-o", out, "--tar-shards", "5", &server.url("/ok/1")]);
+    assert_eq!(second.status.code(), Some(2));
+    assert!(text(&second.stderr).contains("another run"), "{}", text(&second.stderr));
+    server.release();
+    assert!(first.wait_with_output().unwrap().status.success());
+    assert_eq!(samples(directory.path()).len(), 1);
 }

@@ -253,3 +253,55 @@ fn discarded_bodies_are_counted_once_too() {
         assert_eq!(records(&directory.path().join("report"))[0]["path"], json!(null));
     }
 }
+
+#[test]
+fn two_jobs_with_one_list_and_one_directory_keep_their_parts_apart() {
+    // Both have a long part of the same entry; one is whole before the other.
+    let server = Nasty::start();
+    let job = Job::new(&[server.url("/slowly/6000000")], &["-q"]);
+    let mut children: Vec<Child> = ["one", "two"]
+        .map(|name| {
+            let mut command = aioxide();
+            command.current_dir(job.directory.path()).args(["fetch", "-q", "-i", "list", "-o", "out"]);
+            command.args(["--state", name, "--report"]).arg(format!("{name}.jsonl"));
+            let child = command.spawn().unwrap();
+            server.wait_for_requests(if name == "one" { 1 } else { 2 });
+            child
+        })
+        .into();
+    server.release();
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    let expected = body(6_000_000, 6_000_000);
+    let files = files(&job.path("out"));
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["6000000", "6000000-1"]);
+    assert!(files.values().all(|bytes| *bytes == expected));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn job_that_met_a_full_disk_goes_on_when_there_is_room() {
+    let server = Nasty::start();
+    let urls = ["/ok/1000", "/ok/3000000", "/ok/2000"].map(|path| server.url(path));
+    let job = Job::new(&urls, &[]);
+    let run = format!(
+        "{} fetch -q -j1 -i list -o out --report report --state state",
+        env!("CARGO_BIN_EXE_aioxide")
+    );
+    let command = format!(
+        "mkdir out && mount -t tmpfs -o size=1m none out && {{ {run}; echo $?; mount -o remount,size=8m out; {run}; \
+         echo $?; ls -A out; }}"
+    );
+    let mut unshared = Command::new("unshare");
+    unshared.current_dir(job.directory.path()).args(["-rm", "sh", "-c", &command]);
+    let output = unshared.output().unwrap();
+    if text(&output.stderr).contains("unshare") || text(&output.stderr).contains("mount") {
+        eprintln!("skipped: a file system of a given size needs a user namespace: {}", text(&output.stderr));
+        return;
+    }
+    assert_eq!(
+        text(&output.stdout).split_whitespace().collect::<Vec<_>>(),
+        ["1", "0", "1000", "2000", "3000000"]
+    );
+    check_every_line_once(&job.records(), 3);
+    assert!(job.records().iter().all(|record| record["outcome"] == "ok"));
+}

@@ -26,7 +26,8 @@ comes, so it may be a pipe that another program still writes to.
 A table (.csv, .tsv, --format) has a first line that names its columns, JSON
 lines (.jsonl) have the same names: url, and if wanted name, sha256, sha512,
 sha1, md5 or checksum (ALGORITHM:HEX), and header:NAME, in JSON an object named
-headers. Other columns are passed over. A name may have directories.
+headers; these go to the URL's own origin, not to where it redirects. Other
+columns are passed over. A name may have directories.
 
 The report has one JSON object per URL, in the order in which they ended. It is
 written as they end:

@@ -70,7 +70,7 @@ impl Fetch {
             }
         }
         if let Some(robots) = &self.robots {
-            robots.permit(&self.session, url).await?;
+            robots.permit(&self.session, url, self.robots_timeouts(progress)).await?;
         }
         let mut held = match partial.take() {
             None if progress.attempts.get() == 1 => self.left_by_earlier_run(entry).await?,
@@ -207,6 +207,12 @@ impl Fetch {
         request
     }
 
+    /// For a robots.txt, which others wait for, too.
+    fn robots_timeouts(&self, progress: &Progress) -> Timeouts {
+        let left = self.demands.time.map(|time| time.saturating_sub(progress.elapsed()));
+        Timeouts { total: Some(left.unwrap_or(ROBOTS_TIME).min(ROBOTS_TIME)), ..self.demands.timeouts }
+    }
+
     /// What came so far is of no use.
     fn start_over(&self, progress: &Progress) {
         self.account.borrow_mut().display.forget(progress.go_back_to(0));
@@ -334,6 +340,9 @@ impl Fetch {
             let extension = naming::extension(name).unwrap_or_else(|| extension_of(response).to_owned());
             let extension = if extension == "json" { "body.json".to_owned() } else { extension };
             let record = progress.record(entry, Ok((Outcome::Ok, None)));
+            if shards.is_full() {
+                self.account.borrow_mut().flush();
+            }
             return Ok((Outcome::Ok, Some(shards.add(entry.number, &extension, body, record)?)));
         }
         let Some(part) = sink.finish().await? else { return Ok((Outcome::Ok, None)) };
@@ -366,6 +375,9 @@ impl Fetch {
         Ok((Outcome::Ok, Some(name)))
     }
 }
+
+/// No host's robots.txt is waited for longer.
+const ROBOTS_TIME: Duration = Duration::from_secs(60);
 
 /// The extension that fits what an answer says it is.
 fn extension_of(response: &Response) -> &'static str {

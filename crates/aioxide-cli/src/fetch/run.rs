@@ -125,8 +125,15 @@ impl Fetch {
         let disk_full = matches!(&result, Err(failed) if failed.disk_full);
         let Job { entry, progress, partial, .. } = job;
         drop(partial);
-        let record = progress.record(&entry, result);
         let mut account = self.account.borrow_mut();
+        let result = match result {
+            // It has not failed: it comes when the job is started again, where there is room.
+            Err(failed) if disk_full && account.journal.is_some() => {
+                Err(Failed { outcome: Outcome::Cancelled, ..failed })
+            }
+            result => result,
+        };
+        let record = progress.record(&entry, result);
         if let (Some(journal), Some(directory)) = (&account.journal, &self.directory)
             && record.outcome != Outcome::Cancelled
             && let Some(part) = journal.part(entry.number)

@@ -259,6 +259,17 @@ fn answer(
             thread::park_timeout(Duration::from_millis(600));
             stream.write_all(second)?;
         }
+        // /slowly/LENGTH: the first half, of a file with a tag; when the test has said so, the rest, later for who came later.
+        "slowly" => {
+            let body = body(number() as u64, number());
+            let (first, second) = body.split_at(number() / 2);
+            send(&format!("HTTP/1.1 200 OK\r\nETag: \"v1\"\r\nContent-Length: {}\r\n\r\n", number()))?;
+            stream.write_all(first)?;
+            let state = shared.state.lock().unwrap();
+            drop(shared.changed.wait_timeout_while(state, PATIENCE, |state| !state.released).unwrap());
+            thread::park_timeout(Duration::from_millis(500 * (1 + earlier as u64)));
+            stream.write_all(second)?;
+        }
         // An error whose page never ends.
         "stalled-error" => {
             send("HTTP/1.1 500 Sorry\r\nContent-Length: 10000\r\n\r\nsorry")?;

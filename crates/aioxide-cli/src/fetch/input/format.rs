@@ -158,9 +158,12 @@ fn header_name(name: &str) -> Result<HeaderName, String> {
     HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no name of a header"))
 }
 
-/// The value of a header; it may be a token, so messages name the header alone.
+/// The value of a header; it may be a token, so messages name the header alone, and it stays with the origin of its URL.
 fn header_value(name: &HeaderName, value: &str) -> Result<HeaderValue, String> {
-    HeaderValue::try_from(value).map_err(|_| format!("the value of header {name} cannot be sent"))
+    let value = HeaderValue::try_from(value);
+    let mut value = value.map_err(|_| format!("the value of header {name} cannot be sent"))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn made(line: u64, url: String, more: More, fault: Option<String>) -> Entry {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aioxide::sync::Mutex;
 use aioxide::time::{Instant, sleep_until};
-use aioxide_http::Session;
+use aioxide_http::{Session, Timeouts};
 use http::StatusCode;
 use texting_robots::Robot;
 use url::{Position, Url};
@@ -28,6 +28,8 @@ pub(crate) struct Robots {
 #[derive(Debug, Default)]
 struct Host {
     rules: Mutex<Option<Rules>>,
+    /// When they could not be had last, and why: those who waited meanwhile do not ask again, one after the other.
+    failed: RefCell<Option<(Instant, Failed)>>,
     /// When the next download may start.
     next: Cell<Option<Instant>>,
 }
@@ -68,12 +70,27 @@ impl Robots {
     ///
     /// # Errors
     /// It may not, or the host cannot be reached.
-    pub(crate) async fn permit(&self, session: &Session, url: &Url) -> Result<(), Failed> {
-        let host = self.host(url);
+    pub(crate) async fn permit(
+        &self,
+        session: &Session,
+        url: &Url,
+        timeouts: Timeouts,
+    ) -> Result<(), Failed> {
+        let (host, since) = (self.host(url), Instant::now());
         let mut rules = host.rules.lock().await;
         let known = match &*rules {
             Some(known) => known.clone(),
-            None => rules.insert(self.ask(session, url).await?).clone(),
+            None => {
+                if let Some((at, failed)) = &*host.failed.borrow()
+                    && *at >= since
+                {
+                    return Err(failed.clone());
+                }
+                let asked = self.ask(session, url, timeouts).await.inspect_err(|failed| {
+                    host.failed.replace(Some((Instant::now(), failed.clone())));
+                });
+                rules.insert(asked?).clone()
+            }
         };
         drop(rules);
         match known {
@@ -110,7 +127,7 @@ impl Robots {
     }
 
     /// Reads a host's rules. Redirects are followed; what is missing forbids nothing.
-    async fn ask(&self, session: &Session, url: &Url) -> Result<Rules, Failed> {
+    async fn ask(&self, session: &Session, url: &Url, timeouts: Timeouts) -> Result<Rules, Failed> {
         let mut file = url.clone();
         file.set_path("/robots.txt");
         file.set_query(None);
@@ -118,7 +135,7 @@ impl Robots {
             let failed = Failed::from_http(&error, &file);
             Failed { error: format!("robots.txt: {}", failed.error), ..failed }
         };
-        let mut response = session.get(&file).send().await.map_err(failed)?;
+        let mut response = session.get(&file).timeouts(timeouts).send().await.map_err(failed)?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(

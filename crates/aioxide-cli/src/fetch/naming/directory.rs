@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, statat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, statat};
 use rustix::io::Errno;
 
 use super::names;
@@ -121,6 +121,20 @@ impl Directory {
         let mut part = PartFile::new(self, Some(name.to_owned()), file);
         part.stays = true;
         Ok((part, length))
+    }
+
+    /// Keeps other runs that want it so from the directory, as long as this one lasts.
+    ///
+    /// # Errors
+    /// Another run has it.
+    pub(crate) fn lock(&self) -> io::Result<()> {
+        match flock(&self.at, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {
+                Err(io::Error::other("another run writes shards into it; name a directory for each"))
+            }
+            // Some file systems of networks have no locks.
+            _ => Ok(()),
+        }
     }
 
     /// Takes note of the names that this run gives, as with `overwrite`.

@@ -5,7 +5,9 @@
 //!
 //! A sample is appended in one step of the loop. **Invariant**: a shard has its name only when it is whole. Until then its file has
 //! no name, or, in a job that can be started again, one of its own: then the state tells how far it was good, and it is cut
-//! back to there. So no sample is torn, and none is there twice.
+//! back to there. It gets its name only after the state has told of its last sample, so that there is one shard at most that
+//! the state knows less of. So no sample is torn, and none is there twice. Behind the last sample there is always the end of an
+//! archive: what makes a shard whole can fail no more than its name.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -67,6 +69,8 @@ struct Line<'a> {
 
 /// Tar's unit.
 const BLOCK: u64 = 512;
+/// Two empty blocks are the end.
+const END: u64 = 2 * BLOCK;
 
 impl Shards {
     /// Goes on at `position`, or after the shards that are there.
@@ -79,6 +83,7 @@ impl Shards {
         job: Option<String>,
         position: Option<Position>,
     ) -> io::Result<Self> {
+        directory.lock()?;
         let shards = Shards { directory, samples, job, open: RefCell::default() };
         match position {
             Some(at) if at.tar_bytes > 0 => {
@@ -89,7 +94,8 @@ impl Shards {
             Some(at) => shards.open.borrow_mut().at = at,
             None => {
                 let mut open = shards.open.borrow_mut();
-                while shards.directory.has(&name(open.at.shard, "tar")) {
+                let is_taken = |shard, extension| shards.directory.has(&name(shard, extension));
+                while is_taken(open.at.shard, "tar") || is_taken(open.at.shard, "jsonl") {
                     open.at.shard += 1;
                 }
             }
@@ -108,8 +114,7 @@ impl Shards {
         if length < bytes {
             return Err(io::Error::other(format!("{whole}: shorter than the state of the job says")));
         }
-        part.file().set_len(bytes)?;
-        part.file().as_ref().seek(SeekFrom::Start(bytes))?;
+        cut_back(&part, bytes, if extension == "tar" { END } else { 0 })?;
         Ok(part)
     }
 
@@ -134,6 +139,9 @@ impl Shards {
         mut record: Record,
     ) -> io::Result<String> {
         let mut open = self.open.borrow_mut();
+        if self.is_full_at(open.at) {
+            Self::end(&mut open)?;
+        }
         let key = format!("{number:09}");
         let (member, about) = (format!("{key}.{extension}"), format!("{key}.json"));
         let path = format!("{}/{member}", name(open.at.shard, "tar"));
@@ -145,8 +153,11 @@ impl Shards {
         let Some((tar, index)) = &open.files else { return Err(io::Error::other("no shard is open")) };
         let text = serde_json::to_vec(&record)?;
         let offset = at.tar_bytes + BLOCK;
-        let written = append(tar.file(), &member, body).and_then(|bytes| {
-            append(tar.file(), &about, Whole::Small(vec![text.into()]))?;
+        let about_bytes = BLOCK + (text.len() as u64).next_multiple_of(BLOCK);
+        let written = append(tar.file(), &member, body, 0).and_then(|bytes| {
+            append(tar.file(), &about, Whole::Small(vec![text.into()]), END)?;
+            let tar_bytes = offset + bytes.next_multiple_of(BLOCK) + about_bytes;
+            tar.file().as_ref().seek(SeekFrom::Start(tar_bytes))?;
             let (line, url) = (record.line, record.url.as_str());
             let line = Line { key: &key, member: &member, offset, bytes, line, url };
             let mut line = serde_json::to_vec(&line)?;
@@ -154,7 +165,7 @@ impl Shards {
             index.file().as_ref().write_all(&line)?;
             Ok(Position {
                 samples: at.samples + 1,
-                tar_bytes: tar.file().as_ref().stream_position()?,
+                tar_bytes,
                 index_bytes: at.index_bytes + line.len() as u64,
                 ..at
             })
@@ -163,14 +174,12 @@ impl Shards {
             Ok(position) => open.at = position,
             Err(error) => {
                 // What is half there goes away again.
-                for (part, bytes) in [(tar, at.tar_bytes), (index, at.index_bytes)] {
-                    part.file().set_len(bytes)?;
-                    part.file().as_ref().seek(SeekFrom::Start(bytes))?;
-                }
+                cut_back(tar, at.tar_bytes, END)?;
+                cut_back(index, at.index_bytes, 0)?;
                 return Err(error);
             }
         }
-        if open.at.samples == self.samples {
+        if self.job.is_none() && self.is_full_at(open.at) {
             Self::end(&mut open)?;
         }
         Ok(path)
@@ -184,6 +193,27 @@ impl Shards {
         Ok(part)
     }
 
+    /// Whether the shard that is being written has all its samples: in a job that can be started again, the state is to tell so
+    /// before the next one is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.is_full_at(self.position())
+    }
+
+    fn is_full_at(&self, at: Position) -> bool {
+        at.samples >= self.samples
+    }
+
+    /// Gives the shard that is being written its name if it is full; the state has told so.
+    ///
+    /// # Errors
+    /// It could not get it.
+    pub(crate) fn end_full(&self) -> io::Result<()> {
+        match self.is_full() {
+            true => self.finish(),
+            false => Ok(()),
+        }
+    }
+
     /// Gives the shard that is being written its name, if it has a sample.
     ///
     /// # Errors
@@ -193,11 +223,13 @@ impl Shards {
     }
 
     fn end(open: &mut Open) -> io::Result<()> {
+        if open.at.samples == 0 {
+            return Ok(());
+        }
         let Some((tar, index)) = open.files.take() else { return Ok(()) };
-        // Two empty blocks are the end.
-        tar.file().as_ref().write_all(&[0; 2 * BLOCK as usize])?;
-        tar.keep(&name(open.at.shard, "tar"), &mut |_| Ok(()))?;
+        // No shard is there without its index.
         index.keep(&name(open.at.shard, "jsonl"), &mut |_| Ok(()))?;
+        tar.keep(&name(open.at.shard, "tar"), &mut |_| Ok(()))?;
         open.at = Position { shard: open.at.shard + 1, ..Position::default() };
         Ok(())
     }
@@ -219,8 +251,16 @@ fn name(shard: u64, extension: &str) -> String {
     format!("shard-{shard:06}.{extension}")
 }
 
-/// Appends a member; returns the length of its body.
-fn append(mut tar: &File, name: &str, body: Whole) -> io::Result<u64> {
+/// Takes away what is behind the first `bytes`, but for `zeros` so many.
+fn cut_back(part: &PartFile, bytes: u64, zeros: u64) -> io::Result<()> {
+    part.file().set_len(bytes)?;
+    part.file().set_len(bytes + zeros)?;
+    part.file().as_ref().seek(SeekFrom::Start(bytes))?;
+    Ok(())
+}
+
+/// Appends a member and `zeros` so many; returns the length of its body.
+fn append(mut tar: &File, name: &str, body: Whole, zeros: u64) -> io::Result<u64> {
     let bytes = match &body {
         Whole::Small(pieces) => pieces.iter().map(|piece| piece.len() as u64).sum(),
         Whole::File(_, bytes) => *bytes,
@@ -231,7 +271,7 @@ fn append(mut tar: &File, name: &str, body: Whole) -> io::Result<u64> {
     header.set_mode(0o644);
     header.set_entry_type(EntryType::Regular);
     header.set_cksum();
-    let padding = usize::try_from(bytes.next_multiple_of(BLOCK) - bytes).unwrap_or(0);
+    let padding = usize::try_from(bytes.next_multiple_of(BLOCK) - bytes + zeros).unwrap_or(0);
     match body {
         Whole::Small(pieces) => {
             let mut text = header.as_bytes().to_vec();

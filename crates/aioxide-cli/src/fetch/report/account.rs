@@ -85,6 +85,9 @@ impl Account {
             let synced = shards.filter(|_| self.sync).map_or(Ok(()), Shards::sync);
             self.journal_failed =
                 synced.and_then(|()| journal.flush(told, shards.map(Shards::position), self.sync)).err();
+            if let (None, Some(shards)) = (&self.journal_failed, shards) {
+                self.journal_failed = shards.end_full().err();
+            }
         }
     }
 }

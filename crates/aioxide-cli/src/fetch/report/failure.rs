@@ -12,7 +12,7 @@ use super::secret;
 use crate::fetch::manners::Retry;
 
 /// A download's failure, as the report tells it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Failed {
     pub(crate) outcome: Outcome,
     pub(crate) error: String,

@@ -3,7 +3,7 @@
 //! The file has one JSON object per line, and is only ever added to:
 //!
 //! ```text
-//! {"list":…}                    which list it is for: the first line
+//! {"list":…,"job":…}            which list it is for, and what tells it from other jobs: the first line
 //! {"keeps":N,"inode":I,…}       entry N is whole; its file is about to get this name, and then has this record
 //! {"part":N,"name":…,…}         entry N has a part under this name, of this version of the file
 //! {"done":[[A,B],…],"report":R,"failed":F}
@@ -37,6 +37,8 @@ pub(crate) struct Journal {
     file: File,
     path: PathBuf,
     list: String,
+    /// Part of the names of this job's parts: another job with the same list may have the same directory.
+    job: String,
     done: Ranges,
     /// How many entries had ended before this run.
     before: u64,
@@ -68,6 +70,8 @@ enum Line {
     Part(Part),
     List {
         list: String,
+        #[serde(default)]
+        job: Option<String>,
     },
 }
 
@@ -112,6 +116,7 @@ impl Journal {
             file,
             path: path.to_owned(),
             list,
+            job: format!("{:016x}", fastrand::u64(..)),
             done: Ranges::default(),
             before: 0,
             ended: Ranges::default(),
@@ -144,7 +149,7 @@ impl Journal {
                 };
             }
             match serde_json::from_slice(&text) {
-                Ok(Line::List { list }) if first && list == self.list => {}
+                Ok(Line::List { list, job }) if first && list == self.list => self.job = job.unwrap_or(list),
                 Ok(Line::List { .. }) if first => {
                     return Err(other("the state of a job with another list; remove it to begin anew"));
                 }
@@ -177,7 +182,7 @@ impl Journal {
     fn write_anew(&mut self) -> io::Result<()> {
         self.forget_done();
         let mut text = Vec::new();
-        add(&mut text, &Line::List { list: self.list.clone() })?;
+        add(&mut text, &Line::List { list: self.list.clone(), job: Some(self.job.clone()) })?;
         add(&mut text, &self.told(self.done.iter().collect()))?;
         for keeps in self.keeps.values() {
             add(&mut text, &Line::Keeps(keeps.clone()))?;
@@ -225,7 +230,7 @@ impl Journal {
 
     /// What tells the job from others.
     pub(crate) fn job(&self) -> &str {
-        &self.list
+        &self.job
     }
 
     /// Which file it is now.
@@ -258,7 +263,7 @@ impl Journal {
 
     /// The name of the part of an entry.
     pub(crate) fn part_name(&self, number: u64) -> String {
-        format!(".aioxide-{}-{number}.part", self.list)
+        format!(".aioxide-{}-{number}.part", self.job)
     }
 
     /// The part that an earlier run has left of an entry.
