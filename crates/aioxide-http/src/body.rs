@@ -56,7 +56,7 @@ impl Body {
         Self { kind: Kind::Empty }
     }
 
-    /// Sends what `stream` gives, as it gives it (in HTTP/1.1 as chunks, since its length is not known).
+    /// Sends the items of `stream` as they come (in HTTP/1.1 as chunks, since its length is not known).
     ///
     /// It is polled only when the connection can take more, so memory stays bounded.
     pub fn stream<S, D, E>(stream: S) -> Self
@@ -68,9 +68,9 @@ impl Body {
         Self { kind: Kind::Stream { stream: Box::pin(Adapted { stream }), left: None } }
     }
 
-    /// Sends what `stream` gives, which is exactly `length` bytes: announced as `Content-Length`.
+    /// Sends the items of `stream`, which are exactly `length` bytes: announced as `Content-Length`.
     ///
-    /// A stream that gives more or fewer makes the request fail.
+    /// A stream of more or fewer makes the request fail.
     pub fn sized_stream<S, D, E>(length: u64, stream: S) -> Self
     where
         S: Stream<Item = Result<D, E>> + 'static,

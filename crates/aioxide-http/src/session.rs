@@ -21,7 +21,7 @@ mod request;
 
 /// An HTTP client that keeps its connections and shares them between its requests.
 ///
-/// Cloning gives another handle to the same session. When the last handle is dropped, or after [`close`](Self::close),
+/// A clone is another handle to the same session. When the last handle is dropped, or after [`close`](Self::close),
 /// idle connections are closed; responses that are being read go on to their end.
 ///
 /// # Examples

@@ -229,7 +229,7 @@ impl TlsBuilder {
         self
     }
 
-    /// Accepts every certificate: whoever stands between can read and change everything.
+    /// Accepts every certificate: others on the way can then read and change everything.
     pub fn danger_accept_any_certificate(mut self, yes: bool) -> Self {
         self.any_certificate = yes;
         self

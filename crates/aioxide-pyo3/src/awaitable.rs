@@ -28,7 +28,7 @@ use crate::{abi, api, waker};
 /// Python may use it as it uses a coroutine: `await` it once, or give it to `asyncio.create_task`, `gather`, `wait_for`,
 /// `shield` and the like.
 ///
-/// `Ok(())` gives None. An `Err` is raised at the `await`. A panic becomes `aioxide.RustPanic`, a RuntimeError. Awaiting it on another loop
+/// `Ok(())` becomes None. An `Err` is raised at the `await`. A panic becomes `aioxide.RustPanic`, a RuntimeError. Awaiting it on another loop
 /// than aioxide's (asyncio's own, uvloop) is a RuntimeError.
 ///
 /// # Errors
@@ -58,7 +58,7 @@ where
     unsafe { Bound::from_owned_ptr_or_err(py, (api.awaitable)(future, &Functions::<F, T>::TABLE)) }
 }
 
-/// Runs `future` as a task of the running loop; gives the task.
+/// Runs `future` as a task of the running loop; returns the task.
 ///
 /// It is an `asyncio.Task` as any other: `all_tasks` lists it, it can be awaited, named and asked for its result, and
 /// cancelling it drops the future. It starts in the loop's next iteration and runs whether it is awaited or not. Its

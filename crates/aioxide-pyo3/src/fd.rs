@@ -112,7 +112,7 @@ impl<T> AsyncFd<T> {
     /// Calls `read` as soon as it may succeed, again after each `WouldBlock`.
     ///
     /// # Errors
-    /// What `read` gives; `Interrupted` is tried again.
+    /// What `read` returns; `Interrupted` is tried again.
     ///
     /// # Cancel safety
     /// Nothing is lost: what `read` took, it gave.
@@ -123,7 +123,7 @@ impl<T> AsyncFd<T> {
     /// Calls `write` as soon as it may succeed, again after each `WouldBlock`.
     ///
     /// # Errors
-    /// What `write` gives; `Interrupted` is tried again.
+    /// What `write` returns; `Interrupted` is tried again.
     ///
     /// # Cancel safety
     /// Nothing is lost: `write` is called once for each success.

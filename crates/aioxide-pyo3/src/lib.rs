@@ -1,6 +1,6 @@
 //! For authors of Python extensions in Rust: Rust futures on aioxide's own loop, without a second runtime.
 //!
-//! [`into_awaitable`] gives Python an awaitable of a Rust future, which may be `!Send`; [`spawn`] runs one as a task;
+//! [`into_awaitable`] makes a Python awaitable of a Rust future, which may be `!Send`; [`spawn`] runs one as a task;
 //! [`await_python`] lets Rust wait for Python; [`sleep`] and [`AsyncFd`] wait for the loop's timers and descriptors. Any
 //! future that needs no more of its surroundings than a waker (channels, locks, `select!`, `join!`) works inside.
 //!
@@ -8,7 +8,7 @@
 //! use std::{cell::RefCell, rc::Rc, time::Duration};
 //! use pyo3::prelude::*;
 //!
-//! /// `await count_to(3)` gives 3 after 3 ms. The future holds an `Rc`: it never leaves the loop's thread.
+//! /// `await count_to(3)` returns 3 after 3 ms. The future holds an `Rc`: it never leaves the loop's thread.
 //! #[pyfunction]
 //! fn count_to(py: Python<'_>, limit: u32) -> PyResult<Bound<'_, PyAny>> {
 //!     aioxide_pyo3::into_awaitable(py, async move {

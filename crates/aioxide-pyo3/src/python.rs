@@ -31,7 +31,7 @@ use crate::{abi, api, waker};
 /// ```no_run,standalone_crate
 /// use pyo3::prelude::*;
 ///
-/// /// Awaits `callback()` until it gives something else than None.
+/// /// Awaits `callback()` until it returns something else than None.
 /// #[pyfunction]
 /// fn first_answer(py: Python<'_>, callback: Py<PyAny>) -> PyResult<Bound<'_, PyAny>> {
 ///     aioxide_pyo3::into_awaitable(py, async move {

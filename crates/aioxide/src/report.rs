@@ -100,7 +100,7 @@ thread_local! {
     static SLOW_NS: Cell<u64> = const { Cell::new(DEFAULT_SLOW_CALLBACK_DURATION.as_nanos() as u64) };
 }
 
-/// Sets who takes this thread's reports, and gives back who did; `None` writes them to standard error.
+/// Sets who takes this thread's reports, and returns who did; `None` writes them to standard error.
 ///
 /// # Examples
 /// ```

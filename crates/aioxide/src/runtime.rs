@@ -193,7 +193,7 @@ impl Runtime {
         list_tasks(&*self.event_loop)
     }
 
-    /// Its calls, as [`Handle::current`](crate::Handle::current) gives them inside.
+    /// Its calls, as [`Handle::current`](crate::Handle::current) returns them inside.
     pub fn handle(&self) -> crate::Handle {
         crate::Handle::new(Rc::clone(&self.event_loop) as Rc<dyn LoopHandle>)
     }

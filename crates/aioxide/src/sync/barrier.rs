@@ -63,7 +63,7 @@ impl Barrier {
         Self { parties, round: RefCell::default(), broken: Cell::new(false) }
     }
 
-    /// Waits until as many tasks as the barrier is for do so; gives the number of those that came before.
+    /// Waits until as many tasks as the barrier is for do so; returns the number of those that came before.
     ///
     /// # Errors
     /// [`BrokenBarrier`] when it is reset or aborted meanwhile, or was aborted.

@@ -109,13 +109,13 @@ impl<T: Ord> Store for Priority<T> {
     }
 }
 
-/// A queue that gives the newest item first.
+/// A queue whose `get` returns the newest item.
 pub type LifoQueue<T> = BaseQueue<Lifo<T>>;
 
-/// A queue that gives the smallest item first.
+/// A queue whose `get` returns the smallest item.
 pub type PriorityQueue<T> = BaseQueue<Priority<T>>;
 
-/// A queue that gives the oldest item first; see [`BaseQueue`].
+/// A queue whose `get` returns the oldest item; see [`BaseQueue`].
 pub type Queue<T> = BaseQueue<Fifo<T>>;
 
 /// A queue between tasks, with a limit if wanted; putters and getters are served first come, first served.

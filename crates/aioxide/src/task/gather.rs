@@ -14,7 +14,7 @@ use super::waiting::Waiting;
 use super::{is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 
-/// Runs all `futures` at the same time, each as a task, and gives their values in the order given.
+/// Runs all `futures` at the same time, each as a task, and returns their values in the order of the futures.
 ///
 /// The first failure (error, cancellation or panic of one) is returned at once; the others keep running. With
 /// [`return_exceptions`](Gather::return_exceptions) all run to their ends and failures stand at their places. With
@@ -173,7 +173,7 @@ where
 
 /// What a gathering makes of the outcomes.
 pub trait Mode<T, E>: private::Sealed {
-    /// What the gathering gives.
+    /// What the gathering returns.
     type Output;
     #[doc(hidden)]
     const RETURN_EXCEPTIONS: bool;

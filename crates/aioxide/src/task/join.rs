@@ -15,10 +15,10 @@ use crate::error::{Panic, ResultError, TaskError};
 
 /// A spawned task whose future returns a `T`.
 ///
-/// * `task.await` gives what the future returned. If it panicked, the panic goes on here; if it was cancelled, whoever
-///   awaits it is cancelled too (asyncio: CancelledError comes out of the `await`).
-/// * `task.join().await` gives the same as a [`Result`], whatever happened.
-/// * `(&task).await` gives a reference, and any number of tasks may wait that way (share it in an `Rc`).
+/// * `task.await` returns what the future returned. If it panicked, the panic goes on here; if it was cancelled, a task
+///   that awaits it is cancelled too (asyncio: CancelledError comes out of the `await`).
+/// * `task.join().await` returns the same as a [`Result`], however the task ended.
+/// * `(&task).await` returns a reference, and any number of tasks may wait that way (share it in an `Rc`).
 /// * [`result`](Self::result) looks without waiting. All else is asked of [`AnyTask`], to which it dereferences.
 ///
 /// When a task that awaits this one is cancelled, the cancellation goes to this one, unless there is a
@@ -216,7 +216,7 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// Waits for the end of a shared task, and gives a reference to its value.
+/// Waits for the end of a shared task, and returns a reference to its value.
 impl<'a, T> IntoFuture for &'a Task<T> {
     type Output = &'a T;
     type IntoFuture = JoinRef<'a, T>;

@@ -79,7 +79,7 @@ pub struct Wait<T> {
     second_turn: SecondTurn,
 }
 
-/// What a [`wait`] gives back.
+/// What a [`wait`] returns.
 #[derive(Debug)]
 pub struct Waited<T> {
     /// The tasks that have ended.
@@ -189,7 +189,7 @@ impl<T> Drop for Wait<T> {
     }
 }
 
-/// Runs all `futures` at the same time, each as a task, and gives what became of them in the order of their ends.
+/// Runs all `futures` at the same time, each as a task, and returns what became of them in the order of their ends.
 ///
 /// With [`limit`](AsCompleted::limit) only so many run at a time, the iterator is consumed no faster than that, and
 /// memory is bounded however long it is.
