@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 import threading
+import warnings
 import weakref
 from asyncio import base_events, events
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import aioxide
 import pytest
 
 
@@ -341,3 +344,23 @@ def test_future_that_only_quacks_can_be_awaited(run: Any, loop: asyncio.Abstract
         return await duck
 
     assert run(main()) == "quack"
+
+
+def test_loop_that_was_refused_a_selector_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    ignored: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        with pytest.raises(TypeError, match="own selector"):
+            aioxide.EventLoop(object())  # type: ignore[arg-type]
+        gc.collect()
+    assert (ignored, warned) == ([], [])
+
+
+def test_living_loop_outlives_a_second_refused_init() -> None:
+    loop = aioxide.EventLoop()
+    with pytest.raises(TypeError, match="own selector"):
+        loop.__init__(object())  # type: ignore[misc]
+    assert not loop.is_closed()
+    assert loop.run_until_complete(asyncio.sleep(0, 1)) == 1
+    loop.close()

@@ -67,6 +67,9 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
 
     def __init__(self, selector: None = None, *, tasks: bool = True) -> None:  # noqa: F811 - the option's name
         if selector is not None:
+            if not hasattr(self, "_ssock"):
+                # It was never a loop: `__del__` has nothing to close.
+                self._closed = True
             raise TypeError("aioxide.EventLoop has its own selector: none can be given")
         # The attributes of asyncio's base classes, whose __init__ would open a selector and a self-pipe of their own.
         self._timer_cancelled_count = 0
