@@ -336,3 +336,12 @@ fn part_of_a_file_of_unknown_length_is_not_taken_for_the_rest() {
     let record = check_whole(&server, "/capped/200000", &[], &body(200_000, 200_000));
     assert_eq!((&record["attempts"], &record["resumed"]), (&json!(3), &json!(0)), "{record}");
 }
+
+#[test]
+fn time_in_all_holds_at_a_limited_rate() {
+    let server = Nasty::start();
+    let begin = SystemTime::now();
+    let (record, _) = fetched(&server, "/ok/3000000", &["--limit-rate", "1k", "--timeout", "1"]);
+    assert_eq!(record["outcome"], "timeout", "{record}");
+    assert!(begin.elapsed().unwrap() < Duration::from_secs(20));
+}

@@ -315,3 +315,11 @@ fn state_cookies_and_report_are_files_of_their_own() {
     assert_eq!(fs::read_to_string(place.path("cookies")).unwrap(), "# Netscape HTTP Cookie File\n");
     assert_eq!(fs::read(place.path("cookies-1")).unwrap().len(), 10);
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_cannot_be_written_to_is_told_before_the_first_download() {
+    let place = Place::new();
+    place.refused(&["-i", "list", "-o", "/proc"], [""; 3], "no file can be made in it");
+    place.refused(&["-i", "list", "--state", "/dev/full"], [""; 3], "a state is kept in a file");
+}

@@ -99,3 +99,10 @@ fn rules_that_come_too_slowly_are_not_waited_for_longer_than_the_url() {
     assert_eq!(seen(&result), ["timeout"], "{result:?}");
     assert!(begin.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn rule_that_cannot_be_read_does_not_make_the_others_void() {
+    let rules = format!("\u{feff}User-agent: *\nDisallow: /ok/2\nDisallow: /{}$\n", "*a".repeat(5000));
+    let server = Nasty::with_robots("200 OK", &rules);
+    assert_eq!(seen(&outcomes(&server, &["/ok/1", "/ok/2"], &["--robots"])), ["disallowed"; 2]);
+}

@@ -229,6 +229,17 @@ fn last_line_that_a_kill_has_cut_is_passed_over() {
 }
 
 #[test]
+fn state_that_says_the_impossible_is_read_at_once() {
+    let server = Nasty::start();
+    let job = Job::new(&[server.url("/ok/1"), server.url("/ok/2")], &["-q"]);
+    assert_eq!(job.run().0, Some(0));
+    let mut state = fs::read_to_string(job.path("state")).unwrap();
+    state.push_str("{\"done\":[[0,18446744073709551615],[5,2],[1,18446744073709551615]],\"report\":18446744073709551615,\"failed\":0}\n");
+    fs::write(job.path("state"), state).unwrap();
+    assert_eq!(job.run().0, Some(0));
+}
+
+#[test]
 fn discarded_bodies_are_counted_once_too() {
     let server = Nasty::start();
     let urls: Vec<String> = (1..=50).map(|length| server.url(&format!("/ok/{length}"))).collect();

@@ -89,3 +89,18 @@ fn what_is_no_report_is_refused() {
         assert!(text(&output.stderr).contains(reason), "{}", text(&output.stderr));
     }
 }
+
+#[test]
+fn numbers_of_any_size_are_taken_and_the_report_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("report.jsonl");
+    let line = r#"{"line":1,"url":"http://x/","outcome":"ok","status":200,"bytes":18446744073709551615,"path":null,"seconds":1e308,"attempts":1,"error":null,"resumed":18446744073709551615}"#;
+    let lines = format!("{line}\n{line}\n");
+    fs::write(&path, &lines).unwrap();
+    let output = aioxide().arg("report").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let output = aioxide().arg("report").arg(&path).arg("-o").arg(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("over the report"), "{}", text(&output.stderr));
+    assert_eq!(fs::read_to_string(&path).unwrap(), lines);
+}

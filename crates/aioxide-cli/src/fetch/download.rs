@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use aioxide::time::Instant;
+use aioxide::time::{Instant, timeout_at};
 use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts};
 use http::{HeaderValue, StatusCode, header};
 use url::Url;
@@ -265,7 +265,12 @@ impl Fetch {
                 super::report::answer::check_content(entry, &piece)?;
             }
             if let Some(bandwidth) = &self.bandwidth {
-                bandwidth.received(piece.len()).await;
+                let left = self.demands.time.map(|time| time.saturating_sub(progress.elapsed()));
+                let within =
+                    timeout_at(left.map(|left| Instant::now() + left), bandwidth.received(piece.len()));
+                if within.await.is_err() {
+                    return Err(Failed::new(Outcome::Timeout, "no time is left at --limit-rate"));
+                }
             }
             if let Some(speed) = &mut speed
                 && let Some(told) = speed.too_slow(piece.len())

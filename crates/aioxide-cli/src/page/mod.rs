@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write as _};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -22,6 +23,9 @@ use tally::{Tally, Times};
 /// The report cannot be read, has no record, or the page cannot be written.
 pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let shown = args.report.display();
+    if args.output.as_deref().is_some_and(|output| are_one(&args.report, output)) {
+        return Err(format!("{shown}: the page would be written over the report").into());
+    }
     let tally = match args.report == Path::new("-") {
         true => read(io::stdin()),
         false => File::open(&args.report).and_then(read),
@@ -36,6 +40,12 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
         None => io::stdout().write_all(page.as_bytes())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether two paths lead to one file.
+fn are_one(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    identity(one).is_some_and(|one| Some(one) == identity(other))
 }
 
 /// The longest line that is read.

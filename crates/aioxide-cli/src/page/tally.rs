@@ -50,8 +50,8 @@ impl Tally {
         let good = u64::from(record.outcome.is_good());
         self.count += 1;
         self.good += good;
-        self.bytes += record.bytes;
-        self.resumed += record.resumed;
+        self.bytes = self.bytes.saturating_add(record.bytes);
+        self.resumed = self.resumed.saturating_add(record.resumed);
         self.stalls += u64::from(record.stalls);
         self.retried += u64::from(record.attempts > 1);
         *self.outcomes.entry(record.outcome).or_default() += 1;
@@ -64,7 +64,7 @@ impl Tally {
             let host = self.hosts.entry(host).or_default();
             host.count += 1;
             host.good += good;
-            host.bytes += record.bytes;
+            host.bytes = host.bytes.saturating_add(record.bytes);
             host.times.add(seconds);
         } else {
             self.of_other_hosts += 1;

@@ -38,8 +38,8 @@ struct Host {
 enum Rules {
     All,
     Some(Rc<Robot>),
-    /// There may be rules, but the server cannot tell them: then all is forbidden.
-    Unknown(StatusCode),
+    /// There may be rules, but the server cannot tell them, or they cannot be read: then all is forbidden.
+    Unknown(Rc<str>),
 }
 
 impl fmt::Debug for Rules {
@@ -95,9 +95,7 @@ impl Robots {
         drop(rules);
         match known {
             Rules::All => Ok(()),
-            Rules::Unknown(status) => {
-                Err(Failed::new(Outcome::Disallowed, format!("robots.txt cannot be had: {status}")))
-            }
+            Rules::Unknown(why) => Err(Failed::new(Outcome::Disallowed, &*why)),
             Rules::Some(robot) if !robot.allowed(url.as_str()) => {
                 Err(Failed::new(Outcome::Disallowed, "by robots.txt"))
             }
@@ -143,7 +141,7 @@ impl Robots {
             );
         }
         if status.is_server_error() {
-            return Ok(Rules::Unknown(status));
+            return Ok(Rules::Unknown(format!("robots.txt cannot be had: {status}").into()));
         }
         if !status.is_success() {
             return Ok(Rules::All);
@@ -155,7 +153,10 @@ impl Robots {
             text.extend_from_slice(&piece);
         }
         text.truncate(MOST_BYTES);
-        // It takes what is no rule for a comment; one that it cannot read at all forbids nothing.
-        Ok(Robot::new(&self.agent, &text).map_or(Rules::All, |robot| Rules::Some(Rc::new(robot))))
+        // It takes what is no rule for a comment. What it cannot read is a rule that is too large.
+        Ok(match Robot::new(&self.agent, &text) {
+            Ok(robot) => Rules::Some(Rc::new(robot)),
+            Err(_) => Rules::Unknown("robots.txt has a rule that cannot be read".into()),
+        })
     }
 }

@@ -82,6 +82,9 @@ impl Directory {
             own_paths: Vec::new(),
         };
         directory.nameless = directory.links_nameless();
+        if !directory.nameless {
+            directory.try_to_write()?;
+        }
         directory.folds = overwrite && directory.takes_names_for_the_same();
         Ok(directory)
     }
@@ -155,6 +158,27 @@ impl Directory {
     ) {
         self.own.extend(own);
         self.own_paths.extend(paths);
+    }
+
+    /// Makes a file and takes it away again: better told now than of each download.
+    fn try_to_write(&self) -> io::Result<()> {
+        let name = self.temporary_name();
+        match self.create(&name) {
+            Ok(_) => self.remove(&name),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::NotFound
+                ) =>
+            {
+                return Err(io::Error::new(error.kind(), format!("no file can be made in it: {error}")));
+            }
+            // That may pass.
+            Err(_) => {}
+        }
+        Ok(())
     }
 
     /// Tries whether a file can be found by a name in another case, or with its accents in another form.

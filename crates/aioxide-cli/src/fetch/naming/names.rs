@@ -137,7 +137,7 @@ fn is_windows_device(name: &str) -> bool {
 }
 
 /// Cuts a name to [`NAME_BYTES`], keeping its extension and adding a hash of the whole URL.
-fn cut(name: &str, url: &Url) -> String {
+pub(super) fn cut(name: &str, url: &Url) -> String {
     let (stem, extension) = split_extension(name);
     let hash = format!("-{:08x}", fnv1a(url.as_str().as_bytes()) as u32);
     let mut room = NAME_BYTES - hash.len() - extension.len();

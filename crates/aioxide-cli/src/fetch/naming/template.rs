@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::names::{component, fnv1a, from_url, split_extension};
+use super::names::{NAME_BYTES, component, cut, fnv1a, from_url, split_extension};
 
 /// How files are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,11 +132,28 @@ fn directory(url: &Url) -> String {
 /// A path of plain components, whatever the text says; `otherwise` if nothing is left of it.
 pub(crate) fn path(text: &str, otherwise: &str, url: &Url) -> String {
     let parts = text.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
-    let path: Vec<String> = parts.map(|part| component(part, url)).collect();
+    let mut path: Vec<String> = parts.map(|part| component(part, url)).collect();
+    if path.iter().map(|part| part.len() + 1).sum::<usize>() > PATH_BYTES {
+        shorten(&mut path, url);
+    }
     match path.is_empty() {
         true => from_url(&url.join(otherwise).unwrap_or_else(|_| url.clone())),
         false => path.join("/"),
     }
+}
+
+/// The longest path, in bytes: macOS takes 1024 with the directory that it stands in, Linux 4096.
+const PATH_BYTES: usize = 700;
+
+/// Leaves out directories before the last part, which gets a hash of the URL, so that two of them stay apart.
+fn shorten(path: &mut Vec<String>, url: &Url) {
+    let Some(last) = path.pop() else { return };
+    let mut bytes = 0;
+    path.retain(|part| {
+        bytes += part.len() + 1;
+        bytes <= PATH_BYTES - NAME_BYTES
+    });
+    path.push(cut(&last, url));
 }
 
 #[cfg(test)]
@@ -165,6 +182,22 @@ mod tests {
         check("/../{n}", "http://a/", "7");
         check("{host}/{path}", "http://a/%2e%2e%2f/x/..%2f..%2fy", "a/_._/x/_._.._y");
         check("..", "http://a/b", "b");
+    }
+
+    #[test]
+    fn long_paths_are_shortened_and_stay_apart() {
+        let name = |last: &str| {
+            let url = Url::parse(&format!("http://a/{}{last}.tar.gz", "d/".repeat(30_000))).unwrap();
+            Template::parse("{host}/{path}").unwrap().name(&url, 1, 1, &from_url(&url))
+        };
+        let (one, other) = (name("x"), name("y"));
+        assert!(one.len() <= PATH_BYTES && one.starts_with("a/d/d/") && one.ends_with(".tar.gz"), "{one}");
+        assert_ne!(one, other);
+        check(
+            "{dir}/x",
+            &format!("http://a/{}/b", "d".repeat(1000)),
+            &format!("{}-41eca672/x", "d".repeat(191)),
+        );
     }
 
     #[test]

@@ -102,6 +102,9 @@ impl Journal {
     pub(crate) fn open(path: &Path, list: String) -> io::Result<Self> {
         let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
         let mut file = open()?;
+        if !Identity::of(&file)?.is_regular() {
+            return Err(io::Error::other("a state is kept in a file, not in a pipe or a device"));
+        }
         loop {
             flock(&file, FlockOperation::NonBlockingLockExclusive)
                 .map_err(|_| io::Error::other("another run works on this job"))?;

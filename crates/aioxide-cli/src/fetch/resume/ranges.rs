@@ -46,24 +46,25 @@ impl Ranges {
         self.ranges.iter().map(|(first, last)| (*first, *last))
     }
 
-    /// Adds all numbers from `first` to `last`.
+    /// Adds all numbers from `first` to `last`; what it costs is a matter of how many ranges it meets.
     pub(crate) fn insert_range(&mut self, first: u64, last: u64) {
-        // What is added is read from a file that has ranges which do not meet.
-        if first <= last
-            && !(self.contains(first) || self.contains(last))
-            && self.ranges.range(first..=last).next().is_none()
-        {
-            self.insert(first);
-            if first < last {
-                let (start, _) =
-                    self.ranges.range(..=first).next_back().map_or((first, first), |(a, b)| (*a, *b));
-                let joined = last.checked_add(1).and_then(|after| self.ranges.remove(&after)).unwrap_or(last);
-                self.ranges.insert(start, joined);
-                self.count += last - first;
-            }
-        } else {
-            (first..=last).for_each(|number| self.insert(number));
+        if first > last {
+            return;
         }
+        let (mut first, mut last) = (first, last);
+        if let Some((begin, end)) = self.ranges.range(..first).next_back().map(|(begin, end)| (*begin, *end))
+            && end >= first - 1
+        {
+            (first, last) = (begin, last.max(end));
+        }
+        while let Some((begin, end)) = self.ranges.range(first..=last.saturating_add(1)).next() {
+            let (begin, end) = (*begin, *end);
+            self.ranges.remove(&begin);
+            self.count -= (end - begin).saturating_add(1);
+            last = last.max(end);
+        }
+        self.ranges.insert(first, last);
+        self.count = self.count.saturating_add((last - first).saturating_add(1));
     }
 }
 
