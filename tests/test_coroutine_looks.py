@@ -77,6 +77,7 @@ def test_a_waiting_one_shows_what_a_coroutine_shows(name: str, package: ModuleTy
         assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
         assert waiting.cr_frame is None
         assert waiting.cr_await is None
+        assert hasattr(waiting, "cr_state") is (sys.version_info >= (3, 15))
 
     run(main())
 

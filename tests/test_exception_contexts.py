@@ -346,6 +346,10 @@ def test_wait_cancelled_while_it_takes_the_lock_back_names_what_was_handled(run:
         condition.release()
         with pytest.raises(asyncio.CancelledError) as found:
             await task
-        assert type(found.value.__context__) is First
+        cancelled: Any = found.value
+        # Who awaits a cancelled task gets an exception of its own on 3.10, above the task's.
+        if sys.version_info < (3, 11):
+            cancelled = cancelled.__context__
+        assert type(cancelled.__context__) is First
 
     run(main())

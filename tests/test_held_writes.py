@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,7 +214,7 @@ def test_socket_that_the_program_has_gets_each_write_at_once(run: Any) -> None:
 
 
 def test_lost_connection_is_told_where_the_first_write_stood(run: Any, loop_name: str) -> None:
-    """The context and the place among the callbacks are those of the write that failed."""
+    """The place among the callbacks is that of the write that failed; so is the context, up to Python 3.14."""
 
     async def main() -> list[str]:
         loop = asyncio.get_running_loop()
@@ -248,14 +249,18 @@ def test_lost_connection_is_told_where_the_first_write_stood(run: Any, loop_name
         await asyncio.sleep(0)
         return log
 
-    assert run(main()) == ["before", "lost ConnectionResetError at the first write", "between", "after"]
+    where = "" if sys.version_info >= (3, 15) else "at the first write"
+    assert run(main()) == ["before", f"lost ConnectionResetError {where}", "between", "after"]
 
 
 def test_writes_before_a_fork_are_not_sent_twice(run: Any) -> None:
     async def main() -> None:
         connected = await connect()
         connected.transport.write(b"once")
-        if (child := os.fork()) == 0:
+        with warnings.catch_warnings():  # pytest's watchdog is a thread, of which Python 3.15 warns before it forks
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
             os._exit(0 if waiting(connected.peer) == b"once" else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import sys
 import weakref
@@ -229,3 +230,16 @@ def test_second_init_is_refused(run: Any, loop: asyncio.AbstractEventLoop) -> No
         await end(task)
 
     run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 15), reason="before, the first step fails and not the making")
+def test_a_task_that_never_was_is_not_missed(run: Any, loop: Any) -> None:
+    async def main() -> None:
+        for make in (loop.create_task, lambda coroutine, context: asyncio.Task(coroutine, loop=loop, context=context)):
+            coroutine = wait_for_ever()
+            with pytest.raises(TypeError, match=r"Context was expected, got int"):
+                make(coroutine, context=5)
+            coroutine.close()
+            gc.collect()
+
+    run(main())  # and the loop's exception handler is told nothing

@@ -14,7 +14,9 @@ import pytest
 from aioxide import _aioxide
 
 # Reads nothing of the instance, or (awaited_by) a field that C itself keeps for instances of derived types too.
-INHERITED = {"__class_getitem__", "__dict__", "__module__", "__weakref__", "_asyncio_awaited_by"}
+# The interpreter keeps a class's annotations in it when somebody has asked for them (3.14).
+ANNOTATIONS = {"__annotate_func__", "__annotations_cache__"}
+INHERITED = ANNOTATIONS | {"__class_getitem__", "__dict__", "__module__", "__weakref__", "_asyncio_awaited_by"}
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from enum import IntEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -344,7 +345,16 @@ def _bytes(message: bytes | str) -> bytes:
     return message.encode() if isinstance(message, str) else bytes(message)
 
 
-def _limit(seconds: float | None) -> Any:
+@asynccontextmanager
+async def _limit(seconds: float | None) -> AsyncIterator[None]:
+    """A block with a time limit; raises asyncio's TimeoutError as aiohttp does, on Python 3.10 a class of its own."""
     from ..timeouts import timeout
 
-    return timeout(seconds)
+    block = timeout(seconds)
+    try:
+        async with block:
+            yield
+    except TimeoutError as error:
+        if block.expired() and not isinstance(error, asyncio.TimeoutError):
+            raise asyncio.TimeoutError from error
+        raise

@@ -38,9 +38,10 @@ enum Shown {
     Suspended,
     Awaited,
     Origin,
+    State,
 }
 
-const ATTRIBUTES: [(&CStr, Shown); 9] = [
+const ATTRIBUTES: [(&CStr, Shown); 10] = [
     (c"__name__", Shown::Name),
     (c"__qualname__", Shown::QualifiedName),
     (c"__class__", Shown::Class),
@@ -50,11 +51,16 @@ const ATTRIBUTES: [(&CStr, Shown); 9] = [
     (c"cr_suspended", Shown::Suspended),
     (c"cr_await", Shown::Awaited),
     (c"cr_origin", Shown::Origin),
+    (c"cr_state", Shown::State), // what `inspect` asks from Python 3.15 on, and no coroutine has before
 ];
 
 /// The attributes of an awaitable that stands for a coroutine.
 pub(super) fn attributes<S: Steps>() -> impl Iterator<Item = c::PyGetSetDef> {
-    ATTRIBUTES.iter().enumerate().map(|(index, (name, _))| c::PyGetSetDef {
+    let known = ATTRIBUTES
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, shown))| cfg!(Py_3_15) || !matches!(shown, Shown::State));
+    known.map(|(index, (name, _))| c::PyGetSetDef {
         name: name.as_ptr(),
         get: Some(get::<S>),
         set: None,
@@ -85,6 +91,11 @@ unsafe extern "C" fn get<S: Steps>(this: *mut c::PyObject, shown: *mut c_void) -
             Shown::Suspended => Ok(Owned::boolean(stage == Stage::Suspended)),
             Shown::Awaited if stage == Stage::Suspended => Ok(this.awaited().unwrap_or_else(Owned::none)),
             Shown::Origin => Ok(origin_of(this.object()).unwrap_or_else(Owned::none)),
+            Shown::State => call::text(match stage {
+                Stage::New => "CORO_CREATED",
+                Stage::Suspended => "CORO_SUSPENDED",
+                Stage::Done => "CORO_CLOSED",
+            }),
             Shown::Frame | Shown::Awaited => Ok(Owned::none()),
         }
     })

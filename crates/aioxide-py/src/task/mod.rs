@@ -211,7 +211,8 @@ impl Task {
     fn prepare(&self, start: &Start<'_>) -> Outcome<()> {
         self.context.set(match start.context {
             Some(context) if !context.is_none() => {
-                check_context(context)?;
+                // Without one it never becomes a task whose end somebody misses.
+                check_context(context).inspect_err(|_| self.log_destroy_pending.set(false))?;
                 Captured::given(context.own())
             }
             _ => Captured::current()?,
