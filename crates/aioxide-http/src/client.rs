@@ -29,7 +29,7 @@ use message::message;
 mod message;
 
 /// The head of an answer, and its body to be.
-type Answer = (http::response::Parts, ResponseBody);
+type Answer = (http::response::Parts, Box<ResponseBody>);
 type SessionPool = Pool<Box<Single>, Multi, HostInfo>;
 type Host = crate::pool::Host<Box<Single>, Multi, HostInfo>;
 
@@ -48,27 +48,33 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Sends `request`, follows redirects, and waits for the head of the answer.
-    pub(crate) async fn execute(&self, request: Box<Request>) -> Result<Response> {
-        let mut progress = Progress::new(self.observer.as_ref(), next_id);
+    /// The request begins: who wants to know of it is told.
+    pub(crate) fn begin(&self, request: &Request) -> Progress {
+        let progress = Progress::new(self.observer.as_ref(), next_id);
         progress.tell(&Event::RequestStart {
             method: &request.method,
             url: &request.url,
             headers: &request.headers,
         });
-        let result = self.follow(request, &mut progress).await;
-        if let Err(error) = &result {
-            progress.tell(&Event::RequestFailed { error });
-        }
-        result
+        progress
     }
 
-    async fn follow(&self, mut request: Box<Request>, progress: &mut Progress) -> Result<Response> {
+    /// Sends `request`, follows redirects, and waits for the head of the answer.
+    pub(crate) async fn execute(
+        &self,
+        mut request: Box<Request>,
+        progress: &mut Progress,
+    ) -> Result<Response> {
         let total = request.options.timeouts.total.map(|limit| rt::now() + limit);
         let limits = Limits { deadline: total, read: request.options.timeouts.read };
         let mut history = Vec::new();
         loop {
-            let (head, mut body) = match self.step(&mut request, limits, progress).await {
+            let mut result = self.exchange(&mut request, limits, progress).await;
+            if may_repeat(&request, &result) {
+                // Boxed, since it is rare: its future would lie in that of every request.
+                result = Box::pin(self.repeat(result, &mut request, limits, progress)).await;
+            }
+            let (head, mut body) = match result {
                 Ok(answer) => answer,
                 Err(error) => return Err(error.with_url(&request.url)),
             };
@@ -134,12 +140,17 @@ impl Client {
         }
     }
 
-    /// One request and its answer, without redirects; made once more as its retries and challenges want it.
-    async fn step(&self, request: &mut Request, limits: Limits, progress: &mut Progress) -> Result<Answer> {
+    /// Makes a request once more as its retries and challenges want it, until its answer or error stands.
+    async fn repeat(
+        &self,
+        mut result: Result<Answer>,
+        request: &mut Request,
+        limits: Limits,
+        progress: &mut Progress,
+    ) -> Result<Answer> {
         let mut attempts = 0;
         let mut challenges = 0;
         loop {
-            let result = self.exchange(request, limits, progress).await;
             if let Ok((head, _)) = &result
                 && head.status == StatusCode::UNAUTHORIZED
                 && challenges < MAX_CHALLENGES
@@ -147,25 +158,29 @@ impl Client {
                 && is_answerable(request, &head.headers, challenges > 0)
             {
                 challenges += 1;
-                continue;
+                drop(result);
+            } else {
+                attempts += 1;
+                let Some(retries) = request.options.retries.as_ref().filter(|_| request.body.is_replayable())
+                else {
+                    return result;
+                };
+                let pause = match &result {
+                    Ok((head, _)) => {
+                        retries.after_answer(attempts, &request.method, head.status, &head.headers)
+                    }
+                    Err(error) => retries.after_error(attempts, &request.method, error),
+                };
+                let Some(delay) = pause else { return result };
+                let until = rt::now() + delay;
+                if limits.deadline.is_some_and(|deadline| until >= deadline) {
+                    return result;
+                }
+                progress.tell(&Event::Retry { attempts, delay });
+                drop(result);
+                rt::sleep_until(until).await;
             }
-            attempts += 1;
-            let Some(retries) = request.options.retries.as_ref().filter(|_| request.body.is_replayable())
-            else {
-                return result;
-            };
-            let pause = match &result {
-                Ok((head, _)) => retries.after_answer(attempts, &request.method, head.status, &head.headers),
-                Err(error) => retries.after_error(attempts, &request.method, error),
-            };
-            let Some(delay) = pause else { return result };
-            let until = rt::now() + delay;
-            if limits.deadline.is_some_and(|deadline| until >= deadline) {
-                return result;
-            }
-            progress.tell(&Event::Retry { attempts, delay });
-            drop(result);
-            rt::sleep_until(until).await;
+            result = self.exchange(request, limits, progress).await;
         }
     }
 
@@ -431,6 +446,12 @@ fn is_answerable(request: &Request, headers: &HeaderMap, answered: bool) -> bool
     }
     let _ = (request, headers, answered);
     false
+}
+
+/// Whether the request may have to be made once more.
+fn may_repeat(request: &Request, result: &Result<Answer>) -> bool {
+    request.options.retries.is_some()
+        || matches!(result, Ok((head, _)) if head.status == StatusCode::UNAUTHORIZED)
 }
 
 /// How often a server may ask one request who we are: once, and once more when its nonce was too old.

@@ -79,7 +79,12 @@ impl Head {
                 return Ok(());
             }
             if self.line.is_empty() {
-                self.end_line(line)?;
+                if self.is_headers() && is_plain(line[0]) {
+                    self.is_framing = false;
+                    self.state = State::Headers;
+                } else {
+                    self.end_line(line)?;
+                }
             } else {
                 let line = std::mem::take(&mut self.line);
                 self.end_line(&line)?;
@@ -89,6 +94,10 @@ impl Head {
             bytes = rest;
         }
         Ok(())
+    }
+
+    fn is_headers(&self) -> bool {
+        matches!(self.state, State::FirstHeader | State::Headers)
     }
 
     /// Makes the `0` of `HTTP/1.0` a `1`, at the moment it passes.
@@ -142,16 +151,20 @@ impl Head {
     }
 }
 
+/// Whether a line that begins with `first` is a header of its own that says nothing about the body's end.
+fn is_plain(first: u8) -> bool {
+    !matches!(first, b'c' | b'C' | b't' | b'T') && !first.is_ascii_whitespace()
+}
+
 /// Whether a line is one of the headers that say where the body ends.
 fn frames_body(line: &[u8]) -> bool {
-    // Most lines are told by their first letter.
-    if !matches!(line.first(), Some(b'c' | b'C' | b't' | b'T')) {
-        return false;
-    }
-    ["content-length", "transfer-encoding"].iter().any(|name| {
-        line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name.as_bytes()))
-            && line[name.len()..].trim_ascii_start().first() == Some(&b':')
-    })
+    let name: &[u8] = match line.first() {
+        Some(b'c' | b'C') => b"content-length",
+        Some(b't' | b'T') => b"transfer-encoding",
+        _ => return false,
+    };
+    line.get(..name.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(name))
+        && line[name.len()..].trim_ascii_start().first() == Some(&b':')
 }
 
 fn is_control(byte: &u8) -> bool {

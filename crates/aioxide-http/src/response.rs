@@ -45,7 +45,8 @@ pub struct Response {
     url: Url,
     history: Vec<Redirect>,
     content_length: Option<u64>,
-    body: ResponseBody,
+    /// Boxed: the response is moved more often than its body is read.
+    body: Box<ResponseBody>,
 }
 
 impl Response {
@@ -53,7 +54,7 @@ impl Response {
         mut head: http::response::Parts,
         url: Url,
         history: Vec<Redirect>,
-        body: ResponseBody,
+        body: Box<ResponseBody>,
     ) -> Self {
         let content_length = match head.headers.get(CONTENT_LENGTH) {
             Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()),

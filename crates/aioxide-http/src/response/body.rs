@@ -69,7 +69,7 @@ impl ResponseBody {
         slot: Slot,
         limits: Limits,
         arrived: Arrived,
-    ) -> Self {
+    ) -> Box<Self> {
         let peer = connection.peer;
         Self::new(Source::Single { incoming, connection, slot }, limits, arrived, peer)
     }
@@ -80,7 +80,7 @@ impl ResponseBody {
         slot: StreamSlot,
         limits: Limits,
         arrived: Arrived,
-    ) -> Self {
+    ) -> Box<Self> {
         let peer = exchange.peer();
         Self::new(
             Source::Multi { incoming, exchange: Box::new(exchange), _slot: slot },
@@ -90,8 +90,8 @@ impl ResponseBody {
         )
     }
 
-    fn new(source: Source, limits: Limits, arrived: Arrived, peer: Option<SocketAddr>) -> Self {
-        let mut body = Self {
+    fn new(source: Source, limits: Limits, arrived: Arrived, peer: Option<SocketAddr>) -> Box<Self> {
+        let mut body = Box::new(Self {
             source,
             limits,
             decoder: None,
@@ -101,7 +101,7 @@ impl ResponseBody {
             peer,
             trailers: None,
             is_rest: false,
-        };
+        });
         body.end_if_over();
         body
     }

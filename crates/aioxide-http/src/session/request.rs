@@ -24,6 +24,7 @@ use crate::response::Response;
 use crate::retry::Retries;
 use crate::timeout::Timeouts;
 use crate::tls::Tls;
+use crate::trace::Event;
 
 /// Builds a request; made by [`Session::get`](crate::Session::get) and its kin.
 ///
@@ -280,7 +281,12 @@ impl RequestBuilder {
         if let Some(content_type) = request.content_type.take() {
             request.headers.entry(CONTENT_TYPE).or_insert(content_type);
         }
-        self.client.execute(request).await
+        let mut progress = self.client.begin(&request);
+        let result = self.client.execute(request, &mut progress).await;
+        if let Err(error) = &result {
+            progress.tell(&Event::RequestFailed { error });
+        }
+        result
     }
 
     /// Makes the request one whose connection is to become another one.
