@@ -36,6 +36,8 @@ pub(crate) struct Source {
     done: Ranges,
     /// Hashes of the URLs that have come, if each is to come once.
     seen: Option<HashSet<u64>>,
+    /// There was no time for all URLs of the command line.
+    is_cut: bool,
 }
 
 /// The list behind `--input`.
@@ -84,7 +86,7 @@ impl Source {
             }
         };
         let (arguments, done, seen) = (Arguments::new(arguments), Ranges::default(), None);
-        Ok(Source { arguments, list, identity, count: 0, done, seen })
+        Ok(Source { arguments, list, identity, count: 0, done, seen, is_cut: false })
     }
 
     /// Which file the list is, if there is one.
@@ -124,9 +126,14 @@ impl Source {
     }
 
     /// The next entry for somebody who is about to end the run, and began to ask `since` then. A pipe is listened to only for
-    /// so long: it may be silent, or never end.
+    /// so long, since it may be silent or never end; so is the command line, since a range may have more URLs than a disk
+    /// has room for.
     pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
         let entry = match self.arguments.next() {
+            Some(_) if since.elapsed() > RANGES => {
+                self.is_cut = true;
+                None
+            }
             Some(entry) => Some(Ok(entry)),
             None => match &mut self.list {
                 List::None => None,
@@ -182,9 +189,9 @@ impl Source {
         })
     }
 
-    /// Whether a pipe may have more to say.
+    /// Whether a pipe may have more to say, or a range has more URLs than there was time for.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(&self.list, List::Pipe(pipe) if pipe.is_open())
+        self.is_cut || matches!(&self.list, List::Pipe(pipe) if pipe.is_open())
     }
 }
 
@@ -192,6 +199,8 @@ impl Source {
 const SILENCE: Duration = Duration::from_millis(200);
 /// After a stop, how long a pipe is listened to in all.
 const LISTENING: Duration = Duration::from_secs(1);
+/// After a stop, how long the URLs of the command line are accounted for: millions of them.
+const RANGES: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
@@ -219,6 +228,15 @@ mod tests {
     #[test]
     fn directory_is_no_list() {
         assert!(Source::open(Vec::new(), Some((Path::new("/"), Format::Lines))).is_err());
+    }
+
+    #[test]
+    fn range_that_is_larger_than_a_disk_is_given_up() {
+        let arguments = vec!["http://host/[0-999999999999999999]".to_owned()];
+        let mut source = Source::open(arguments, None).unwrap();
+        let since = Stopwatch::start();
+        let taken = std::iter::from_fn(|| source.next_left_over(since)).count();
+        assert!(taken > 0 && source.is_open());
     }
 
     #[test]

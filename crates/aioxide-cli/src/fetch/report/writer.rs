@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Seek};
 use std::path::Path;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
 use super::record::Record;
 use crate::fetch::output::streams::{self, Identity};
 
@@ -46,9 +49,16 @@ impl Report {
     }
 
     /// Takes away what an earlier run has left in the file, but for its first `bytes`, which this run goes on from.
+    ///
+    /// # Errors
+    /// Another run writes into the file now.
     pub(crate) fn begin(&mut self, bytes: u64) -> io::Result<()> {
         let To::File(file) = &mut self.to else { return Ok(()) };
         if Identity::of(&*file)?.is_regular() {
+            // Not every file system has locks.
+            if flock(&*file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another run writes this report"));
+            }
             let kept = bytes.min(file.metadata()?.len());
             file.set_len(kept)?;
             self.told = file.seek(io::SeekFrom::Start(kept))?;
@@ -135,6 +145,17 @@ mod tests {
         report.begin(0).unwrap();
         report.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn report_that_another_run_writes_is_left_alone() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let mut first = Report::open(path.path()).unwrap();
+        first.begin(0).unwrap();
+        std::fs::write(&path, "a line\n").unwrap();
+        let error = Report::open(path.path()).unwrap().begin(0).unwrap_err();
+        assert_eq!(error.to_string(), "another run writes this report");
+        assert_eq!(std::fs::read(&path).unwrap(), b"a line\n");
     }
 
     #[test]
