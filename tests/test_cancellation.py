@@ -157,10 +157,11 @@ async def closed(result: tuple[Any, Any]) -> None:
 def addresses() -> Iterator[list[tuple[str, int]]]:
     """Three addresses of one port: one that lets a client wait, one that refuses, one that accepts."""
     with ExitStack() as stack:
-        accepting = stack.enter_context(socket.create_server(("127.0.0.3", 0), backlog=1000))
-        port = accepting.getsockname()[1]
-        # With its queue full, the kernel answers nobody who wants to connect.
-        silent = stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
+        # With its queue full, the kernel answers nobody who wants to connect. Its address is the one that
+        # everything else uses, so the kernel picks the port there.
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        port = silent.getsockname()[1]
+        stack.enter_context(socket.create_server(("127.0.0.3", port), backlog=1000))
         for _ in range(3):
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
