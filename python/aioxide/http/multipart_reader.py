@@ -7,7 +7,7 @@ import binascii
 import json
 import zlib
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qsl
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -16,6 +16,9 @@ from .dispositions import content_disposition_filename, parse_content_dispositio
 from .headers import parse_type
 from .payloads import Payload
 from .streams import LineTooLong
+
+_T = TypeVar("_T")
+_Self = TypeVar("_Self")
 
 CHUNK = 8192
 LINE = 8190
@@ -26,7 +29,23 @@ def _headers(pairs: list[tuple[str, str]]) -> CIMultiDictProxy[str]:
     return CIMultiDictProxy(CIMultiDict(pairs))
 
 
-class BodyPartReader:
+class _Parts(Generic[_T]):
+    """What `async for` takes one by one, until `next` returns None."""
+
+    async def next(self) -> _T | None:
+        raise NotImplementedError
+
+    def __aiter__(self: _Self) -> _Self:
+        return self
+
+    async def __anext__(self) -> _T:
+        part = await self.next()
+        if part is None:
+            raise StopAsyncIteration
+        return part
+
+
+class BodyPartReader(_Parts[bytes]):
     """One part: its headers, and its bytes as they come."""
 
     chunk_size = CHUNK
@@ -48,15 +67,6 @@ class BodyPartReader:
         self._disposition: tuple[str | None, dict[str, str]] | None = None
         # What follows the boundary that ended this part.
         self._rest = b""
-
-    def __aiter__(self) -> BodyPartReader:
-        return self
-
-    async def __anext__(self) -> bytes:
-        part = await self.next()
-        if part is None:
-            raise StopAsyncIteration
-        return part
 
     async def next(self) -> bytes | None:
         piece = await self.read()
@@ -219,21 +229,12 @@ class BodyPartReaderPayload(Payload):
             yield self._value.decode(chunk)
 
 
-class MultipartResponseWrapper:
+class MultipartResponseWrapper(_Parts[Any]):
     """The parts of a response, which is released after the last one."""
 
     def __init__(self, resp: Any, stream: MultipartReader) -> None:
         self.resp = resp
         self.stream = stream
-
-    def __aiter__(self) -> MultipartResponseWrapper:
-        return self
-
-    async def __anext__(self) -> Any:
-        part = await self.next()
-        if part is None:
-            raise StopAsyncIteration
-        return part
 
     def at_eof(self) -> bool:
         return self.resp.content.at_eof()  # type: ignore[no-any-return]
@@ -249,7 +250,7 @@ class MultipartResponseWrapper:
         self.resp.release()
 
 
-class MultipartReader:
+class MultipartReader(_Parts[Any]):
     """The parts of a body, one after the other: `MultipartReader.from_response(response)`."""
 
     response_wrapper_cls = MultipartResponseWrapper
@@ -276,15 +277,6 @@ class MultipartReader:
     def from_response(cls, response: Any) -> MultipartResponseWrapper:
         """The parts of a response."""
         return cls.response_wrapper_cls(response, cls(response.headers, response.content))
-
-    def __aiter__(self) -> MultipartReader:
-        return self
-
-    async def __anext__(self) -> Any:
-        part = await self.next()
-        if part is None:
-            raise StopAsyncIteration
-        return part
 
     def at_eof(self) -> bool:
         return self._at_eof
