@@ -1,14 +1,18 @@
-//! A forked child: it has none of its parent's threads, so its pools begin anew.
+//! A forked child: it has none of its parent's threads, so its pools begin anew, and nothing waits for those threads.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
 
 use aioxide_core::pool::Pool;
+use aioxide_core::reactor::Reactor;
+use aioxide_core::signals::{SIGUSR1, SIGUSR2, SignalListener};
 
 struct Unpark(Thread);
 
@@ -65,16 +69,51 @@ fn call_that_waits_in_the_parent_is_not_made_in_the_child() {
     static POOL: Pool = Pool::new("test-fork-queue", 1);
     let (gate, open) = std::sync::mpsc::channel::<()>();
     let running = POOL.run(move || open.recv().unwrap());
-    let made = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let made = Arc::new(AtomicBool::new(false));
     let make = Arc::clone(&made);
-    let waiting = POOL.run(move || make.store(true, std::sync::atomic::Ordering::SeqCst));
+    let waiting = POOL.run(move || make.store(true, Ordering::SeqCst));
     let untouched = in_child(|| {
         block_on(POOL.run(|| ())).unwrap();
-        !made.load(std::sync::atomic::Ordering::SeqCst)
+        !made.load(Ordering::SeqCst)
     });
     assert!(untouched);
     gate.send(()).unwrap();
     block_on(running).unwrap();
     block_on(waiting).unwrap();
-    assert!(made.load(std::sync::atomic::Ordering::SeqCst));
+    assert!(made.load(Ordering::SeqCst));
+}
+
+/// Other threads of the parent are all the time in the handler, or take listeners in and out.
+#[test]
+fn signals_that_threads_of_the_parent_are_busy_with_do_not_keep_the_child() {
+    let reactor = Rc::new(Reactor::new().unwrap());
+    let _caught = SignalListener::new(&reactor, SIGUSR1).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = |work: fn()| {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                work();
+            }
+        })
+    };
+    // SAFETY: a signal that is caught, to this thread.
+    let raising = busy(|| assert_eq!(unsafe { libc::raise(SIGUSR1) }, 0));
+    let listening = busy(|| {
+        let reactor = Rc::new(Reactor::new().unwrap());
+        for _ in 0..100 {
+            drop(SignalListener::new(&reactor, SIGUSR2).unwrap());
+        }
+    });
+    let free = (0..100).all(|_| {
+        in_child(|| {
+            let reactor = Rc::new(Reactor::new().unwrap());
+            let listen = |signal| SignalListener::new(&reactor, signal).is_ok();
+            [SIGUSR1, SIGUSR2].into_iter().all(listen)
+        })
+    });
+    stop.store(true, Ordering::SeqCst);
+    raising.join().unwrap();
+    listening.join().unwrap();
+    assert!(free, "a child waited for a thread that it does not have");
 }

@@ -8,6 +8,7 @@
 //! * `socket`: what a transport does with a descriptor that it does not own;
 //! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
+//! * `fork` (portable): a lock and a count that the child of a fork finds free and empty;
 //! * `thread`: what happens before a thread is ended by force, where that unwinds the stack (glibc);
 //! * `monotonic_ns`, `coarse_monotonic_ns`.
 
@@ -33,6 +34,7 @@ mod kqueue;
 ))]
 pub use kqueue::{Events, Selector};
 
+mod fork;
 mod process;
 pub(crate) mod signal;
 pub mod socket;

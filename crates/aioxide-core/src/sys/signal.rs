@@ -5,10 +5,10 @@
 
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use super::check;
+use super::fork::{Lock, Presence};
 use super::wakeup::wake_fd;
 
 /// Signal numbers are below this on every supported system.
@@ -21,19 +21,19 @@ static COUNTS: [AtomicU64; SIGNALS] = [const { AtomicU64::new(0) }; SIGNALS];
 static WAKE_FDS: [AtomicI32; LISTENERS] = [const { AtomicI32::new(-1) }; LISTENERS];
 
 /// Handlers under way, on any thread: a descriptor may be closed only when none can still hold its number.
-static IN_HANDLER: AtomicUsize = AtomicUsize::new(0);
+static IN_HANDLER: Presence = Presence::new();
 
 struct Installed {
     users: usize,
     before: libc::sigaction,
 }
 
-static INSTALLED: Mutex<[Option<Installed>; SIGNALS]> = Mutex::new([const { None }; SIGNALS]);
+static INSTALLED: Lock<[Option<Installed>; SIGNALS]> = Lock::new([const { None }; SIGNALS]);
 
 extern "C" fn handler(signal: libc::c_int) {
     // SAFETY: `errno` of this thread; a handler must leave it as it was.
     let errno = unsafe { *errno_location() };
-    IN_HANDLER.fetch_add(1, Ordering::SeqCst);
+    let process = IN_HANDLER.enter();
     if let Some(count) = COUNTS.get(signal as usize) {
         count.fetch_add(1, Ordering::SeqCst);
     }
@@ -43,7 +43,7 @@ extern "C" fn handler(signal: libc::c_int) {
             wake_fd(fd);
         }
     }
-    IN_HANDLER.fetch_sub(1, Ordering::SeqCst);
+    IN_HANDLER.leave(process);
     // SAFETY: as above.
     unsafe { *errno_location() = errno };
 }
@@ -76,7 +76,7 @@ pub(crate) fn add_wakeup(fd: RawFd) -> io::Result<usize> {
 /// Takes the descriptor out; afterwards no handler writes to it any more, so it may be closed.
 pub(crate) fn remove_wakeup(place: usize) {
     WAKE_FDS[place].store(-1, Ordering::SeqCst);
-    while IN_HANDLER.load(Ordering::SeqCst) > 0 {
+    while !IN_HANDLER.is_empty() {
         std::thread::yield_now();
     }
 }
@@ -89,7 +89,7 @@ pub(crate) fn install(signal: i32) -> io::Result<u64> {
     if !(1..SIGNALS as i32).contains(&signal) || forbidden.contains(&signal) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("signal {signal} cannot be caught")));
     }
-    let mut installed = INSTALLED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut installed = INSTALLED.hold();
     let place = &mut installed[signal as usize];
     // Before the handler is in place: an arrival that it swallows from now on is new to the listener.
     let before_count = count(signal);
@@ -111,7 +111,7 @@ pub(crate) fn install(signal: i32) -> io::Result<u64> {
 
 /// Takes one user away; the last one's going puts the former disposition back.
 pub(crate) fn uninstall(signal: i32) {
-    let mut installed = INSTALLED.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut installed = INSTALLED.hold();
     let place = &mut installed[signal as usize];
     let Some(held) = place else { return };
     held.users -= 1;
