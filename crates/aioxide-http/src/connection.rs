@@ -216,7 +216,7 @@ impl Single {
 
     /// Whether the exchange has come to its end, and another may follow.
     pub(crate) fn is_reusable(&mut self) -> bool {
-        if self.is_last {
+        if self.is_last || self.traffic.is_cut.get() {
             return false;
         }
         if !self.sender.is_ready() {

@@ -301,7 +301,9 @@ pub(crate) fn redact(text: &str) -> String {
 fn kind_of_source(error: &hyper::Error) -> Option<Kind> {
     let mut source = error.source();
     while let Some(current) = source {
-        if let Some(io_error) = current.downcast_ref::<io::Error>() {
+        // h2 does not name the socket's error as its source.
+        let of_h2 = current.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+        if let Some(io_error) = of_h2.or_else(|| current.downcast_ref()) {
             if io_error.get_ref().is_some_and(|inner| inner.is::<aioxide::net::tls::rustls::Error>()) {
                 return Some(Kind::Tls);
             }

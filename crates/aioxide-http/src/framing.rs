@@ -10,6 +10,10 @@ use std::io;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, StatusCode, Version};
 
+pub(crate) use frames::Frames;
+
+mod frames;
+
 /// The head of an answer, passing by in pieces of any size.
 #[derive(Debug, Default)]
 pub(crate) struct Head {

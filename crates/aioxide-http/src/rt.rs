@@ -14,7 +14,7 @@ use aioxide::net::TcpStream;
 use aioxide::net::tls::client::TlsStream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::framing::Head;
+use crate::framing::{Frames, Head};
 use crate::timeout::Alarm;
 
 pub(crate) use aioxide::time::{Instant, Sleep, sleep_until};
@@ -86,11 +86,21 @@ impl Future for Nap {
 impl hyper::rt::Sleep for Nap {}
 
 /// A stream as hyper wants it, which counts what passes.
+///
+/// A server may answer early, close, and so break the way on which the request's body is still going out. To hyper the first
+/// error of either way is the end of both. Here a write that fails only marks the connection as cut, and what has come
+/// is read to its end: that decides what the answer is.
 pub(crate) struct Io {
     stream: Stream,
     traffic: Rc<Traffic>,
     /// Who is at the other end: the server or its proxy.
     pub(crate) peer: Option<SocketAddr>,
+    /// Of an HTTP/2 connection.
+    frames: Option<Box<Frames>>,
+    /// Frames that are shown to h2 before the end of the connection.
+    parting: Vec<u8>,
+    /// Why the peer takes nothing more, or nothing more comes; shown when all that came has been read.
+    failure: Option<io::Error>,
 }
 
 /// What passes: how many bytes, and heads of answers.
@@ -98,6 +108,8 @@ pub(crate) struct Io {
 pub(crate) struct Traffic {
     pub(crate) received: Cell<u64>,
     pub(crate) sent: Cell<u64>,
+    /// The peer takes nothing more: there is no other exchange after those under way.
+    pub(crate) is_cut: Cell<bool>,
     /// Of an HTTP/1 connection: the head of the answer that is coming.
     pub(crate) head: RefCell<Head>,
 }
@@ -116,7 +128,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 impl Io {
     pub(crate) fn new(stream: Stream, peer: Option<SocketAddr>) -> Self {
-        Self { stream, traffic: Rc::default(), peer }
+        Self { stream, traffic: Rc::default(), peer, frames: None, parting: Vec::new(), failure: None }
+    }
+
+    /// HTTP/2 begins.
+    pub(crate) fn watch_frames(&mut self) {
+        self.frames = Some(Box::new(Frames::new()));
     }
 
     pub(crate) fn into_stream(self) -> Stream {
@@ -128,12 +145,72 @@ impl Io {
         self.traffic.clone()
     }
 
-    fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = written {
-            self.traffic.sent.set(self.traffic.sent.get() + count as u64);
+    /// Whether a way out that failed with `error` leaves a way in whose bytes have all come, or still do.
+    fn cut(&mut self, error: io::Error) -> io::Result<()> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        if !matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset) {
+            return Err(error);
         }
-        written
+        self.traffic.is_cut.set(true);
+        // The end had come before the pipe could break (otherwise the system says "reset"), and is believed as it is.
+        self.failure = Some(error).filter(|error| error.kind() != BrokenPipe);
+        Ok(())
     }
+
+    /// What a write into a connection that is cut comes to.
+    ///
+    /// HTTP/1 waits, and reading ends it: a body without end would be swallowed for ever. HTTP/2 reads on only when what it has
+    /// to say has left; its bodies end at their windows.
+    fn swallow<T>(&self, all: T) -> Poll<io::Result<T>> {
+        if self.frames.is_some() { Poll::Ready(Ok(all)) } else { Poll::Pending }
+    }
+
+    fn written(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match std::task::ready!(written) {
+            Ok(count) => {
+                self.traffic.sent.set(self.traffic.sent.get() + count as u64);
+                if let Some(frames) = &mut self.frames {
+                    let mut left = count;
+                    for slice in slices {
+                        let (sent, _) = slice.split_at(left.min(slice.len()));
+                        left -= sent.len();
+                        frames.sent(sent);
+                    }
+                }
+                Poll::Ready(Ok(count))
+            }
+            Err(error) => {
+                self.cut(error)?;
+                self.swallow(length(slices))
+            }
+        }
+    }
+
+    /// Nothing more comes: what is shown in place of that.
+    fn end(&mut self, cursor: &mut hyper::rt::ReadBufCursor<'_>) -> io::Result<()> {
+        if let Some(frames) = &mut self.frames {
+            self.parting = frames.resets();
+        }
+        self.part(cursor)
+    }
+
+    fn part(&mut self, cursor: &mut hyper::rt::ReadBufCursor<'_>) -> io::Result<()> {
+        if self.parting.is_empty() {
+            return self.failure.take().map_or(Ok(()), Err);
+        }
+        let count = self.parting.len().min(cursor.remaining());
+        cursor.put_slice(&self.parting[..count]);
+        self.parting.drain(..count);
+        Ok(())
+    }
+}
+
+fn length(slices: &[io::IoSlice<'_>]) -> usize {
+    slices.iter().map(|slice| slice.len()).sum()
 }
 
 macro_rules! on_stream {
@@ -197,9 +274,20 @@ impl hyper::rt::Read for Io {
         cx: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { stream, traffic, .. } = &mut *self;
-        let count = std::task::ready!(read(stream, cx, &mut cursor, &mut traffic.head.borrow_mut()))?;
-        self.traffic.received.set(self.traffic.received.get() + count as u64);
+        let this = &mut *self;
+        if !this.parting.is_empty() {
+            return Poll::Ready(this.part(&mut cursor));
+        }
+        let Io { stream, traffic, frames, .. } = this;
+        let count = read(stream, cx, &mut cursor, &mut traffic.head.borrow_mut(), frames);
+        match std::task::ready!(count) {
+            Ok(0) => return Poll::Ready(this.end(&mut cursor)),
+            Ok(count) => traffic.received.set(traffic.received.get() + count as u64),
+            Err(error) => {
+                this.failure = Some(error);
+                return Poll::Ready(this.end(&mut cursor));
+            }
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -214,12 +302,16 @@ fn read(
     cx: &mut Context<'_>,
     cursor: &mut hyper::rt::ReadBufCursor<'_>,
     head: &mut Head,
+    frames: &mut Option<Box<Frames>>,
 ) -> Poll<io::Result<usize>> {
     // SAFETY: tokio's buffer never makes initialised bytes uninitialised.
     let mut buf = ReadBuf::uninit(unsafe { cursor.as_mut() });
     std::task::ready!(Pin::new(stream).poll_read(cx, &mut buf))?;
     if head.is_passing() {
         head.pass(buf.filled_mut())?;
+    }
+    if let Some(frames) = frames {
+        frames.received(buf.filled());
     }
     let count = buf.filled().len();
     // SAFETY: tokio's buffer counts as filled only what was initialised, from the start of the same memory.
@@ -228,9 +320,8 @@ fn read(
 }
 
 impl hyper::rt::Write for Io {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.count_sent(written)
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -238,8 +329,15 @@ impl hyper::rt::Write for Io {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, slices);
-        self.count_sent(written)
+        if self.traffic.is_cut.get() {
+            return self.swallow(length(slices));
+        }
+        let stream = Pin::new(&mut self.stream);
+        let written = match slices {
+            [slice] => stream.poll_write(cx, slice),
+            slices => stream.poll_write_vectored(cx, slices),
+        };
+        self.written(written, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -247,10 +345,22 @@ impl hyper::rt::Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        if self.traffic.is_cut.get() {
+            return self.swallow(());
+        }
+        match std::task::ready!(Pin::new(&mut self.stream).poll_flush(cx)) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => {
+                self.cut(error)?;
+                self.swallow(())
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.traffic.is_cut.get() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

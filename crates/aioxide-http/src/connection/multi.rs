@@ -43,10 +43,11 @@ struct Health {
 impl Multi {
     /// Shakes hands; the second value is to be spawned, and lives as long as the connection.
     pub(crate) async fn start(
-        io: Io,
+        mut io: Io,
         builder: &http2::Builder<Spawner>,
     ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
         let (traffic, peer) = (io.traffic(), io.peer);
+        io.watch_frames();
         let (sender, mut driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
         let max_streams = Cell::new(driver.current_max_send_streams());
         let health = Rc::new(Health { max_streams, is_deaf: Cell::new(false), traffic, peer });
@@ -94,7 +95,7 @@ impl Multi {
 
 impl Multiplexed for Multi {
     fn is_open(&self) -> bool {
-        !self.sender.is_closed() && !self.health.is_deaf.get()
+        !self.sender.is_closed() && !self.health.is_deaf.get() && !self.health.traffic.is_cut.get()
     }
 
     fn max_streams(&self) -> usize {

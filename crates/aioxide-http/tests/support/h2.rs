@@ -40,6 +40,11 @@ pub fn tls(protocols: &[&str]) -> (Arc<ServerConfig>, Authority) {
     (Arc::new(config), authority)
 }
 
+/// A server's side of a new TLS connection.
+pub fn server_session(config: &Arc<ServerConfig>) -> ServerConnection {
+    ServerConnection::new(config.clone()).unwrap()
+}
+
 /// A listening server of HTTP/2.
 pub struct H2Server {
     server: Server,
