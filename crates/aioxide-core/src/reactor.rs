@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 
 use crate::patience::Patience;
 use crate::readiness::Readiness;
-use crate::sys::{Event, Interest, Selector, Trigger, is_open};
+use crate::sys::{Event, Interest, Selector, Trigger, is_open, wakeup_seen};
 
 /// What a face gets back when a descriptor that it watches by callback is ready; its meaning is the face's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -253,6 +253,7 @@ impl Reactor {
         let mut stale = false;
         for event in events {
             if event.key == WAKEUP_KEY {
+                wakeup_seen(self.wakeup_fd.get());
                 continue;
             }
             stale |= !self.dispatch_one(event, &mut fired);

@@ -1,8 +1,12 @@
 //! The selector on macOS and the BSDs: kqueue behind the same interface as epoll.
 //!
 //! A descriptor has up to two filters here (read, write); `modify` deletes what is no longer wanted. `udata` carries the key.
+//! The kernel forgets the filters of a descriptor when that is closed.
+//!
+//! The code follows the manual pages; it is compiled for these systems, and has not run on them yet.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -11,10 +15,21 @@ use super::{Event, Interest, Trigger, check};
 /// How many events one wait may bring.
 const CAPACITY: usize = 512;
 
-/// A kqueue instance.
+const _: () = assert!(size_of::<*mut libc::c_void>() == 8, "a key of 64 bits must fit `udata`");
+
+/// A kqueue instance, closed on exec.
+///
+/// It does not pass a fork: in the child its number is free, or another descriptor's, and is left alone.
+#[derive(Debug)]
+pub(super) struct Kqueue {
+    fd: ManuallyDrop<OwnedFd>,
+    process: u32,
+}
+
+/// A set of watched descriptors.
 #[derive(Debug)]
 pub struct Selector {
-    kqueue: OwnedFd,
+    kqueue: Kqueue,
 }
 
 /// The buffer that a wait fills.
@@ -58,14 +73,65 @@ impl Events {
     /// The events of the last wait, in the kernel's order.
     pub fn iter(&self) -> impl Iterator<Item = Event> {
         self.buffer.iter().map(|event| {
-            let ready = match event.filter {
-                libc::EVFILT_WRITE if event.flags & libc::EV_EOF != 0 => Interest::BOTH,
-                libc::EVFILT_WRITE => Interest::WRITABLE,
-                _ => Interest::READABLE,
+            let (is_read, has_ended) = (event.filter == libc::EVFILT_READ, event.flags & libc::EV_EOF != 0);
+            // An edge of an end counts for both ways: one of the filters may have been refused (see `add`).
+            let ready = match has_ended && (!is_read || event.flags & libc::EV_CLEAR != 0) {
+                true => Interest::BOTH,
+                false if is_read => Interest::READABLE,
+                false => Interest::WRITABLE,
             };
-            let read_closed = event.filter == libc::EVFILT_READ && event.flags & libc::EV_EOF != 0;
-            Event { key: event.udata as u64, ready, read_closed }
+            Event { key: event.udata as u64, ready, read_closed: is_read && has_ended }
         })
+    }
+}
+
+impl Kqueue {
+    /// A new one.
+    ///
+    /// # Errors
+    /// EMFILE, ENFILE, ENOMEM.
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: no arguments.
+        let fd = check(unsafe { libc::kqueue() })?;
+        // SAFETY: opened just now, ours alone.
+        let kqueue = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(fd) });
+        // SAFETY: a plain flag on an open descriptor.
+        check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+        Ok(Self { fd: kqueue, process: std::process::id() })
+    }
+
+    /// Makes the one change that `fill` describes.
+    ///
+    /// # Errors
+    /// What the filter refuses; ENOENT for one that is not there.
+    pub(super) fn change(&self, fill: impl FnOnce(&mut libc::kevent)) -> io::Result<()> {
+        // SAFETY: all-zero is a valid kevent.
+        let mut change: libc::kevent = unsafe { std::mem::zeroed() };
+        fill(&mut change);
+        // SAFETY: one change is read, no event is written.
+        let made = check(unsafe {
+            libc::kevent(self.as_raw_fd(), &raw const change, 1, std::ptr::null_mut(), 0, std::ptr::null())
+        });
+        match made {
+            // The changes have been made when a signal interrupts the call.
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AsRawFd for Kqueue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+}
+
+impl Drop for Kqueue {
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            // SAFETY: dropped here and nowhere else.
+            unsafe { ManuallyDrop::drop(&mut self.fd) };
+        }
     }
 }
 
@@ -75,27 +141,34 @@ impl Selector {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: no arguments.
-        let fd = check(unsafe { libc::kqueue() })?;
-        // SAFETY: opened just now, ours alone.
-        let kqueue = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: a plain flag on an open descriptor.
-        check(unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) })?;
-        Ok(Self { kqueue })
+        Ok(Self { kqueue: Kqueue::new()? })
     }
 
     /// Starts watching `fd`.
     ///
     /// # Errors
-    /// EBADF, EINVAL for what cannot be watched, ENOMEM.
+    /// EBADF, EINVAL for what cannot be watched, EPIPE for writing to a pipe that nobody reads, ENOMEM.
     pub fn add(&self, fd: RawFd, key: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
-        if interest.is_readable() {
-            self.change(fd, libc::EVFILT_READ, key, libc::EV_ADD, trigger)?;
+        let (mut accepted, mut refused) = (false, None);
+        for way in [Interest::READABLE, Interest::WRITABLE] {
+            if interest.contains(way) {
+                match self.watch(fd, key, way, trigger) {
+                    Ok(()) => accepted = true,
+                    Err(error) => refused = refused.or(Some(error)),
+                }
+            }
         }
-        if interest.is_writable() {
-            self.change(fd, libc::EVFILT_WRITE, key, libc::EV_ADD, trigger)?;
+        let Some(error) = refused else { return Ok(()) };
+        // Rust I/O asks for both ways whichever the descriptor has: a pipe whose other end is gone and another kqueue
+        // have one, and its events tell enough.
+        let is_one_way = matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EPIPE));
+        if accepted && trigger == Trigger::Edge && is_one_way {
+            return Ok(());
         }
-        Ok(())
+        if accepted {
+            let _undone = self.delete(fd);
+        }
+        Err(error)
     }
 
     /// Changes what is watched.
@@ -103,13 +176,16 @@ impl Selector {
     /// # Errors
     /// As `add`.
     pub fn modify(&self, fd: RawFd, key: u64, interest: Interest, trigger: Trigger) -> io::Result<()> {
-        for (filter, wanted) in
-            [(libc::EVFILT_READ, interest.is_readable()), (libc::EVFILT_WRITE, interest.is_writable())]
-        {
-            if wanted {
-                self.change(fd, filter, key, libc::EV_ADD, trigger)?;
+        if trigger == Trigger::Edge {
+            // A filter that is there keeps its trigger: it is made anew.
+            self.delete(fd)?;
+            return self.add(fd, key, interest, trigger);
+        }
+        for way in [Interest::READABLE, Interest::WRITABLE] {
+            if interest.contains(way) {
+                self.watch(fd, key, way, trigger)?;
             } else {
-                self.ignore_missing(self.change(fd, filter, key, libc::EV_DELETE, trigger))?;
+                self.unwatch(fd, way)?;
             }
         }
         Ok(())
@@ -120,38 +196,28 @@ impl Selector {
     /// # Errors
     /// EBADF.
     pub fn delete(&self, fd: RawFd) -> io::Result<()> {
-        for filter in [libc::EVFILT_READ, libc::EVFILT_WRITE] {
-            self.ignore_missing(self.change(fd, filter, 0, libc::EV_DELETE, Trigger::Level))?;
-        }
-        Ok(())
+        self.unwatch(fd, Interest::READABLE)?;
+        self.unwatch(fd, Interest::WRITABLE)
     }
 
-    fn ignore_missing(&self, result: io::Result<()>) -> io::Result<()> {
-        match result {
+    fn watch(&self, fd: RawFd, key: u64, way: Interest, trigger: Trigger) -> io::Result<()> {
+        self.kqueue.change(|change| {
+            describe(change, fd, way);
+            change.flags = libc::EV_ADD | if trigger == Trigger::Edge { libc::EV_CLEAR } else { 0 };
+            change.udata = key as _;
+        })
+    }
+
+    /// Whether or not it was watched.
+    fn unwatch(&self, fd: RawFd, way: Interest) -> io::Result<()> {
+        let deleted = self.kqueue.change(|change| {
+            describe(change, fd, way);
+            change.flags = libc::EV_DELETE;
+        });
+        match deleted {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => other,
         }
-    }
-
-    fn change(&self, fd: RawFd, filter: i16, key: u64, action: u16, trigger: Trigger) -> io::Result<()> {
-        // SAFETY: all-zero is a valid kevent.
-        let mut change: libc::kevent = unsafe { std::mem::zeroed() };
-        change.ident = fd as usize;
-        change.filter = filter;
-        change.flags = action | if trigger == Trigger::Edge { libc::EV_CLEAR } else { 0 };
-        change.udata = key as *mut libc::c_void;
-        // SAFETY: one change is read, no event is written.
-        check(unsafe {
-            libc::kevent(
-                self.kqueue.as_raw_fd(),
-                &raw const change,
-                1,
-                std::ptr::null_mut(),
-                0,
-                std::ptr::null(),
-            )
-        })?;
-        Ok(())
     }
 
     /// Waits until something is ready or `timeout` is over (`None`: for ever) and fills `events`.
@@ -175,7 +241,7 @@ impl Selector {
                 std::ptr::null(),
                 0,
                 events.buffer.as_mut_ptr(),
-                CAPACITY as libc::c_int,
+                CAPACITY as _,
                 spec,
             )
         })?;
@@ -189,4 +255,10 @@ impl AsRawFd for Selector {
     fn as_raw_fd(&self) -> RawFd {
         self.kqueue.as_raw_fd()
     }
+}
+
+/// Which filter of which descriptor.
+fn describe(change: &mut libc::kevent, fd: RawFd, way: Interest) {
+    change.ident = fd as _;
+    change.filter = if way.is_readable() { libc::EVFILT_READ } else { libc::EVFILT_WRITE };
 }

@@ -46,6 +46,7 @@ mod wakeup;
 pub use process::{ExitWatch, send_signal};
 pub(crate) use time::{coarse_monotonic_ns, monotonic_ns};
 pub use wakeup::Wakeup;
+pub(crate) use wakeup::seen as wakeup_seen;
 
 use std::io;
 use std::os::fd::RawFd;

@@ -1,14 +1,21 @@
 //! A descriptor that becomes readable when a child process has ended: pidfd on Linux, kqueue elsewhere.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::os::fd::{FromRawFd, OwnedFd};
 
 use super::check;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use super::kqueue::Kqueue;
 
 /// Watches one child for its end; it does not reap it.
 #[derive(Debug)]
 pub struct ExitWatch {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fd: OwnedFd,
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fd: Kqueue,
 }
 
 impl ExitWatch {
@@ -30,22 +37,36 @@ impl ExitWatch {
     /// ESRCH when there is no such process, EMFILE.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     pub fn new(pid: u32) -> io::Result<Self> {
-        // SAFETY: no arguments.
-        let fd = check(unsafe { libc::kqueue() })?;
-        // SAFETY: opened just now, ours alone.
-        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-        // SAFETY: all-zero is a valid kevent.
-        let mut change: libc::kevent = unsafe { std::mem::zeroed() };
-        change.ident = pid as usize;
-        change.filter = libc::EVFILT_PROC;
-        change.flags = libc::EV_ADD;
-        change.fflags = libc::NOTE_EXIT;
-        // SAFETY: one change is read, no event is written.
-        check(unsafe {
-            libc::kevent(fd.as_raw_fd(), &raw const change, 1, std::ptr::null_mut(), 0, std::ptr::null())
-        })?;
+        let fd = Kqueue::new()?;
+        let watched = fd.change(|change| {
+            change.ident = pid as _;
+            change.filter = libc::EVFILT_PROC;
+            change.flags = libc::EV_ADD;
+            change.fflags = libc::NOTE_EXIT;
+        });
+        match watched {
+            // To most of these systems a child that has ended is no process any more, though it can be reaped.
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) && is_unreaped(pid) => {
+                fd.change(|change| {
+                    change.filter = libc::EVFILT_TIMER;
+                    change.flags = libc::EV_ADD | libc::EV_ONESHOT;
+                    change.data = 1;
+                })?;
+            }
+            other => other?,
+        }
         Ok(Self { fd })
     }
+}
+
+/// Whether `pid` is a child of ours that has ended and can be reaped.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn is_unreaped(pid: u32) -> bool {
+    // SAFETY: all-zero is a valid siginfo.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is valid for writing.
+    check(unsafe { libc::waitid(libc::P_PID, pid as _, &raw mut info, options) }).is_ok()
 }
 
 impl AsRawFd for ExitWatch {

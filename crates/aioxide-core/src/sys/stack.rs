@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 /// What is kept for whoever finds that the rest is too little, and for what it calls; less of a stack that is small itself.
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const RESERVE: usize = 256 * 1024;
 
 /// Whether the running thread's stack is all but used up.

@@ -1,8 +1,8 @@
 //! What ends a wait from another thread or a signal handler: an eventfd on Linux, a pipe elsewhere.
 //!
-//! The reactor watches it edge-triggered, so it is never read while the loop runs: each write is an edge of its own.
-//! (An eventfd overflows after 2^64 - 2 writes; a full pipe refuses the write, but then it is readable, and the
-//! reactor empties it.)
+//! The reactor watches it edge-triggered, so an eventfd is never read while the loop runs: each write is an edge of its own,
+//! and it overflows after 2^64 - 2 of them. A full pipe refuses the write, which then is no edge; so the reactor empties
+//! it at each event ([`seen`]).
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -57,11 +57,7 @@ impl Wakeup {
 
     /// Takes what was written, so that a level-triggered watcher is not told again.
     pub fn clear(&self) {
-        let mut buffer = [0u8; 64];
-        // SAFETY: the buffer is valid for its length; the descriptor never blocks.
-        while unsafe { libc::read(self.reader.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) }
-            == buffer.len() as isize
-        {}
+        clear_fd(self.reader.as_raw_fd());
     }
 
     /// How often [`wake`](Self::wake) was called since this was last asked.
@@ -87,6 +83,20 @@ pub(crate) fn wake_fd(fd: RawFd) {
     let one = 1u64.to_ne_bytes();
     // SAFETY: eight readable bytes; `write` on a closed or full descriptor only fails.
     unsafe { libc::write(fd, one.as_ptr().cast(), one.len()) };
+}
+
+/// An edge-triggered watcher of `fd` was told of a wake-up.
+#[inline]
+pub(crate) fn seen(fd: RawFd) {
+    if cfg!(not(any(target_os = "linux", target_os = "android"))) {
+        clear_fd(fd);
+    }
+}
+
+fn clear_fd(fd: RawFd) {
+    let mut buffer = [0u8; 64];
+    // SAFETY: the buffer is valid for its length; the descriptor never blocks.
+    while unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) } == buffer.len() as isize {}
 }
 
 impl AsRawFd for Wakeup {
