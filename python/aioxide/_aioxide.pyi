@@ -459,6 +459,7 @@ class _Connector:
         tls: _Tls | None = None,
         proxy: Any = None,
         happened: list[Any] | None = None,
+        http10: bool = False,
     ) -> _Awaited[_Response]: ...
 
 @disjoint_base

@@ -10,10 +10,14 @@ use futures_core::Stream;
 use http_body::{Frame, SizeHint};
 
 use crate::error::BoxError;
+use crate::rt::Traffic;
+
+use hold::Hold;
 
 pub use channel::BodySender;
 
 mod channel;
+mod hold;
 
 type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
 
@@ -32,6 +36,8 @@ type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>>>>;
 /// ```
 pub struct Body {
     kind: Kind,
+    /// It waits for the server's word.
+    hold: Option<Box<Hold>>,
 }
 
 enum Kind {
@@ -51,9 +57,13 @@ enum Kind {
 }
 
 impl Body {
+    const fn of(kind: Kind) -> Self {
+        Self { kind, hold: None }
+    }
+
     /// No body at all.
     pub const fn empty() -> Self {
-        Self { kind: Kind::Empty }
+        Self::of(Kind::Empty)
     }
 
     /// Sends the items of `stream` as they come (in HTTP/1.1 as chunks, since its length is not known).
@@ -65,7 +75,7 @@ impl Body {
         D: Into<Bytes>,
         E: Into<BoxError>,
     {
-        Self { kind: Kind::Stream { stream: Box::pin(Adapted { stream }), left: None } }
+        Self::of(Kind::Stream { stream: Box::pin(Adapted { stream }), left: None })
     }
 
     /// Sends the items of `stream`, which are exactly `length` bytes: announced as `Content-Length`.
@@ -78,7 +88,7 @@ impl Body {
         E: Into<BoxError>,
     {
         let stream = Box::pin(Adapted { stream });
-        Self { kind: Kind::Stream { stream, left: Some(length) } }
+        Self::of(Kind::Stream { stream, left: Some(length) })
     }
 
     /// Sends the stream that `make` returns, anew for each attempt: after a redirect or on another connection.
@@ -102,7 +112,7 @@ impl Body {
         E: Into<BoxError>,
     {
         let make = Rc::new(move || Box::pin(Adapted { stream: make() }) as BoxStream);
-        Self { kind: Kind::Again { make, length } }
+        Self::of(Kind::Again { make, length })
     }
 
     /// The same body once more, when it can be sent twice.
@@ -113,7 +123,7 @@ impl Body {
             Kind::Again { make, length } => Kind::Again { make: make.clone(), length: *length },
             Kind::Stream { .. } | Kind::Spent => return None,
         };
-        Some(Self { kind })
+        Some(Self::of(kind))
     }
 
     /// The number of bytes, when it is known.
@@ -138,7 +148,14 @@ impl Body {
 
     /// The body for one attempt; a stream can be had once.
     pub(crate) fn take_for_attempt(&mut self) -> Self {
-        self.try_clone().unwrap_or_else(|| Self { kind: std::mem::replace(&mut self.kind, Kind::Spent) })
+        self.try_clone().unwrap_or_else(|| Self::of(std::mem::replace(&mut self.kind, Kind::Spent)))
+    }
+
+    /// Keeps it back until the server asks for it, on the connection with this traffic.
+    pub(crate) fn hold(&mut self, traffic: Rc<Traffic>) {
+        if self.content_length() != Some(0) {
+            self.hold = Some(Box::new(Hold::new(traffic)));
+        }
     }
 
     /// Takes back a body of which nothing was sent.
@@ -170,7 +187,7 @@ macro_rules! body_from {
     ($($source:ty),*) => {$(
         impl From<$source> for Body {
             fn from(source: $source) -> Self {
-                Self { kind: Kind::Full(Bytes::from(source)) }
+                Self::of(Kind::Full(Bytes::from(source)))
             }
         }
     )*};
@@ -187,6 +204,10 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let this = self.get_mut();
+        if let Some(hold) = &mut this.hold {
+            std::task::ready!(hold.poll(cx));
+            this.hold = None;
+        }
         if let Kind::Again { make, length } = &this.kind {
             this.kind = Kind::Stream { stream: make(), left: *length };
         }

@@ -347,7 +347,7 @@ impl Client {
     }
 
     fn host(&self, url: &Url, route: &Route) -> Result<Rc<Host>> {
-        let negotiates = self.connector.http2 && url.scheme() == "https" && !route.is_upgrade;
+        let negotiates = self.connector.http2 && url.scheme() == "https" && !route.is_http1_only();
         let origin = &url[..Position::BeforePath];
         let own_key = route.key(url, origin);
         let tunnels = self.connector.always_tunnels();

@@ -18,22 +18,22 @@
 //! An idle connection has no parent. `WOKEN` then says that something happened on the socket, and only then is
 //! the connection looked at before it is used again.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use http::header::{HeaderMap, UPGRADE};
+use http::header::{EXPECT, HeaderMap, UPGRADE};
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
+use hyper::ext::ReasonPhrase;
 
 use crate::body::Body;
 use crate::error::{Error, Kind, TimeoutPhase};
@@ -42,8 +42,10 @@ use crate::pool::Pooled;
 use crate::rt::{Io, Stream, Traffic};
 use crate::timeout::{Limits, Watch};
 
+pub(crate) use aborts::Aborts;
 pub(crate) use multi::{Exchange, Multi};
 
+mod aborts;
 mod multi;
 
 /// How often hyper's halves may wake each other in one poll before other tasks get their turn.
@@ -156,12 +158,15 @@ impl Single {
     /// Dropped half-way, the connection must not be used again.
     pub(crate) async fn send(
         &mut self,
-        request: Request<Body>,
+        mut request: Request<Body>,
         limits: Limits,
     ) -> Result<Response<Incoming>, Failure> {
         let before = self.traffic.received.get();
         self.watch.progress();
         self.traffic.head.borrow_mut().expect();
+        if expects_word(&request) {
+            request.body_mut().hold(self.traffic.clone());
+        }
         let method = request.method().clone();
         self.wants_upgrade = request.headers().contains_key(UPGRADE);
         let mut answer = pin!(self.sender.try_send_request(request));
@@ -169,14 +174,24 @@ impl Single {
         let silent = self.traffic.received.get() == before;
         match result {
             Ok(Some(Ok(mut response))) => {
-                if self.traffic.head.borrow().is_http10() {
-                    *response.version_mut() = Version::HTTP_10;
+                {
+                    let mut head = self.traffic.head.borrow_mut();
+                    if head.is_http10() {
+                        *response.version_mut() = Version::HTTP_10;
+                    }
+                    if let Some(reason) =
+                        head.take_reason().and_then(|words| ReasonPhrase::try_from(words).ok())
+                    {
+                        response.extensions_mut().insert(reason);
+                    }
                 }
                 match framing::judge(&method, response.status(), response.version(), response.headers()) {
                     Ok(reusable) => {
                         self.is_upgraded =
                             self.wants_upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
-                        self.is_last = !reusable || self.is_upgraded;
+                        // An answer to a request whose body was held back is the last one: the body is still to come.
+                        let is_held = self.traffic.is_held.replace(false);
+                        self.is_last = !reusable || self.is_upgraded || is_held;
                         Ok(response)
                     }
                     Err(why) => Err(Failure::new(Error::new(Kind::Protocol).with_source(why), false)),
@@ -208,10 +223,10 @@ impl Single {
         self.is_upgraded
     }
 
-    /// The stream of a connection that has become another one, and what has come already.
-    pub(crate) fn into_upgraded(self) -> Option<(Stream, Bytes)> {
+    /// What a connection that has become another one leaves.
+    pub(crate) fn into_upgraded(self) -> Option<Upgraded> {
         let parts = self.driver.or(self.ended)?.into_parts();
-        Some((parts.io.into_stream(), parts.read_buf))
+        Some(Upgraded { stream: parts.io.into_stream(), already: parts.read_buf, aborts: self.aborts })
     }
 
     /// Whether the exchange has come to its end, and another may follow.
@@ -242,7 +257,7 @@ impl Single {
         let mut own = Context::from_waker(&self.waker);
         let mut idle = Context::from_waker(Waker::noop());
         let mut rounds = 0;
-        if self.aborts.is_set.get() {
+        if self.aborts.is_set() {
             self.driver = None;
             return Poll::Ready(Ok(None));
         }
@@ -309,6 +324,18 @@ impl fmt::Debug for Single {
     }
 }
 
+/// The stream of a connection that has become another one, and what has come already.
+pub(crate) struct Upgraded {
+    pub(crate) stream: Stream,
+    pub(crate) already: Bytes,
+    pub(crate) aborts: Rc<Aborts>,
+}
+
+/// Whether the body is to be sent only when the server asks for it.
+fn expects_word(request: &Request<Body>) -> bool {
+    request.headers().get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
 /// The next piece of `incoming`; `None` at its end, with the headers behind it in `trailers`.
 pub(crate) fn poll_incoming(
     incoming: &mut Incoming,
@@ -324,33 +351,6 @@ pub(crate) fn poll_incoming(
             },
             Some(Err(error)) => return Poll::Ready(Some(Err(Error::from_hyper(error)))),
             None => return Poll::Ready(None),
-        }
-    }
-}
-
-/// Ends all HTTP/1 connections of a session, those in use too.
-#[derive(Default)]
-pub(crate) struct Aborts {
-    is_set: Cell<bool>,
-    connections: RefCell<Vec<Weak<Wakeup>>>,
-}
-
-impl Aborts {
-    fn watch(&self, wakeup: &Arc<Wakeup>) {
-        let mut connections = self.connections.borrow_mut();
-        if connections.len() == connections.capacity() {
-            connections.retain(|connection| connection.strong_count() > 0);
-        }
-        connections.push(Arc::downgrade(wakeup));
-    }
-
-    /// Whoever waits for an answer or its body gets an error at the next turn.
-    pub(crate) fn abort(&self) {
-        self.is_set.set(true);
-        for connection in self.connections.take() {
-            if let Some(wakeup) = connection.upgrade() {
-                wakeup.wake_by_ref();
-            }
         }
     }
 }

@@ -148,7 +148,7 @@ impl Connector {
         progress.tell(&Event::ConnectEnd);
         let io = Io::new(stream, peer);
         if is_http2 {
-            let (multi, task) = Multi::start(io, &self.h2).await?;
+            let (multi, task) = Multi::start(io, &self.h2, &self.aborts).await?;
             return Ok(Connected::Multi(multi, Box::pin(task)));
         }
         Ok(Connected::Single(Single::start(io, &self.http1, &self.aborts).await?))

@@ -24,6 +24,12 @@ pub(crate) struct Head {
     interim: usize,
     /// The head that is passing is that of a 1xx answer.
     is_interim: bool,
+    /// That 1xx answer is a 100.
+    is_continue: bool,
+    /// The server has said 100: it wants the body.
+    is_continued: bool,
+    /// The words behind the status, where they are not ASCII: hyper leaves those out.
+    reason: Option<Vec<u8>>,
     /// The header whose lines are passing says where the body ends.
     is_framing: bool,
     is_http10: bool,
@@ -55,6 +61,16 @@ impl Head {
     /// Whether bytes that come now belong to a head.
     pub(crate) fn is_passing(&self) -> bool {
         self.state != State::Over
+    }
+
+    /// Whether the server has said that it wants the body.
+    pub(crate) fn is_continued(&self) -> bool {
+        self.is_continued
+    }
+
+    /// The words behind the status of the answer, if hyper has left them out.
+    pub(crate) fn take_reason(&mut self) -> Option<Vec<u8>> {
+        self.reason.take()
     }
 
     /// Whether the answer was one of HTTP/1.0.
@@ -127,6 +143,9 @@ impl Head {
                 // 101 is an answer, and the last one.
                 let code = line.get(9..12);
                 self.is_interim = code.is_some_and(|code| code[0] == b'1' && code != b"101");
+                self.is_continue = code == Some(b"100");
+                let reason = line.get(13..).filter(|reason| !reason.is_ascii());
+                self.reason = reason.map(<[u8]>::to_vec);
                 State::FirstHeader
             }
             _ if !line.is_empty() => {
@@ -147,6 +166,7 @@ impl Head {
                     return Err(invalid("answers of status 1xx do not end"));
                 }
                 self.is_http10 = false;
+                self.is_continued |= self.is_continue;
                 State::StatusLine
             }
             _ => State::Over,

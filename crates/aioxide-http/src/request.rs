@@ -55,9 +55,16 @@ pub(crate) struct Route {
     pub(crate) tls: Option<Tls>,
     /// The connection is to become another one (a websocket).
     pub(crate) is_upgrade: bool,
+    /// The request is one of HTTP/1.0.
+    pub(crate) is_http10: bool,
 }
 
 impl Route {
+    /// Whether HTTP/2 would not do.
+    pub(crate) fn is_http1_only(&self) -> bool {
+        self.is_upgrade || self.is_http10 || self.tls.as_ref().is_some_and(Tls::is_http1_only)
+    }
+
     pub(crate) fn proxy_for(&self, url: &Url) -> Option<&Proxy> {
         self.proxies.as_ref()?.find(url)
     }
@@ -65,12 +72,12 @@ impl Route {
     /// The pool's name for the way to `origin`, when it is not the plain one.
     pub(crate) fn key(&self, url: &Url, origin: &str) -> Option<String> {
         let proxy = self.proxy_for(url);
-        if proxy.is_none() && self.tls.is_none() && !self.is_upgrade {
+        if proxy.is_none() && self.tls.is_none() && !self.is_upgrade && !self.is_http10 {
             return None;
         }
         let proxy = proxy.map(Proxy::key).unwrap_or_default();
         let tls = self.tls.as_ref().map_or(0, Tls::key);
-        Some(format!("{origin} {tls:x} {} {proxy}", self.is_upgrade))
+        Some(format!("{origin} {tls:x} {} {} {proxy}", self.is_upgrade, self.is_http10))
     }
 }
 

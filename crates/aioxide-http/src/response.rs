@@ -222,7 +222,7 @@ impl Response {
 
     /// The connection, when it has become another one.
     #[cfg(feature = "websocket")]
-    pub(crate) fn into_upgraded(self) -> Option<(crate::rt::Stream, Bytes, Slot)> {
+    pub(crate) fn into_upgraded(self) -> Option<(crate::connection::Upgraded, Slot)> {
         self.body.into_upgraded()
     }
 

@@ -92,6 +92,8 @@ impl hyper::rt::Sleep for Nap {}
 /// is read to its end: that decides what the answer is.
 pub(crate) struct Io {
     stream: Stream,
+    /// Ends it when it rings; of an HTTP/2 connection, which nobody drives who could see to it.
+    pub(crate) stop: Option<Arc<Alarm>>,
     traffic: Rc<Traffic>,
     /// Who is at the other end: the server or its proxy.
     pub(crate) peer: Option<SocketAddr>,
@@ -112,6 +114,8 @@ pub(crate) struct Traffic {
     pub(crate) is_cut: Cell<bool>,
     /// Of an HTTP/1 connection: the head of the answer that is coming.
     pub(crate) head: RefCell<Head>,
+    /// Of an HTTP/1 connection: the body of the request waits for the server's word.
+    pub(crate) is_held: Cell<bool>,
 }
 
 pub(crate) enum Stream {
@@ -128,7 +132,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 impl Io {
     pub(crate) fn new(stream: Stream, peer: Option<SocketAddr>) -> Self {
-        Self { stream, traffic: Rc::default(), peer, frames: None, parting: Vec::new(), failure: None }
+        Self {
+            stream,
+            stop: None,
+            traffic: Rc::default(),
+            peer,
+            frames: None,
+            parting: Vec::new(),
+            failure: None,
+        }
     }
 
     /// HTTP/2 begins.
@@ -274,6 +286,12 @@ impl hyper::rt::Read for Io {
         cx: &mut Context<'_>,
         mut cursor: hyper::rt::ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.stop.as_ref().is_some_and(|stop| stop.is_over(cx.waker())) {
+            return Poll::Ready(Err(io::Error::new(
+                io::ErrorKind::ConnectionAborted,
+                "the session was closed",
+            )));
+        }
         let this = &mut *self;
         if !this.parting.is_empty() {
             return Poll::Ready(this.part(&mut cursor));

@@ -124,8 +124,8 @@ impl Session {
         self.client.pool.close();
     }
 
-    /// Closes the session and its connections over HTTP/1, those in use too: whoever waits for an answer or reads one gets an
-    /// error ([`Error::is_closed`](crate::Error::is_closed)).
+    /// Closes the session and its connections, those in use and websockets too: whoever waits for an answer or a message, or
+    /// reads, gets an error ([`Error::is_closed`](crate::Error::is_closed)).
     ///
     /// # Examples
     ///

@@ -2,12 +2,13 @@
 
 use std::cell::OnceCell;
 use std::fmt;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use aioxide::net::tls::rustls::client::danger::ServerCertVerifier;
-use aioxide::net::tls::rustls::client::{ClientConfig, WebPkiServerVerifier};
-use aioxide::net::tls::rustls::crypto::ring;
+use aioxide::net::tls::rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
+use aioxide::net::tls::rustls::crypto::CryptoProvider;
 use aioxide::net::tls::rustls::pki_types::pem::PemObject;
 use aioxide::net::tls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use aioxide::net::tls::rustls::{RootCertStore, SupportedProtocolVersion, version};
@@ -15,8 +16,10 @@ use aioxide::net::tls::{Connector, platform_verifier};
 
 use crate::error::{BoxError, Error, Kind, Result};
 
+use choices::{Choices, KeyFile};
 use verify::{AnyName, Nobody, Pinned};
 
+mod choices;
 mod verify;
 
 /// Settings of TLS, ready for use; cloning shares them.
@@ -45,6 +48,8 @@ struct Setup {
     server_name: Option<String>,
     /// rustls's own settings: what they offer is the program's affair.
     is_as_given: bool,
+    /// HTTP/2 is not offered.
+    http1_only: bool,
     /// For each list of protocols to offer.
     connectors: [OnceCell<Connector>; 3],
 }
@@ -71,6 +76,7 @@ impl Tls {
                 config,
                 server_name: None,
                 is_as_given: true,
+                http1_only: false,
                 connectors: Default::default(),
             }),
         }
@@ -82,6 +88,10 @@ impl Tls {
 
     pub(crate) fn is_as_given(&self) -> bool {
         self.setup.is_as_given
+    }
+
+    pub(crate) fn is_http1_only(&self) -> bool {
+        self.setup.http1_only
     }
 
     /// Tells settings apart, as long as they are alive.
@@ -150,6 +160,10 @@ pub struct TlsBuilder {
     server_name: Option<String>,
     any_certificate: bool,
     any_name: bool,
+    choices: Choices,
+    http1_only: bool,
+    no_resumption: bool,
+    key_log: Option<PathBuf>,
     problem: Option<Error>,
 }
 
@@ -241,11 +255,50 @@ impl TlsBuilder {
         self
     }
 
+    /// Offers these cipher suites alone, of those that there are; named as in IANA's registry.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use aioxide_http::Tls;
+    ///
+    /// assert!(Tls::builder().cipher_suites(&["TLS_AES_256_GCM_SHA384"]).build().is_ok());
+    /// assert!(Tls::builder().cipher_suites(&["TLS_RSA_WITH_NULL_MD5"]).build().is_err());
+    /// ```
+    pub fn cipher_suites<N: AsRef<str>>(mut self, names: &[N]) -> Self {
+        self.choices.suites = Some(names.iter().map(|name| name.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// Agrees on keys by these groups alone, of those that there are: `x25519`, `secp256r1`, `secp384r1`.
+    pub fn groups<N: AsRef<str>>(mut self, names: &[N]) -> Self {
+        self.choices.groups = Some(names.iter().map(|name| name.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// Whether HTTP/2 is offered; yes unless set.
+    pub fn http2(mut self, yes: bool) -> Self {
+        self.http1_only = !yes;
+        self
+    }
+
+    /// Whether a session of TLS is taken up again on the next connection; yes unless set.
+    pub fn resumption(mut self, yes: bool) -> Self {
+        self.no_resumption = !yes;
+        self
+    }
+
+    /// Appends the secrets of each connection to this file, for programs that look into recorded traffic (`SSLKEYLOGFILE`).
+    pub fn key_log_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.key_log = Some(path.into());
+        self
+    }
+
     /// The settings. Reading the platform's roots takes milliseconds: make them once.
     ///
     /// # Errors
-    /// `is_invalid_request`: a certificate or key that cannot be read or do not fit, versions that leave none, no roots, a name
-    /// that is none, pins that would be ignored or replace roots without there being one.
+    /// `is_invalid_request`: a certificate or key that cannot be read or do not fit, versions, suites or groups that
+    /// leave none, no roots, a name that is none, a key log that cannot be opened, pins that would be ignored or replace roots without there being one.
     pub fn build(mut self) -> Result<Tls> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
@@ -257,40 +310,54 @@ impl TlsBuilder {
             aioxide::net::tls::rustls::pki_types::ServerName::try_from(name.clone())
                 .map_err(|_| problem(format!("{name:?} is no name of a server")))?;
         }
-        let versions = self.versions()?;
-        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let provider = self.choices.provider()?;
+        let versions = self.versions(&provider)?;
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions)
             .map_err(problem)?
             .dangerous()
-            .with_custom_certificate_verifier(self.verifier()?);
+            .with_custom_certificate_verifier(self.verifier(provider)?);
         let mut config = match self.identity {
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(problem)?,
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
+        if self.no_resumption {
+            config.resumption = Resumption::disabled();
+        }
+        if let Some(path) = &self.key_log {
+            config.key_log = Arc::new(KeyFile::open(path)?);
+        }
         let setup = Setup {
             config: Arc::new(config),
             server_name: self.server_name,
             is_as_given: false,
+            http1_only: self.http1_only,
             connectors: Default::default(),
         };
         Ok(Tls { setup: Rc::new(setup) })
     }
 
-    fn versions(&self) -> Result<Vec<&'static SupportedProtocolVersion>> {
+    /// Those between the oldest and the newest of which a suite is left.
+    fn versions(&self, provider: &CryptoProvider) -> Result<Vec<&'static SupportedProtocolVersion>> {
         let wanted =
             |version| self.min.is_none_or(|min| version >= min) && self.max.is_none_or(|max| version <= max);
+        let has_suite = |version| provider.cipher_suites.iter().any(|suite| suite.version() == version);
         let all = [(TlsVersion::Tls13, &version::TLS13), (TlsVersion::Tls12, &version::TLS12)];
-        let versions: Vec<_> =
-            all.into_iter().filter(|(name, _)| wanted(*name)).map(|(_, version)| version).collect();
+        let versions: Vec<_> = all
+            .into_iter()
+            .filter(|(name, version)| wanted(*name) && has_suite(*version))
+            .map(|(_, version)| version)
+            .collect();
         if versions.is_empty() {
-            return Err(problem("no version of tls is left between the oldest and the newest"));
+            return Err(problem(
+                "no version of tls is left between the oldest and the newest, with these suites",
+            ));
         }
         Ok(versions)
     }
 
-    fn verifier(&mut self) -> Result<Arc<dyn ServerCertVerifier>> {
-        let provider = Arc::new(ring::default_provider());
+    fn verifier(&mut self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>> {
         let mut verifier: Arc<dyn ServerCertVerifier> = if self.any_certificate || self.pins_replace_roots {
             Arc::new(Nobody(provider))
         } else if self.only_these_roots {

@@ -11,6 +11,7 @@ use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -19,6 +20,7 @@ use aioxide::io::{AsyncRead, AsyncWrite, ReadBuf};
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::connection::Aborts;
 use crate::error::{Error, Kind, Result};
 use crate::response::Slot;
 use crate::rt::{self, Instant, Stream};
@@ -88,6 +90,7 @@ pub struct WebSocket {
 
 struct Core {
     stream: Stream,
+    aborts: Rc<Aborts>,
     codec: Codec,
     scratch: Box<[u8]>,
     /// What is to be sent, from `sent` on.
@@ -131,7 +134,7 @@ impl WebSocket {
         poll_fn(|cx| self.poll_drained(cx, HIGH)).await?;
         {
             let mut core = self.core.borrow_mut();
-            if core.close_sent || core.ended {
+            if core.close_sent || core.ended || core.aborts.is_set() {
                 return Err(closed("a goodbye was sent or received"));
             }
             let Core { codec, out, .. } = &mut *core;
@@ -242,6 +245,10 @@ impl WebSocket {
 
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
         let mut core = self.core.borrow_mut();
+        if core.aborts.is_set() && !core.ended {
+            core.ended = true;
+            return Poll::Ready(Err(closed("the session was closed")));
+        }
         loop {
             // An answer to a ping, or what a sender that was cancelled has left.
             if core.sent < core.out.len()

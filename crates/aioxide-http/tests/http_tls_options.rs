@@ -203,3 +203,44 @@ fn a_server_that_wants_http1_gets_it() {
         assert_eq!(server.accepted(), 3, "http/2 is not tried again");
     });
 }
+
+#[test]
+fn suites_groups_and_protocols_are_those_chosen() {
+    let authority = Authority::new();
+    let server = serve(&authority.issue(&["localhost"]), None);
+    run(async move {
+        let builder = || Tls::builder().root_pem(authority.pem.as_bytes()).only_these_roots(true);
+        let suite = "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384";
+        // No suite of TLS 1.3 is left, so it is not spoken.
+        let tls = builder().cipher_suites(&[suite]).groups(&["secp384r1"]).http2(false).build().unwrap();
+        assert_eq!(fetch(tls, &server, "localhost").await.unwrap(), "TLSv1_2 localhost");
+        for wrong in [
+            builder().cipher_suites(&["TLS_NULL_WITH_NULL_NULL"]),
+            builder().groups(&["brainpoolP256r1"]),
+            builder().cipher_suites(&[suite]).min_version(TlsVersion::Tls13),
+            builder().key_log_file("/missing/log"),
+        ] {
+            assert!(wrong.build().unwrap_err().is_invalid_request());
+        }
+    });
+}
+
+#[test]
+fn secrets_are_appended_to_the_key_log() {
+    let authority = Authority::new();
+    let server = serve(&authority.issue(&["localhost"]), None);
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("log");
+    std::fs::write(&path, "# before\n").expect("a file");
+    run(async move {
+        let builder = Tls::builder().root_pem(authority.pem.as_bytes()).only_these_roots(true);
+        let tls = builder.key_log_file(&path).resumption(false).build().unwrap();
+        fetch(tls, &server, "localhost").await.unwrap();
+        let log = std::fs::read_to_string(&path).expect("the log");
+        assert!(log.starts_with("# before\n"));
+        let secret =
+            log.lines().find_map(|line| line.strip_prefix("CLIENT_TRAFFIC_SECRET_0 ")).expect("a secret");
+        let lengths: Vec<_> = secret.split(' ').map(str::len).collect();
+        assert!(lengths[0] == 64 && lengths[1] >= 64, "{lengths:?}");
+    });
+}

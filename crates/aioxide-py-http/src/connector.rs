@@ -112,7 +112,7 @@ impl Connector {
 
     /// An awaitable: sends one request with these headers alone, and fills `response` with its answer.
     #[expect(clippy::too_many_arguments, reason = "one call for each hop, by position")]
-    #[pyo3(signature = (response, method, url, headers, body, length, timeouts, decompress, tls=None, proxy=None, happened=None))]
+    #[pyo3(signature = (response, method, url, headers, body, length, timeouts, decompress, tls=None, proxy=None, happened=None, http10=false))]
     fn _exchange<'py>(
         &self,
         py: Python<'py>,
@@ -127,6 +127,7 @@ impl Connector {
         tls: Option<&Bound<'py, Tls>>,
         proxy: Option<ProxyParts>,
         happened: Option<Py<PyList>>,
+        http10: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let method = Method::from_bytes(method.as_bytes())
             .map_err(|_| PyValueError::new_err(format!("{method:?} cannot be a method")))?;
@@ -139,6 +140,9 @@ impl Connector {
             .body(arguments::body(body, length)?)
             .timeouts(arguments::timeouts(timeouts))
             .decompress(decompress);
+        if http10 {
+            request = request.http1_0();
+        }
         if let Some(tls) = tls {
             request = request.tls(tls.get().settings()?);
         }

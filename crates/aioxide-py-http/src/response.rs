@@ -53,7 +53,7 @@ struct Inner {
 struct Head {
     status: u16,
     version: (u8, u8),
-    reason: String,
+    reason: Vec<u8>,
     headers: HeaderMap,
     url: String,
 }
@@ -75,7 +75,7 @@ impl Response {
                 Version::HTTP_2 => (2, 0),
                 _ => (1, 1),
             },
-            reason: String::from_utf8_lossy(answer.reason()).into_owned(),
+            reason: answer.reason().to_vec(),
             headers: std::mem::take(answer.headers_mut()),
             url: answer.url().as_str().to_owned(),
         };
@@ -271,8 +271,8 @@ impl Response {
 
     /// The words behind the status.
     #[getter]
-    fn reason(&self) -> PyResult<&str> {
-        Ok(&self.head()?.reason)
+    fn reason<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        text_of(py, &self.head()?.reason)
     }
 
     #[getter]

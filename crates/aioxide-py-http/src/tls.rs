@@ -1,5 +1,7 @@
 //! TLS settings that Python has read out of `ssl=`.
 
+use std::path::PathBuf;
+
 use aioxide_http::{Tls as Settings, TlsVersion};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -47,6 +49,21 @@ impl Tls {
         }
         if let Some(name) = setting::<String>(settings, "server_name")? {
             builder = builder.server_name(name);
+        }
+        if let Some(names) = setting::<Vec<String>>(settings, "cipher_suites")? {
+            builder = builder.cipher_suites(&names);
+        }
+        if let Some(names) = setting::<Vec<String>>(settings, "groups")? {
+            builder = builder.groups(&names);
+        }
+        if let Some(yes) = setting::<bool>(settings, "http2")? {
+            builder = builder.http2(yes);
+        }
+        if let Some(yes) = setting::<bool>(settings, "resumption")? {
+            builder = builder.resumption(yes);
+        }
+        if let Some(path) = setting::<PathBuf>(settings, "key_log")? {
+            builder = builder.key_log_file(path);
         }
         if setting::<bool>(settings, "any_certificate")? == Some(true) {
             builder = builder.danger_accept_any_certificate(true);

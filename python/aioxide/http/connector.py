@@ -11,7 +11,8 @@ from typing import Any
 
 from .._aioxide import _Connector, _Ready, _ready, _Tls, _WebSocket
 from .errors import InvalidURL
-from .tls import merged, settings_of
+from .tls import key_log, merged, settings_of
+from .versions import HttpVersion11
 
 _MISSING: Any = object()
 _HTTP = frozenset({"", "http", "https", "ws", "wss"})
@@ -90,7 +91,18 @@ class BaseConnector(_Connector):
             url = url.with_scheme("https" if url.scheme == "wss" else "http")
         try:
             await self._exchange(
-                response, request.method, str(url), headers, body, length, seconds, decompress, tls, proxy, happened
+                response,
+                request.method,
+                str(url),
+                headers,
+                body,
+                length,
+                seconds,
+                decompress,
+                tls,
+                proxy,
+                happened,
+                request.version < HttpVersion11,
             )
         finally:
             for name, host in happened or ():
@@ -122,9 +134,7 @@ class BaseConnector(_Connector):
         key = (ssl if isinstance(ssl, bool) else id(ssl), server_name)
         found = self._tls.get(key)
         if found is None:
-            settings = settings_of(ssl, server_name) or {}
-            if self._certificate is not None:
-                settings["certificate"] = self._certificate
+            settings = settings_of(ssl, server_name, self._certificate)
             # The value is kept, so that no other one gets its id.
             found = self._tls[key] = (_Tls(settings) if settings else None, ssl)
         return found[0]
@@ -256,7 +266,7 @@ class TCPConnector(BaseConnector):
 
     @property
     def _is_plain(self) -> bool:
-        return self._ssl is True and self._certificate is None
+        return self._ssl is True and self._certificate is None and key_log() is None
 
     @property
     def family(self) -> int:

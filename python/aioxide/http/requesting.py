@@ -14,6 +14,7 @@ from .auth import BasicAuth, from_netrc, strip_auth
 from .headers import prepared
 from .timeouts import ClientTimeout
 from .tls import merged
+from .versions import HttpVersion11
 
 if TYPE_CHECKING:
     from .outgoing import ClientRequest
@@ -365,8 +366,11 @@ class Hops:
             response._loop = session._loop
             response._source_traceback = session._source_traceback
         body, length = request._wire_body(self.tracker)
-        if connector.force_close and "Connection" not in request.headers:
-            request.headers["Connection"] = "close"
+        if "Connection" not in request.headers:
+            if connector.force_close and request.version >= HttpVersion11:
+                request.headers["Connection"] = "close"
+            elif request.version < HttpVersion11 and not connector.force_close:
+                request.headers["Connection"] = "keep-alive"
         headers = request._wire_headers()
         seconds = list(self.limits._seconds)
         if self.deadline is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from hashlib import sha256
 from typing import Any
@@ -62,49 +64,32 @@ def merged(ssl: Any, verify_ssl: bool | None, ssl_context: Any, fingerprint: byt
     return ssl
 
 
-def settings_of(ssl: Any, server_name: str | None) -> dict[str, Any] | None:
-    """What Rust is told of `ssl=`; None for what is the default.
+def settings_of(ssl: Any, server_name: str | None, certificate: tuple[bytes, bytes] | None) -> dict[str, Any] | None:
+    """What Rust is told of `ssl=` and of the client's certificate; None for what is the default.
 
-    A context is taken over as far as it can be read: verification, check of the name, loaded authorities, versions.
-    Where
-    authorities were loaded they alone are trusted; a context without any is taken for one with the platform's. Its
-    own certificate
-    and key cannot be read: use `TCPConnector(client_certificate=(chain, key))`. ValueError: it asks for what cannot
-    be taken over.
+    ValueError: a context asks for what cannot be taken over.
     """
     import ssl as module
 
     settings: dict[str, Any] = {}
+    if certificate is not None:
+        settings["certificate"] = certificate
     if server_name is not None:
         settings["server_name"] = server_name
     if ssl is False:
         settings["any_certificate"] = True
+    elif ssl is True:
+        if (path := key_log()) is not None:
+            settings["key_log"] = path
     elif isinstance(ssl, Fingerprint):
         settings["fingerprint"] = ssl.fingerprint
     elif isinstance(ssl, module.SSLContext):
-        _read_context(ssl, settings)
+        from .ssl_contexts import read_context
+
+        read_context(ssl, settings, has_certificate=certificate is not None)
     return settings or None
 
 
-def _read_context(context: Any, settings: dict[str, Any]) -> None:
-    import ssl as module
-
-    if context.verify_mode == module.CERT_NONE:
-        settings["any_certificate"] = True
-    else:
-        if not context.check_hostname:
-            settings["any_name"] = True
-        if context.verify_flags & (module.VERIFY_CRL_CHECK_LEAF | module.VERIFY_CRL_CHECK_CHAIN):
-            raise ValueError("ssl: the context checks lists of revoked certificates, which aioxide.http does not")
-        roots = context.get_ca_certs(binary_form=True)
-        if roots:
-            settings["roots"] = roots
-            settings["only_these_roots"] = True
-    versions = module.TLSVersion
-    if context.minimum_version == versions.TLSv1_3 or context.options & module.OP_NO_TLSv1_2:
-        settings["min_version"] = "TLSv1.3"
-    newest = context.maximum_version
-    if newest not in {versions.MAXIMUM_SUPPORTED, versions.TLSv1_3, versions.TLSv1_2}:
-        raise ValueError(f"ssl: the context speaks no more than {newest.name}; aioxide.http speaks TLS 1.2 and 1.3")
-    if newest == versions.TLSv1_2 or context.options & module.OP_NO_TLSv1_3:
-        settings["max_version"] = "TLSv1.2"
+def key_log() -> str | None:
+    """Where the secrets of connections are written, by the environment: as Python's own default context does it."""
+    return None if sys.flags.ignore_environment else os.environ.get("SSLKEYLOGFILE") or None

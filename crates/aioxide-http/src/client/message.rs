@@ -51,7 +51,15 @@ pub(super) fn message(
     } else {
         Uri::from(target)
     };
+    if request.options.route.is_http10 && request.body.content_length().is_none() {
+        // hyper would send the request without it.
+        let why = "a body of unknown length cannot be sent in HTTP/1.0, which knows no chunks";
+        return Err(Error::new(Kind::InvalidRequest).with_source(why));
+    }
     let mut message = http::Request::new(request.body.take_for_attempt());
+    if request.options.route.is_http10 {
+        *message.version_mut() = Version::HTTP_10;
+    }
     *message.method_mut() = request.method.clone();
     *message.uri_mut() = uri;
     *message.headers_mut() = headers;

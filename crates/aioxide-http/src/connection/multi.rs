@@ -10,6 +10,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,12 +18,12 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 
-use super::Failure;
+use super::{Aborts, Failure};
 use crate::body::Body;
 use crate::error::{Error, TimeoutPhase};
 use crate::pool::Multiplexed;
 use crate::rt::{self, Instant, Io, Spawner, Traffic};
-use crate::timeout::{Limits, Watch};
+use crate::timeout::{Alarm, Limits, Watch};
 
 /// The shared end of an HTTP/2 connection.
 #[derive(Clone)]
@@ -45,9 +46,13 @@ impl Multi {
     pub(crate) async fn start(
         mut io: Io,
         builder: &http2::Builder<Spawner>,
+        aborts: &Aborts,
     ) -> Result<(Self, impl Future<Output = ()> + use<>), Error> {
         let (traffic, peer) = (io.traffic(), io.peer);
         io.watch_frames();
+        let stop = Arc::new(Alarm::default());
+        aborts.watch(&stop);
+        io.stop = Some(stop);
         let (sender, mut driver) = builder.handshake(io).await.map_err(Error::from_hyper)?;
         let max_streams = Cell::new(driver.current_max_send_streams());
         let health = Rc::new(Health { max_streams, is_deaf: Cell::new(false), traffic, peer });

@@ -77,7 +77,7 @@ impl HostInfo {
                 .parse()
                 .map_err(|error: http::uri::InvalidUri| invalid().with_source(error))?,
             tls: route.tls.clone(),
-            http1_only: Cell::new(route.is_upgrade),
+            http1_only: Cell::new(route.is_http1_only()),
             is_forwarded: !secure
                 && !route.is_upgrade
                 && !always_tunnels

@@ -10,12 +10,12 @@ use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
 
-use crate::connection::{Exchange, Multi, Single, poll_incoming};
+use crate::connection::{Exchange, Multi, Single, Upgraded, poll_incoming};
 use crate::connector::HostInfo;
 use crate::decode::Decoder;
 use crate::error::{Error, Kind, Result};
 use crate::pool::{Permit, StreamPermit};
-use crate::rt::{self, Instant, Stream};
+use crate::rt::{self, Instant};
 use crate::timeout::Limits;
 use crate::trace::{Event, Progress, Timings};
 
@@ -147,16 +147,13 @@ impl ResponseBody {
         matches!(&self.source, Source::Single { connection, .. } if connection.is_upgraded())
     }
 
-    /// The stream of a connection that has become another one, what has come over it already, and its place in the pool.
-    pub(super) fn into_upgraded(mut self) -> Option<(Stream, Bytes, Slot)> {
+    /// What a connection that has become another one leaves, and its place in the pool.
+    pub(super) fn into_upgraded(mut self) -> Option<(Upgraded, Slot)> {
         if !self.is_upgraded() {
             return None;
         }
         match std::mem::replace(&mut self.source, Source::Ended) {
-            Source::Single { connection, slot, .. } => {
-                let (stream, already) = connection.into_upgraded()?;
-                Some((stream, already, slot))
-            }
+            Source::Single { connection, slot, .. } => Some((connection.into_upgraded()?, slot)),
             Source::Ended | Source::Multi { .. } => None,
         }
     }

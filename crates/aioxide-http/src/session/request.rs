@@ -261,6 +261,15 @@ impl RequestBuilder {
         self.with(|request| request.options.route.proxies = Some(Rc::new(proxies)))
     }
 
+    /// Asks in the words of HTTP/1.0, for old servers: nothing is sent in chunks, and the connection serves no other request
+    /// unless the server keeps it.
+    ///
+    /// # Errors
+    /// A body whose length is not known makes [`send`](Self::send) fail, with `is_invalid_request`.
+    pub fn http1_0(self) -> Self {
+        self.with(|request| request.options.route.is_http10 = true)
+    }
+
     /// How TLS is made, in place of the session's way.
     pub fn tls(self, tls: Tls) -> Self {
         self.with(|request| request.options.route.tls = Some(tls))

@@ -16,6 +16,7 @@ use super::codec::Codec;
 use super::deflate::{Deflate, OFFER};
 use super::{Core, Heartbeat, PIECE, WebSocket};
 use crate::auth::base64;
+use crate::connection::Upgraded;
 use crate::error::{Error, Kind, Result};
 use crate::headers;
 use crate::random;
@@ -140,9 +141,12 @@ impl WebSocketBuilder {
         let (protocol, deflate) = agreed(response.headers(), &key, &offered, self.compress)
             .map_err(|why| refused(why.to_owned()))?;
         let headers = response.headers().clone();
-        let Some((stream, already, slot)) = response.into_upgraded() else {
+        let Some((upgraded, slot)) = response.into_upgraded() else {
             return Err(refused("the connection ended with the answer".to_owned()));
         };
+        let Upgraded { stream, already, aborts } = upgraded;
+        let readers = Arc::default();
+        aborts.watch(&readers);
         let is_compressed = deflate.is_some();
         let heartbeat = self.heartbeat.map(|interval| Heartbeat {
             interval,
@@ -153,6 +157,7 @@ impl WebSocketBuilder {
         Ok(WebSocket {
             core: RefCell::new(Core {
                 stream,
+                aborts,
                 codec: Codec::new(&already, self.max_message_size, deflate),
                 scratch: vec![0; PIECE].into_boxed_slice(),
                 out: Vec::new(),
@@ -162,7 +167,7 @@ impl WebSocketBuilder {
                 ended: false,
                 heartbeat,
             }),
-            readers: Arc::default(),
+            readers,
             writers: Arc::default(),
             headers,
             protocol,
