@@ -13,6 +13,7 @@ mod clock;
 mod demo;
 mod fetch;
 mod page;
+mod queue;
 
 use args::{Cli, Command};
 
@@ -27,7 +28,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Fetch(args) => fetch::run(*args),
         Command::Completions(args) => completions(args.shell),
         Command::Report(args) => page::run(&args),
-        Command::Man(args) => man(args.command.as_deref()),
+        Command::Queue(args) => queue::run(&args),
+        Command::Man(args) => man(&args.command),
     };
     result.unwrap_or_else(|error| {
         say(&error);
@@ -57,16 +59,13 @@ fn keep_quiet_about_slowness() {
 type Failure = Box<dyn std::error::Error>;
 
 /// Prints the manual page of the program or of one of its commands.
-fn man(name: Option<&str>) -> Result<ExitCode, Failure> {
-    let mut program = Cli::command();
-    program.build();
-    let command = match name {
-        None => program,
-        Some(name) => {
-            let found = program.find_subcommand(name).cloned();
-            found.ok_or_else(|| format!("there is no command {name:?}"))?
-        }
-    };
+fn man(names: &[String]) -> Result<ExitCode, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    for name in names {
+        let found = command.find_subcommand(name).cloned();
+        command = found.ok_or_else(|| format!("there is no command {:?}", names.join(" ")))?;
+    }
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
     io::stdout().write_all(&page)?;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 /// Settings of the session.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Access")]
 pub(crate) struct AccessArgs {
     /// Say who we are to the origins of the URLs given; @FILE reads it from the first line of FILE

@@ -9,12 +9,13 @@ use super::access::AccessArgs;
 use super::help::{FETCH_LONG, FETCH_SHORT};
 use super::values::{header, rate, seconds, size};
 use crate::fetch::{Digest, Format, Template};
+use crate::queue::Address;
 
 /// `aioxide fetch`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(
-    override_usage = "aioxide fetch [OPTIONS] URL...\n       aioxide fetch [OPTIONS] -i FILE [URL]...",
-    group = ArgGroup::new("urls or a list").args(["urls", "input", "retry_failed"]).required(true).multiple(true),
+    override_usage = "aioxide fetch [OPTIONS] URL...\n       aioxide fetch [OPTIONS] -i FILE [URL]...\n       aioxide fetch [OPTIONS] --queue QUEUE",
+    group = ArgGroup::new("urls or a list").args(["urls", "input", "retry_failed", "queue"]).required(true).multiple(true),
     after_help = FETCH_SHORT,
     after_long_help = FETCH_LONG
 )]
@@ -35,6 +36,12 @@ pub(crate) struct FetchArgs {
     /// Read the report of an earlier run, and download what failed there
     #[arg(long, value_name = "REPORT", value_hint = ValueHint::FilePath, conflicts_with_all = ["input", "urls"])]
     pub(crate) retry_failed: Option<PathBuf>,
+
+    /// Take shards of a list from QUEUE, which `aioxide queue fill` made, until none is left: a directory, or
+    /// redis://HOST:PORT/0?name=NAME. Other workers, on other machines, do the same. DIR gets a directory for each shard, with
+    /// files/, report.jsonl and result.json
+    #[arg(long, value_name = "QUEUE", value_parser = Address::parse, conflicts_with_all = ["urls", "input", "retry_failed", "state", "report", "output_file", "checksum", "overwrite", "newer", "skip_existing", "save_cookies", "fail_fast"])]
+    pub(crate) queue: Option<Address>,
 
     /// Download a URL that comes again only once; each takes 16 bytes of memory
     #[arg(long)]

@@ -84,6 +84,12 @@ that was whole comes again, parts of a megabyte and more are gone on from, and
 the report has one line per URL. What is cancelled has no line: it is still to
 come. What has failed has failed. A power cut is survived with --fsync.
 
+With --queue, the list is shared with other workers: `aioxide queue --help`, and
+docs/guide/many-machines.md. A worker takes shard after shard, of about 10 000
+URLs, until none is left. SIGTERM has it give its shard back. When it dies or is
+silent for 60 seconds, another one goes on with it. The exit status is then 0
+also when URLs have failed, and 1 when it has set a shard aside.
+
 Templates (--name) are made of text and of {name}, the name a file has without
 one; {stem} and {ext}, its parts; {host}; {dir}, the directories of the URL's
 path; {path}, which is {dir}/{name}; {hash}, of the URL; {n:1}, the URL's place

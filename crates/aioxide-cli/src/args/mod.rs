@@ -3,6 +3,7 @@
 mod access;
 mod fetch;
 mod help;
+mod queue;
 mod values;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use clap_complete::Shell;
 
 pub(crate) use access::AccessArgs;
 pub(crate) use fetch::{FetchArgs, Header};
+pub(crate) use queue::{FillArgs, QueueArgs, QueueCommand};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Download many URLs concurrently
     Fetch(Box<FetchArgs>),
+    /// Divide a list among the workers of many machines (fetch --queue), and watch them
+    Queue(QueueArgs),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Make a page with charts of a report of fetch
@@ -134,8 +138,8 @@ pub(crate) struct ReportArgs {
         aioxide man fetch > ~/.local/share/man/man1/aioxide-fetch.1\n  \
         aioxide man fetch | man -l -")]
 pub(crate) struct ManArgs {
-    /// The command
-    pub(crate) command: Option<String>,
+    /// The command, such as `fetch` or `queue fill`
+    pub(crate) command: Vec<String>,
 }
 
 /// `aioxide completions`.

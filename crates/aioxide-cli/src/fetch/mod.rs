@@ -5,12 +5,14 @@ use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aioxide_http::{Session, Timeouts};
 
 use crate::Failure;
 use crate::args::{FetchArgs, Header};
+use crate::queue::Hold;
 
 mod access;
 mod download;
@@ -22,6 +24,7 @@ mod output;
 mod report;
 mod resume;
 mod run;
+mod worker;
 
 use access::Access;
 use download::Demands;
@@ -33,10 +36,11 @@ use output::{Shards, streams};
 use report::answer::Asked;
 use report::{Account, Display, Report};
 use resume::Journal;
-use run::Fetch;
+use run::{Ended, Fetch};
 
 pub(crate) use input::Format;
-pub(crate) use naming::Template;
+pub(crate) use manners::descriptors::make_room;
+pub(crate) use naming::{Template, fnv1a};
 pub(crate) use report::{Outcome, Record};
 pub(crate) use resume::Digest;
 
@@ -45,6 +49,16 @@ pub(crate) use resume::Digest;
 /// # Errors
 /// What keeps it from starting: a list, a report or a directory that cannot be opened, or that are one.
 pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
+    match args.queue.take() {
+        Some(queue) => worker::run(args, &queue),
+        None => Ok(run_once(args, None)?.status),
+    }
+}
+
+/// What a run is called, and the shard that it is about, if it is one of a worker's.
+type Shard = (String, Arc<Hold>);
+
+fn run_once(mut args: FetchArgs, shard: Option<Shard>) -> Result<Ended, Failure> {
     let headers = args.headers()?;
     let urls = std::mem::take(&mut args.urls);
     if args.checksum.is_some() && urls.len() != 1 {
@@ -55,7 +69,7 @@ pub(crate) fn run(mut args: FetchArgs) -> Result<ExitCode, Failure> {
         source.mark_repeated();
     }
     let is_list_stderr = streams::is_stderr(source.identity());
-    let result = run_list(args, headers, source);
+    let result = run_list(args, headers, source, shard);
     if is_list_stderr { result.map_err(|error| Unsayable(error.to_string()).into()) } else { result }
 }
 
@@ -99,7 +113,12 @@ fn input_of(args: &FetchArgs) -> Option<(&Path, Format)> {
     list.or(args.retry_failed.as_deref().map(|path| (path, Format::Report)))
 }
 
-fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result<ExitCode, Failure> {
+fn run_list(
+    args: FetchArgs,
+    headers: Vec<Header>,
+    mut source: Source,
+    shard: Option<Shard>,
+) -> Result<Ended, Failure> {
     let input = input_of(&args);
     let (place, only) = match &args.output_file {
         None => (args.output.as_path(), None),
@@ -136,6 +155,8 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
     let total = || source.total(input).map(|total| total.saturating_sub(before));
     let mut display = Display::new(args.quiet, args.marks, plain, total);
     display.before = before;
+    let (label, hold) = shard.unzip();
+    display.label = label;
     if typed {
         display.say("Type URLs, one per line; Ctrl-D ends the list.");
     }
@@ -207,6 +228,7 @@ fn run_list(args: FetchArgs, headers: Vec<Header>, mut source: Source) -> Result
             retries: Retries { times: args.retries, wait: args.retry_wait, longest: args.retry_max_wait },
             bandwidth: args.limit_rate.map(Bandwidth::new),
             jobs,
+            hold,
             fail_fast: args.fail_fast,
             starter,
             account,

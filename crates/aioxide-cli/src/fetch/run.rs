@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::process::ExitCode;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use super::naming::Directory;
 use super::output::Shards;
 use super::report::answer::Asked;
 use super::report::{Account, Failed, Outcome, Report, display};
+use super::resume::Journal;
 use crate::clock::Stopwatch;
+use crate::queue::{self, Hold};
 
 /// One run of the command.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub(super) struct Fetch {
     pub(super) retries: Retries,
     pub(super) bandwidth: Option<Bandwidth>,
     pub(super) jobs: usize,
+    /// The shard of a queue that the list is.
+    pub(super) hold: Option<Arc<Hold>>,
     pub(super) fail_fast: bool,
     /// Never borrowed across an await, as the account.
     pub(super) starter: RefCell<Starter>,
@@ -52,6 +57,10 @@ impl Fetch {
                     aioxide::time::sleep(display::REDRAW).await;
                 }
             })
+        });
+        let watching = self.hold.clone().map(|hold| {
+            let fetch = Rc::clone(self);
+            aioxide::spawn(async move { fetch.watch(&hold).await })
         });
         loop {
             let next = poll_fn(|cx| {
@@ -73,18 +82,36 @@ impl Fetch {
                 Next::ListFailed(error) => {
                     let mut account = self.account.borrow_mut();
                     account.display.say(&format!("aioxide: the list cannot be read: {error}"));
-                    account.list_failed = true;
+                    account.list_failed = Some(error.to_string());
                 }
                 Next::Done => break,
             }
         }
-        if let Some(drawing) = drawing {
-            drawing.cancel();
-        }
+        drawing.into_iter().chain(watching).for_each(|task| {
+            task.cancel();
+        });
         // What follows does not look at signals.
         signals.let_interrupt_kill();
         self.report_left_over();
         signals
+    }
+
+    /// Tells the queue how far the shard is, and ends the run when the shard is another worker's.
+    async fn watch(&self, hold: &Hold) {
+        loop {
+            hold.tell(self.progress());
+            if hold.is_lost() {
+                self.starter.borrow_mut().stop(Stop::ShardLost);
+            }
+            aioxide::time::sleep(WATCHED).await;
+        }
+    }
+
+    fn progress(&self) -> queue::Progress {
+        let account = self.account.borrow();
+        let ended = account.display.before + account.display.count();
+        let failed = account.journal.as_ref().map_or(0, Journal::failed);
+        queue::Progress { ended, good: ended.saturating_sub(failed), bytes: account.display.bytes() }
     }
 
     /// Starts an attempt at one job.
@@ -155,7 +182,9 @@ impl Fetch {
         let (mut starter, mut account) = (self.starter.borrow_mut(), self.account.borrow_mut());
         let Some(stop) = starter.stop else { return };
         if account.journal.is_some() {
-            account.display.say("aioxide: what is left comes when the job is started again");
+            if self.hold.is_none() {
+                account.display.say("aioxide: what is left comes when the job is started again");
+            }
             return;
         }
         let since = Stopwatch::start();
@@ -172,8 +201,8 @@ impl Fetch {
         }
     }
 
-    /// Ends the display and the report; gives the exit status.
-    pub(super) fn finish(&self) -> ExitCode {
+    /// Ends the display and the report.
+    pub(super) fn finish(&self) -> Ended {
         let mut account = self.account.borrow_mut();
         // A job that goes on later goes on in the same shard.
         let goes_on = account.journal.is_some() && self.starter.borrow().stop.is_some();
@@ -204,13 +233,34 @@ impl Fetch {
             && journal_failed.is_none()
             && saved.is_ok()
             && ended.is_ok();
-        match self.starter.borrow().stop {
+        let list_failed = account.list_failed.take();
+        let stop = self.starter.borrow().stop;
+        let status = match stop {
             Some(stop) => stop.status(),
-            _ if all_ok && report.is_ok() && !account.list_failed => ExitCode::SUCCESS,
+            _ if all_ok && report.is_ok() && list_failed.is_none() => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,
-        }
+        };
+        let trouble = [ended.err(), journal_failed, report.err()].into_iter().flatten().next();
+        let trouble = trouble.map(|error| error.to_string());
+        Ended { status, stop, trouble, list_failed, before: account.display.before }
     }
 }
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) status: ExitCode,
+    pub(super) stop: Option<Stop>,
+    /// Shards of tar, report or state are not whole.
+    pub(super) trouble: Option<String>,
+    /// Why the list could not be read to its end.
+    pub(super) list_failed: Option<String>,
+    /// How many URLs had ended before the run.
+    pub(super) before: u64,
+}
+
+/// How often the queue's thread and the run tell each other what they know.
+const WATCHED: Duration = Duration::from_millis(200);
 
 /// An attempt that brought so many bytes does not count against the number of retries.
 const WELL_BYTES: u64 = 1024 * 1024;

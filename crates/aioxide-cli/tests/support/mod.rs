@@ -3,6 +3,7 @@
 
 pub mod nasty;
 pub mod nginx;
+pub mod redis;
 
 use std::collections::BTreeMap;
 use std::fs;

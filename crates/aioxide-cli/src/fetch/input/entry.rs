@@ -1,6 +1,7 @@
 //! One URL of the list, or a line that is none.
 
 use http::{HeaderName, HeaderValue};
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::fetch::resume::Digest;
@@ -62,6 +63,37 @@ impl Entry {
     pub(super) fn unreadable(line: u64, bytes: &[u8], reason: &str) -> Self {
         let text = String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARACTERS).collect();
         Entry { line, text, url: Err(reason.to_owned()), number: 0, is_again: false, more: None }
+    }
+
+    /// The object that a list in JSON has for it.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut object = Map::new();
+        object.insert("url".to_owned(), self.text.trim().into());
+        if let Some(More { name, headers, digests }) = self.more.as_deref() {
+            if let Some(name) = name {
+                object.insert("name".to_owned(), name.as_str().into());
+            }
+            let mut all: Map<String, Value> = Map::new();
+            for (name, value) in headers {
+                let value = String::from_utf8_lossy(value.as_bytes());
+                // Of one name they are one list.
+                let before =
+                    all.get(name.as_str()).and_then(Value::as_str).map(|before| format!("{before}, {value}"));
+                all.insert(name.to_string(), before.unwrap_or_else(|| value.into_owned()).into());
+            }
+            if !all.is_empty() {
+                object.insert("headers".to_owned(), all.into());
+            }
+            for digest in digests {
+                // A second one of the same algorithm stands under the general name.
+                let name =
+                    if object.contains_key(digest.algorithm()) { "checksum" } else { digest.algorithm() };
+                let hex = digest.hex();
+                let text = if name == "checksum" { format!("{}:{hex}", digest.algorithm()) } else { hex };
+                object.insert(name.to_owned(), text.into());
+            }
+        }
+        object.into()
     }
 
     /// The host and port a connection would go to; empty for an invalid URL.

@@ -9,7 +9,25 @@ mod lines;
 mod pipe;
 mod source;
 
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::path::Path;
+
+use super::output::streams::Patient;
+
 pub(crate) use entry::Entry;
 pub(crate) use format::Format;
 pub(crate) use lines::Lines;
 pub(crate) use source::Source;
+
+/// Reads a whole list, `-` for the standard input, waiting for it.
+///
+/// # Errors
+/// It cannot be opened.
+pub(crate) fn read(path: &Path, format: Format) -> io::Result<Lines<Box<dyn BufRead + Send>>> {
+    let reader = match path == Path::new("-") {
+        true => compressed::plain(Patient(io::stdin()))?,
+        false => compressed::plain(File::open(path)?)?,
+    };
+    Ok(Lines::of(reader, format))
+}

@@ -16,6 +16,8 @@ pub(crate) enum Stop {
     Signal(SignalKind),
     FailFast,
     DiskFull,
+    /// Of a queue: another worker has it.
+    ShardLost,
 }
 
 impl Stop {
@@ -25,6 +27,7 @@ impl Stop {
             Stop::Signal(SignalKind::INTERRUPT) => "interrupted before it started",
             Stop::Signal(_) => "told to end before it started",
             Stop::FailFast => "another one failed before it started",
+            Stop::ShardLost => "its shard went to another worker before it started",
             Stop::DiskFull => "the disk was full before it started",
         }
     }
@@ -33,7 +36,7 @@ impl Stop {
     pub(crate) fn status(self) -> ExitCode {
         match self {
             Stop::Signal(kind) => u8::try_from(128 + kind.as_raw()).map_or(ExitCode::FAILURE, ExitCode::from),
-            Stop::FailFast | Stop::DiskFull => ExitCode::FAILURE,
+            Stop::FailFast | Stop::DiskFull | Stop::ShardLost => ExitCode::FAILURE,
         }
     }
 }

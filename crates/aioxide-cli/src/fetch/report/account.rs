@@ -17,8 +17,8 @@ pub(crate) struct Account {
     pub(crate) display: Display,
     pub(crate) report: Option<Report>,
     pub(crate) journal: Option<Journal>,
-    /// The list could not be read to its end.
-    pub(crate) list_failed: bool,
+    /// Why the list could not be read to its end.
+    pub(crate) list_failed: Option<String>,
     /// Files, report and state are on the disk before they count.
     sync: bool,
     /// The state could not be written.
@@ -35,7 +35,7 @@ impl Account {
         journal: Option<Journal>,
         sync: bool,
     ) -> Self {
-        Account { display, report, journal, list_failed: false, sync, journal_failed: None, shards: None }
+        Account { display, report, journal, list_failed: None, sync, journal_failed: None, shards: None }
     }
 
     /// Accounts for files that got their names just before an earlier run of the job was killed.

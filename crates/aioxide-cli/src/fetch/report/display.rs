@@ -18,6 +18,8 @@ use crate::fetch::output::streams::{self, outputs_are_one};
 pub(crate) struct Display {
     /// How many URLs had ended before this run of their job.
     pub(crate) before: u64,
+    /// What the run is called, where there are several.
+    pub(crate) label: Option<String>,
     mode: Mode,
     /// How many URLs ended with each outcome, in the order of [`Outcome::ALL`].
     tallies: [u64; Outcome::ALL.len()],
@@ -69,6 +71,7 @@ impl Display {
         };
         Display {
             before: 0,
+            label: None,
             mode,
             tallies: [0; Outcome::ALL.len()],
             bytes: 0,
@@ -174,6 +177,11 @@ impl Display {
         Outcome::ALL.into_iter().filter(|outcome| outcome.is_good()).map(|outcome| self.tally(outcome)).sum()
     }
 
+    /// The bytes of bodies that came.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// How many URLs ended.
     pub(crate) fn count(&self) -> u64 {
         self.tallies.iter().sum()
@@ -194,7 +202,9 @@ impl Display {
     }
 
     fn summary(&self, elapsed: Duration) -> String {
-        let mut text = format!(
+        let mut text = self.label.as_ref().map_or_else(String::new, |label| format!("{label}: "));
+        let _ = write!(
+            text,
             "{} of {} ok, {} in {:.2} s",
             HumanCount(self.tally(Outcome::Ok)),
             HumanCount(self.count()),
@@ -233,7 +243,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Prints a line on the standard error, in one piece: other programs may write there too.
-fn print_line(line: &str) {
+pub(crate) fn print_line(line: &str) {
     // Nobody is left to be told about a failure.
     let _ = streams::write_all(io::stderr(), format!("{line}\n").as_bytes());
 }

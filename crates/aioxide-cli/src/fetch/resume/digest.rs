@@ -85,6 +85,16 @@ impl Digest {
         Ok(Digest { algorithm, bytes })
     }
 
+    /// The name of its algorithm.
+    pub(crate) fn algorithm(&self) -> &'static str {
+        self.algorithm.name()
+    }
+
+    /// Its hexadecimal digits.
+    pub(crate) fn hex(&self) -> String {
+        self.bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Those that an answer tells of its whole file (RFC 9530): of the representation, and with `whole` also of this answer's
     /// content. Algorithms that are not known, or not trusted there, are passed over.
     pub(crate) fn of_answer(headers: &HeaderMap, whole: bool) -> Vec<Self> {

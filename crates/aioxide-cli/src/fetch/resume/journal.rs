@@ -23,6 +23,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::partial::Version;
@@ -106,8 +107,7 @@ impl Journal {
             return Err(io::Error::other("a state is kept in a file, not in a pipe or a device"));
         }
         loop {
-            flock(&file, FlockOperation::NonBlockingLockExclusive)
-                .map_err(|_| io::Error::other("another run works on this job"))?;
+            lock(&file)?;
             // Written anew by a run that has just ended: what is locked is no longer what is there.
             let now = open()?;
             if Identity::of(&now)? == Identity::of(&file)? {
@@ -198,7 +198,7 @@ impl Journal {
         let beside = PathBuf::from(beside);
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&beside)?;
         // Locked before it has the name: nobody comes in between.
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        lock(&file)?;
         file.set_len(0)?;
         file.write_all(&text)?;
         file.sync_data()?;
@@ -319,6 +319,14 @@ impl Journal {
             return self.write_anew();
         }
         if sync { self.file.sync_data() } else { Ok(()) }
+    }
+}
+
+/// Keeps other runs from the file. Not every file system has locks.
+fn lock(file: &File) -> io::Result<()> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(io::Error::other("another run works on this job")),
+        _ => Ok(()),
     }
 }
 
