@@ -183,6 +183,28 @@ def accept_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
     return asked(factory, serve_protocol, lambda kind, where: [CLIENT, "connect", kind, where, str(seconds)])
 
 
+@case("connect rate")
+def connect_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
+    """Connects to the minimal C server and closes, one connection after the other."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    server = subprocess.Popen([CLIENT, "server", "tcp", str(port)], stdout=subprocess.PIPE)
+
+    async def work(loop: Any) -> int:
+        for _ in range(100):
+            transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+            transport.close()
+        return 100
+
+    try:
+        assert server.stdout is not None
+        server.stdout.readline()
+        return timed(factory, seconds, work)
+    finally:
+        server.kill()
+        server.communicate()
+
+
 def certificate(folder: Path) -> str:
     """Makes a certificate for localhost; its key is in the same file."""
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3 -subj /CN=localhost"
