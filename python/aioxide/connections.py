@@ -6,20 +6,23 @@ import functools
 import socket
 import sys
 from asyncio import base_events, events, exceptions, format_helpers, futures, selector_events, sslproto
+from asyncio.log import logger
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import transports
+from . import _aioxide, transports
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "Socket"]
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 # A class derived from it, or one that a program has put in its place, may have methods of its own: asyncio's code calls
 # them, so it gets such sockets.
-_Socket = socket.socket
+Socket = socket.socket
+# What `create_connection` is asked for by host and port alone.
+_NO_OPTIONS = dict(base_events.BaseEventLoop.create_connection.__kwdefaults__ or {})
 # Those whose addresses Rust knows how to show.
 DATAGRAM_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 # The sockets that the race of a `create_connection` has connected, and whether it is over.
@@ -72,7 +75,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        if sslcontext is None and not self._debug and type(sock) is _Socket:
+        if sslcontext is None and not self._debug and type(sock) is Socket:
             # Python 3.15 gives the server's context: each connection runs in a copy of it.
             self._serve(protocol_factory, sock, server, backlog, kwargs.get("context"))
         else:
@@ -84,6 +87,12 @@ class Connections(selector_events.BaseSelectorEventLoop):
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
     ) -> tuple[Any, Any]:
+        started = self._start_connecting(host, port) if options.items() <= _NO_OPTIONS.items() else None
+        if started is not None:
+            finishing = self._finish_connecting(protocol_factory, host, port, *started)
+            # It has the future, and an exception will have this frame.
+            started = None
+            return await finishing
         if options.get("happy_eyeballs_delay") is None:
             return await super().create_connection(protocol_factory, host, port, **options)
         # asyncio forgets the winner's socket when it is cancelled between the end of the race and the next iteration,
@@ -102,6 +111,36 @@ class Connections(selector_events.BaseSelectorEventLoop):
             race.connected.clear()
             _race.reset(token)
 
+    async def _finish_connecting(
+        self, protocol_factory: Any, host: str, port: int, connecting: _aioxide.Connecting, connected: Any
+    ) -> tuple[Any, Any]:
+        if connected is not None:
+            try:
+                await connected
+            except BaseException:
+                connecting.close()
+                raise
+            finally:
+                # An exception has this frame, and the future the exception.
+                connected = None
+        try:
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            transport = self._make_connected_transport(connecting, protocol, waiter)
+        except BaseException:
+            # Nobody closes the socket, as in asyncio: a ResourceWarning tells of it when the traceback is gone.
+            sock = connecting.to_socket()
+            raise
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        if self._debug:
+            sock = transport.get_extra_info("socket")
+            logger.debug("%r connected to %s:%r: (%r, %r)", sock, host, port, transport, protocol)
+        return transport, protocol
+
     def _connect_sock(self, *arguments: Any) -> Any:
         # No coroutine of ours: its frame, which an error's traceback keeps, would hold the list of all errors.
         connecting = super()._connect_sock(*arguments)  # type: ignore[misc]
@@ -110,7 +149,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        if type(sock) is not _Socket:
+        if type(sock) is not Socket:
             return await super().sock_recv(sock, n)
         data = self._try_recv(sock, n)
         if type(data) is bytes:
@@ -123,7 +162,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        if type(sock) is not _Socket:
+        if type(sock) is not Socket:
             return await super().sock_recv_into(sock, buf)
         size = self._try_recv_into(sock, buf)
         if type(size) is int:
@@ -136,7 +175,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
-        if type(sock) is not _Socket:
+        if type(sock) is not Socket:
             return await super().sock_sendall(sock, data)
         rest = self._try_sendall(sock, data)
         if rest is None:
@@ -149,7 +188,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
 
     @as_in(selector_events.BaseSelectorEventLoop)
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        if type(sock) is not _Socket:
+        if type(sock) is not Socket:
             return await super().sock_accept(sock)
         accepted = self._try_accept(sock)
         if type(accepted) is tuple:
@@ -196,7 +235,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         self, sock: Any, protocol: Any, waiter: Any = None, *, extra: Any = None, server: Any = None, **context: Any
     ) -> Any:
         # Python 3.15 gives a context for all calls of the protocol.
-        if type(sock) is _Socket:
+        if type(sock) is Socket:
             return self._make_stream_transport(sock, protocol, waiter, extra=extra, server=server, **context)
         context |= {"extra": extra, "server": server}
         return super()._make_socket_transport(sock, protocol, waiter, **context)  # type: ignore[misc]
@@ -205,7 +244,7 @@ class Connections(selector_events.BaseSelectorEventLoop):
         self, sock: Any, protocol: Any, address: Any = None, waiter: Any = None, extra: Any = None
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        if type(sock) is _Socket and sock.family in DATAGRAM_FAMILIES:
+        if type(sock) is Socket and sock.family in DATAGRAM_FAMILIES:
             return transports.DatagramTransport(self, sock, protocol, address, waiter, extra)
         return super()._make_datagram_transport(sock, protocol, address, waiter, extra)  # type: ignore[misc]
 

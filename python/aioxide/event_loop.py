@@ -21,7 +21,7 @@ from . import (
     streams,  # noqa: F401 - makes our streams known to asyncio
     tasks,  # noqa: F401 - makes our tasks known to asyncio
 )
-from .connections import Connections, as_in
+from .connections import Connections, Socket, as_in
 from .selector_view import SelectorView
 from .subprocesses import Subprocesses
 
@@ -183,3 +183,7 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
             self._make_self_pipe()
             self._internal_fds = 1
         super().add_signal_handler(sig, callback, *args)
+
+
+if sys.version_info < (3, 15):  # there asyncio gives a connection a context of its own
+    _aioxide._prepare_connecting(EventLoop, Socket)

@@ -16,8 +16,8 @@ __all__ = ["DatagramTransport", "ReadPipeTransport", "SSLTransport", "StreamTran
 class StreamTransport(transports._FlowControlMixin):
     """A TCP or UNIX connection; made by the loop.
 
-    asyncio: `_SelectorSocketTransport`; no difference but that an accepted connection's `socket` object is made when
-    somebody asks for it.
+    asyncio: `_SelectorSocketTransport`; no difference but that the `socket` object of a connection that the loop
+    itself has made or accepted is made when somebody asks for it.
     """
 
     # The Rust half; the slot becomes inaccessible when the class gets its methods.

@@ -5,6 +5,7 @@
 //!   with a 64-bit key per descriptor, and a wait with nanosecond resolution;
 //! * `Wakeup` (eventfd, or a pipe): ends a wait from another thread or a signal handler;
 //! * `ExitWatch` (pidfd, or kqueue's process filter): a descriptor that becomes readable when a child has ended;
+//! * `connect`: how a connection to an address begins;
 //! * `socket`: what a transport does with a descriptor that it does not own;
 //! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
@@ -34,6 +35,7 @@ mod kqueue;
 ))]
 pub use kqueue::{Events, Selector};
 
+pub mod connect;
 mod fork;
 mod process;
 pub(crate) mod signal;

@@ -297,6 +297,11 @@ impl Address {
         if self.len == 0 { libc::AF_UNSPEC } else { self.storage.ss_family.into() }
     }
 
+    /// The address as system calls take it.
+    pub(super) fn raw(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        ((&raw const self.storage).cast(), self.len)
+    }
+
     /// The address as Python would show it.
     pub fn parts(&self) -> AddressParts {
         let storage = &raw const self.storage;

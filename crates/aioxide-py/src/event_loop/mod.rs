@@ -7,6 +7,7 @@
 //!   transports  which descriptor is whose     views  _ready, _scheduled, _selector
 //! ```
 
+mod connect;
 mod debug;
 mod readers;
 mod run;
@@ -28,6 +29,7 @@ use crate::ffi::{Confined, Outcome, call, cast, function, python};
 use crate::kernel::{LoopCore, LoopState, alive};
 use crate::task::list;
 
+use connect::_prepare_connecting;
 use tasks::_pending_tasks;
 
 #[pymethods]
@@ -96,5 +98,5 @@ fn add_methods(py: Python<'_>) -> Outcome<()> {
 /// What the room puts into the module.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {
     add_methods(python(exports.module()))?;
-    export_functions!(exports, _pending_tasks)
+    export_functions!(exports, _pending_tasks, _prepare_connecting)
 }

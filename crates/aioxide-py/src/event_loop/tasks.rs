@@ -6,6 +6,7 @@ use pyo3::ffi::PyMethodDef;
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::connect::is_replaced_by;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{method_fast, method_none};
 use crate::ffi::{self, Object, Outcome, Owned, call, raised};
@@ -110,6 +111,7 @@ impl LoopCore {
             "create_future" => slf.get().state.replaces_create_future.set(true),
             "time" => slf.get().state.replace_time(true),
             "create_task" => slf.get().state.replaces_create_task.set(true),
+            name if is_replaced_by(name) => slf.get().state.replaces_connecting.set(true),
             _ => {}
         }
         ffi::method::generic_set_attribute(slf.as_any(), name, Some(value))

@@ -7,12 +7,14 @@
 //!   object, line, row         references, fields that hold one or many        kind, method, unbound, function   types, methods, what they look like
 //!   holder, ancestor          instances with a struct behind the header       layout, slot                      fields of classes written in Python
 //!   instance, free_list, end  how instances are made, kept and taken apart    exports                           how a room makes itself known
-//!   bytes, memory, recycled, reused   what is received and sent               context, threads, recursion       the rest of the interpreter
+//!   stock                     classes and methods before anybody changes them context, threads, recursion, audit   the rest of the interpreter
+//!   bytes, memory, recycled, reused   what is received and sent
 //! ```
 
 pub(crate) mod address_hasher;
 pub(crate) mod ancestor;
 pub(crate) mod arguments;
+pub(crate) mod audit;
 pub(crate) mod bytes;
 pub(crate) mod call;
 mod confined;
@@ -37,6 +39,7 @@ pub(crate) mod recycled;
 pub(crate) mod reused;
 pub(crate) mod row;
 pub(crate) mod slot;
+pub(crate) mod stock;
 pub(crate) mod text;
 mod threads;
 pub(crate) mod unbound;

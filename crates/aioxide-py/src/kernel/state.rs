@@ -107,6 +107,10 @@ pub(crate) struct LoopState {
     pub(crate) replaces_time: Cell<bool>,
     /// Whether it replaces `create_task`.
     pub(crate) replaces_create_task: Cell<bool>,
+    /// Whether an instance replaces a method that connecting goes by.
+    pub(crate) replaces_connecting: Cell<bool>,
+    /// The version of the class in which none of them was replaced.
+    pub(crate) connecting_version: Cell<u32>,
     /// Whether asyncio still has the task that ran last as the current one. Taking it out costs as much as a step of
     /// the next task, which would put itself in its place: so it is done before anything else runs, and before the loop
     /// waits.
@@ -154,6 +158,8 @@ impl LoopState {
             replaces_create_future: Cell::new(false),
             replaces_time: Cell::new(false),
             replaces_create_task: Cell::new(false),
+            replaces_connecting: Cell::new(false),
+            connecting_version: Cell::new(0),
             has_current: Cell::new(false),
             own_classes: Cell::new(true),
             wants_own_classes: Cell::new(true),

@@ -8,11 +8,12 @@ use std::sync::OnceLock;
 
 use super::protocol::ProtocolFields;
 use super::reader::ReaderFields;
-use super::stock::{StockClass, stock};
+use super::stock::stock;
 use super::writer::WriterFields;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Fields, Instance, inherited_new};
 use crate::ffi::method::{Definition, method_fast};
+use crate::ffi::stock::StockClass;
 use crate::ffi::{Object, Outcome, Owned, call, none, raised};
 use crate::interp::names;
 use crate::kernel::state_of;

@@ -1,18 +1,11 @@
 //! asyncio's classes and methods as they were when ours were made, and whether somebody has changed them since.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::OnceCell;
 use std::ffi::CStr;
 
 use crate::ffi::arguments::Arguments;
-use crate::ffi::{Confined, Object, Outcome, Owned, call, layout};
-
-/// One of asyncio's classes.
-pub(super) struct StockClass {
-    pub(super) class: Owned,
-    methods: Vec<(Owned, Owned)>,
-    /// The class's version when its methods were last compared.
-    version: Cell<u32>,
-}
+use crate::ffi::stock::StockClass;
+use crate::ffi::{Confined, Object, Outcome, call};
 
 /// The three classes.
 pub(super) struct Stock {
@@ -67,45 +60,6 @@ pub(super) enum OfWriter {
 }
 
 const WRITER: &[&CStr] = &[c"__init__", c"write", c"drain"];
-
-impl StockClass {
-    fn load(module: &Object, name: &CStr, methods: &[&CStr]) -> Outcome<Self> {
-        let class = call::get_attribute(module, &*call::interned(name)?)?;
-        let method = |name: &&CStr| {
-            let name = call::interned(name)?;
-            let method = call::get_attribute(&class, &name)?;
-            Ok((name, method))
-        };
-        let methods = methods.iter().map(method).collect::<Outcome<Vec<_>>>()?;
-        Ok(Self { class, methods, version: Cell::new(0) })
-    }
-
-    /// Whether the methods are still those that we do without.
-    pub(super) fn is_unchanged(&self) -> Outcome<bool> {
-        let version = layout::version_of(&self.class);
-        if version != 0 && version == self.version.get() {
-            return Ok(true);
-        }
-        for (name, method) in &self.methods {
-            if !call::get_attribute(&self.class, name)?.is(method) {
-                return Ok(false);
-            }
-        }
-        self.version.set(layout::version_of(&self.class));
-        Ok(true)
-    }
-
-    /// Calls asyncio's method with the arguments that ours was given.
-    #[cold]
-    fn forward(&self, index: usize, this: &Object, arguments: &Arguments<'_>) -> Outcome {
-        arguments.forward(&self.methods[index].1, this)
-    }
-
-    #[cold]
-    fn call(&self, index: usize, arguments: &[&Object]) -> Outcome {
-        call::call(&self.methods[index].1, arguments)
-    }
-}
 
 impl Stock {
     pub(super) fn of_reader(&self, method: OfReader, this: &Object, arguments: &Arguments<'_>) -> Outcome {

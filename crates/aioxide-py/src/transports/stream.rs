@@ -12,7 +12,7 @@
 //! * No borrow of a field is alive while Python code runs.
 
 use std::cell::{Cell, RefCell};
-use std::os::fd::RawFd;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use aioxide_core::Token;
@@ -38,7 +38,7 @@ pub(super) static PLACE: Place = Place::new();
 /// The connection's descriptor, and the Python object for it where one was made.
 pub(super) enum Socket {
     Python(Py<PyAny>),
-    /// An accepted connection: the Python object is made when somebody asks for it.
+    /// A connection that the loop has made or accepted: the Python object is made when somebody asks for it.
     Raw(RawFd),
     Closed,
 }
@@ -83,11 +83,12 @@ pub(crate) struct Connection<'py> {
 pub(crate) enum ConnectionSocket<'py> {
     Python(Bound<'py, PyAny>),
     Accepted(Accepted),
+    Connected(OwnedFd),
 }
 
 /// A connection that was just accepted.
 pub(crate) struct Accepted {
-    pub(crate) fd: std::os::fd::OwnedFd,
+    pub(crate) fd: OwnedFd,
     pub(crate) peer: Address,
     /// The address of this end, if that is known without asking.
     pub(crate) own: Option<Address>,
@@ -295,23 +296,33 @@ impl<'a, 'py> This<'a, 'py> {
         !self.core.closing.get() && !self.core.paused.get()
     }
 
+    /// A factory that gave no protocol is told so at once, as in asyncio.
+    pub(crate) fn check(protocol: &Bound<'py, PyAny>) -> PyResult<()> {
+        let py = protocol.py();
+        if !protocol.is_instance(common::base_protocol(py)?)? {
+            protocol.getattr(intern!(py, "connection_made"))?;
+        }
+        Ok(())
+    }
+
     /// Makes a transport; the protocol hears of it in the next iteration.
     pub(crate) fn make(
         event_loop: &Bound<'py, LoopCore>,
         connection: Connection<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = event_loop.py();
-        if !connection.protocol.is_instance(common::base_protocol(py)?)? {
-            // A factory that gave no protocol is told so at once, as in asyncio.
-            connection.protocol.getattr(intern!(py, "connection_made"))?;
-        }
+        Self::check(&connection.protocol)?;
         let state = Rc::clone(&event_loop.get().state);
         let (mut own_address, mut has_no_delay) = (None, false);
         let (socket, fd, peer_address) = match connection.socket {
             ConnectionSocket::Accepted(accepted) => {
-                let fd = std::os::fd::IntoRawFd::into_raw_fd(accepted.fd);
+                let fd = accepted.fd.into_raw_fd();
                 (own_address, has_no_delay) = (accepted.own, accepted.has_no_delay);
                 (Socket::Raw(fd), fd, Some(accepted.peer))
+            }
+            ConnectionSocket::Connected(fd) => {
+                let fd = fd.into_raw_fd();
+                (Socket::Raw(fd), fd, Address::of_peer(fd).ok())
             }
             ConnectionSocket::Python(socket) => {
                 let fd = socket.call_method0(intern!(py, "fileno"))?.extract::<RawFd>()?;

@@ -309,7 +309,7 @@ fn make_empty_waiter<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) 
     Ok(waiter.unbind())
 }
 
-/// The Python socket, made now if the connection was accepted without one.
+/// The Python socket, made now if the connection has none yet.
 fn socket_object(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     let py = transport.py();
     let this = This::of(transport)?;
@@ -340,7 +340,8 @@ fn closed_socket(this: This<'_, '_>) -> PyResult<Py<PyAny>> {
         return Ok(socket.clone_ref(py));
     }
     let family = this.core.own_address.get().map_or(libc::AF_INET, |address| address.family());
-    let made = common::socket_class(py)?.call1((family, libc::SOCK_STREAM))?;
+    let proto = if matches!(family, libc::AF_INET | libc::AF_INET6) { libc::IPPROTO_TCP } else { 0 };
+    let made = common::socket_class(py)?.call1((family, libc::SOCK_STREAM, proto))?;
     made.call_method0("close")?;
     Ok(made.unbind())
 }
