@@ -33,6 +33,7 @@ UNSAFE = {
     "crates/aioxide-core/src/models.rs": "loom's models run the raw cell's own functions",
     "crates/aioxide/src/net/source.rs": "a read into memory that is not cleared before",
     "crates/aioxide-http/src/rt.rs": "hyper's buffer is filled without a copy",
+    "crates/aioxide-py-http/src/whole.rs": "a bytes object is filled piece by piece",
     "crates/aioxide-py-http/src/local.rs": "what one thread owns lies in objects that any thread may hold",
     "crates/aioxide-pyo3/src/": "the calls of another extension's C functions",
     "crates/aioxide-py/src/bridge/": "the C functions for other extensions, and their futures",

@@ -77,8 +77,14 @@ def test_fingerprint(client: Client, server_context: ssl.SSLContext, certificate
         async with secure(server_context) as url, http.ClientSession() as session:
             async with session.get(url, ssl=http.Fingerprint(digest)) as response:
                 assert response.status == 200
-            with pytest.raises(http.ClientError):
+            with pytest.raises(http.ServerFingerprintMismatch) as caught:
                 await session.get(url, ssl=http.Fingerprint(bytes(32)))
+            assert (caught.value.expected, caught.value.got) == (bytes(32), digest)
+            async with http.ClientSession(connector=http.TCPConnector(ssl=http.Fingerprint(bytes(32)))) as other:
+                with pytest.raises(http.ServerFingerprintMismatch) as caught:
+                    await other.get(url)
+                assert (caught.value.expected, caught.value.got) == (bytes(32), digest)
+            assert caught.value.host == ("localhost" if client.is_ours else "127.0.0.1")
 
     client.run(main)
 

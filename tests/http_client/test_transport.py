@@ -135,4 +135,4 @@ def test_what_cannot_be_honoured_is_refused(ours: Client) -> None:
     with pytest.raises(ValueError, match="http1"):
         ours.http.Transport(http1=False)
     with pytest.raises(ValueError, match="socket_options"):
-        ours.http.Transport(socket_options=[(1, 2, 3)])
+        ours.http.Transport(socket_options=[(1, 2)])

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -53,10 +54,15 @@ pub(crate) struct Connector {
     pub(crate) aborts: Rc<Aborts>,
 }
 
+/// Called with each socket.
+pub(crate) type SocketSetup = Box<dyn Fn(BorrowedFd<'_>) -> io::Result<()>>;
+
 /// How sockets are reached.
 pub(crate) struct Ways {
     pub(crate) names: Names,
     pub(crate) options: ConnectOptions,
+    /// What the program does to each socket once it is connected.
+    pub(crate) setup: Option<SocketSetup>,
     /// All connections go to this socket.
     pub(crate) unix_socket: Option<PathBuf>,
 }
@@ -166,6 +172,7 @@ impl Connector {
             let began = rt::now();
             let stream = within(limit(), UnixStream::connect(path)).await.map_err(Error::timeout)?;
             let stream = stream.map_err(|error| connect_error(unix_error(path, error)))?;
+            self.set_up(stream.as_fd())?;
             trace::add(&mut progress.timings.connect, began);
             return Ok((Stream::Other(Box::new(stream)), None));
         }
@@ -240,8 +247,13 @@ impl Connector {
             .await
             .map_err(Error::timeout)?
             .map_err(connect_error)?;
+        self.set_up(stream.as_fd())?;
         trace::add(&mut progress.timings.connect, began);
         Ok(stream)
+    }
+
+    fn set_up(&self, socket: BorrowedFd<'_>) -> Result<(), Error> {
+        self.ways.setup.as_ref().map_or(Ok(()), |setup| setup(socket)).map_err(connect_error)
     }
 
     fn tls_for<'a>(&'a self, own: Option<&'a Tls>) -> Result<&'a Tls, Error> {

@@ -7,6 +7,8 @@ use std::io;
 use http::StatusCode;
 use url::Url;
 
+use crate::tls;
+
 /// A boxed error of any kind, as kept for [`std::error::Error::source`].
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -235,6 +237,33 @@ impl Error {
     /// Whether the body's content coding was broken or cut short, or the body was not the JSON that was asked for.
     pub fn is_decode(&self) -> bool {
         self.inner.kind == Kind::Decode
+    }
+
+    /// The SHA-256 of the certificate that came, when it is not one of those that were pinned.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(session: aioxide_http::Session) {
+    /// if let Err(error) = session.get("https://internal.example.org/").send().await
+    ///     && let Some(digest) = error.unpinned_certificate()
+    /// {
+    ///     println!("the certificate has changed: {digest:02x?}");
+    /// }
+    /// # }
+    /// ```
+    pub fn unpinned_certificate(&self) -> Option<[u8; 32]> {
+        let mut current = self.source();
+        while let Some(error) = current {
+            // What an io::Error was made from is its own inside, and no source of it.
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            let found = error.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+            if let Some(found) = found {
+                return tls::not_pinned(found);
+            }
+            current = error.source();
+        }
+        None
     }
 
     /// Whether the body was larger than the limit that was set.

@@ -108,6 +108,22 @@ impl Response {
         self.content_length
     }
 
+    /// How many bytes are still to be read, where that is known: a body that is decoded has no known length.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example(session: aioxide_http::Session) -> aioxide_http::Result<()> {
+    /// let mut response = session.get("https://example.org/picture").send().await?;
+    /// while let Some(piece) = response.chunk().await? {
+    ///     println!("{} bytes, {:?} to come", piece.len(), response.remaining_length());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn remaining_length(&self) -> Option<u64> {
+        self.body.remaining_length()
+    }
+
     /// How long each phase took so far.
     pub fn timings(&self) -> Timings {
         self.body.timings()

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use aioxide::net::tls::rustls;
 use aioxide::net::tls::rustls::client::danger::ServerCertVerifier;
 use aioxide::net::tls::rustls::client::{ClientConfig, Resumption, WebPkiServerVerifier};
 use aioxide::net::tls::rustls::crypto::CryptoProvider;
@@ -17,7 +18,7 @@ use aioxide::net::tls::{Connector, platform_verifier};
 use crate::error::{BoxError, Error, Kind, Result};
 
 use choices::{Choices, KeyFile};
-use verify::{AnyName, Nobody, Pinned};
+use verify::{AnyName, Nobody, NotPinned, Pinned};
 
 mod choices;
 mod verify;
@@ -376,6 +377,16 @@ impl TlsBuilder {
             verifier = Arc::new(Pinned { pins: std::mem::take(&mut self.pins), inner: verifier });
         }
         Ok(verifier)
+    }
+}
+
+/// The SHA-256 of a certificate that came in place of a pinned one, if that is what `error` says.
+pub(crate) fn not_pinned(error: &rustls::Error) -> Option<[u8; 32]> {
+    match error {
+        rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) => {
+            other.0.downcast_ref().map(|came: &NotPinned| came.digest)
+        }
+        _ => None,
     }
 }
 

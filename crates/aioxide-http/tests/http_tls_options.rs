@@ -130,9 +130,12 @@ fn a_pin_is_asked_for_on_top_of_the_rest_or_in_place_of_it() {
         let pinned = trusting().pin_sha256(digest(&known));
         assert!(fetch(pinned.build().unwrap(), &server, "localhost").await.is_ok());
         let wrong = trusting().pin_sha256(digest(&expired)).build().unwrap();
-        assert!(fetch(wrong, &server, "localhost").await.unwrap_err().is_tls());
+        let error = fetch(wrong, &server, "localhost").await.unwrap_err();
+        assert!(error.is_tls());
+        assert_eq!(error.unpinned_certificate(), Some(digest(&known)));
         let still_verified = trusting().pin_sha256(digest(&expired)).build().unwrap();
-        assert!(fetch(still_verified, &odd, "localhost").await.unwrap_err().is_tls());
+        let error = fetch(still_verified, &odd, "localhost").await.unwrap_err();
+        assert!(error.is_tls() && error.unpinned_certificate().is_none());
         let alone = || Tls::builder().pins_replace_roots(true);
         assert!(
             fetch(alone().pin_sha256(digest(&expired)).build().unwrap(), &odd, "localhost").await.is_ok()

@@ -147,9 +147,7 @@ impl Connector {
             request = request.tls(tls.get().settings()?);
         }
         if let Some(proxy) = proxy {
-            let proxy =
-                settings::proxy(proxy).map_err(|error| PyValueError::new_err(errors::text(&error)))?;
-            request = request.proxy(proxy);
+            request = request.proxy(settings::proxy(proxy)?);
         }
         match happened {
             Some(happened) => into_awaitable(py, send_watched(request, response.unbind(), happened)),
@@ -171,10 +169,7 @@ impl Connector {
     ) -> PyResult<Bound<'py, PyAny>> {
         let mut builder = websocket::configure(self.session()?.websocket(url), settings)?;
         let tls = tls.map(|tls| tls.get().settings()).transpose()?;
-        let proxy = proxy
-            .map(settings::proxy)
-            .transpose()
-            .map_err(|error| PyValueError::new_err(errors::text(&error)))?;
+        let proxy = proxy.map(settings::proxy).transpose()?;
         let timeouts = arguments::timeouts(timeouts);
         builder = builder.map_request(|mut request| {
             request = request.without_defaults().redirects(0).timeouts(timeouts);

@@ -6,6 +6,7 @@ use aioxide::net::ConnectError;
 use aioxide_http::{Error, TimeoutPhase};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyBytes;
 
 /// The exception for what befell `response`, which may have got no answer yet.
 pub(crate) fn exception(py: Python<'_>, response: &Bound<'_, PyAny>, error: &Error, is_body: bool) -> PyErr {
@@ -37,12 +38,14 @@ static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 fn make(py: Python<'_>, response: &Bound<'_, PyAny>, error: &Error, is_body: bool) -> PyResult<PyErr> {
     let make = MAKE.import(py, "aioxide.http.failures", "exception")?;
-    let cause = find::<PyErr>(error).map(|cause| cause.value(py).clone());
+    let cause = find::<PyErr>(error).map(|cause| cause.value(py).clone().into_any());
+    let digest = error.unpinned_certificate().map(|digest| PyBytes::new(py, &digest).into_any());
+    let detail = cause.or(digest);
     let errno = match error.proxy_status().or_else(|| error.status().filter(|_| error.is_upgrade())) {
         Some(status) => Some(i32::from(status.as_u16())),
         None => find::<std::io::Error>(error).and_then(std::io::Error::raw_os_error),
     };
-    let made = make.call1((response, kind(error), text(error), errno, cause, is_body))?;
+    let made = make.call1((response, kind(error), text(error), errno, detail, is_body))?;
     Ok(PyErr::from_value(made))
 }
 
@@ -64,7 +67,10 @@ fn kind(error: &Error) -> &'static str {
         () if error.is_connect() && find::<ConnectError>(error).is_some_and(|error| !error.is_lookup()) => {
             "connect"
         }
+        // An option that the system refuses for a connected socket.
+        () if error.is_connect() && find::<std::io::Error>(error).is_some_and(has_number) => "connect",
         () if error.is_connect() => "lookup",
+        () if error.unpinned_certificate().is_some() => "not pinned",
         () if error.is_tls() => "tls",
         () if error.is_protocol() => "protocol",
         () if error.is_closed() => "closed",
@@ -75,6 +81,10 @@ fn kind(error: &Error) -> &'static str {
         () if error.is_session_closed() => "session closed",
         () => "other",
     }
+}
+
+fn has_number(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_some()
 }
 
 /// The first error of that type among an error and its causes.

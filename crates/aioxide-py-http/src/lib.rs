@@ -5,6 +5,7 @@
 //!   anything special           └─> Python's `_request`, which calls `_exchange` for each hop
 //! _Connector._exchange        connector   one exchange: a request with all its headers, an answer
 //! ClientResponse.read()       response    the body, while it comes; Python's StreamReader takes pieces
+//!                             whole       its pieces as one object
 //! ```
 //!
 //! Both ways end in the same Rust future of `aioxide-http`, polled inside of the task that awaits. What is looked at rarely
@@ -24,6 +25,7 @@ mod settings;
 mod tls;
 mod upload;
 mod websocket;
+mod whole;
 
 use pyo3::prelude::*;
 

@@ -15,6 +15,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 use crate::errors;
 use crate::local::Local;
 use crate::ready::{Ready, ready};
+use crate::whole::Whole;
 
 /// `ClientResponse` derives from it; made empty, filled when the head of the answer is there.
 #[pyclass(subclass, frozen, weakref, module = "aioxide._aioxide", name = "_Response")]
@@ -137,6 +138,15 @@ impl Response {
         polled.map(Ok)
     }
 
+    /// How long the body is, where that is known.
+    fn length_to_come(&self) -> PyResult<Option<u64>> {
+        let inner = self.inner.get()?;
+        let answer = inner.answer.take();
+        let length = answer.as_ref().and_then(|answer| answer.remaining_length());
+        inner.answer.set(answer);
+        Ok(length)
+    }
+
     fn close_now(&self) -> PyResult<()> {
         let inner = self.inner.get()?;
         inner.is_closed.set(true);
@@ -209,11 +219,11 @@ async fn read_all(response: Py<Response>) -> PyResult<Py<PyBytes>> {
         return Ok(Python::attach(|py| body.clone_ref(py)));
     }
     let mut reading = Reading { response, is_over: false };
-    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut whole = Whole::of_length(mine.get().length_to_come()?);
     loop {
         let this = reading.response.get();
         match poll_fn(|cx| this.poll_chunk(cx)).await? {
-            Ok(Some(piece)) => pieces.push(piece),
+            Ok(Some(piece)) => whole.push(piece),
             Ok(None) if this.inner.get()?.is_closed.get() => {
                 return Err(Python::attach(|py| errors::closed(py, reading.response.bind(py))));
             }
@@ -227,25 +237,10 @@ async fn read_all(response: Py<Response>) -> PyResult<Py<PyBytes>> {
     }
     reading.is_over = true;
     Python::attach(|py| {
-        let whole = join(py, &pieces)?;
+        let whole = whole.finish(py)?;
         let inner = reading.response.get().inner.get()?;
         drop(inner.body.replace(Some(whole.clone().unbind())));
         Ok(whole.unbind())
-    })
-}
-
-fn join<'py>(py: Python<'py>, pieces: &[Bytes]) -> PyResult<Bound<'py, PyBytes>> {
-    if let [piece] = pieces {
-        return Ok(PyBytes::new(py, piece));
-    }
-    let length = pieces.iter().map(Bytes::len).sum();
-    PyBytes::new_with(py, length, |mut place| {
-        for piece in pieces {
-            let (here, rest) = place.split_at_mut(piece.len());
-            here.copy_from_slice(piece);
-            place = rest;
-        }
-        Ok(())
     })
 }
 

@@ -1,6 +1,8 @@
 //! What a connector is told: limits, addresses, names. The keys are those of `aioxide.http.connector`.
 
+use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use aioxide_http::{AddressFilter, Error, Proxies, Proxy, Session, SessionBuilder};
@@ -10,6 +12,7 @@ use pyo3::types::PyDict;
 
 use crate::errors;
 use crate::resolver::Resolver;
+use crate::tls::Tls;
 
 /// The value of a key; `None` where it is missing or None.
 pub(crate) fn setting<'py, T>(settings: &Bound<'py, PyDict>, name: &str) -> PyResult<Option<T>>
@@ -56,6 +59,15 @@ pub(crate) fn prepare(settings: &Bound<'_, PyDict>) -> PyResult<SessionBuilder> 
     if let Some(address) = setting::<IpAddr>(settings, "local_address")? {
         builder = builder.local_address(address);
     }
+    if let Some(setup) = setting::<Py<PyAny>>(settings, "socket_setup")? {
+        builder = builder.socket_setup(move |socket| {
+            let number = socket.as_raw_fd();
+            Python::attach(|py| match setup.call1(py, (number,)) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(io_error(py, error)),
+            })
+        });
+    }
     if let Some(seconds) = setting::<f64>(settings, "happy_eyeballs_delay")? {
         builder = builder.happy_eyeballs_delay(duration(seconds));
     }
@@ -69,6 +81,12 @@ pub(crate) fn prepare(settings: &Bound<'_, PyDict>) -> PyResult<SessionBuilder> 
         Some(filter) => Ok(builder.address_filter(filter)),
         None => Ok(builder),
     }
+}
+
+/// What Python raised, with its number where it has one.
+fn io_error(py: Python<'_>, error: PyErr) -> io::Error {
+    let errno = error.value(py).getattr("errno").and_then(|errno| errno.extract::<i32>());
+    errno.map_or_else(|_| io::Error::other(error), io::Error::from_raw_os_error)
 }
 
 /// `deny` and `allow` are lists of networks; `private` among the denied stands for all that is not public.
@@ -93,16 +111,22 @@ fn filter(settings: &Bound<'_, PyDict>) -> PyResult<Option<AddressFilter>> {
     Ok(Some(filter))
 }
 
-/// Its URL, name and password, and headers.
-pub(crate) type ProxyParts = (String, Option<(String, String)>, Vec<(String, String)>);
+/// Its URL, name and password, headers, and how TLS to it is made.
+pub(crate) type ProxyParts = (String, Option<(String, String)>, Vec<(String, String)>, Option<Py<Tls>>);
 
-pub(crate) fn proxy((url, login, headers): ProxyParts) -> Result<Proxy, Error> {
-    let mut proxy = Proxy::new(&url)?;
+/// # Errors
+/// ValueError: a URL or a header that cannot be.
+pub(crate) fn proxy((url, login, headers, tls): ProxyParts) -> PyResult<Proxy> {
+    let wrong = |error: Error| PyValueError::new_err(errors::text(&error));
+    let mut proxy = Proxy::new(&url).map_err(wrong)?;
     if let Some((user, password)) = login {
-        proxy = proxy.basic_auth(&user, &password)?;
+        proxy = proxy.basic_auth(&user, &password).map_err(wrong)?;
     }
     for (name, value) in headers {
-        proxy = proxy.header(name, value)?;
+        proxy = proxy.header(name, value).map_err(wrong)?;
+    }
+    if let Some(tls) = tls {
+        proxy = proxy.tls(tls.get().settings()?);
     }
     Ok(proxy)
 }

@@ -43,6 +43,7 @@ class BaseConnector(_Connector):
         enable_cleanup_closed: bool = False,
         loop: asyncio.AbstractEventLoop | None = None,
         timeout_ceil_threshold: float = 5,
+        socket_options: Iterable[tuple[Any, ...]] | None = None,
         **settings: Any,
     ) -> None:
         if force_close:
@@ -58,6 +59,10 @@ class BaseConnector(_Connector):
         self._keepalive_timeout = keepalive_timeout
         self._source_traceback = None
         self._tls: dict[Any, tuple[_Tls | None, Any]] = {}
+        if socket_options is not None:
+            from .transport_settings import socket_setup
+
+            settings["socket_setup"] = socket_setup(socket_options)
         self._open(
             {
                 "limit": limit,
@@ -127,7 +132,9 @@ class BaseConnector(_Connector):
             raise InvalidURL(request.proxy)
         login = None if request.proxy_auth is None else tuple(request.proxy_auth)[:2]
         named = list(request.proxy_headers.items()) if request.proxy_headers else []
-        return tls, (str(request.proxy), login, named)
+        # As in aiohttp: what the request says of TLS holds for its proxy, too.
+        to_proxy = self._tls_for(ssl, None) if request.proxy.scheme == "https" else None
+        return tls, (str(request.proxy), login, named, to_proxy)
 
     def _tls_for(self, ssl: Any, server_name: str | None) -> _Tls | None:
         """The settings for a value of `ssl=`; each is read once, at its first request."""
@@ -202,7 +209,7 @@ class TCPConnector(BaseConnector):
     `ssl`, `verify_ssl`, `fingerprint`, `ssl_context`: as for a request. `resolver`: see `AbstractResolver`.
     `family`, `local_addr`: the
     addresses to use. `happy_eyeballs_delay`, `interleave`, `ttl_dns_cache`, `use_dns_cache`: how a name with many
-    addresses is tried.
+    addresses is tried. `socket_options`: arguments of `socket.setsockopt`, for each connection.
     """
 
     def __init__(
@@ -232,7 +239,10 @@ class TCPConnector(BaseConnector):
         client_certificate: tuple[bytes, bytes] | None = None,
         deny: str | Iterable[str] | None = None,
         allow: str | Iterable[str] | None = None,
+        socket_options: Iterable[tuple[Any, ...]] | None = None,
     ) -> None:
+        if socket_factory is not None:
+            raise ValueError("socket_factory: sockets are made in Rust; use socket_options= for what is set on them")
         self._ssl = merged(ssl, verify_ssl, ssl_context, fingerprint)
         self._certificate = client_certificate
         if resolver is None and family != socket.AF_UNSPEC:
@@ -258,6 +268,7 @@ class TCPConnector(BaseConnector):
             allow=_networks(allow),
             happy_eyeballs_delay=happy_eyeballs_delay,
             http2=http2,
+            socket_options=socket_options,
         )
         self._resolver = resolver
         self._caching = caching
@@ -317,8 +328,15 @@ class UnixConnector(BaseConnector):
         limit: int = 100,
         limit_per_host: int = 0,
         loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        ssl: Any = True,
+        http2: bool = True,
+        client_certificate: tuple[bytes, bytes] | None = None,
+        socket_options: Iterable[tuple[Any, ...]] | None = None,
     ) -> None:
         self._path = path
+        self._ssl = merged(ssl, None, None, None)
+        self._certificate = client_certificate
         super().__init__(
             force_close=force_close,
             keepalive_timeout=keepalive_timeout,
@@ -326,6 +344,8 @@ class UnixConnector(BaseConnector):
             limit_per_host=limit_per_host,
             loop=loop,
             path=path,
+            http2=http2,
+            socket_options=socket_options,
         )
 
     @property

@@ -172,7 +172,10 @@ class ServerTimeoutError(ServerConnectionError, asyncio.TimeoutError):
 
 
 class ConnectionTimeoutError(ServerTimeoutError):
-    """Making the connection took too long."""
+    """Making the connection took too long, the wait for a place in the pool included."""
+
+    # Which of its phases did: "pool", "connect timeout" or "sock connect timeout".
+    phase = "connect timeout"
 
 
 class SocketTimeoutError(ServerTimeoutError):

@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import errors
 from .tls import Fingerprint
@@ -22,9 +22,16 @@ _URL = re.compile(r" \(https?://[^)\s]*\)")
 
 
 def exception(  # noqa: PLR0917
-    response: ClientResponse, kind: str, text: str, errno: int | None, cause: BaseException | None, is_body: bool
+    response: ClientResponse, kind: str, text: str, errno: int | None, detail: Any, is_body: bool
 ) -> BaseException:
-    """The exception for a failure of `kind`, in the body of the response or before its head was there."""
+    """The exception for a failure of `kind`, in the body of the response or before its head was there.
+
+    `detail`: the exception that was the cause; of a certificate that is not pinned its SHA-256.
+    """
+    if kind == "not pinned":
+        key = response._connection_key
+        return errors.ServerFingerprintMismatch(_fingerprint_of(response), detail, key.host, key.port or 0)
+    cause: BaseException | None = detail
     # Rust says which URL; exceptions of a connection name the host alone, as queries hold secrets.
     text = _URL.sub("", text, count=1)
     if kind in {"closed", "session closed"} and _is_session_closed(response):
@@ -35,11 +42,23 @@ def exception(  # noqa: PLR0917
     return made
 
 
+def _session_of(response: ClientResponse) -> Any:
+    request = response._request
+    return response._plain_session if request is None else getattr(request, "session", None)
+
+
 def _is_session_closed(response: ClientResponse) -> bool:
     """Whether its session was closed while it was under way."""
-    request = response._request
-    session = response._plain_session if request is None else getattr(request, "session", None)
+    session = _session_of(response)
     return session is not None and session.closed
+
+
+def _fingerprint_of(response: ClientResponse) -> bytes:
+    """What the request was told to expect, or else its connector."""
+    told = response._connection_key.ssl
+    if not isinstance(told, Fingerprint):
+        told = getattr(getattr(_session_of(response), "connector", None), "_ssl", None)
+    return told.fingerprint if isinstance(told, Fingerprint) else b""
 
 
 def _of_body(kind: str, text: str, errno: int | None) -> BaseException:
@@ -61,7 +80,9 @@ def _of_head(
     if kind == "total":
         return asyncio.TimeoutError()
     if kind in {"pool", "connect timeout", "sock connect timeout"}:
-        return errors.ConnectionTimeoutError(f"Connection timeout to host {response.real_url}")
+        late = errors.ConnectionTimeoutError(f"Connection timeout to host {response.real_url}")
+        late.phase = kind
+        return late
     if kind == "read timeout":
         return errors.SocketTimeoutError("Timeout on reading data from socket")
     if kind == "upgrade":
@@ -95,9 +116,6 @@ def _of_connection(response: ClientResponse, kind: str, text: str, errno: int | 
     key = response._connection_key
     path = response._unix_path
     if kind == "tls":
-        if isinstance(key.ssl, Fingerprint):
-            # What came instead is not told.
-            return errors.ServerFingerprintMismatch(key.ssl.fingerprint, b"", key.host, key.port or 0)
         if "certificate" in text:
             return errors.ClientConnectorCertificateError(key, ssl.SSLCertVerificationError(1, text))
         return errors.ClientConnectorSSLError(key, ssl.SSLError(1, text))

@@ -147,12 +147,12 @@ class StreamReader:
         for callback in callbacks:
             callback()
 
-    async def _more(self) -> bool:
-        """Waits for another piece; False at the end."""
+    async def _next_piece(self) -> bytes:
+        """Waits for another piece, which is the caller's; empty at the end."""
         if self._exception is not None:
             raise self._exception
         if self._eof:
-            return False
+            return b""
         if self._response._is_closed:
             raise ClientConnectionError("Connection closed")
         try:
@@ -167,13 +167,20 @@ class StreamReader:
             if self._response._is_closed:
                 raise ClientConnectionError("Connection closed")
             self._end()
-            return False
+            return b""
         await self._response._tell_chunk(piece)
-        self._take(piece)
-        return True
+        self.total_bytes += len(piece)
+        return piece
+
+    async def _more(self) -> bool:
+        """Waits for another piece, which is kept; False at the end."""
+        piece = await self._next_piece()
+        self._buffer += piece
+        return bool(piece)
 
     def _pop(self, n: int) -> bytes:
-        taken = bytes(self._buffer[:n])
+        # Without the view it would be copied twice.
+        taken = bytes(memoryview(self._buffer)[:n])
         del self._buffer[:n]
         return taken
 
@@ -186,9 +193,16 @@ class StreamReader:
         """What there is, or the next piece; empty at the end."""
         if self._exception is not None:
             raise self._exception
-        while not self._buffer and await self._more():
-            pass
-        return self._pop(len(self._buffer))
+        return await self._at_most(None)
+
+    async def _at_most(self, n: int | None) -> bytes:
+        if not self._buffer:
+            piece = await self._next_piece()
+            # What comes is handed on as it is, unless somebody has put bytes back meanwhile.
+            if not self._buffer and (n is None or len(piece) <= n):
+                return piece
+            self._buffer += piece
+        return self._pop(len(self._buffer) if n is None else n)
 
     async def read(self, n: int = -1) -> bytes:
         """At most `n` bytes, at least one but at the end; everything when `n` is negative."""
@@ -201,9 +215,7 @@ class StreamReader:
             return b"".join(pieces)
         if n == 0:
             return b""
-        while not self._buffer and await self._more():
-            pass
-        return self._pop(n)
+        return await self._at_most(n)
 
     async def readchunk(self) -> tuple[bytes, bool]:
         """The next piece and whether a chunk ends with it; `(b"", False)` at the end.

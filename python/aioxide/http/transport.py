@@ -14,6 +14,7 @@ from .errors import (
     ClientConnectorCertificateError,
     ClientConnectorError,
     ClientError,
+    ClientHttpProxyError,
     ClientOSError,
     ClientPayloadError,
     ClientProxyConnectionError,
@@ -24,6 +25,7 @@ from .errors import (
     SocketTimeoutError,
 )
 from .response import ClientResponse
+from .transport_settings import certificate, proxy_parts, socket_setup, verification
 
 
 def _library_of(request: Any) -> ModuleType:
@@ -83,7 +85,8 @@ def _stream_class(httpx: ModuleType) -> type[_Stream]:
 class Transport:
     """Sends the requests of an `AsyncClient` of httpx or httpx2 through aioxide's session, on the loop's own thread.
 
-    Takes what `AsyncHTTPTransport` takes. Client and transport belong to one loop, which must be aioxide's.
+    Takes what `AsyncHTTPTransport` takes; without `verify` the platform's authorities are trusted.
+    Client and transport belong to one loop, which must be aioxide's.
     """
 
     def __init__(  # noqa: PLR0917
@@ -102,10 +105,14 @@ class Transport:
     ) -> None:
         if not http1:
             raise ValueError("http1=False cannot be had: the server decides between HTTP/1.1 and HTTP/2")
-        for name, given in (("cert", cert), ("proxy", proxy), ("socket_options", socket_options)):
-            if given is not None:
-                raise ValueError(f"aioxide.http.Transport does not take {name} yet")
-        self._options = {"ssl": True if verify is True else verify, "http2": http2}
+        self._options: dict[str, Any] = {
+            "ssl": verification(verify),
+            "http2": http2,
+            "client_certificate": certificate(cert),
+        }
+        self._socket_options = None if socket_options is None else list(socket_options)
+        socket_setup(self._socket_options)
+        self._proxy = proxy_parts(proxy)
         self._limits = limits
         self._uds = uds
         self._local_address = local_address
@@ -119,18 +126,30 @@ class Transport:
             limit = 100 if limits is None else limits.max_connections or 0
             keepalive = 5.0 if limits is None else limits.keepalive_expiry
             keepalive = 3600.0 if keepalive is None else keepalive
+            if limits is not None and limits.max_keepalive_connections == 0:
+                keepalive = 0.0
+            pool: dict[str, Any] = {
+                "limit": limit,
+                "keepalive_timeout": keepalive,
+                "socket_options": self._socket_options,
+            }
             if self._uds is not None:
-                self._connector = UnixConnector(self._uds, limit=limit, keepalive_timeout=keepalive)
+                self._connector = UnixConnector(self._uds, **pool, **self._options)
             else:
                 local = None if self._local_address is None else (self._local_address, 0)
-                self._connector = TCPConnector(
-                    limit=limit,
-                    keepalive_timeout=keepalive,
-                    ssl=self._options["ssl"],
-                    http2=self._options["http2"],
-                    local_addr=local,
-                )
+                self._connector = TCPConnector(local_addr=local, **pool, **self._options)
         return self._connector
+
+    def _ways(self, connector: Any, request: Any) -> tuple[Any, Any]:
+        """TLS and the proxy of a request."""
+        tls = None
+        if request.url.scheme == "https":
+            tls = connector._tls_for(connector._ssl, request.extensions.get("sni_hostname"))
+        if self._proxy is None:
+            return tls, None
+        url, login, headers, context = self._proxy
+        to_proxy = connector._tls_for(True if context is None else context, None) if url.startswith("https:") else None
+        return tls, (url, login, headers, to_proxy)
 
     async def handle_async_request(self, request: Any) -> Any:
         """Sends one request; the body of the answer comes as it is read."""
@@ -142,12 +161,16 @@ class Transport:
         headers = [(name.decode("latin-1"), value) for name, value in request.headers.raw]
         response: Any = ClientResponse()
         response._request = _Asked(request)
+        try:
+            tls, proxy = self._ways(connector, request)
+        except ValueError as error:
+            raise httpx.ConnectError(str(error), request=request) from error
         for attempt in range(self._retries + 1):
             try:
                 await connector._exchange(
-                    response, request.method, str(request.url), headers, body, length, seconds, False
+                    response, request.method, str(request.url), headers, body, length, seconds, False, tls, proxy
                 )
-            except ClientConnectorError as error:
+            except (ClientConnectorError, ConnectionTimeoutError) as error:
                 if attempt == self._retries:
                     raise self._translated(error, request, reading=False) from error
                 await asyncio.sleep(0.5 * 2 ** (attempt - 1) if attempt else 0)
@@ -160,7 +183,7 @@ class Transport:
             status_code=response.status,
             headers=list(response.raw_headers),
             stream=_stream_class(httpx)(self, request, response),
-            extensions={"http_version": version, "reason_phrase": response.reason.encode("latin-1", "replace")},
+            extensions={"http_version": version, "reason_phrase": response.reason.encode("utf-8", "surrogateescape")},
         )
 
     async def _body(self, request: Any, httpx: ModuleType) -> tuple[Any, int | None]:
@@ -175,10 +198,10 @@ class Transport:
         httpx = _library_of(request)
         text = str(error) or type(error).__name__
         if isinstance(error, ConnectionTimeoutError):
-            kind = httpx.ConnectTimeout
+            kind = httpx.PoolTimeout if error.phase == "pool" else httpx.ConnectTimeout
         elif isinstance(error, SocketTimeoutError | asyncio.TimeoutError):
             kind = httpx.ReadTimeout
-        elif isinstance(error, ClientProxyConnectionError):
+        elif isinstance(error, ClientProxyConnectionError | ClientHttpProxyError):
             kind = httpx.ProxyError
         elif isinstance(error, ClientConnectorCertificateError | ClientConnectorError):
             kind = httpx.ConnectError

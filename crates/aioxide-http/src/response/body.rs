@@ -143,6 +143,10 @@ impl ResponseBody {
         }
     }
 
+    pub(super) fn remaining_length(&self) -> Option<u64> {
+        if self.decoder.is_some() { None } else { self.exact_length() }
+    }
+
     fn is_upgraded(&self) -> bool {
         matches!(&self.source, Source::Single { connection, .. } if connection.is_upgraded())
     }

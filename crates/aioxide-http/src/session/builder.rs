@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -101,6 +103,7 @@ impl Default for SessionBuilder {
                     filter: None,
                 },
                 options: ConnectOptions::default(),
+                setup: None,
                 unix_socket: None,
             },
             observer: None,
@@ -360,6 +363,27 @@ impl SessionBuilder {
     /// How long one address of a host is tried alone before the next is tried beside it (RFC 8305); 250 ms unless set.
     pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
         self.ways.options.stagger = delay;
+        self
+    }
+
+    /// Calls `setup` with each socket once it is connected, before anything is sent: for options of the system. An error of it is
+    /// one of the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::fd::AsRawFd;
+    ///
+    /// let session = aioxide_http::Session::builder()
+    ///     .socket_setup(|socket| {
+    ///         println!("connected: descriptor {}", socket.as_raw_fd());
+    ///         Ok(())
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), aioxide_http::Error>(())
+    /// ```
+    pub fn socket_setup(mut self, setup: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static) -> Self {
+        self.ways.setup = Some(Box::new(setup));
         self
     }
 

@@ -1,5 +1,6 @@
 //! Who is trusted beside, or in place of, what the roots say.
 
+use std::fmt;
 use std::sync::Arc;
 
 use aioxide::net::tls::rustls::client::danger::{
@@ -7,7 +8,9 @@ use aioxide::net::tls::rustls::client::danger::{
 };
 use aioxide::net::tls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use aioxide::net::tls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use aioxide::net::tls::rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use aioxide::net::tls::rustls::{
+    CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
+};
 use ring::digest::{SHA256, digest};
 
 /// Asks nobody: every certificate will do, if its owner holds its key.
@@ -24,6 +27,21 @@ pub(super) struct Pinned {
     pub(super) pins: Vec<[u8; 32]>,
     pub(super) inner: Arc<dyn ServerCertVerifier>,
 }
+
+/// The certificate that came in place of a pinned one.
+#[derive(Debug)]
+pub(super) struct NotPinned {
+    pub(super) digest: [u8; 32],
+}
+
+impl fmt::Display for NotPinned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the certificate is not pinned; its SHA-256 is ")?;
+        self.digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl std::error::Error for NotPinned {}
 
 /// The part that all have in common: signatures are checked as ever.
 macro_rules! signatures_by_inner {
@@ -120,7 +138,9 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let digest = digest(&SHA256, certificate);
         if !self.pins.iter().any(|pin| pin == digest.as_ref()) {
-            return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+            let mut came = NotPinned { digest: [0; 32] };
+            came.digest.copy_from_slice(digest.as_ref());
+            return Err(Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(came)))));
         }
         self.inner.verify_server_cert(certificate, chain, name, ocsp, now)
     }
