@@ -167,15 +167,20 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             return acquired;
         }
         let mut place = permit::Place::new(self, host);
-        let mut take = poll_fn(|cx| match place.waiter.granted.borrow_mut().take() {
-            Some(take) => Poll::Ready(take),
-            None => {
-                let mut waker = place.waiter.waker.borrow_mut();
-                if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    *waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
+        let mut take = poll_fn(|cx| {
+            let granted = place.waiter.granted.borrow_mut().take();
+            if let Some(take) = granted {
+                return Poll::Ready(take);
             }
+            let held = &place.waiter.waker;
+            let known = held.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if !known {
+                // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.
+                let waker = cx.waker().clone();
+                let old = held.replace(Some(waker));
+                drop(old);
+            }
+            Poll::Pending
         })
         .await;
         place.sequence = None;

@@ -165,3 +165,37 @@ fn a_body_written_piece_by_piece_is_whole_or_an_error() {
         assert!(sender.send("late").await.unwrap_err().is_request_body());
     });
 }
+
+thread_local! {
+    static HELD: std::cell::RefCell<Option<Body>> = const { std::cell::RefCell::new(None) };
+}
+
+/// A waker that drops a body when it is dropped.
+struct Holder;
+
+impl std::task::Wake for Holder {
+    fn wake(self: std::sync::Arc<Self>) {}
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        HELD.take();
+    }
+}
+
+#[test]
+fn waker_that_is_replaced_may_drop_the_other_end_of_the_body() {
+    run(async {
+        let (mut sender, body) = Body::channel(None);
+        sender.send("waits").await.unwrap();
+        HELD.set(Some(body));
+        let mut poll = || {
+            let waker = std::sync::Arc::new(Holder).into();
+            sender.poll_ready(&mut std::task::Context::from_waker(&waker))
+        };
+        assert!(poll().is_pending());
+        assert!(poll().is_pending(), "it was asked before the waker was replaced");
+        assert!(HELD.take().is_none());
+        assert!(matches!(poll(), std::task::Poll::Ready(Err(_))));
+    });
+}

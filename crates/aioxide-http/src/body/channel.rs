@@ -40,6 +40,14 @@ enum End {
     Failed(BoxError),
 }
 
+/// Notes who waits.
+fn keep(shared: &RefCell<Shared>, cx: &Context<'_>, place: impl FnOnce(&mut Shared) -> &mut Option<Waker>) {
+    // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.
+    let waker = Some(cx.waker().clone());
+    let old = std::mem::replace(place(&mut shared.borrow_mut()), waker);
+    drop(old);
+}
+
 pub(super) fn channel() -> (BodySender, impl Stream<Item = Result<Bytes, BoxError>>) {
     let shared = Rc::<RefCell<Shared>>::default();
     (BodySender { shared: shared.clone() }, Receiver { shared })
@@ -71,14 +79,15 @@ impl BodySender {
     /// # Errors
     /// As [`send`](Self::send).
     pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let mut shared = self.shared.borrow_mut();
+        let shared = self.shared.borrow();
         if shared.reader_is_gone {
             return Poll::Ready(Err(Error::new(Kind::RequestBody).with_source("the request has ended")));
         }
         if shared.piece.is_none() {
             return Poll::Ready(Ok(()));
         }
-        shared.writer = Some(cx.waker().clone());
+        drop(shared);
+        keep(&self.shared, cx, |shared| &mut shared.writer);
         Poll::Pending
     }
 
@@ -132,7 +141,8 @@ impl Stream for Receiver {
         }
         match std::mem::take(&mut shared.end) {
             End::Open => {
-                shared.reader = Some(cx.waker().clone());
+                drop(shared);
+                keep(&self.shared, cx, |shared| &mut shared.reader);
                 Poll::Pending
             }
             End::Finished => {
