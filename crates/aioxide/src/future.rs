@@ -37,6 +37,7 @@ pub struct Future<T: 'static> {
     key: u64,
 }
 
+/// Once it is done it is only read: `T`'s `Clone`, which is the program's, runs while it is borrowed, and may look at it.
 struct Inner<T: 'static> {
     state: State<T>,
     /// One waits in most cases: its place needs no list.
@@ -68,14 +69,6 @@ impl<T: 'static> Inner<T> {
         match key {
             FIRST => self.first.as_mut(),
             key => self.extra.as_mut()?.others.get_mut(key),
-        }
-    }
-
-    /// Somebody looks at the result: there is nothing to report any more.
-    #[inline]
-    fn mark_retrieved(&mut self) {
-        if let Some(extra) = &mut self.extra {
-            extra.failure = None;
         }
     }
 }
@@ -147,7 +140,7 @@ impl<T: 'static> Future<T> {
     where
         T: Clone,
     {
-        self.cell.borrow_mut().mark_retrieved();
+        self.mark_retrieved();
         match &self.cell.borrow().state {
             State::Finished(value) => Ok(value.clone()),
             State::Pending | State::Taken => Err(ResultError::InvalidState),
@@ -168,24 +161,33 @@ impl<T: 'static> Future<T> {
     /// # Panics
     /// On a done cell, when the thread runs no loop.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) {
-        let mut inner = self.cell.borrow_mut();
-        inner.extra().callbacks.push(Box::new(callback));
-        let done = !matches!(inner.state, State::Pending);
-        drop(inner);
-        if done {
-            self.schedule_callbacks();
+        let callback: Callback<T> = Box::new(callback);
+        if self.done() {
+            self.schedule([callback]);
+        } else {
+            self.cell.borrow_mut().extra().callbacks.push(callback);
+        }
+    }
+
+    /// Somebody looks at the result: there is nothing to report any more.
+    #[inline]
+    fn mark_retrieved(&self) {
+        let is_reported =
+            |inner: &Inner<T>| inner.extra.as_ref().is_some_and(|extra| extra.failure.is_some());
+        let has_failure = is_reported(&self.cell.borrow());
+        if has_failure {
+            self.cell.borrow_mut().extra().failure = None;
         }
     }
 
     #[inline]
     fn settle(&self, state: State<T>) -> Result<(), ResultError> {
-        let mut inner = self.cell.borrow_mut();
-        if !matches!(inner.state, State::Pending) {
-            return Err(match &inner.state {
-                State::Cancelled(cancelled) => ResultError::Cancelled(cancelled.clone()),
-                _ => ResultError::InvalidState,
-            });
+        match &self.cell.borrow().state {
+            State::Pending => {}
+            State::Cancelled(cancelled) => return Err(ResultError::Cancelled(cancelled.clone())),
+            State::Finished(_) | State::Taken => return Err(ResultError::InvalidState),
         }
+        let mut inner = self.cell.borrow_mut();
         inner.state = state;
         let first = inner.first.take();
         let more = inner.extra.is_some();
@@ -215,11 +217,15 @@ impl<T: 'static> Future<T> {
 
     /// Calls what was added, each in a task of its own: a panic in one is reported and the others are called.
     fn schedule_callbacks(&self) {
+        let callbacks = std::mem::take(&mut self.cell.borrow_mut().extra().callbacks);
+        self.schedule(callbacks);
+    }
+
+    fn schedule(&self, callbacks: impl IntoIterator<Item = Callback<T>>) {
         // Without a loop nothing runs any more, as in asyncio after the close.
         if aioxide_core::current::try_with(|_| ()).is_none() {
             return;
         }
-        let callbacks = std::mem::take(&mut self.cell.borrow_mut().extra().callbacks);
         for callback in callbacks {
             let future = self.clone();
             spawn_hidden(async move { callback(&future) }).detach();
@@ -231,34 +237,37 @@ impl<T: 'static> Future<T> {
     fn poll_done<R>(
         &mut self,
         cx: &mut Context<'_>,
-        get: impl FnOnce(&mut Inner<T>) -> R,
+        get: impl FnOnce(&RefCell<Inner<T>>) -> R,
     ) -> Poll<Result<R, Cancelled>> {
-        let mut inner = self.cell.borrow_mut();
-        match &inner.state {
+        match &self.cell.borrow().state {
             State::Pending => {}
             State::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.clone())),
-            State::Finished(_) | State::Taken => {
-                self.key = 0;
-                inner.mark_retrieved();
-                return Poll::Ready(Ok(get(&mut inner)));
-            }
+            State::Finished(_) | State::Taken => self.key = 0,
         }
-        let mut old = None;
-        match self.key {
-            // The first place is not taken again by one who came later: they are woken in the order in which they came.
-            0 if inner.first.is_none() && inner.extra.is_none() => {
-                self.key = FIRST;
-                inner.first = Some(cx.waker().clone());
-            }
-            0 => self.key = inner.extra().others.push(cx.waker().clone()),
-            key => {
-                if let Some(held) = inner.waker(key).filter(|held| !held.will_wake(cx.waker())) {
-                    old = Some(std::mem::replace(held, cx.waker().clone()));
+        if self.done() {
+            self.mark_retrieved();
+            return Poll::Ready(Ok(get(&self.cell)));
+        }
+        let key = self.key;
+        let known =
+            key != 0 && self.cell.borrow_mut().waker(key).is_some_and(|held| held.will_wake(cx.waker()));
+        if !known {
+            // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.
+            let waker = cx.waker().clone();
+            let mut inner = self.cell.borrow_mut();
+            let mut old = None;
+            match key {
+                // The first place is not taken again by one who came later: they are woken in the order in which they came.
+                0 if inner.first.is_none() && inner.extra.is_none() => {
+                    self.key = FIRST;
+                    inner.first = Some(waker);
                 }
+                0 => self.key = inner.extra().others.push(waker),
+                key => old = inner.waker(key).map(|held| std::mem::replace(held, waker)),
             }
+            drop(inner);
+            drop(old);
         }
-        drop(inner);
-        drop(old);
         wait_for(Waiting::Other("Future"));
         Poll::Pending
     }
@@ -282,7 +291,7 @@ impl<T: Clone + 'static> std::future::Future for Future<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        match self.poll_done(cx, |inner| match &inner.state {
+        match self.poll_done(cx, |cell| match &cell.borrow().state {
             State::Finished(value) => value.clone(),
             _ => panic!("the value that was awaited was taken before"),
         }) {
@@ -298,10 +307,10 @@ impl<T: 'static> Drop for Future<T> {
         if self.key == 0 {
             return;
         }
-        let mut inner = self.cell.borrow_mut();
-        if !matches!(inner.state, State::Pending) {
+        if self.done() {
             return;
         }
+        let mut inner = self.cell.borrow_mut();
         let removed = match self.key {
             FIRST => inner.first.take(),
             key => inner.extra.as_mut().and_then(|extra| extra.others.remove(key)),
@@ -347,7 +356,8 @@ impl<T: 'static> std::future::Future for Take<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        let taken = self.future.poll_done(cx, |inner| std::mem::replace(&mut inner.state, State::Taken));
+        let take = |cell: &RefCell<Inner<T>>| std::mem::replace(&mut cell.borrow_mut().state, State::Taken);
+        let taken = self.future.poll_done(cx, take);
         match taken {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(State::Finished(value))) => Poll::Ready(value),

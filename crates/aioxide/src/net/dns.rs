@@ -268,10 +268,12 @@ async fn wait_for_answer(question: &Question) -> Answer {
         if let Some(answer) = &*question.answer.borrow() {
             return Poll::Ready(answer.clone());
         }
-        let mut waiting = question.waiting.borrow_mut();
+        let known = question.waiting.borrow().iter().any(|waker| waker.will_wake(cx.waker()));
         // One entry for each task that waits: bounded by the number of tasks.
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
+        if !known {
+            // Cloned while nothing is borrowed: the waker may be anybody's code.
+            let waker = cx.waker().clone();
+            question.waiting.borrow_mut().push(waker);
         }
         Poll::Pending
     })

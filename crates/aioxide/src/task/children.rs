@@ -128,9 +128,12 @@ impl<T: 'static, E: 'static> Children<T, E> {
     }
 
     pub(crate) fn keep_waker(&self, cx: &Context<'_>) {
-        match &mut self.inner.borrow_mut().waker {
-            Some(held) => held.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
+        let known = self.inner.borrow().waker.as_ref().is_some_and(|held| held.will_wake(cx.waker()));
+        if !known {
+            // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.
+            let waker = Some(cx.waker().clone());
+            let old = std::mem::replace(&mut self.inner.borrow_mut().waker, waker);
+            drop(old);
         }
     }
 

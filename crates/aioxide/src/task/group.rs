@@ -339,8 +339,11 @@ impl<E: 'static> Shared<E> {
                 return second_turn.poll(cx);
             }
             second_turn.note_wait(!state.is_behind);
-            state.waker = Some(cx.waker().clone());
             drop(state);
+            // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.
+            let waker = Some(cx.waker().clone());
+            let old = std::mem::replace(&mut self.state.borrow_mut().waker, waker);
+            drop(old);
             wait_for(Waiting::Group("TaskGroup", Rc::clone(self) as Rc<dyn Delegate>));
             Poll::Pending
         })
