@@ -9,10 +9,47 @@
 //! entry that lies outside of the stack counts as below every frame (`FRAME_LEFT` in `nptl/unwind.c`), so its handler is the first
 //! thing that happens. Other C libraries do not unwind.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The thread that registered last: another call in it costs a comparison. It is taken back when that thread ends, for the next
+/// one may get the same address.
+static LAST: AtomicUsize = AtomicUsize::new(0);
+
 /// Has `handler` called when this thread is ended by `pthread_exit` or is cancelled, before any frame of its stack is left. If the
 /// handler returns, the thread ends as it would have. Only the first call in a thread has an effect.
+#[inline]
 pub fn before_forced_exit(handler: fn()) {
-    imp::register(handler);
+    if LAST.load(Ordering::Relaxed) != this_thread() {
+        imp::register(handler);
+    }
+}
+
+/// What [`this_thread`] returns where threads cannot be told apart for nothing: no thread's address.
+const UNKNOWN: usize = 1;
+
+/// The address of this thread's control block.
+#[inline(always)]
+fn this_thread() -> usize {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+    {
+        let address: usize;
+        // SAFETY: the first word of the block that `fs` points to is its own address, by the ABI of thread-local storage.
+        unsafe {
+            std::arch::asm!("mov {}, fs:[0]", out(reg) address, options(pure, readonly, nostack, preserves_flags));
+        }
+        address
+    }
+    #[cfg(all(target_os = "linux", target_arch = "aarch64", not(miri)))]
+    {
+        let address: usize;
+        // SAFETY: the register that the ABI of thread-local storage keeps the address in; it may be read by anybody.
+        unsafe {
+            std::arch::asm!("mrs {}, tpidr_el0", out(reg) address, options(pure, nomem, nostack, preserves_flags));
+        }
+        address
+    }
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
+    UNKNOWN
 }
 
 /// Lets this thread stand still for as long as the process lives.
@@ -28,6 +65,9 @@ mod imp {
     use std::cell::OnceCell;
     use std::ffi::{c_int, c_void};
     use std::sync::OnceLock;
+    use std::sync::atomic::Ordering;
+
+    use super::{LAST, UNKNOWN};
 
     /// glibc's `struct _pthread_cleanup_buffer`.
     #[repr(C)]
@@ -40,9 +80,20 @@ mod imp {
 
     type Push = unsafe extern "C" fn(*mut Entry, extern "C" fn(*mut c_void), *mut c_void);
 
+    /// On the heap: thread-local memory may lie beside the stack. Freed when the thread has ended without unwinding.
+    struct Registered {
+        _entry: Box<Entry>,
+    }
+
+    impl Drop for Registered {
+        fn drop(&mut self) {
+            let here = super::this_thread();
+            let _another = LAST.compare_exchange(here, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     thread_local! {
-        /// On the heap: thread-local memory may lie beside the stack. Freed when the thread has ended without unwinding.
-        static ENTRY: OnceCell<Box<Entry>> = const { OnceCell::new() };
+        static ENTRY: OnceCell<Registered> = const { OnceCell::new() };
     }
 
     extern "C" fn call(handler: *mut c_void) {
@@ -61,6 +112,7 @@ mod imp {
         })
     }
 
+    #[cold]
     pub(super) fn register(handler: fn()) {
         // Without a place to keep the entry in, the thread is at its end already.
         let _ended = ENTRY.try_with(|place| {
@@ -77,8 +129,12 @@ mod imp {
                     unsafe { push(entry, call, handler as *mut c_void) };
                 }
                 // SAFETY: made from a box above; glibc reads it only while it unwinds this thread.
-                unsafe { Box::from_raw(entry) }
+                Registered { _entry: unsafe { Box::from_raw(entry) } }
             });
+            let here = super::this_thread();
+            if here != UNKNOWN {
+                LAST.store(here, Ordering::Relaxed);
+            }
         });
     }
 }

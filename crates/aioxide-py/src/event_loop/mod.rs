@@ -25,7 +25,7 @@ use pyo3::{PyTraverseError, PyVisit};
 use crate::bridge;
 use crate::ffi::exports::{Exports, export_functions};
 use crate::ffi::method::add_method;
-use crate::ffi::{Confined, Outcome, call, cast, function, python};
+use crate::ffi::{Confined, Outcome, call, cast, function, outlive_interpreter, python};
 use crate::kernel::{LoopCore, LoopState, alive};
 use crate::task::list;
 
@@ -57,6 +57,7 @@ impl LoopCore {
 
     /// Drops all of that: the collector has found that nobody else can reach it.
     fn __clear__(&self) {
+        outlive_interpreter();
         self.drop_queued();
         self.state.watchers.clear();
         self.state.task_factory.clear();

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 
 use super::tasks::choose_classes;
-use crate::ffi::raised;
+use crate::ffi::{outlive_interpreter, raised};
 use crate::kernel::error::os_error;
 use crate::kernel::{self, LoopCore, RunContext};
 use crate::transports::send_held;
@@ -119,6 +119,7 @@ impl LoopCore {
     /// Closes: drops what is queued and watched. asyncio's own `close` sets it.
     #[setter(_closed)]
     fn set_closed(&self, closed: bool) {
+        outlive_interpreter();
         if closed {
             self.drop_queued();
             self.release_tasks();
@@ -133,6 +134,7 @@ impl LoopCore {
 
     #[setter(_debug)]
     fn set_debug_flag(&self, enabled: &Bound<'_, PyAny>) -> PyResult<()> {
+        outlive_interpreter();
         self.state.debug.set(enabled.is_truthy()?);
         Ok(())
     }

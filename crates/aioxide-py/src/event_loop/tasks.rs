@@ -101,6 +101,7 @@ impl LoopCore {
         name: &Bound<'_, PyString>,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
+        ffi::outlive_interpreter();
         match name.to_str()? {
             "call_soon" => slf.get().state.replaces_call_soon.set(true),
             "call_at" => {
@@ -118,6 +119,7 @@ impl LoopCore {
     }
 
     fn __delattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyString>) -> PyResult<()> {
+        ffi::outlive_interpreter();
         ffi::method::generic_set_attribute(slf.as_any(), name, None)?;
         if name == "time" {
             slf.get().state.replace_time(Self::overrides(slf, name)?);
@@ -132,6 +134,7 @@ impl LoopCore {
 
     #[setter(_task_factory)]
     fn set_task_factory(&self, factory: Option<Py<PyAny>>) {
+        ffi::outlive_interpreter();
         self.state.eager_naming.set(None);
         self.state.task_factory.put(factory.map(Owned::from));
     }

@@ -9,9 +9,11 @@ use pyo3::types::PyString;
 use super::object::{Object, Outcome, Owned, Raised};
 use super::{call, raised};
 
-/// Runs what a C function stands for: a panic becomes an exception, for it must not pass through C.
+/// Runs what a C function stands for: a panic becomes an exception, for it must not pass through C, and the end of the
+/// interpreter does not unwind it, whichever thread it is called in.
 #[inline]
 pub(crate) fn guard<T>(failure: T, body: impl FnOnce() -> Outcome<T>) -> T {
+    super::outlive_interpreter();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(result)) => result,
         Ok(Err(Raised)) => failure,

@@ -203,6 +203,7 @@ pub(crate) type Arguments<'a, 'py> = [Option<Borrowed<'a, 'py, PyAny>>; MAX_PARA
 
 /// Runs `body` attached, and turns errors and panics into a raised exception.
 fn guarded<T>(failed: T, body: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
+    super::outlive_interpreter();
     let call = |py: Python<'_>| {
         let error = match std::panic::catch_unwind(AssertUnwindSafe(|| body(py))) {
             Ok(Ok(value)) => return value,

@@ -55,7 +55,9 @@ pub(crate) fn close_here(fd: RawFd) {
 /// `time.sleep`, or between any two instructions). No frame of Rust may be unwound like that: not PyO3's, which catch panics, nor one
 /// that holds objects, which would release them without the lock. Such a thread stands still instead, as CPython's own do from 3.14 on.
 ///
-/// Called where a thread comes in that will run Python code below frames of ours.
+/// Called where a thread comes in that may run Python code below frames of ours, which includes the release of an object: by
+/// `method::guard` and `slot::guarded`, hence in every function of ours that C calls, and in those methods of PyO3's classes that
+/// call Python or release what they were given. In a thread that has called it last it costs a comparison.
 #[inline]
 pub(crate) fn outlive_interpreter() {
     #[cfg(not(Py_3_14))]

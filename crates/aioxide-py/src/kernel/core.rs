@@ -5,12 +5,19 @@ use std::rc::Rc;
 use pyo3::prelude::*;
 
 use super::LoopState;
-use crate::ffi::{Class, Confined, Object, cast, python};
+use crate::ffi::{Class, Confined, Object, cast, outlive_interpreter, python};
 
 /// The Rust half of `aioxide.EventLoop`; the Python class derives from it and from asyncio's own loop.
 #[pyclass(frozen, subclass, module = "aioxide._aioxide")]
 pub(crate) struct LoopCore {
     pub(crate) state: Confined<Rc<LoopState>>,
+}
+
+impl Drop for LoopCore {
+    /// What the loop still has is released by whichever thread lets go of it last.
+    fn drop(&mut self) {
+        outlive_interpreter();
+    }
 }
 
 /// An instance of `LoopCore`, seen from raw calls.

@@ -152,6 +152,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        ffi::outlive_interpreter();
         if let Socket::Raw(fd) = *self.socket.get_mut() {
             self.state.core.reactor().forget(fd);
             ffi::close_here(fd);

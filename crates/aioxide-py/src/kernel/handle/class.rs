@@ -16,7 +16,7 @@ use pyo3::prelude::*;
 use super::{HANDLE, Handle, Layout, Rare, TIMER_HANDLE};
 use crate::ffi::kind::KindBuilder;
 use crate::ffi::method::{attribute, method_none};
-use crate::ffi::{Class, Object, Outcome, Owned, call, end, python, raised};
+use crate::ffi::{Class, Object, Outcome, Owned, call, end, outlive_interpreter, python, raised};
 
 /// What `repr` and the comparisons are taken over from.
 static STOCK_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
@@ -25,6 +25,7 @@ static STOCK_TIMER_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut())
 static STOCK_SHARED_HANDLE: AtomicPtr<ffi::PyObject> = AtomicPtr::new(null_mut());
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    outlive_interpreter();
     // SAFETY: Layout; the last reference is gone, so the object is ours; it is untracked before it is taken apart.
     unsafe {
         ffi::PyObject_GC_UnTrack(object.cast());
