@@ -4,6 +4,8 @@ CARGO ?= cargo
 PYTHON ?= python3
 # rsloop has no wheels for Linux and builds with a nightly compiler of its own choice; any that is installed will do.
 RSLOOP_BUILD := RUSTUP_TOOLCHAIN=nightly RUSTFLAGS="-Zcrate-attr=feature(allocator_api)"
+# What a verb installs for its tests needs no program beside the extension.
+export AIOXIDE_NO_PROGRAM := 1
 RUST_PACKAGES := --workspace --exclude aioxide-py --exclude probe --exclude rust-extension
 
 help:        ## lists the verbs
@@ -28,6 +30,14 @@ count:       ## files, lines and unsafe code per crate, beside what a commit hel
 check-version: ## compiles the extension for a version of Python that is not installed (VERSION=3.14)
 	mkdir -p target && printf 'implementation=CPython\nversion=$(VERSION)\nshared=true\nabi3=false\npointer_width=64\nbuild_flags=\nsuppress_build_script_link_lines=false\n' > target/python-$(VERSION).txt
 	PYO3_CONFIG_FILE=$(CURDIR)/target/python-$(VERSION).txt $(CARGO) check --package aioxide-py --lib --target-dir target/python-$(VERSION)
+dist:        ## what is given to others, into dist/: sdist, wheels, Debian package, program (DIST="--only wheels --pythons 3.13")
+	$(PYTHON) scripts/release $(DIST)
+msrv:        ## no dependency needs a newer Rust than the project names; compiles with that one where rustup has it
+	$(PYTHON) scripts/msrv.py
+package:     ## packs each crate that is published and builds it from its package; publishes nothing
+	$(CARGO) publish --dry-run --workspace --locked --target-dir target/package-check $(PACKAGE)
+site:        ## builds the documentation into target/site, and checks its links
+	$(PYTHON) scripts/site.py
 docs:        ## builds the API documentation, warnings denied
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --no-deps
 bench:       ## the mechanisms, each beside tokio
@@ -42,7 +52,7 @@ valgrind:    ## the raw task cell and the loop under memcheck (which knows no pi
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/scripts/valgrind.supp" $(CARGO) test --package aioxide-core --test task --test event_loop --test reactor --test blocking --target x86_64-unknown-linux-gnu -- --test-threads=1 --skip end_of_a_child
 venv:        ## makes .venv with the tools of the Python face
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10" "mypy>=2.4,<2.5" "ruff>=0.17,<0.18" "basedpyright>=1.40,<2" "aiohttp==3.14.5" "httpx>=0.28,<1"
+	.venv/bin/python -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10" "mypy>=2.4,<2.5" "ruff>=0.17,<0.18" "basedpyright>=1.40,<2" "aiohttp==3.14.5" "httpx>=0.28,<1" fastapi uvicorn gunicorn uvicorn-worker
 develop: venv  ## builds the extension and the package into .venv
 	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/python -m maturin develop -q $(MATURIN)
 test-python: develop  ## the tests of the Python face, on stock asyncio and on aioxide
@@ -88,7 +98,7 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 	scripts/debug_python.sh $(REFLEAKS)
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
-.PHONY: bench-http
+.PHONY: bench-http dist msrv package site
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

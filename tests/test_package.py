@@ -54,7 +54,7 @@ def test_source_archive_has_the_hook(tmp_path: Path) -> None:
     (archive,) = tmp_path.glob("aioxide-*.tar.gz")
     with tarfile.open(archive) as tar:
         files = {name.partition("/")[2] for name in tar.getnames()}
-    assert {f"python/startup/purelib/{HOOK}", "python/aioxide/py.typed", "pyproject.toml", "README.md"} <= files
+    assert {f"python/data/purelib/{HOOK}", "python/aioxide/py.typed", "pyproject.toml", "README.md"} <= files
 
 
 def test_extension_of_the_examples_is_built_by_pip(tmp_path: Path) -> None:
