@@ -153,11 +153,42 @@ def equip_streams(reader: type[Any], protocol: type[Any], writer: type[Any]) -> 
 
 @disjoint_base
 class Future(asyncio.Future[_T]):
-    """asyncio's future in Rust."""
+    """A result that is to come; awaiting it waits for the result.
+
+    # Cancel safety
+    Cancelling a task that awaits a future cancels the future, too; see `shield`.
+
+    # Examples
+
+        future = asyncio.get_running_loop().create_future()
+        assert type(future) is aioxide.Future
+        future.set_result("there")
+        assert await future == "there"
+
+    asyncio: `asyncio.Future`; docs/compat.md lists the differences.
+    """
 
 @disjoint_base
 class Task(asyncio.Task[_T_co], Future[_T_co]):  # type: ignore[misc,type-var]  # both layouts agree; as in typeshed
-    """asyncio's task in Rust."""
+    """A coroutine that runs on the loop, beside others; awaiting the task waits for what the coroutine returns.
+
+    Made by `create_task`, which also keeps it alive until it is done.
+
+    # Cancel safety
+    `cancel` raises CancelledError in the coroutine where it waits; the coroutine may clean up, or go on.
+
+    # Examples
+
+        task = aioxide.create_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        task.cancel("no longer wanted")
+        try:
+            await task
+        except asyncio.CancelledError:
+            assert task.cancelled()
+
+    asyncio: `asyncio.Task`; docs/compat.md lists the differences.
+    """
 
     def get_context(self) -> Context: ...
 
@@ -171,24 +202,142 @@ def gather(*coros_or_futures: Any, return_exceptions: bool = False) -> asyncio.F
 @overload
 async def sleep(delay: float) -> None: ...
 @overload
-async def sleep(delay: float, result: _T) -> _T: ...
+async def sleep(delay: float, result: _T) -> _T:
+    """Waits for `delay` seconds, then returns `result`. A delay of 0 or less lets the others run once.
+
+    # Cancel safety
+    A sleep that is cancelled ends at once.
+
+    # Examples
+
+        assert await aioxide.sleep(0.01, "slept") == "slept"
+
+    asyncio: `asyncio.sleep`.
+    """
+
 def create_task(
     coro: _CoroutineLike[_T], *, name: str | None = None, context: Context | None = None
-) -> asyncio.Task[_T]: ...
+) -> asyncio.Task[_T]:
+    """Begins to run a coroutine as a task of the running loop, in its next iteration; RuntimeError where no loop runs.
+
+    `name`: what the `repr` and `get_name` show. `context`: where its variables are looked up, from Python 3.11 on.
+
+    # Examples
+
+        task = aioxide.create_task(asyncio.sleep(0, "done"), name="sleeper")
+        assert task.get_name() == "sleeper" and await task == "done"
+
+    asyncio: `asyncio.create_task`.
+    """
+
 @overload
 def ensure_future(coro_or_future: _F, *, loop: asyncio.AbstractEventLoop | None = None) -> _F: ...  # type: ignore[overload-overlap]
 @overload
-def ensure_future(
-    coro_or_future: Awaitable[_T], *, loop: asyncio.AbstractEventLoop | None = None
-) -> asyncio.Task[_T]: ...
-def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]: ...
+def ensure_future(coro_or_future: Awaitable[_T], *, loop: asyncio.AbstractEventLoop | None = None) -> asyncio.Task[_T]:
+    """Returns a future as it is, and a task for what else can be awaited; TypeError for what cannot.
+
+    # Examples
+
+        task = aioxide.ensure_future(asyncio.sleep(0))
+        assert aioxide.ensure_future(task) is task
+        await task
+
+    asyncio: `asyncio.ensure_future`.
+    """
+
+def shield(arg: _FutureLike[_T]) -> asyncio.Future[_T]:
+    """Waits for what is given, and does not pass a cancellation on to it: who waits is cancelled, and it goes on.
+
+    # Examples
+
+        task = aioxide.create_task(asyncio.sleep(0.01, "saved"))
+        try:
+            await aioxide.wait_for(aioxide.shield(task), timeout=0)
+        except asyncio.TimeoutError:
+            assert await task == "saved"
+
+    asyncio: `asyncio.shield`.
+    """
+
 async def wait(
     fs: Iterable[_F], *, timeout: float | None = None, return_when: str = "ALL_COMPLETED"
-) -> tuple[set[_F], set[_F]]: ...
-async def wait_for(fut: _FutureLike[_T], timeout: float | None) -> _T: ...
-def as_completed(fs: Iterable[_FutureLike[_T]], *, timeout: float | None = None) -> Completions[_T]: ...
-def timeout(delay: float | None) -> Timeout: ...
-def timeout_at(when: float | None) -> Timeout: ...
+) -> tuple[set[_F], set[_F]]:
+    """Waits for tasks and futures; returns those that are done and those that are not, as two sets.
+
+    `timeout`: seconds; when they are over it returns, and raises nothing. `return_when`: `asyncio.FIRST_COMPLETED`,
+    `asyncio.FIRST_EXCEPTION` or `asyncio.ALL_COMPLETED`. ValueError for no futures, TypeError for coroutines.
+
+    # Cancel safety
+    Cancelling it cancels none of what it waits for.
+
+    # Examples
+
+        fast, slow = (aioxide.create_task(asyncio.sleep(delay)) for delay in (0, 60))
+        done, pending = await aioxide.wait([fast, slow], return_when=asyncio.FIRST_COMPLETED)
+        assert done == {fast} and pending == {slow}
+        slow.cancel()
+
+    asyncio: `asyncio.wait`.
+    """
+
+async def wait_for(fut: _FutureLike[_T], timeout: float | None) -> _T:
+    """Waits for one awaitable; after `timeout` seconds it is cancelled, and TimeoutError raised. None: without a limit.
+
+    # Cancel safety
+    Cancelling it cancels what it waits for; see `shield`.
+
+    # Examples
+
+        try:
+            await aioxide.wait_for(asyncio.sleep(60), timeout=0.01)
+        except asyncio.TimeoutError:
+            pass
+
+    asyncio: `asyncio.wait_for`.
+    """
+
+def as_completed(fs: Iterable[_FutureLike[_T]], *, timeout: float | None = None) -> Completions[_T]:
+    """Iterates over awaitables in the order in which they end.
+
+    `for` yields awaitables, each of which waits for the next result; `async for` yields the tasks as they are done.
+    `timeout`: seconds for all; then TimeoutError is raised where the next one is waited for.
+
+    # Examples
+
+        async def after(delay):
+            return await asyncio.sleep(delay, delay)
+
+        assert [await next_one for next_one in aioxide.as_completed([after(0.02), after(0)])] == [0, 0.02]
+
+    asyncio: `asyncio.as_completed`.
+    """
+
+def timeout(delay: float | None) -> Timeout:
+    """Makes a block (`async with`) that is cancelled after `delay` seconds, which raises TimeoutError out of it.
+
+    `delay`: None for no limit.
+
+    # Examples
+
+        async with aioxide.timeout(10) as limit:
+            limit.reschedule(asyncio.get_running_loop().time() + 20)
+            await asyncio.sleep(0)
+        assert not limit.expired()
+
+    asyncio: `asyncio.timeout`.
+    """
+
+def timeout_at(when: float | None) -> Timeout:
+    """As `timeout`, for a time of the loop's clock (`loop.time()`).
+
+    # Examples
+
+        async with aioxide.timeout_at(asyncio.get_running_loop().time() + 10):
+            await asyncio.sleep(0)
+
+    asyncio: `asyncio.timeout_at`.
+    """
+
 def _track_origins() -> None: ...
 def _dress(class_: type[Any], stock: type[Any], /) -> None: ...
 def _equip_timeouts(class_: type[Any], stock: type[Any], states: list[Any], /) -> None: ...

@@ -188,7 +188,19 @@ async def map(
     """Yields `await function(item)` for each item, in the order of the items, with `limit` calls under way at most.
 
     The iterable, synchronous or not, is consumed only as results are, so memory is bounded however long it is. A
-    failure is raised at its place; what still runs then is cancelled, as it is when the iteration is given up.
+    failure is raised at its place; what still runs then is cancelled, as it is when the iteration is given up: leave it
+    early inside of `contextlib.aclosing`.
+
+    `limit`: how many calls may be under way, 1 or more, else ValueError.
+
+    # Examples
+
+        async def double(number):
+            return 2 * number
+
+        assert [result async for result in aioxide.map(double, range(4), limit=2)] == [0, 2, 4, 6]
+
+    asyncio has no such function.
     """
     _check(limit)
     under_way: deque[asyncio.Future[_T]] = deque()

@@ -40,6 +40,15 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
     What runs per callback, per packet or per connection is Rust (`LoopCore`); what runs once per program is inherited.
 
     `tasks`: whether `create_task` and `create_future` make `aioxide.Task` and `aioxide.Future`, or asyncio's own.
+
+    # Examples
+
+        loop = aioxide.EventLoop(tasks=False)
+        loop.call_later(0.01, loop.stop)
+        loop.run_forever()
+        loop.close()
+
+    asyncio: `asyncio.SelectorEventLoop`, without its argument `selector`; docs/compat.md lists the differences.
     """
 
     # Kept out of the instance's dictionary: while that is empty, the interpreter finds methods without looking into it,

@@ -29,6 +29,13 @@ def install(*, tasks: bool = True) -> None:
     program sets later is obeyed. `asyncio.SelectorEventLoop()` makes a loop of aioxide too, while a class derived from
     it, or one with a selector of its own, stays what it is; so does another package's loop that the program asks for.
     Processes that multiprocessing starts are switched as well. Calling it again changes nothing.
+
+    # Examples
+
+        aioxide.install()
+        assert asyncio.gather is aioxide.gather
+        aioxide.uninstall()
+        assert asyncio.gather is not aioxide.gather
     """
     global _saved  # noqa: PLW0603 - the state of the process, like the policy itself
     if _saved is not None:
@@ -109,7 +116,15 @@ def _task_names() -> list[tuple[Any, str, Any, Any]]:
 
 
 def uninstall() -> None:
-    """Puts back what was there before `install`; what somebody else has replaced since then stays."""
+    """Puts back what was there before `install`; what somebody else has replaced since then stays.
+
+    Loops that were made meanwhile go on. Without `install` before it, it does nothing.
+
+    # Examples
+
+        aioxide.install()
+        aioxide.uninstall()
+    """
     global _saved  # noqa: PLW0603
     if _saved is None:
         return

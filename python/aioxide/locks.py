@@ -37,12 +37,25 @@ class Lock(_aioxide._LockCore, asyncio.Lock):
     # Cancel safety
     A cancelled `acquire` does not hold the lock; one that was given it meanwhile passes it on to the next.
 
+    # Examples
+
+        lock = aioxide.Lock()
+        async with lock:
+            assert lock.locked()
+
     asyncio: `asyncio.Lock`; no difference.
     """
 
 
 class Event(_aioxide._EventCore, asyncio.Event):
     """A flag that tasks wait for.
+
+    # Examples
+
+        event = aioxide.Event()
+        waiting = aioxide.create_task(event.wait())
+        event.set()
+        assert await waiting is True
 
     asyncio: `asyncio.Event`; no difference.
     """
@@ -56,6 +69,21 @@ class Condition(_aioxide._ConditionCore, asyncio.Condition):
     # Cancel safety
     A cancelled `wait` holds the lock again before it raises, and passes a notification on.
 
+    # Examples
+
+        items, condition = [], aioxide.Condition()
+
+        async def take():
+            async with condition:
+                await condition.wait_for(lambda: items)
+                return items.pop()
+
+        taking = aioxide.create_task(take())
+        async with condition:
+            items.append(1)
+            condition.notify()
+        assert await taking == 1
+
     asyncio: `asyncio.Condition`, as of Python 3.13 on every version.
     """
 
@@ -68,12 +96,26 @@ class Semaphore(_aioxide._SemaphoreCore, asyncio.Semaphore):
     # Cancel safety
     A cancelled `acquire` holds nothing; one that was given a permit meanwhile passes it on to the next.
 
+    # Examples
+
+        semaphore = aioxide.Semaphore(2)
+        async with semaphore, semaphore:
+            assert semaphore.locked()
+
     asyncio: `asyncio.Semaphore`, as of Python 3.13 on every version.
     """
 
 
 class BoundedSemaphore(_aioxide._BoundedSemaphoreCore, Semaphore, asyncio.BoundedSemaphore):
     """A semaphore that may not be released more often than it was acquired: ValueError then.
+
+    # Examples
+
+        semaphore = aioxide.BoundedSemaphore(1)
+        try:
+            semaphore.release()
+        except ValueError as error:
+            assert str(error) == "BoundedSemaphore released too many times"
 
     asyncio: `asyncio.BoundedSemaphore`, as of Python 3.13 on every version.
     """
@@ -86,6 +128,12 @@ class Barrier(_aioxide._BarrierCore, _BarrierBase):
 
     # Cancel safety
     A cancelled `wait` is taken off the count, and no more is done to the others.
+
+    # Examples
+
+        barrier = aioxide.Barrier(3)
+        places = await aioxide.gather(*(barrier.wait() for _ in range(3)))
+        assert sorted(places) == [0, 1, 2]
 
     asyncio: `asyncio.Barrier`, which Python 3.10 does not have.
     """

@@ -17,12 +17,18 @@ HAVE_POLICIES = _BASE is not None
 if TYPE_CHECKING:
 
     class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
-        """Makes loops of aioxide, else the default policy."""
+        """Makes loops of aioxide; everything else is the default policy's. Python 3.16 will have no policies.
+
+        asyncio: `asyncio.DefaultEventLoopPolicy`, to be given to `asyncio.set_event_loop_policy`.
+        """
 
 elif HAVE_POLICIES:
 
     class EventLoopPolicy(_BASE):
-        """Makes loops of aioxide, else the default policy."""
+        """Makes loops of aioxide; everything else is the default policy's. Python 3.16 will have no policies.
+
+        asyncio: `asyncio.DefaultEventLoopPolicy`, to be given to `asyncio.set_event_loop_policy`.
+        """
 
         _loop_factory = staticmethod(new_event_loop)
 

@@ -21,7 +21,16 @@ _THREAD_JOIN_SECONDS = 300
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Returns a new loop of aioxide. The name to give wherever a loop factory is asked for."""
+    """Returns a new loop of aioxide. The name to give wherever a loop factory is asked for.
+
+    # Examples
+
+        loop = aioxide.new_event_loop()
+        assert loop.run_until_complete(asyncio.sleep(0, "done")) == "done"
+        loop.close()
+
+    asyncio: `asyncio.new_event_loop`.
+    """
     from .event_loop import EventLoop
 
     loop: asyncio.AbstractEventLoop = EventLoop()
@@ -36,6 +45,13 @@ def run(
 ) -> _T:
     """Runs ``main`` on a new loop of aioxide, cleans up and returns its result.
 
+    # Examples
+
+        async def main():
+            return isinstance(asyncio.get_running_loop(), aioxide.EventLoop)
+
+        assert aioxide.run(main())
+
     asyncio: `asyncio.run`; takes any awaitable and `loop_factory` on every Python.
     """
     if events._get_running_loop() is not None:
@@ -48,6 +64,12 @@ class Runner:
     """Runs coroutines one after the other on one loop of its own.
 
     Ctrl-C cancels the coroutine that runs, and comes out as KeyboardInterrupt; a second Ctrl-C raises at once.
+
+    # Examples
+
+        with aioxide.Runner() as runner:
+            assert runner.run(asyncio.sleep(0, "first")) == "first"
+            assert runner.run(asyncio.sleep(0, "second")) == "second"
 
     asyncio: `asyncio.Runner`, which Python 3.10 does not have. There, a task takes a copy of the context that is
     given, since its tasks know no other way.

@@ -43,7 +43,10 @@ class StreamReaderProtocol(asyncio.StreamReaderProtocol):
 
 
 class StreamWriter(asyncio.StreamWriter):
-    """A stream's writing side. asyncio: `asyncio.StreamWriter`, made by calling that with a loop of aioxide's."""
+    """A stream's writing side.
+
+    asyncio: `asyncio.StreamWriter`, made by calling that with a loop of aioxide's, or by `asyncio.open_connection`.
+    """
 
     __slots__ = ("_complete_fut", "_loop", "_protocol", "_reader", "_transport")
 

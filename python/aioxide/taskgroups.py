@@ -26,6 +26,13 @@ class TaskGroup(_aioxide._TaskGroupCore, _Stock):
 
     A class that overrides one of the private methods is obeyed: it is asyncio's in all but its name.
 
+    # Examples
+
+        async with aioxide.TaskGroup() as group:
+            one = group.create_task(asyncio.sleep(0.01, "one"))
+            two = group.create_task(asyncio.sleep(0.01, "two"))
+        assert (one.result(), two.result()) == ("one", "two")
+
     asyncio: `asyncio.TaskGroup`; no difference. Python 3.10 has none: there it does what 3.13 does, and its
     exception groups are those of the package `exceptiongroup`, which is installed with aioxide.
     """

@@ -30,6 +30,14 @@ class Timeout(_aioxide._TimeoutCore, _Stock):  # type: ignore[misc]  # final in 
     # Cancel safety
     A cancellation that is not the timeout's own goes through it.
 
+    # Examples
+
+        try:
+            async with aioxide.timeout(0.01) as limit:
+                await asyncio.sleep(60)
+        except asyncio.TimeoutError:
+            assert limit.expired()
+
     asyncio: `asyncio.Timeout`; no difference. Python 3.10 has none: there it does what 3.13 does.
     """
 

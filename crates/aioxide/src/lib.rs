@@ -64,3 +64,8 @@ pub use time::{timeout, timeout_at};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So do those of the guide for users of tokio.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/from-tokio.md")]
+struct FromTokio;

@@ -41,9 +41,11 @@ class ServerSentEvent:
 class EventParser:
     """Lines become events, as the standard of HTML reads them.
 
-    >>> parser = EventParser()
-    >>> [event.data for event in parser.feed(b"data: one\\ndata: two\\n\\ndata: cut")]
-    ['one\\ntwo']
+    # Examples
+
+        >>> parser = EventParser()
+        >>> [event.data for event in parser.feed(b"data: one\\ndata: two\\n\\ndata: cut")]
+        ['one\\ntwo']
     """
 
     def __init__(self) -> None:
