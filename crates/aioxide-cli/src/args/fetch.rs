@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, ValueHint};
 
 use super::access::AccessArgs;
 use super::help::{FETCH_LONG, FETCH_SHORT};
-use super::values::{header, rate, seconds, size};
+use super::values::{Jobs, header, jobs, rate, seconds, size};
 use crate::fetch::{Digest, Format, Template};
 use crate::queue::Address;
 
@@ -71,9 +71,10 @@ pub(crate) struct FetchArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
-    /// How many downloads run at a time
-    #[arg(short, long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) jobs: u32,
+    /// How many downloads run at a time; `auto`: for each host as many as more come of, up to 256, and fewer when it slows down or
+    /// refuses; up to 1000 in all
+    #[arg(short, long, value_name = "N|auto", default_value = "50", value_parser = jobs)]
+    pub(crate) jobs: Jobs,
 
     /// How many of them may be on one host (default: as many as --jobs)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -14,6 +14,7 @@ use clap_complete::Shell;
 pub(crate) use access::AccessArgs;
 pub(crate) use fetch::{FetchArgs, Header};
 pub(crate) use queue::{FillArgs, QueueArgs, QueueCommand};
+pub(crate) use values::Jobs;
 
 /// The whole command line.
 #[derive(Debug, Parser)]

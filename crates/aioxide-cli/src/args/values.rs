@@ -11,6 +11,33 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// How many downloads run at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Jobs {
+    /// As many as are good for each host.
+    Auto,
+    Most(u32),
+}
+
+impl Jobs {
+    /// Never more.
+    pub(crate) fn most(self) -> usize {
+        match self {
+            Jobs::Auto => 1000,
+            Jobs::Most(most) => most as usize,
+        }
+    }
+}
+
+/// Parses a number of downloads, or `auto`.
+pub(super) fn jobs(text: &str) -> Result<Jobs, String> {
+    match text.parse() {
+        Ok(most @ 1..=10_000) => Ok(Jobs::Most(most)),
+        _ if text == "auto" => Ok(Jobs::Auto),
+        _ => Err("neither auto nor a number from 1 to 10000".to_owned()),
+    }
+}
+
 /// Parses `Name: value`.
 pub(super) fn header(text: &str) -> Result<(http::HeaderName, http::HeaderValue), String> {
     let (name, value) = text.split_once(':').ok_or("must read `Name: value`")?;

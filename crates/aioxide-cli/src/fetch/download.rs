@@ -102,6 +102,7 @@ impl Fetch {
         };
         let status = response.status();
         progress.status.set(Some(status.as_u16()));
+        progress.first_byte.set(Some(response.timings().first_byte));
         progress.answer.replace(told(&response, url));
         let continues = held.is_some() && status == StatusCode::PARTIAL_CONTENT;
         if held.is_some() && status == StatusCode::RANGE_NOT_SATISFIABLE {

@@ -14,12 +14,14 @@ pub(crate) struct Job {
     pub(crate) partial: Option<Partial>,
     /// The host and port a connection goes to; empty for an invalid URL.
     pub(crate) host: Rc<str>,
+    /// Which limit of its host the attempt started under.
+    pub(crate) epoch: u32,
 }
 
 impl Job {
     /// It has not been tried yet.
     pub(crate) fn new(entry: Entry) -> Self {
         let host = entry.host().into();
-        Job { entry, progress: Progress::default(), partial: None, host }
+        Job { entry, progress: Progress::default(), partial: None, host, epoch: 0 }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aioxide_http::{Session, Timeouts};
 
 use crate::Failure;
-use crate::args::{FetchArgs, Header};
+use crate::args::{FetchArgs, Header, Jobs};
 use crate::queue::Hold;
 
 mod access;
@@ -161,10 +161,10 @@ fn run_list(
         display.say("Type URLs, one per line; Ctrl-D ends the list.");
     }
     // A download has a connection and, past its first bytes, a file.
-    let jobs = descriptors::make_room(args.jobs as usize, if args.discard { 1 } else { 2 });
+    let jobs = descriptors::make_room(args.jobs.most(), if args.discard { 1 } else { 2 });
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
-    let limits = PerHost { jobs: per_host, interval };
+    let limits = PerHost { jobs: per_host, adapts: args.jobs == Jobs::Auto, interval };
     let directory = directory.map(Rc::new);
     let shards = match (&directory, args.tar_shards) {
         (Some(directory), Some(samples)) => {

@@ -14,7 +14,7 @@ use super::access::Access;
 use super::download::{Demands, Good};
 use super::job::Job;
 use super::manners::descriptors::Shortage;
-use super::manners::{Bandwidth, Next, Retries, Retry, Robots, Signals, Starter, Stop};
+use super::manners::{Bandwidth, Next, Retries, Retry, Robots, Seen, Signals, Starter, Stop};
 use super::naming::Directory;
 use super::output::Shards;
 use super::report::answer::Asked;
@@ -284,7 +284,11 @@ impl Flight {
         let Some(job) = self.job.take() else { return };
         let again =
             result.as_ref().err().and_then(|failed| Some((self.fetch.pause(&job, failed)?, failed.retry)));
-        let host = Rc::clone(&job.host);
+        let (host, epoch) = (Rc::clone(&job.host), job.epoch);
+        let seen = match &result {
+            Err(failed) if failed.is_worthwhile() => Seen::Refusal,
+            _ => job.progress.first_byte.take().map_or(Seen::Nothing, Seen::Answer),
+        };
         if let Some((pause, retry)) = again {
             let mut starter = self.fetch.starter.borrow_mut();
             if let Retry::After(asked) = retry {
@@ -295,7 +299,7 @@ impl Flight {
             self.fetch.ended(*job, result);
         }
         let mut starter = self.fetch.starter.borrow_mut();
-        starter.schedule.release(&host);
+        starter.schedule.release(&host, epoch, seen);
         starter.slots.vacate(self.slot);
         starter.wake();
     }

@@ -34,6 +34,8 @@ struct State {
     /// Requests being handled, and the most there ever were at a time.
     active: usize,
     peak: usize,
+    /// At a counter, now.
+    served: usize,
 }
 
 /// A test that waits longer than this has failed.
@@ -227,6 +229,28 @@ fn answer(
             send(&format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", number()))?;
             stream.write_all(&body(number() as u64, number() / 2))?;
             return Ok(if kind == "half" { After::Close } else { After::Reset });
+        }
+        // /takes/MS: the answer comes after so long, whatever else is asked for. /crowded/MS/MOST: 503 when more than MOST are
+        // asked for at a time. /counter/MS/MOST: MOST are served at a time, the others stand in a row.
+        "takes" | "crowded" | "counter" => {
+            let numbers: Vec<usize> = rest.split('/').map_while(|text| text.parse().ok()).collect();
+            let time = Duration::from_millis(numbers[0] as u64);
+            let mut state = shared.state.lock().unwrap();
+            if kind == "crowded" && state.active > numbers[1] {
+                drop(state);
+                send("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")?;
+                return Ok(After::Next);
+            }
+            if kind == "counter" {
+                let is_full = |state: &mut State| state.served >= numbers[1];
+                state = shared.changed.wait_timeout_while(state, PATIENCE, is_full).unwrap().0;
+            }
+            state.served += 1;
+            drop(state);
+            thread::park_timeout(time);
+            shared.state.lock().unwrap().served -= 1;
+            shared.changed.notify_all();
+            send_body(stream, b"done\n")?;
         }
         // Reads until the other side leaves.
         "never" => {

@@ -2,6 +2,7 @@
 
 mod bandwidth;
 pub(crate) mod descriptors;
+mod pace;
 mod retry;
 mod robots;
 mod schedule;
@@ -10,6 +11,7 @@ mod starter;
 pub(crate) mod stop;
 
 pub(crate) use bandwidth::Bandwidth;
+pub(crate) use pace::Seen;
 pub(crate) use retry::{Retries, Retry, retry_after};
 pub(crate) use robots::Robots;
 pub(crate) use schedule::{PerHost, Schedule};

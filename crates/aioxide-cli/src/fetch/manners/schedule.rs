@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use aioxide::time::{Instant, Sleep, sleep_until};
 
+use super::pace::{Pace, Seen};
 use crate::clock::Stopwatch;
 use crate::fetch::input::Source;
 use crate::fetch::job::Job;
@@ -44,6 +45,8 @@ pub(crate) struct Schedule {
 pub(crate) struct PerHost {
     /// How many downloads may run at a time.
     pub(crate) jobs: Option<u32>,
+    /// Fewer, where more are of no use, or the host does not want them.
+    pub(crate) adapts: bool,
     /// The time from one start to the next.
     pub(crate) interval: Option<Duration>,
 }
@@ -56,6 +59,19 @@ struct Host {
     opens: Option<Instant>,
     /// It stands in `turn`, or in `later`.
     queued: bool,
+    /// If the number of downloads adapts itself.
+    pace: Option<Pace>,
+}
+
+impl Host {
+    /// Whether one more download may run.
+    fn has_room(&self, limits: PerHost) -> bool {
+        match &self.pace {
+            Some(pace) => self.active < pace.limit(),
+            None if limits.adapts => self.active < Pace::new(limits.jobs).limit(),
+            None => limits.jobs.is_none_or(|limit| self.active < limit),
+        }
+    }
 }
 
 /// Something that may go on at its time.
@@ -103,9 +119,9 @@ impl Schedule {
                     self.queue(&key);
                     continue;
                 }
-                let Some(job) = host.waiting.pop_front() else { continue };
+                let Some(mut job) = host.waiting.pop_front() else { continue };
                 self.waiting -= 1;
-                self.start(&key);
+                self.start(&mut job);
                 self.queue(&key);
                 return Poll::Ready(Some(Ok(job)));
             }
@@ -118,10 +134,10 @@ impl Schedule {
                         return Poll::Ready(Some(Err(error)));
                     }
                     Poll::Ready(Some(Ok(entry))) => {
-                        let job = Job::new(entry);
+                        let mut job = Job::new(entry);
                         if job.entry.url.is_err() || self.has_room(&job.host) {
                             if job.entry.url.is_ok() {
-                                self.start(&job.host);
+                                self.start(&mut job);
                             }
                             return Poll::Ready(Some(Ok(job)));
                         }
@@ -142,18 +158,22 @@ impl Schedule {
     fn has_room(&self, key: &str) -> bool {
         let Some(host) = self.hosts.get(key) else { return true };
         host.waiting.is_empty()
-            && self.limits.jobs.is_none_or(|limit| host.active < limit)
+            && host.has_room(self.limits)
             && host.opens.is_none_or(|opens| opens <= Instant::now())
     }
 
     /// A job of this host starts.
-    fn start(&mut self, key: &Rc<str>) {
+    fn start(&mut self, job: &mut Job) {
         let limits = self.limits;
-        let host = match self.hosts.get_mut(key) {
+        let host = match self.hosts.get_mut(&job.host) {
             Some(host) => host,
-            None => self.hosts.entry(Rc::clone(key)).or_default(),
+            None => self.hosts.entry(Rc::clone(&job.host)).or_default(),
         };
         host.active += 1;
+        if limits.adapts {
+            let pace = host.pace.get_or_insert_with(|| Pace::new(limits.jobs));
+            job.epoch = pace.epoch();
+        }
         if let Some(interval) = limits.interval {
             host.opens = Some(Instant::now() + interval);
         }
@@ -166,6 +186,9 @@ impl Schedule {
         match first {
             true => host.waiting.push_front(job),
             false => host.waiting.push_back(job),
+        }
+        if let Some(pace) = &mut host.pace {
+            pace.is_felt();
         }
         self.waiting += 1;
         self.queue(&key);
@@ -188,7 +211,7 @@ impl Schedule {
                 host.queued = true;
                 self.put_off_until(opens, What::Host(Rc::clone(key)));
             }
-        } else if self.limits.jobs.is_none_or(|limit| host.active < limit) {
+        } else if host.has_room(self.limits) {
             host.queued = true;
             match opens {
                 None => self.turn.push_back(Rc::clone(key)),
@@ -234,10 +257,16 @@ impl Schedule {
         true
     }
 
-    /// A job of this host has ended, or ends an attempt: there is room for another.
-    pub(crate) fn release(&mut self, key: &Rc<str>) {
+    /// A job of this host has ended, or ends an attempt, which started in that epoch of its pace: there is room for another.
+    pub(crate) fn release(&mut self, key: &Rc<str>, epoch: u32, seen: Seen) {
         if let Some(host) = self.hosts.get_mut(key) {
             host.active = host.active.saturating_sub(1);
+            if let Some(pace) = &mut host.pace {
+                if !host.waiting.is_empty() {
+                    pace.is_felt();
+                }
+                pace.seen(epoch, seen);
+            }
             self.queue(key);
         }
     }
@@ -320,7 +349,7 @@ mod tests {
 
     fn schedule(urls: &[&str], jobs: Option<u32>, interval: Option<u64>) -> Schedule {
         let urls = urls.iter().map(|url| format!("http://{url}")).collect();
-        let limits = PerHost { jobs, interval: interval.map(Duration::from_secs) };
+        let limits = PerHost { jobs, adapts: false, interval: interval.map(Duration::from_secs) };
         Schedule::new(Source::open(urls, None).unwrap(), limits)
     }
 
@@ -371,12 +400,12 @@ mod tests {
             assert_eq!((url(&first), url(&second)), ("a/1", "b/1"));
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "a:81/");
             assert!(now(&mut schedule).await.is_none());
-            schedule.release(&second.host);
-            schedule.release(&first.host);
+            schedule.release(&second.host, 0, Seen::Nothing);
+            schedule.release(&first.host, 0, Seen::Nothing);
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/2");
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "a/2");
-            schedule.release(&first.host);
-            schedule.release(&second.host);
+            schedule.release(&first.host, 0, Seen::Nothing);
+            schedule.release(&second.host, 0, Seen::Nothing);
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "a/3");
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/3");
         });
@@ -391,12 +420,12 @@ mod tests {
             let first = next(&mut busy).await.unwrap();
             assert!(now(&mut busy).await.is_none());
             assert_eq!(busy.waiting, LOOK_AHEAD);
-            busy.release(&first.host);
+            busy.release(&first.host, 0, Seen::Nothing);
             assert_eq!(url(&next(&mut busy).await.unwrap()), "a/1");
 
             let mut idle = schedule(&["a/", "b/", "c/"], None, None);
             while let Some(job) = next(&mut idle).await {
-                idle.release(&job.host);
+                idle.release(&job.host, 0, Seen::Nothing);
             }
             assert!(idle.hosts.is_empty());
         });
@@ -410,7 +439,7 @@ mod tests {
             let mut seen = Vec::new();
             while let Some(job) = next(&mut schedule).await {
                 seen.push(format!("{} {}", url(&job), begin.elapsed().as_secs()));
-                schedule.release(&job.host);
+                schedule.release(&job.host, 0, Seen::Nothing);
             }
             assert_eq!(seen, ["a/1 0", "b/1 0", "a/2 10", "a/3 20"]);
             assert!(schedule.hosts.is_empty() || schedule.hosts.values().all(|host| host.queued));
@@ -424,14 +453,14 @@ mod tests {
             let begin = Instant::now();
             let job = next(&mut schedule).await.unwrap();
             schedule.leave_alone(&job.host, Duration::from_secs(30));
-            schedule.release(&Rc::clone(&job.host));
+            schedule.release(&Rc::clone(&job.host), 0, Seen::Nothing);
             schedule.put_off(job, Duration::from_secs(30));
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/1");
             assert_eq!(begin.elapsed(), Duration::ZERO);
             let mut seen = Vec::new();
             while let Some(job) = next(&mut schedule).await {
                 seen.push(url(&job).to_owned());
-                schedule.release(&job.host);
+                schedule.release(&job.host, 0, Seen::Nothing);
             }
             seen.sort_unstable();
             assert_eq!((seen, begin.elapsed()), (vec!["a/1".into(), "a/2".into()], Duration::from_secs(30)));
@@ -444,7 +473,7 @@ mod tests {
             let mut schedule = schedule(&["a/1", "a/2", "a/3", "b/1", "b/2", "b/3", "c/"], Some(1), None);
             let first = next(&mut schedule).await.unwrap();
             assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/1");
-            schedule.release(&Rc::clone(&first.host));
+            schedule.release(&Rc::clone(&first.host), 0, Seen::Nothing);
             schedule.put_off(first, Duration::from_secs(1));
             let mut left = Vec::new();
             while let Some(job) = schedule.next_left_over(Stopwatch::start()) {

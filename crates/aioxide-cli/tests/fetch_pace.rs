@@ -1,0 +1,70 @@
+//! `-j auto`: as many downloads at a time as are good for the host.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Stdio;
+
+use serde_json::Value;
+use support::nasty::Nasty;
+use support::{aioxide, outcomes, parse_records, text};
+
+/// Fetches a list; returns the records, and the seconds that it took.
+fn run(urls: &[String], options: &[&str]) -> (Vec<Value>, f64) {
+    let mut command = aioxide();
+    command.args(["fetch", "-q", "--discard", "--report", "-", "-i", "-"]).args(options);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut list = child.stdin.take().unwrap();
+    let lines = urls.join("\n");
+    let writer = std::thread::spawn(move || list.write_all(lines.as_bytes()).unwrap());
+    #[expect(clippy::disallowed_methods, reason = "a test that measures")]
+    let begin = std::time::Instant::now();
+    let output = child.wait_with_output().unwrap();
+    writer.join().unwrap();
+    (parse_records(&text(&output.stdout)), begin.elapsed().as_secs_f64())
+}
+
+fn urls(server: &Nasty, count: usize, path: &str) -> Vec<String> {
+    (0..count).map(|number| server.url(&format!("{path}/{number}"))).collect()
+}
+
+fn all_ok(count: usize) -> BTreeMap<String, usize> {
+    BTreeMap::from([("ok".to_owned(), count)])
+}
+
+#[test]
+fn host_that_has_room_is_asked_for_more_and_more() {
+    let server = Nasty::start();
+    let (records, seconds) = run(&urls(&server, 1500, "/takes/300"), &["-j", "auto"]);
+    assert_eq!(outcomes(&records), all_ok(1500));
+    // As it began it would take 112 s.
+    assert!(server.peak() > 40, "{}", server.peak());
+    assert!(seconds < 60.0, "{seconds}");
+    let bounded = Nasty::start();
+    let (records, _) = run(&urls(&bounded, 200, "/takes/30"), &["-j", "auto", "--per-host", "6"]);
+    assert_eq!((outcomes(&records), bounded.peak()), (all_ok(200), 6));
+}
+
+#[test]
+fn row_at_a_counter_is_not_made_longer_for_nothing() {
+    let server = Nasty::start();
+    let (records, _) = run(&urls(&server, 800, "/counter/100/8"), &["-j", "auto"]);
+    assert_eq!(outcomes(&records), all_ok(800));
+    // With -j 200 it would be 200.
+    assert!((8..=60).contains(&server.peak()), "{}", server.peak());
+}
+
+#[test]
+fn host_that_refuses_is_asked_for_less() {
+    let refused = |jobs: &str| {
+        let server = Nasty::start();
+        let options = ["-j", jobs, "--retries", "30", "--retry-wait", "0.2", "--retry-max-wait", "1"];
+        let (records, _) = run(&urls(&server, 600, "/crowded/50/12"), &options);
+        assert_eq!(outcomes(&records), all_ok(600));
+        server.requests().len() - 600
+    };
+    let (auto, all) = (refused("auto"), refused("60"));
+    assert!(auto * 3 < all && auto < 300, "{auto} refusals, and {all} with a fixed number");
+}
