@@ -68,3 +68,49 @@ fn host_that_refuses_is_asked_for_less() {
     let (auto, all) = (refused("auto"), refused("60"));
     assert!(auto * 3 < all && auto < 300, "{auto} refusals, and {all} with a fixed number");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn names_of_one_address_share_its_limit_and_hold_up_no_other() {
+    let (server, other) = (Nasty::start(), Nasty::at("127.0.0.2:0"));
+    let mut options = vec!["-j".to_owned(), "30".to_owned(), "--per-address".to_owned(), "3".to_owned()];
+    let mut urls = Vec::new();
+    for name in 0..40 {
+        options.extend(["--resolve".to_owned(), format!("host-{name}.test:*:127.0.0.1")]);
+        urls.extend(
+            (0..5).map(|number| format!("http://host-{name}.test:{}/hold/{number}", server.address().port())),
+        );
+    }
+    urls.extend((0..20).map(|number| other.url(&format!("/takes/20/{number}"))));
+    let mut child = {
+        let mut command = aioxide();
+        command.args(["fetch", "-q", "--discard", "--report", "-", "-i", "-"]).args(&options);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    child.stdin.take().unwrap().write_all(urls.join("\n").as_bytes()).unwrap();
+    // The other server is done with while the first one holds all it is asked for, which are three.
+    other.wait_for_requests(20);
+    server.wait_for_requests(3);
+    assert_eq!((server.requests().len(), server.peak()), (3, 3));
+    server.release();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(outcomes(&parse_records(&text(&output.stdout))), all_ok(220));
+    assert_eq!((server.peak(), server.requests().len()), (3, 200));
+    assert!(other.peak() <= 3);
+
+    // What waits at an address is accounted for, too, when the run is told to end.
+    let held = Nasty::start();
+    let urls: Vec<String> = (0..50).map(|number| held.url(&format!("/hold/{number}"))).collect();
+    let mut command = aioxide();
+    command.args(["fetch", "-q", "--discard", "--report", "-", "--per-address", "2"]).args(&urls);
+    let child = command.stdout(Stdio::piped()).spawn().unwrap();
+    held.wait_for_requests(2);
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT)
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let records = parse_records(&text(&output.stdout));
+    assert_eq!(outcomes(&records), BTreeMap::from([("cancelled".to_owned(), 50)]));
+    let mut lines: Vec<u64> = records.iter().map(|record| record["line"].as_u64().unwrap()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (1..=50).collect::<Vec<_>>());
+}

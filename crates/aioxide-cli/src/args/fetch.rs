@@ -80,6 +80,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) per_host: Option<u32>,
 
+    /// How many of them may be on one address, whatever names it has; of a name's addresses the lowest counts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "proxy")]
+    pub(crate) per_address: Option<u32>,
+
     /// Give up a URL after SECONDS in all (default: as long as bytes keep coming)
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,

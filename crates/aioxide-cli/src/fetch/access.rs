@@ -173,7 +173,7 @@ fn proxies(args: &AccessArgs) -> Result<Proxies, Failure> {
 }
 
 /// Reads `HOST:PORT:ADDRESS,ADDRESS`.
-fn resolve(text: &str) -> Option<(String, u16, Vec<SocketAddr>)> {
+pub(crate) fn resolve(text: &str) -> Option<(String, u16, Vec<SocketAddr>)> {
     let (host, rest) = text.split_once(':')?;
     let (port, addresses) = rest.split_once(':')?;
     let port = if port == "*" { 0 } else { port.parse().ok()? };

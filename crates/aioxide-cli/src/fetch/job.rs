@@ -1,5 +1,6 @@
 //! One URL on its way through the run, from the list to its record.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::input::Entry;
@@ -16,12 +17,14 @@ pub(crate) struct Job {
     pub(crate) host: Rc<str>,
     /// Which limit of its host the attempt started under.
     pub(crate) epoch: u32,
+    /// Where it has a place, with `--per-address`.
+    pub(crate) address: Option<IpAddr>,
 }
 
 impl Job {
     /// It has not been tried yet.
     pub(crate) fn new(entry: Entry) -> Self {
         let host = entry.host().into();
-        Job { entry, progress: Progress::default(), partial: None, host, epoch: 0 }
+        Job { entry, progress: Progress::default(), partial: None, host, epoch: 0, address: None }
     }
 }

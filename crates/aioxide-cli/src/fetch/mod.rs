@@ -2,12 +2,14 @@
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aioxide::net::dns::DnsCache;
 use aioxide_http::{Session, Timeouts};
 
 use crate::Failure;
@@ -30,7 +32,7 @@ use access::Access;
 use download::Demands;
 use input::Source;
 use manners::descriptors::{self, Shortage};
-use manners::{Bandwidth, PerHost, Retries, Robots, Schedule, Starter};
+use manners::{Bandwidth, Finder, PerHost, Retries, Robots, Schedule, Starter};
 use naming::Directory;
 use output::{Shards, streams};
 use report::answer::Asked;
@@ -194,11 +196,21 @@ fn run_list(
             value.set_sensitive(is_secret);
             session = session.header(name, value);
         }
-        let (access, session) = Access::prepare(&args.access, session)?;
+        let (access, mut session) = Access::prepare(&args.access, session)?;
         if args.access.insecure {
             account
                 .display
                 .say("aioxide: certificates are not verified (--insecure): nobody vouches for what comes");
+        }
+        let finder = args.per_address.map(|limit| {
+            let given = args.access.resolve.iter().filter_map(|text| access::resolve(text));
+            let plain = |(host, port, addresses): (String, u16, Vec<SocketAddr>)| {
+                (host.to_ascii_lowercase(), port, addresses.iter().map(SocketAddr::ip).collect())
+            };
+            Finder { limit, cache: DnsCache::new(NAMES_KEPT), given: given.map(plain).collect() }
+        });
+        if let Some(finder) = &finder {
+            session = session.dns_cache(finder.cache.clone());
         }
         let robots = args.robots.then(|| Robots::new(args.access.user_agent.as_deref().unwrap_or("aioxide")));
         let (starter, account) = (RefCell::new(starter), RefCell::new(account));
@@ -222,6 +234,7 @@ fn run_list(
             shards,
             asked,
             robots,
+            finder,
             access,
             no_connections: Shortage::default(),
             demands,
@@ -238,6 +251,9 @@ fn run_list(
         Ok(fetch.finish())
     })?
 }
+
+/// With `--per-address`, how long what a name resolves to is used.
+const NAMES_KEPT: Duration = Duration::from_secs(30);
 
 /// Names the file in an error about it.
 fn named<T>(path: &Path, result: io::Result<T>) -> Result<T, String> {

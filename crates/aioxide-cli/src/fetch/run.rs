@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::access::Access;
 use super::download::{Demands, Good};
 use super::job::Job;
 use super::manners::descriptors::Shortage;
-use super::manners::{Bandwidth, Next, Retries, Retry, Robots, Seen, Signals, Starter, Stop};
+use super::manners::{Bandwidth, Finder, Next, Retries, Retry, Robots, Seen, Signals, Starter, Stop};
 use super::naming::Directory;
 use super::output::Shards;
 use super::report::answer::Asked;
@@ -31,6 +32,8 @@ pub(super) struct Fetch {
     pub(super) asked: Asked,
     pub(super) shards: Option<Rc<Shards>>,
     pub(super) robots: Option<Robots>,
+    /// With `--per-address`.
+    pub(super) finder: Option<Finder>,
     pub(super) access: Access,
     pub(super) no_connections: Shortage,
     pub(super) demands: Demands,
@@ -125,6 +128,9 @@ impl Fetch {
         let task = aioxide::spawn(async move {
             let fetch = Rc::clone(&flight.fetch);
             if let Some(job) = &mut flight.job {
+                if let Some(address) = fetch.has_no_place(job).await {
+                    return flight.put_aside(address);
+                }
                 job.progress.begin();
                 // Boxed here: the task is made small and moved small, and the 3 KB are written once, where they stay.
                 let result = Box::pin(fetch.download(job)).await;
@@ -132,6 +138,14 @@ impl Fetch {
             }
         });
         self.starter.borrow_mut().slots.put(slot, task);
+    }
+
+    /// The address of a job, if too many are there.
+    async fn has_no_place(&self, job: &mut Job) -> Option<IpAddr> {
+        let (finder, Ok(url)) = (self.finder.as_ref()?, &job.entry.url) else { return None };
+        let address = finder.find(url).await?;
+        let has_place = self.starter.borrow_mut().schedule.claim(job, address, finder.limit);
+        (!has_place).then_some(address)
     }
 
     /// The pause before a job is tried again; `None` when it is not.
@@ -280,8 +294,20 @@ impl Flight {
         self.account(result);
     }
 
-    fn account(&mut self, result: Result<Good, Failed>) {
+    /// There is no place at its address: nothing has been tried.
+    fn put_aside(mut self, address: IpAddr) {
         let Some(job) = self.job.take() else { return };
+        let (host, epoch) = (Rc::clone(&job.host), job.epoch);
+        let mut starter = self.fetch.starter.borrow_mut();
+        starter.schedule.put_aside(*job, address);
+        starter.schedule.release(&host, epoch, Seen::Nothing);
+        starter.slots.vacate(self.slot);
+        starter.wake();
+    }
+
+    fn account(&mut self, result: Result<Good, Failed>) {
+        let Some(mut job) = self.job.take() else { return };
+        let address = job.address.take();
         let again =
             result.as_ref().err().and_then(|failed| Some((self.fetch.pause(&job, failed)?, failed.retry)));
         let (host, epoch) = (Rc::clone(&job.host), job.epoch);
@@ -299,6 +325,9 @@ impl Flight {
             self.fetch.ended(*job, result);
         }
         let mut starter = self.fetch.starter.borrow_mut();
+        if let Some(address) = address {
+            starter.schedule.leave(address);
+        }
         starter.schedule.release(&host, epoch, seen);
         starter.slots.vacate(self.slot);
         starter.wake();

@@ -48,7 +48,16 @@ impl Nasty {
 
     /// A server with a `robots.txt`.
     pub fn with_robots(status: &str, rules: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listening("127.0.0.1:0", status, rules)
+    }
+
+    /// A server at this address.
+    pub fn at(address: &str) -> Self {
+        Self::listening(address, "404 Not Found", "")
+    }
+
+    fn listening(address: &str, status: &str, rules: &str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let robots = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{rules}", rules.len());
         let shared = Arc::new(Shared { robots, ..Shared::default() });

@@ -1,5 +1,6 @@
 //! When a download starts, and what ends a run early.
 
+mod addresses;
 mod bandwidth;
 pub(crate) mod descriptors;
 mod pace;
@@ -10,6 +11,7 @@ mod slots;
 mod starter;
 pub(crate) mod stop;
 
+pub(crate) use addresses::Finder;
 pub(crate) use bandwidth::Bandwidth;
 pub(crate) use pace::Seen;
 pub(crate) use retry::{Retries, Retry, retry_after};

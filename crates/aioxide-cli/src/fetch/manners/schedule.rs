@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use aioxide::time::{Instant, Sleep, sleep_until};
 
+use super::addresses::Addresses;
 use super::pace::{Pace, Seen};
 use crate::clock::Stopwatch;
 use crate::fetch::input::Source;
@@ -33,7 +35,8 @@ pub(crate) struct Schedule {
     turn: VecDeque<Rc<str>>,
     later: BinaryHeap<Later>,
     sleep: Option<(Instant, Pin<Box<Sleep>>)>,
-    /// How many jobs wait, in hosts and for their time.
+    addresses: Addresses,
+    /// How many jobs wait, in hosts, at addresses and for their time.
     waiting: usize,
     /// Numbers what is put off, so that what is due at the same time comes in order.
     put_off: u64,
@@ -101,6 +104,7 @@ impl Schedule {
             turn: VecDeque::new(),
             later: BinaryHeap::new(),
             sleep: None,
+            addresses: Addresses::default(),
             waiting: 0,
             put_off: 0,
             limits,
@@ -271,6 +275,26 @@ impl Schedule {
         }
     }
 
+    /// Takes a place at an address for a job that has started; `false`: there is none, and it is to be
+    /// [put aside](Self::put_aside).
+    pub(crate) fn claim(&mut self, job: &mut Job, address: IpAddr, limit: u32) -> bool {
+        self.addresses.claim(job, address, limit)
+    }
+
+    /// Takes a job back until there is a place at its address.
+    pub(crate) fn put_aside(&mut self, job: Job, address: IpAddr) {
+        self.waiting += 1;
+        self.addresses.put_aside(job, address);
+    }
+
+    /// A job has no place at that address any more.
+    pub(crate) fn leave(&mut self, address: IpAddr) {
+        if let Some(next) = self.addresses.release(address) {
+            self.waiting -= 1;
+            self.wait(next, true);
+        }
+    }
+
     /// Takes a job back that is to be tried again after `pause`.
     pub(crate) fn put_off(&mut self, job: Job, pause: Duration) {
         self.waiting += 1;
@@ -295,6 +319,7 @@ impl Schedule {
                 What::Host(_) => None,
             });
             let mut jobs: Vec<Job> = put_off.collect();
+            jobs.extend(self.addresses.drain());
             jobs.extend(self.hosts.values_mut().flat_map(|host| host.waiting.drain(..)));
             jobs.sort_by_key(|job| job.entry.number);
             self.waiting = jobs.len();
