@@ -32,6 +32,8 @@ check-version: ## compiles the extension for a version of Python that is not ins
 	PYO3_CONFIG_FILE=$(CURDIR)/target/python-$(VERSION).txt $(CARGO) check --package aioxide-py --lib --target-dir target/python-$(VERSION)
 dist:        ## what is given to others, into dist/: sdist, wheels, Debian package, program (DIST="--only wheels --pythons 3.13")
 	$(PYTHON) scripts/release $(DIST)
+dist-check:  ## tries what is in dist/ in a fresh Debian 12 and a fresh sid without Rust (needs root; ROOTS="bookworm": only this)
+	scripts/clean_roots.sh $(ROOTS)
 msrv:        ## no dependency needs a newer Rust than the project names; compiles with that one where rustup has it
 	$(PYTHON) scripts/msrv.py
 package:     ## packs each crate that is published and builds it from its package; publishes nothing
@@ -98,7 +100,7 @@ refleaks:    ## each behaviour over and over on a debug CPython: references, mem
 	scripts/debug_python.sh $(REFLEAKS)
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
-.PHONY: bench-http dist msrv package site
+.PHONY: bench-http dist dist-check msrv package site
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind

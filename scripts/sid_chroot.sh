@@ -14,34 +14,7 @@ project=$(cd "$(dirname "$0")/.." && pwd)
 root=${AIOXIDE_SID:-$project/.cache/sid}
 versions="3.14 3.15"
 
-mirror() {
-    apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' |
-        sed -n 's/^Debian|Debian|//p' | sort -u | head -n 1
-}
-
-install_here() {
-    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2 || {
-        apt-get update >&2
-        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >&2
-    }
-}
-
-# debootstrap leaves this file only when it got to its end.
-bootstrap() {
-    [ -e "$root/.bootstrapped" ] && return
-    url=$(mirror)
-    [ -n "$url" ] || { echo "no Debian mirror among apt's sources" >&2; exit 1; }
-    PATH=$PATH:/usr/sbin
-    command -v debootstrap >/dev/null 2>&1 || install_here debootstrap
-    rm -rf "$root"
-    mkdir -p "$root"
-    debootstrap --variant=minbase --include=ca-certificates sid "$root" "$url"
-    # apt inside the chroot goes the same way out as apt outside of it.
-    apt-config dump | grep -i '^Acquire::.*proxy' >"$root/etc/apt/apt.conf.d/90proxy" || true
-    # A mirror may be a snapshot, older than what a Release file of sid calls valid.
-    printf 'APT::Install-Recommends "false";\nAcquire::Check-Valid-Until "false";\n' >"$root/etc/apt/apt.conf.d/91lean"
-    touch "$root/.bootstrapped"
-}
+. "$project/scripts/debian_root.sh"
 
 packages() {
     in_chroot apt-get update -q >&2
@@ -70,14 +43,7 @@ mount_all() {
         mkdir -p "$root$to"
         mountpoint -q "$root$to" || mount --bind "$from" "$root$to"
     done
-    # Names and certificates as on the host.
-    cp -L /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
-    cp -L /etc/hosts "$root/etc/hosts" 2>/dev/null || true
-    for file in "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${CARGO_HTTP_CAINFO:-}" "${REQUESTS_CA_BUNDLE:-}"; do
-        [ -n "$file" ] && [ -f "$file" ] || continue
-        mkdir -p "$root$(dirname "$file")"
-        cp -L "$file" "$root$file"
-    done
+    copy_network
 }
 
 in_chroot() {
@@ -101,7 +67,7 @@ pythons() {
 }
 
 make_chroot() {
-    bootstrap
+    bootstrap sid
     mount_all
     # shellcheck disable=SC2046
     in_chroot apt-get install -q -y $(packages) >&2

@@ -26,8 +26,8 @@ def sbom() -> Path:
     options = ["--format", "json", "--target", TRIPLE, "--override-filename", "aioxide-cli.cyclonedx"]
     run("cargo", "cyclonedx", "--manifest-path", manifest, *options)
     SBOM.parent.mkdir(parents=True, exist_ok=True)
-    # It writes one for each crate on the way, beside the manifests.
-    for written in ROOT.glob("crates/*/aioxide-cli.cyclonedx.json"):
+    # It writes one for each crate of the workspace, beside its manifest.
+    for written in ROOT.glob("*/*/aioxide-cli.cyclonedx.json"):
         if written.parent == manifest.parent:
             shutil.move(written, SBOM)
         else:
