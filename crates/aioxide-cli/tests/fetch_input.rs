@@ -286,3 +286,25 @@ fn headers_of_a_list_stay_with_their_origin() {
     assert!(server.heads()[0].contains("k1"));
     assert!(!elsewhere.heads()[0].contains("k1"), "{:?}", elsewhere.heads());
 }
+
+#[test]
+fn servers_name_their_files_on_request() {
+    let server = Nasty::start();
+    let urls = ["plain", "extended", "outside", "nothing", "plain/again"]
+        .map(|how| server.url(&format!("/named/{how}")));
+    let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
+    let names = |options: &[&str]| {
+        let directory = tempfile::tempdir().unwrap();
+        let (status, records) = fetch_into(directory.path(), &[&["-j1"], options, &urls].concat());
+        assert_eq!(status, Some(0));
+        let paths: Vec<String> =
+            records.iter().map(|record| record["path"].as_str().unwrap().to_owned()).collect();
+        assert!(paths.iter().all(|path| directory.path().join(path).is_file()));
+        paths
+    };
+    assert_eq!(names(&[]), ["plain", "extended", "outside", "nothing", "again"]);
+    let given = names(&["--content-disposition"]);
+    assert_eq!(given, ["report 1.pdf", "na\u{ef}ve.txt", "outside.txt", "nothing", "report 1-1.pdf"]);
+    let given = names(&["--content-disposition", "--name", "{n:02}-{name}"]);
+    assert_eq!(given[..2], ["01-report 1.pdf", "02-na\u{ef}ve.txt"]);
+}

@@ -106,3 +106,33 @@ fn rule_that_cannot_be_read_does_not_make_the_others_void() {
     let server = Nasty::with_robots("200 OK", &rules);
     assert_eq!(seen(&outcomes(&server, &["/ok/1", "/ok/2"], &["--robots"])), ["disallowed"; 2]);
 }
+
+#[test]
+fn rules_hold_where_a_url_redirects_to() {
+    let elsewhere = Nasty::with_robots("200 OK", "User-agent: *\nDisallow: /ok/2\n");
+    let server = Nasty::with_robots("200 OK", "User-agent: *\nDisallow: /ok/7\n");
+    let to = |path: &str| format!("/redirect-to/{}{path}", elsewhere.address());
+    let paths = [
+        to("/ok/1"),
+        to("/ok/2"),
+        to("/redirect/ok/2"),
+        "/redirect/ok/7".into(),
+        "/redirect/ok/8".into(),
+        "/loop/1".into(),
+    ];
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    let result = outcomes(&server, &paths, &["--robots", "-j1"]);
+    assert_eq!(
+        seen(&result),
+        ["ok", "disallowed", "disallowed", "disallowed", "ok", "protocol_error"],
+        "{result:?}"
+    );
+    assert_eq!(result[1].1, format!("by robots.txt ({})", elsewhere.url("/ok/2")));
+    for (server, path) in [(&elsewhere, "/ok/2"), (&server, "/ok/7")] {
+        assert!(!server.requests().contains(&path.to_owned()));
+        assert_eq!(server.requests().iter().filter(|path| *path == "/robots.txt").count(), 1);
+    }
+    // Only the first one is asked for twice: its host was not known.
+    assert_eq!(server.requests().iter().filter(|path| path.starts_with("/redirect-to")).count(), 2 + 1 + 1);
+    assert_eq!(seen(&outcomes(&server, &[&to("/ok/2")], &[])), ["ok"], "not asked for");
+}

@@ -51,6 +51,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse, conflicts_with = "discard")]
     pub(crate) name: Option<Template>,
 
+    /// Take the name that a server gives a file (Content-Disposition) in place of the one in its URL, also for {name} in TEMPLATE
+    #[arg(long, conflicts_with_all = ["discard", "output_file", "skip_existing", "newer"])]
+    pub(crate) content_disposition: bool,
+
     /// Write the files into DIR, which is made if need be
     #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     pub(crate) output: PathBuf,
@@ -165,7 +169,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "N", value_parser = rate, help_heading = "Manners")]
     pub(crate) rate: Option<f64>,
 
-    /// Obey each host's robots.txt (RFC 9309), as the program that --user-agent names; Crawl-delay, too, up to 30 seconds
+    /// Obey each host's robots.txt (RFC 9309), also where a URL redirects to, as the program that --user-agent names; Crawl-delay, too, up to 30 seconds
     #[arg(long, help_heading = "Manners")]
     pub(crate) robots: bool,
 

@@ -103,7 +103,8 @@ among all, and 000000012.json, its line of the report. shard-000000.jsonl has
 one line for each: where its body begins in the shard, and how long it is. A
 shard has its name only once it is whole.
 
-File names come from the URL's last part and query. What could leave DIR, hide a
+File names come from the URL's last part and query, or on request from the
+server (--content-disposition). What could leave DIR, hide a
 file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,
 a-2.pdf. A file has its name only once it is whole.
 

@@ -14,7 +14,7 @@ use url::Url;
 
 use super::input::Entry;
 use super::job::Job;
-use super::manners::Retry;
+use super::manners::{Redirects, Retry};
 use super::naming::{self, Template};
 use super::output::Sink;
 use super::report::answer::Answer;
@@ -46,6 +46,8 @@ pub(super) struct Demands {
     /// Only what is newer than the file that is there is asked for, and files get the server's time.
     pub(super) newer: bool,
     pub(super) skip_existing: bool,
+    /// Servers name their files.
+    pub(super) server_names: bool,
     /// Bodies are decoded.
     pub(super) decodes: bool,
     /// A page in place of a picture is taken for what it is.
@@ -61,7 +63,7 @@ impl Fetch {
         if entry.is_again {
             return Ok((Outcome::Skipped, None));
         }
-        let name = self.name(entry, url);
+        let name = self.name(entry, url, naming::from_url(url));
         let mut there = None;
         if self.demands.skip_existing || self.demands.newer {
             there = self.directory.as_ref().and_then(|directory| directory.stood_before(&name));
@@ -69,6 +71,7 @@ impl Fetch {
                 return Ok((Outcome::Skipped, Some(name)));
             }
         }
+        let redirects = Redirects::default();
         if let Some(robots) = &self.robots {
             robots.permit(&self.session, url, self.robots_timeouts(progress)).await?;
         }
@@ -82,6 +85,9 @@ impl Fetch {
         };
         let send = async || {
             let mut request = self.request(entry, progress);
+            if let Some(robots) = &self.robots {
+                request = request.redirect_policy(redirects.policy(robots));
+            }
             if let Some(held) = &held {
                 request = request.header(header::RANGE, format!("bytes={from}-"));
                 if let Some(validator) = &held.version.validator {
@@ -93,11 +99,25 @@ impl Fetch {
             request.send().await
         };
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
-        let mut response = match self.no_connections.outlast(send).await {
-            Ok(response) => response,
-            Err(error) => {
-                *partial = held;
-                return Err(failed(error));
+        let mut response = loop {
+            match self.no_connections.outlast(&send).await {
+                Ok(response) => {
+                    // Once its rules are known, the redirect is followed.
+                    let (Some(robots), Some(to)) = (&self.robots, redirects.stopped_at()) else {
+                        break response;
+                    };
+                    drop(response);
+                    let permitted = robots.permit(&self.session, &to, self.robots_timeouts(progress)).await;
+                    if let Err(failed) = permitted {
+                        *partial = held;
+                        return Err(failed.at(&to));
+                    }
+                    redirects.permit(to);
+                }
+                Err(error) => {
+                    *partial = held;
+                    return Err(failed(error));
+                }
             }
         };
         let status = response.status();
@@ -169,15 +189,18 @@ impl Fetch {
             }
             return Err(failed);
         }
+        let disposition =
+            response.headers().get(header::CONTENT_DISPOSITION).filter(|_| self.demands.server_names);
+        let given = disposition.and_then(|value| naming::from_disposition(value, url));
+        let name = given.map_or(name, |own| self.name(entry, url, own));
         self.keep(sink, &name, &response, entry, progress).await
     }
 
-    /// The name that the file of an entry is to have.
-    fn name(&self, entry: &Entry, url: &Url) -> String {
+    /// The name that the file of an entry is to have; `own` is the one that it has by itself.
+    fn name(&self, entry: &Entry, url: &Url, own: String) -> String {
         if let Some(name) = &self.demands.only {
             return name.clone();
         }
-        let own = naming::from_url(url);
         let named = entry.more.as_ref().and_then(|more| more.name.as_deref());
         match (named, &self.demands.template) {
             (Some(name), _) => naming::path(name, &own, url),

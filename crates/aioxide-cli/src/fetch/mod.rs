@@ -212,7 +212,8 @@ fn run_list(
         if let Some(finder) = &finder {
             session = session.dns_cache(finder.cache.clone());
         }
-        let robots = args.robots.then(|| Robots::new(args.access.user_agent.as_deref().unwrap_or("aioxide")));
+        let agent = args.access.user_agent.as_deref().unwrap_or("aioxide");
+        let robots = args.robots.then(|| Rc::new(Robots::new(agent)));
         let (starter, account) = (RefCell::new(starter), RefCell::new(account));
         let demands = Demands {
             timeouts,
@@ -224,6 +225,7 @@ fn run_list(
             digest: args.checksum,
             fsync: args.fsync,
             newer: args.newer,
+            server_names: args.content_disposition,
             skip_existing: args.skip_existing,
             any_content: args.any_content,
             decodes: args.access.compressed,

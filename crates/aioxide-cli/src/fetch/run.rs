@@ -31,7 +31,7 @@ pub(super) struct Fetch {
     pub(super) directory: Option<Rc<Directory>>,
     pub(super) asked: Asked,
     pub(super) shards: Option<Rc<Shards>>,
-    pub(super) robots: Option<Robots>,
+    pub(super) robots: Option<Rc<Robots>>,
     /// With `--per-address`.
     pub(super) finder: Option<Finder>,
     pub(super) access: Access,

@@ -239,6 +239,18 @@ fn answer(
             stream.write_all(&body(number() as u64, number() / 2))?;
             return Ok(if kind == "half" { After::Close } else { After::Reset });
         }
+        // /named/HOW: a file whose server has a name for it.
+        "named" => {
+            let name = match rest {
+                "plain" | "plain/again" => "attachment; filename=\"report 1.pdf\"",
+                "extended" => "attachment; filename=x.txt; filename*=UTF-8''na%C3%AFve.txt",
+                "outside" => "attachment; filename=\"../../outside.txt\"",
+                _ => "attachment",
+            };
+            send(&format!(
+                "HTTP/1.1 200 OK\r\nContent-Disposition: {name}\r\nContent-Length: 5\r\n\r\nnamed"
+            ))?
+        }
         // /takes/MS: the answer comes after so long, whatever else is asked for. /crowded/MS/MOST: 503 when more than MOST are
         // asked for at a time. /counter/MS/MOST: MOST are served at a time, the others stand in a row.
         "takes" | "crowded" | "counter" => {

@@ -15,7 +15,7 @@ pub(crate) use addresses::Finder;
 pub(crate) use bandwidth::Bandwidth;
 pub(crate) use pace::Seen;
 pub(crate) use retry::{Retries, Retry, retry_after};
-pub(crate) use robots::Robots;
+pub(crate) use robots::{Redirects, Robots};
 pub(crate) use schedule::{PerHost, Schedule};
 pub(crate) use starter::{Next, Starter};
 pub(crate) use stop::{Signals, Stop};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use aioxide::sync::Mutex;
 use aioxide::time::{Instant, sleep_until};
-use aioxide_http::{Session, Timeouts};
+use aioxide_http::{RedirectAction, RedirectAttempt, Session, Timeouts};
 use http::StatusCode;
 use texting_robots::Robot;
 use url::{Position, Url};
@@ -58,6 +58,46 @@ const HOSTS: usize = 1000;
 const MOST_BYTES: usize = 512 * 1024;
 /// No host's Crawl-delay is obeyed further.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+
+/// Stops a request where it is redirected to what may not be asked for, or to a host whose rules are not known yet. Then the host
+/// is asked, and the request made again: it comes one redirect further.
+#[derive(Debug, Default)]
+pub(crate) struct Redirects(Rc<Followed>);
+
+/// What is known of one request's redirects.
+#[derive(Debug, Default)]
+struct Followed {
+    stopped: RefCell<Option<Url>>,
+    permitted: RefCell<Vec<Url>>,
+}
+
+impl Redirects {
+    /// Decides on each redirect of a request.
+    pub(crate) fn policy(
+        &self,
+        robots: &Rc<Robots>,
+    ) -> impl Fn(&RedirectAttempt<'_>) -> RedirectAction + 'static {
+        let (robots, followed) = (Rc::clone(robots), Rc::clone(&self.0));
+        move |redirect| {
+            let to = redirect.to();
+            if followed.permitted.borrow().contains(to) || robots.is_permitted(to) {
+                return RedirectAction::Follow;
+            }
+            followed.stopped.replace(Some(to.clone()));
+            RedirectAction::Stop
+        }
+    }
+
+    /// Where it was stopped; the host is to be [asked](Robots::permit).
+    pub(crate) fn stopped_at(&self) -> Option<Url> {
+        self.0.stopped.take()
+    }
+
+    /// The host permits it.
+    pub(crate) fn permit(&self, url: Url) {
+        self.0.permitted.borrow_mut().push(url);
+    }
+}
 
 impl Robots {
     /// Rules for the program that calls itself so: what stands before the version counts.
@@ -109,6 +149,17 @@ impl Robots {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Whether a URL may be asked for at once: its host's rules are known, and want no pause.
+    fn is_permitted(&self, url: &Url) -> bool {
+        let host = self.hosts.borrow().get(&url[..Position::BeforePath]).map(Rc::clone);
+        let rules = host.and_then(|host| host.rules.try_lock()?.clone());
+        match rules {
+            Some(Rules::All) => true,
+            Some(Rules::Some(robot)) => robot.delay.is_none() && robot.allowed(url.as_str()),
+            _ => false,
         }
     }
 

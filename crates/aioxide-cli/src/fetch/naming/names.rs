@@ -37,7 +37,12 @@ pub(crate) fn extension(name: &str) -> Option<String> {
 
 /// One component of a path from any text, as safe as [`from_url`]'s.
 pub(super) fn component(text: &str, url: &Url) -> String {
-    let name = trimmed(sanitized(&decoded(text)));
+    safe(&decoded(text), url)
+}
+
+/// One component of a path from a text in which nothing is encoded.
+pub(super) fn safe(text: &str, url: &Url) -> String {
+    let name = trimmed(sanitized(text));
     if name.len() > NAME_BYTES { cut(&name, url) } else { name }
 }
 
@@ -71,7 +76,7 @@ fn extension_dot(name: &str) -> Option<usize> {
 
 /// Undoes percent-encoding. Bytes that are no UTF-8 are read as Latin-1, in which old servers have their names, and in
 /// which each byte stays what it is.
-fn decoded(text: &str) -> String {
+pub(super) fn decoded(text: &str) -> String {
     if !text.contains('%') {
         return text.to_owned();
     }
@@ -85,8 +90,13 @@ fn decoded(text: &str) -> String {
         bytes.push(escape.unwrap_or(first));
         rest = if escape.is_some() { &after[2..] } else { after };
     }
-    String::from_utf8(bytes)
-        .unwrap_or_else(|error| error.as_bytes().iter().map(|&byte| char::from(byte)).collect())
+    self::text(&bytes)
+}
+
+/// UTF-8, or else Latin-1.
+pub(super) fn text(bytes: &[u8]) -> String {
+    let text = std::str::from_utf8(bytes).map(str::to_owned);
+    text.unwrap_or_else(|_| bytes.iter().map(|&byte| char::from(byte)).collect())
 }
 
 fn hex(digit: u8) -> Option<u8> {

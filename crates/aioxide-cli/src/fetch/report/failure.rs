@@ -27,6 +27,11 @@ impl Failed {
         Failed { outcome, error: error.into(), retry: Retry::Never, disk_full: false }
     }
 
+    /// It has to do with where the URL redirects.
+    pub(crate) fn at(self, url: &Url) -> Self {
+        Failed { error: format!("{} ({})", self.error, secret::hidden(url.as_str())), ..self }
+    }
+
     /// It may go well another time.
     pub(crate) fn worth(self, retry: Retry) -> Self {
         Failed { retry, ..self }
