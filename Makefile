@@ -94,8 +94,8 @@ instructions: setup-bench develop  ## what one operation of each mechanism costs
 	.venv/bin/python benches/instructions.py $(BENCH)
 suites:      ## real libraries' own test-suites on aioxide, beside stock asyncio (SUITES="tornado aiohttp": only these)
 	$(PYTHON) scripts/suites.py --update docs/compat.md $(SUITES)
-soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks: memory stays
-	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK)
+soak: develop  ## a million connections beside 10 000 idle ones, ten million tasks, a million requests: memory stays
+	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK) && .venv/bin/python scripts/soak.py requests $(SOAK)
 refleaks:    ## each behaviour over and over on a debug CPython: references, memory and descriptors must not grow
 	scripts/debug_python.sh $(REFLEAKS)
 test-debug-python: ## the Python tests on a debug CPython

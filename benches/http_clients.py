@@ -4,6 +4,7 @@ nginx.
 
     benches/http_clients.py                       every client that is installed, 10 KiB, 1, 10 and 100 at a time
     benches/http_clients.py --sizes 100 10240 1048576 --clients aiohttp aioxide.http --rounds 7
+    benches/http_clients.py --kinds stream post https http2 ws
     benches/http_clients.py --imports             CPU of the import and the first request
 
 Each client runs in a process of its own, in turn, several rounds; the table has medians of CPU time (user and
@@ -20,7 +21,6 @@ import asyncio
 import importlib.util
 import json
 import os
-import resource
 import shutil
 import socket
 import statistics
@@ -28,18 +28,41 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import http_clients_each
+from http_clients_each import Job, cpu
 
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {root}/pid; error_log {root}/error;
 events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 100000000; client_body_temp_path {root}/body; proxy_temp_path {root}/proxy;
 fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
-sendfile on; tcp_nopush on; open_file_cache max=100;
-server {{ listen 127.0.0.1:{port}; root {root}/www; default_type text/plain; }} }}
+sendfile on; tcp_nopush on; open_file_cache max=100; client_max_body_size 0; client_body_buffer_size 1m;
+root {root}/www; default_type text/plain; ssl_certificate {root}/pem; ssl_certificate_key {root}/key;
+server {{ listen 127.0.0.1:{http}; location /post {{ return 200 "ok"; }} }}
+server {{ listen 127.0.0.1:{https} ssl; }}
+server {{ listen 127.0.0.1:{http2} ssl http2; keepalive_requests 100000000; }} }}
+"""
+# The echo of websockets, in a process of its own.
+ECHO = """
+import asyncio, sys
+from aiohttp import web
+
+async def echo(request):
+    socket = web.WebSocketResponse()
+    await socket.prepare(request)
+    async for message in socket:
+        await socket.send_bytes(message.data)
+    return socket
+
+app = web.Application()
+app.router.add_get("/", echo)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
 """
 # name -> (module that must be there, loop)
 CLIENTS = {
@@ -54,115 +77,47 @@ CLIENTS = {
     "niquests": ("niquests", "asyncio"),
     "wreq": ("wreq", "asyncio"),
     "pyreqwest": ("pyreqwest", "asyncio"),
+    "pycurl": ("pycurl", "asyncio"),
 }
-Fetch = Callable[[], Awaitable[int]]
+# What can be measured: the scheme, and the clients that can do it.
+ALL = tuple(CLIENTS)
+OF_AIOHTTP = ("aiohttp", "aiohttp-uvloop", "aiohttp-aioxide", "aioxide.http")
+KINDS = {
+    "get": ("http", ALL),
+    "stream": ("http", (*OF_AIOHTTP, "httpx", "httpx-Transport", "httpx2", "httpx2-Transport", "wreq", "pycurl")),
+    "post": ("http", ALL),
+    "https": ("https", ALL),
+    "http2": ("http2", tuple(name for name in ALL if not name.startswith("aiohttp"))),
+    "ws": ("ws", (*OF_AIOHTTP, "wreq")),
+}
 
 
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
-async def work(fetch: Fetch, requests: int, workers: int, size: int) -> dict[str, float]:
-    """Fetches so often, by so many at a time; the cost of one."""
-    left = requests
-
-    async def worker() -> None:
-        nonlocal left
-        while left > 0:
-            left -= 1
-            got = await fetch()
-            if got != size:
-                raise SystemExit(f"{got} bytes came, not {size}")
-
-    await asyncio.gather(*(worker() for _ in range(workers)))
-    left = requests
-    begin, begin_cpu = time.perf_counter(), cpu()
-    await asyncio.gather(*(worker() for _ in range(workers)))
-    taken = time.perf_counter() - begin
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"cpu": (cpu() - begin_cpu) / requests * 1e6, "rate": requests / taken, "memory": memory / 1024}
-
-
-async def with_aiohttp(module: Any, url: str, *arguments: int) -> dict[str, float]:
-    connector = module.TCPConnector(limit=100)
-    async with module.ClientSession(connector=connector) as session:
-
-        async def fetch() -> int:
-            async with session.get(url) as response:
-                return len(await response.read())
-
-        return await work(fetch, *arguments)
-
-
-async def with_httpx(module: Any, url: str, *arguments: int, transport: Any = None) -> dict[str, float]:
-    limits = module.Limits(max_connections=100, max_keepalive_connections=100)
-    async with module.AsyncClient(limits=limits, transport=transport) as client:
-
-        async def fetch() -> int:
-            return len((await client.get(url)).content)
-
-        return await work(fetch, *arguments)
-
-
-async def with_niquests(module: Any, url: str, *arguments: int) -> dict[str, float]:
-    async with module.AsyncSession(pool_maxsize=100) as session:
-
-        async def fetch() -> int:
-            return len((await session.get(url)).content)
-
-        return await work(fetch, *arguments)
-
-
-async def with_wreq(module: Any, url: str, *arguments: int) -> dict[str, float]:
-    client = module.Client()
-
-    async def fetch() -> int:
-        async with await client.get(url) as response:
-            return len(await response.bytes())
-
-    return await work(fetch, *arguments)
-
-
-async def with_pyreqwest(_module: Any, url: str, *arguments: int) -> dict[str, float]:
-    from pyreqwest.client import ClientBuilder
-
-    async with ClientBuilder().build() as client:
-
-        async def fetch() -> int:
-            response = await client.get(url).build().send()
-            return len(await response.bytes())
-
-        return await work(fetch, *arguments)
-
-
-def child(name: str, url: str, requests: int, workers: int, size: int) -> None:
+def child(name: str, job: Job) -> None:
     """Measures one client; prints the figures."""
     module_name, loop = CLIENTS[name]
     module = importlib.import_module(module_name)
-    arguments = (requests, workers, size)
     if name.startswith("aiohttp") or name == "aioxide.http":
-        main = with_aiohttp(module, url, *arguments)
+        main = http_clients_each.with_aiohttp(module, job)
     elif name.startswith("httpx"):
         transport = None
         if name.endswith("Transport"):
             from aioxide import http
 
-            transport = http.Transport()
-        main = with_httpx(module, url, *arguments, transport=transport)
+            transport = http.Transport(verify=False)
+        main = http_clients_each.with_httpx(module, job, transport)
     else:
-        main = globals()[f"with_{name}"](module, url, *arguments)
+        main = getattr(http_clients_each, f"with_{name}")(module, job)
     if loop == "aioxide":
         import aioxide
 
-        figures = aioxide.run(main)
+        found = aioxide.run(main)
     elif loop == "uvloop":
         import uvloop
 
-        figures = uvloop.run(main)
+        found = uvloop.run(main)
     else:
-        figures = asyncio.run(main)
-    print(json.dumps(figures))
+        found = asyncio.run(main)
+    print(json.dumps(found))
 
 
 def first_request(name: str, url: str) -> None:
@@ -183,9 +138,17 @@ def first_request(name: str, url: str) -> None:
     print(json.dumps((cpu() - begin) * 1000))
 
 
+def free_ports(count: int) -> list[int]:
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
 @contextmanager
-def nginx(sizes: list[int]) -> Iterator[str]:
-    """A server with a file of each size."""
+def servers(sizes: list[int]) -> Iterator[dict[str, str]]:
+    """nginx with a file of each size, and an echo of websockets; the URL for each scheme."""
     binary = shutil.which("nginx") or "/usr/sbin/nginx"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -193,20 +156,27 @@ def nginx(sizes: list[int]) -> Iterator[str]:
         (root / "www").mkdir()
         for size in sizes:
             (root / "www" / str(size)).write_bytes(b"x" * size)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        (root / "conf").write_text(NGINX.format(root=root, port=port))
-        with subprocess.Popen([binary, "-c", str(root / "conf")], stderr=subprocess.DEVNULL) as process:
-            for _ in range(200):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.02)
-            try:
-                yield f"http://127.0.0.1:{port}"
-            finally:
+        new = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -days 3"
+        made = [*new.split(), "-keyout", str(root / "key"), "-out", str(root / "pem")]
+        subprocess.run(made, check=True, capture_output=True)
+        ports = dict(zip(("http", "https", "http2", "ws"), free_ports(4), strict=True))
+        (root / "conf").write_text(NGINX.format(root=root, **ports))
+        environment = os.environ | {"AIOXIDE": "0"}
+        commands = ([binary, "-c", str(root / "conf")], [sys.executable, "-c", ECHO, str(ports["ws"])])
+        running = [subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) for command in commands]
+        try:
+            for port in ports.values():
+                for _ in range(500):
+                    with socket.socket() as probe:
+                        if probe.connect_ex(("127.0.0.1", port)) == 0:
+                            break
+                    time.sleep(0.02)
+            schemes = {"http": "http", "https": "https", "http2": "https", "ws": "ws"}
+            yield {name: f"{scheme}://127.0.0.1:{ports[name]}" for name, scheme in schemes.items()}
+        finally:
+            for process in running:
                 process.terminate()
+                process.wait()
 
 
 def run_child(*arguments: object) -> Any:
@@ -229,9 +199,10 @@ def installed(names: list[str]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--child", nargs=5)
+    parser.add_argument("--child", nargs=2)
     parser.add_argument("--first", nargs=2)
     parser.add_argument("--clients", nargs="+", default=list(CLIENTS), choices=list(CLIENTS))
+    parser.add_argument("--kinds", nargs="+", default=["get"], choices=list(KINDS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[10240])
     parser.add_argument("--workers", nargs="+", type=int, default=[1, 10, 100])
     parser.add_argument("--rounds", type=int, default=5)
@@ -239,39 +210,50 @@ def main() -> None:
     parser.add_argument("--imports", action="store_true")
     options = parser.parse_args()
     if options.child:
-        name, url, *numbers = options.child
-        child(name, url, *(int(number) for number in numbers))
+        child(options.child[0], Job(**json.loads(options.child[1])))
         return
     if options.first:
         first_request(*options.first)
         return
-    with nginx(options.sizes) as url:
+    with servers(options.sizes) as urls:
         if options.imports:
             for name in ("aiohttp", "aioxide.http"):
-                times = [run_child("--first", name, f"{url}/{options.sizes[0]}") for _ in range(options.rounds)]
+                url = f"{urls['http']}/{options.sizes[0]}"
+                times = [run_child("--first", name, url) for _ in range(options.rounds)]
                 print(f"{name:18} import and first request: {statistics.median(times):6.1f} ms of CPU")
             return
         names = installed(options.clients)
-        print("   size  at a time  client              us of CPU  (min..max)         requests/s  MiB  ratio")
-        for size in options.sizes:
-            count = max(20, options.requests * 10240 // max(size, 10240))
-            for workers in options.workers:
-                figures: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-                for _ in range(options.rounds):
-                    for name in names:
-                        result = run_child("--child", name, f"{url}/{size}", count, workers, size)
-                        figures[name].append(result)
-                base = statistics.median(run["cpu"] for run in figures[names[0]])
-                for name in names:
-                    costs = [run["cpu"] for run in figures[name]]
-                    cost = statistics.median(costs)
-                    rate = statistics.median(run["rate"] for run in figures[name])
-                    memory = statistics.median(run["memory"] for run in figures[name])
-                    print(
-                        f"{size:7}  {workers:9}  {name:18}  {cost:9.1f}  ({min(costs):8.1f}..{max(costs):8.1f})  "
-                        f"{rate:10.0f}  {memory:4.0f}  {cost / base:5.3f}",
-                        flush=True,
-                    )
+        print("kind         size  at a time  client              us of CPU  (min..max)         requests/s  MiB  ratio")
+        for kind in options.kinds:
+            for size in options.sizes:
+                for workers in options.workers:
+                    measure(kind, size, workers, names, urls, options)
+
+
+def measure(  # noqa: PLR0917
+    kind: str, size: int, workers: int, names: list[str], urls: dict[str, str], options: argparse.Namespace
+) -> None:
+    """One block of rows: each client in turn, several rounds."""
+    scheme, able = KINDS[kind]
+    names = [name for name in names if name in able and (name != "pycurl" or workers == 1)]
+    path = {"post": "post", "ws": ""}.get(kind, str(size))
+    count = max(min(20, workers * 4), options.requests * 10240 // max(size, 10240))
+    job = Job(kind, f"{urls[scheme]}/{path}", size, count, workers)
+    results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(options.rounds):
+        for name in names:
+            results[name].append(run_child("--child", name, json.dumps(asdict(job))))
+    base = statistics.median(run["cpu"] for run in results[names[0]])
+    for name in names:
+        costs = [run["cpu"] for run in results[name]]
+        cost = statistics.median(costs)
+        rate = statistics.median(run["rate"] for run in results[name])
+        memory = statistics.median(run["memory"] for run in results[name])
+        print(
+            f"{kind:6} {size:10}  {workers:9}  {name:18}  {cost:9.1f}  ({min(costs):8.1f}..{max(costs):8.1f})  "
+            f"{rate:10.0f}  {memory:4.0f}  {cost / base:5.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

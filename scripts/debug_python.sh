@@ -23,7 +23,7 @@ fi
 "$venv/bin/python" -c "import sys; sys.gettotalrefcount()" || { echo "$python is no debug build" >&2; exit 1; }
 cd "$project"
 if [ -z "${AIOXIDE_NO_BUILD:-}" ]; then
-    "$venv/bin/python" -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10"
+    "$venv/bin/python" -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10" yarl multidict
     # Its own folder: the interpreter decides how PyO3 is built, and the other builds are to be kept.
     CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/debug-python} VIRTUAL_ENV=$venv "$venv/bin/python" -m maturin develop -q
 fi

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Opens and closes connections, or makes tasks, for a long time; fails when memory or descriptors grow.
+"""Opens and closes connections, makes requests or tasks, for a long time; fails when memory or descriptors grow.
 
     scripts/soak.py connections                              a million TCP connections on aioxide
     scripts/soak.py connections --idle 10000 --kind unix     with so many open at once, besides
     scripts/soak.py tasks                                    ten million tasks: awaited, gathered, cancelled, failing
+    scripts/soak.py requests                                 a million requests of aioxide.http, of many kinds
     scripts/soak.py tasks --loop uvloop:new_event_loop       another loop, for comparison
 
 Client and server live in one process and on one loop. Every connection carries a message there and back; the ways to
@@ -237,17 +238,104 @@ async def soak_tasks(options: argparse.Namespace) -> bool:
     return watch.is_flat()
 
 
+class Answer(asyncio.Protocol):
+    """Answers requests: whole, in chunks, by a redirect, cut short, or not at all."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport: Any = transport
+        self.received = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self.received += data
+        while (end := self.received.find(b"\r\n\r\n")) >= 0:
+            head = bytes(self.received[:end]).lower()
+            begin = head.find(b"content-length: ")
+            length = int(head[begin + 16 :].split(b"\r\n")[0]) if begin >= 0 else 0
+            if len(self.received) < end + 4 + length:
+                return
+            del self.received[: end + 4 + length]
+            self.answer(head)
+
+    def answer(self, head: bytes) -> None:
+        if b"/chunks " in head:
+            body = b"400\r\n%s\r\n0\r\n\r\n" % MESSAGE
+            self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        elif b"/away " in head:
+            self.transport.write(b"HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")
+        elif b"/cut " in head:
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + MESSAGE)
+            self.transport.close()
+        elif b"/silent " not in head:
+            kind = b"Content-Type: application/octet-stream\r\nSet-Cookie: name=value\r\n"
+            self.transport.write(b"HTTP/1.1 200 OK\r\n%sContent-Length: 1024\r\n\r\n%s" % (kind, MESSAGE))
+
+
+async def one_request(session: Any, url: str, number: int) -> None:
+    from aioxide import http
+
+    way = number % 50
+    if way < 40:
+        async with session.get(url) as response:
+            assert len(await response.read()) == len(MESSAGE)
+    elif way < 43:
+        async with session.post(url, data=MESSAGE, headers={"X-Own": str(number)}) as response:
+            assert len(response.headers) == 3
+            assert len(await response.read()) == len(MESSAGE)
+    elif way < 46:
+        async with session.get(url + "chunks") as response:
+            async for piece in response.content.iter_chunked(500):
+                assert piece
+    elif way < 48:
+        async with session.get(url + "away") as response:
+            assert len(response.history) == 1
+            await response.read()
+    elif way == 48:
+        with suppress(http.ClientPayloadError):
+            async with session.get(url + "cut") as response:
+                await response.read()
+    else:
+        task = asyncio.ensure_future(session.get(url + "silent"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def soak_requests(options: argparse.Namespace) -> bool:
+    from aioxide import http
+
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Answer, "127.0.0.1", 0, backlog=1000)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    numbers = iter(range(options.count))
+    watch = Watch(options.count, "requests")
+    async with http.ClientSession(connector=http.TCPConnector(limit=options.at_once)) as session:
+
+        async def worker() -> None:
+            for number in numbers:
+                await one_request(session, url, number)
+                watch.at(number)
+
+        await asyncio.gather(*(worker() for _ in range(options.at_once)))
+        # Connections to and fro are there, or are not, at the moment of either look.
+        flat = watch.is_flat(4 * options.at_once)
+        assert session.stats()["in_use"] == 0, session.stats()
+    server.close()
+    return flat
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["connections", "tasks"])
-    parser.add_argument("--count", type=int, help="so many (a million connections, ten million tasks)")
+    parser.add_argument("what", choices=["connections", "requests", "tasks"])
+    parser.add_argument("--count", type=int, help="so many (a million connections or requests, ten million tasks)")
     parser.add_argument("--at-once", type=int, default=10, help="connections under way at a time")
     parser.add_argument("--idle", type=int, default=0, help="connections that stay open meanwhile")
     parser.add_argument("--kind", choices=["tcp", "unix"], default="tcp")
     parser.add_argument("--loop", default="aioxide:new_event_loop", help="module:callable that makes the loop")
     parser.add_argument("--classes", default="aioxide", help="the package whose gather is used")
     options = parser.parse_args()
-    options.count = options.count or (1_000_000 if options.what == "connections" else 10_000_000)
+    options.count = options.count or (10_000_000 if options.what == "tasks" else 1_000_000)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = options.idle + 1000
     if soft < wanted:

@@ -86,7 +86,7 @@ def output(text: str, site: str, folder: Path) -> str:
 
 def test_pages_have_programs() -> None:
     assert len(PROGRAMS) == 4
-    assert len(PARTS) == 3
+    assert len(PARTS) == 4
 
 
 @pytest.mark.parametrize("number", range(len(PROGRAMS)))
@@ -100,7 +100,7 @@ def test_program_prints_what_it_says(number: int, site: str, tmp_path: Path) -> 
 def test_part_of_the_guide_runs(number: int, site: str, tmp_path: Path) -> None:
     pytest.importorskip("httpx")
     part = textwrap.indent(PARTS[number], " " * 8)
-    assert output(AROUND_A_PART.format(part), site, tmp_path) == ("message hello\n" if "sse" in part else "")
+    assert output(AROUND_A_PART.format(part), site, tmp_path) == ("message hello\n" if "session.sse" in part else "")
 
 
 @pytest.fixture(scope="module")

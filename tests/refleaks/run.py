@@ -22,7 +22,7 @@ from itertools import pairwise
 
 import aioxide
 
-from . import BEHAVIOURS, Behaviour, connections, tasks  # noqa: F401 - they register their behaviours
+from . import BEHAVIOURS, Behaviour, connections, http_session, tasks  # noqa: F401 - they register their behaviours
 
 
 def run(function: Behaviour) -> None:

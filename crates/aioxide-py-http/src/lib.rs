@@ -5,7 +5,7 @@
 //!   anything special           └─> Python's `_request`, which calls `_exchange` for each hop
 //! _Connector._exchange        connector   one exchange: a request with all its headers, an answer
 //! ClientResponse.read()       response    the body, while it comes; Python's StreamReader takes pieces
-//!                             whole       its pieces as one object
+//!                             source      where they come from;  whole: they as one object
 //! ```
 //!
 //! Both ways end in the same Rust future of `aioxide-http`, polled inside of the task that awaits. What is looked at rarely
@@ -22,6 +22,7 @@ mod resolver;
 mod response;
 mod session;
 mod settings;
+mod source;
 mod tls;
 mod upload;
 mod websocket;

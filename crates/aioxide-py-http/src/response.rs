@@ -12,9 +12,12 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
+use crate::arguments;
 use crate::errors;
 use crate::local::Local;
 use crate::ready::{Ready, ready};
+use crate::source::Source;
+use crate::upload::Upload;
 use crate::whole::Whole;
 
 /// `ClientResponse` derives from it; made empty, filled when the head of the answer is there.
@@ -27,7 +30,7 @@ pub(crate) struct Response {
 struct Inner {
     head: OnceCell<Head>,
     /// Taken out while it is polled, as that may call Python: the body of the request may be Python's.
-    answer: Cell<Option<Box<Answer>>>,
+    answer: Cell<Option<Source>>,
     /// Somebody has it in hands just now.
     is_polled: Cell<bool>,
     is_closed: Cell<bool>,
@@ -83,7 +86,7 @@ impl Response {
         if inner.head.set(head).is_err() {
             return Err(PyRuntimeError::new_err("the response has its answer already"));
         }
-        inner.answer.set(Some(Box::new(answer)));
+        inner.answer.set(Some(Source::Received(Box::new(answer))));
         Ok(Ok(()))
     }
 
@@ -123,10 +126,10 @@ impl Response {
         inner.is_polled.set(true);
         let polled = answer.poll_chunk(cx);
         inner.is_polled.set(false);
-        if matches!(polled, Poll::Ready(Ok(None))) {
+        if matches!(polled, Poll::Ready(Ok(Ok(None)))) {
             inner.timings.set(answer.timings());
         }
-        if !inner.is_closed.get() && !matches!(polled, Poll::Ready(Ok(None) | Err(_))) {
+        if !inner.is_closed.get() && !matches!(polled, Poll::Ready(Ok(Ok(None) | Err(_)) | Err(_))) {
             inner.answer.set(Some(answer));
         }
         if polled.is_pending()
@@ -135,7 +138,7 @@ impl Response {
             let before = inner.waiting.replace(Some(cx.waker().clone()));
             drop(before);
         }
-        polled.map(Ok)
+        polled
     }
 
     /// How long the body is, where that is known.
@@ -256,6 +259,25 @@ impl Response {
     #[getter]
     fn _plain_session(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
         Ok(self.inner.get()?.session.get().map(|session| session.clone_ref(py)))
+    }
+
+    /// Takes an answer that Python has made: its body is an asynchronous iterator of bytes, or None.
+    fn _answer(
+        &self,
+        status: u16,
+        reason: Vec<u8>,
+        headers: &Bound<'_, PyList>,
+        url: String,
+        body: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<()> {
+        let inner = self.inner.get()?;
+        let headers = arguments::headers(headers)?;
+        let head = Head { status, version: (1, 1), reason, headers, url };
+        if inner.head.set(head).is_err() {
+            return Err(PyRuntimeError::new_err("the response has its answer already"));
+        }
+        inner.answer.set(body.map(|body| Source::Made(Upload::new(body))));
+        Ok(())
     }
 
     /// The status, as a number.

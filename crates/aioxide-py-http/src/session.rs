@@ -1,6 +1,7 @@
 //! The base of Python's `ClientSession`: plain requests, which never come to Python's own `_request`.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use aioxide_http::{HeaderMap, HeaderName, HeaderValue, Method, Timeouts, header};
 use pyo3::prelude::*;
@@ -17,6 +18,9 @@ use crate::local::Local;
 pub(crate) struct Session {
     inner: Local<RefCell<Option<Fast>>>,
 }
+
+/// Something stands in the place of connections, which only Python knows.
+static IS_REPLACED: AtomicBool = AtomicBool::new(false);
 
 /// What a plain request needs; None while any request needs more.
 struct Fast {
@@ -55,6 +59,9 @@ impl Session {
         // An empty body has a length of its own to announce; so has none, where there is one as a rule.
         let is_empty = extra.body.as_ref().is_some_and(|(body, _)| body.is_empty());
         if is_empty || method != Method::GET && extra.body.is_none() {
+            return Ok(None);
+        }
+        if IS_REPLACED.load(Ordering::Relaxed) {
             return Ok(None);
         }
         let inner = slf.get().inner.get()?.borrow();
@@ -214,6 +221,12 @@ fn is_plain(url: &str) -> bool {
 
 #[pymethods]
 impl Session {
+    /// Says whether plain requests of all sessions go by Python, where something stands in the place of connections.
+    #[staticmethod]
+    fn _replace_connections(yes: bool) {
+        IS_REPLACED.store(yes, Ordering::Relaxed);
+    }
+
     #[new]
     #[pyo3(signature = (*_arguments, **_keywords))]
     fn new(_arguments: &Bound<'_, PyTuple>, _keywords: Option<&Bound<'_, PyDict>>) -> Self {

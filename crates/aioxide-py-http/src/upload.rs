@@ -6,8 +6,9 @@ use std::task::{Context, Poll};
 use aioxide_http::Bytes;
 use aioxide_pyo3::{AwaitPython, await_python};
 use futures_core::Stream;
-use pyo3::exceptions::{PyStopAsyncIteration, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyBytes;
 
 /// The pieces of an asynchronous iterator.
@@ -31,7 +32,10 @@ impl Stream for Upload {
         let this = &mut *self;
         if this.next.is_none() {
             let started = Python::attach(|py| {
-                this.iterator.bind(py).call_method0("__anext__").map(|awaitable| await_python(awaitable))
+                static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+                // The end as a value: as an exception it would be reported when nobody is left to take it.
+                let next = NEXT.import(py, "builtins", "anext")?;
+                next.call1((&this.iterator, end(py)?)).map(|awaitable| await_python(awaitable))
             });
             match started {
                 Ok(next) => this.next = Some(next),
@@ -42,11 +46,20 @@ impl Stream for Upload {
         let outcome = std::task::ready!(Pin::new(next).poll(cx));
         this.next = None;
         Poll::Ready(Python::attach(|py| match outcome {
-            Ok(piece) => Some(bytes(piece.bind(py))),
-            Err(error) if error.is_instance_of::<PyStopAsyncIteration>(py) => None,
+            Ok(piece) => match end(py) {
+                Ok(end) if piece.is(end) => None,
+                Ok(_) => Some(bytes(piece.bind(py))),
+                Err(error) => Some(Err(error)),
+            },
             Err(error) => Some(Err(error)),
         }))
     }
+}
+
+/// What stands for the end of an iterator.
+fn end(py: Python<'_>) -> PyResult<&Py<PyAny>> {
+    static END: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    END.get_or_try_init(py, || Ok(py.import("builtins")?.call_method0("object")?.unbind()))
 }
 
 fn bytes(piece: &Bound<'_, PyAny>) -> PyResult<Bytes> {

@@ -371,6 +371,11 @@ class Hops:
                 request.headers["Connection"] = "close"
             elif request.version < HttpVersion11 and not connector.force_close:
                 request.headers["Connection"] = "keep-alive"
+        span = None
+        if session._tracer is not None:
+            from . import telemetry
+
+            span = telemetry.begin(session._tracer, request, len(self.history))
         headers = request._wire_headers()
         seconds = list(self.limits._seconds)
         if self.deadline is not None:
@@ -378,7 +383,14 @@ class Hops:
             seconds[0] = left if left > 0 else -1.0
         for trace in self.traces:
             await trace.send_request_headers(request.method, request.url, request.headers)
-        await connector._exchange_for(request, response, headers, body, length, tuple(seconds), self.decompress)
+        try:
+            await connector._exchange_for(request, response, headers, body, length, tuple(seconds), self.decompress)
+        except BaseException as error:
+            if span is not None:
+                telemetry.failed(span, error)
+            raise
+        if span is not None:
+            telemetry.answered(span, response)
         return response  # type: ignore[no-any-return]
 
     async def _redirect(self, response: ClientResponse) -> bool:

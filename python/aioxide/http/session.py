@@ -148,6 +148,11 @@ class ClientSession(_Session):
         self._default_proxy = proxy
         self._default_proxy_auth = proxy_auth
         self._retry_connection = True
+        self._tracer = None
+        if "opentelemetry.trace" in sys.modules:
+            from .telemetry import tracer
+
+            self._tracer = tracer()
         self._middlewares = middlewares
         self._connector = connector
         self._look_for_plain_requests()
@@ -177,6 +182,7 @@ class ClientSession(_Session):
                 or self._skip_auto_headers
                 or self._trace_configs
                 or self._middlewares
+                or self._tracer
                 or self._source_traceback
             )
         )
