@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import decimal
+import fractions
 import logging
 import socket
 import sys
@@ -48,6 +50,82 @@ def test_slow_task_is_reported_by_name(loop: asyncio.AbstractEventLoop, caplog: 
     assert "starves_the_rest" in slow[0]
     assert "the hungry one" in slow[0]
     assert slow[0].startswith("Executing ")
+
+
+class OnlyAnIndex:
+    def __index__(self) -> int:
+        return 1
+
+
+class RefusesToCompare:
+    def __le__(self, other: object) -> bool:
+        raise ZeroDivisionError("compared")
+
+
+@pytest.mark.parametrize("kind", ["call_soon", "call_later", "task", "reader"])
+@pytest.mark.parametrize(
+    ("limit", "error"),
+    [
+        (decimal.Decimal("NaN"), decimal.InvalidOperation),
+        (OnlyAnIndex(), TypeError),
+        (None, TypeError),
+        ("1", TypeError),
+        (RefusesToCompare(), ZeroDivisionError),
+    ],
+    ids=["nan", "index", "none", "text", "refuses"],
+)
+def test_limit_that_cannot_be_compared_ends_the_run(
+    loop: asyncio.AbstractEventLoop, kind: str, limit: Any, error: type[Exception]
+) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        loop.set_debug(True)
+        loop.slow_callback_duration = limit
+        if kind == "call_soon":
+            loop.call_soon(loop.stop)
+        elif kind == "call_later":
+            loop.call_later(0.001, loop.stop)
+        elif kind == "task":
+            loop.create_task(asyncio.sleep(0))
+        else:
+            theirs.send(b"x")
+            loop.add_reader(ours, loop.stop)
+        with pytest.raises(error):
+            loop.run_forever()
+        loop.slow_callback_duration = 60
+        loop.remove_reader(ours)
+        loop.run_until_complete(asyncio.sleep(0.002))
+
+
+@pytest.mark.parametrize("limit", [decimal.Decimal(5), fractions.Fraction(5), float("nan"), 10**400, True])
+def test_limit_may_be_any_number(loop: asyncio.AbstractEventLoop, limit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    loop.set_debug(True)
+    loop.slow_callback_duration = limit
+    with caplog.at_level(logging.WARNING, "asyncio"):
+        loop.run_until_complete(asyncio.sleep(0))
+    assert not [record for record in caplog.records if "took" in record.getMessage()]
+
+
+def test_error_of_the_loops_own_report_leaves_the_loop(loop_factory: Any) -> None:
+    """What an overridden `call_exception_handler` raises comes out of `run_forever`, and the loop can go on."""
+    loop = loop_factory()
+
+    class Refuses(type(loop)):  # type: ignore[misc]
+        def call_exception_handler(self, context: dict[str, Any]) -> None:
+            raise LookupError(context["message"][:9])
+
+    loop.close()
+    loop = Refuses()
+    ran: list[int] = []
+    try:
+        loop.call_soon(lambda: 1 / 0)
+        loop.call_soon(ran.append, 1)
+        with pytest.raises(LookupError, match="Exception"):
+            loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0))
+        assert ran == [1]
+    finally:
+        loop.close()
 
 
 def test_slow_reader_that_removes_itself_is_reported_by_name(

@@ -142,3 +142,115 @@ def test_failed_gather_with_a_limit_closes_what_it_did_not_begin(run: Any) -> No
         run(main())
         gc.collect()
     assert not [warning.message for warning in caught]
+
+
+def derived_task(log: list[str]) -> Any:
+    class Derived(task_class()):  # type: ignore[misc]
+        def get_loop(self) -> asyncio.AbstractEventLoop:
+            log.append(f"{self.get_name()} get_loop")
+            return super().get_loop()
+
+        def add_done_callback(self, function: Any, *, context: Any = None) -> None:
+            log.append(f"{self.get_name()} add")
+            super().add_done_callback(function, context=context)
+
+    return Derived
+
+
+@pytest.mark.parametrize("made_by", ["program", "factory"])
+def test_gather_asks_derived_tasks_in_the_order_of_asyncios(run: Any, functions: Any, made_by: str) -> None:
+    log: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        derived = derived_task(log)
+        if made_by == "factory":
+            names = iter("ab")
+            loop.set_task_factory(lambda loop, coro, **more: derived(coro, loop=loop, name=next(names)))
+            gathering = functions.gather(give(1), give(2))
+            loop.set_task_factory(None)
+            expected = ["a get_loop", "a add", "b add"]
+        else:
+            gathering = functions.gather(*(derived(give(1), loop=loop, name=name) for name in "ab"))
+            expected = ["a get_loop", "a add", "b get_loop", "b add"]
+        assert log == expected
+        await gathering
+
+    run(main())
+
+
+@pytest.mark.parametrize("return_exceptions", [False, True])
+@pytest.mark.parametrize("end", ["result", "exception", "cancel"])
+def test_child_that_tells_while_the_others_are_still_added_is_counted(
+    run: Any, functions: Any, end: str, return_exceptions: bool
+) -> None:
+    """A `Future` whose `add_done_callback` ends it and calls at once: nothing is decided before all are there."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        class Hasty(type(loop.create_future())):  # type: ignore[misc]
+            def add_done_callback(self, function: Any, *, context: Any = None) -> None:
+                if end == "result":
+                    self.set_result(1)
+                elif end == "exception":
+                    self.set_exception(ValueError(2))
+                else:
+                    self.cancel()
+                function(self)
+
+        gathering = functions.gather(Hasty(loop=loop), give(3, 1), return_exceptions=return_exceptions)
+        assert not gathering.done()
+        first, second = await asyncio.wait_for(gathering, 5)
+        expected = {"result": "1", "exception": "ValueError(2)", "cancel": "CancelledError('')"}
+        assert (repr(first), second) == (expected[end], 3)
+
+    run(main())
+
+
+class Awaitable:
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Awaitable) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __await__(self) -> Any:
+        yield
+        return self
+
+
+def test_equal_awaitables_are_awaited_once(run: Any, functions: Any) -> None:
+    async def main() -> None:
+        first, second, other = Awaitable(1), Awaitable(1), Awaitable(2)
+        given = await functions.gather(give(0), first, other, second, give(5), other)
+        assert [id(each) for each in given[1:4]] == [id(first), id(other), id(first)]
+        assert (given[0], given[4], given[5]) == (0, 5, other)
+
+    run(main())
+
+
+def test_awaitable_that_cannot_be_hashed_is_refused(run: Any, functions: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(TypeError, match="unhashable"):
+            functions.gather(Awaitable([]))
+
+    run(main())
+
+
+def test_first_future_says_which_loop_a_gather_belongs_to(run: Any, functions: Any, loop_factory: Any) -> None:
+    other = loop_factory()
+
+    async def main() -> None:
+        future = other.create_future()
+        assert functions.gather(future).get_loop() is other
+        with pytest.raises(ValueError, match="different loop"):
+            functions.gather(future, asyncio.get_running_loop().create_future())
+
+    try:
+        run(main())
+    finally:
+        other.close()

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use aioxide_core::{Runnable, Token, clock};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyFloat};
 
 use crate::ffi::{self, raised};
 use crate::kernel::handle::Handle;
@@ -44,9 +44,9 @@ impl Runnable for Entry {
             Self::Handle(handle) => {
                 let result = run_handle(py, context.state, &handle);
                 handle.track_if_shared();
-                result
+                result.map_err(Failed::Callback)
             }
-            Self::Foreign(handle) => run_foreign(context.state, handle.bind(py)),
+            Self::Foreign(handle) => run_foreign(context.state, handle.bind(py)).map_err(Failed::Callback),
             Self::Io(token) => run_watcher(py, context.state, token),
             Self::Task(task) => {
                 if !after_task {
@@ -57,24 +57,30 @@ impl Runnable for Entry {
                 context.after_task = true;
                 Ok(())
             }
-            Self::Woken(waker) => waker.deliver().map_err(|raised| raised::to_pyerr(py, raised)),
+            Self::Woken(waker) => {
+                waker.deliver().map_err(|raised| Failed::Entry(raised::to_pyerr(py, raised)))
+            }
             Self::Dropped(body) => {
                 drop(body);
                 Ok(())
             }
-            Self::Transport(transport) => transports::run_deferred(py, &transport),
-            Self::Step(task) => steps::step(py, context.state, &task, None),
-            Self::Throw { task, exception } => steps::step(py, context.state, &task, Some(exception)),
-            Self::Wake(task) => steps::wake(py, context.state, &task),
-            Self::FutureCallback { callback, future, context } => {
-                steps::call_back(py, &callback, &future, &context)
+            Self::Transport(transport) => transports::run_deferred(py, &transport).map_err(Failed::Entry),
+            Self::Step(task) => steps::step(py, context.state, &task, None).map_err(Failed::Entry),
+            Self::Throw { task, exception } => {
+                steps::step(py, context.state, &task, Some(exception)).map_err(Failed::Entry)
             }
-            Self::Child { parent, child, child_done } => steps::child_done(py, &parent, &child, child_done),
+            Self::Wake(task) => steps::wake(py, context.state, &task).map_err(Failed::Entry),
+            Self::FutureCallback { callback, future, context } => {
+                steps::call_back(py, &callback, &future, &context).map_err(Failed::Entry)
+            }
+            Self::Child { parent, child, child_done } => {
+                steps::child_done(py, &parent, &child, child_done).map_err(Failed::Entry)
+            }
             Self::Expire { owner, generation, expire } => {
-                expire(&owner, generation).map_err(|raised| raised::to_pyerr(py, raised))
+                expire(&owner, generation).map_err(|raised| Failed::Entry(raised::to_pyerr(py, raised)))
             }
         };
-        let result = result.or_else(|error| entry_failed(py, context.state, error));
+        let result = result.or_else(|failed| failed.handle(py, context.state));
         let sent = if context.state.held.end() { transports::send_held(py, context.state) } else { Ok(()) };
         match result.and(sent) {
             Ok(()) => ControlFlow::Continue(()),
@@ -92,6 +98,24 @@ impl Runnable for Entry {
             context.raised = Some(error);
         }
         result
+    }
+}
+
+/// What an entry of the queue let through.
+enum Failed {
+    /// A handle has reported what its callback raised: what comes out of it all the same leaves the loop, as asyncio's does.
+    Callback(PyErr),
+    Entry(PyErr),
+}
+
+impl Failed {
+    /// Reports it; `Err` for what must leave the loop.
+    #[cold]
+    fn handle(self, py: Python<'_>, state: &LoopState) -> PyResult<()> {
+        match self {
+            Self::Callback(error) => Err(error),
+            Self::Entry(error) => entry_failed(py, state, error),
+        }
     }
 }
 
@@ -118,16 +142,18 @@ fn run_foreign(state: &LoopState, handle: Borrowed<'_, '_, PyAny>) -> PyResult<(
 }
 
 /// Runs the watcher behind `token`, if it still is the one that the event was for.
-fn run_watcher(py: Python<'_>, state: &LoopState, token: Token) -> PyResult<()> {
+fn run_watcher(py: Python<'_>, state: &LoopState, token: Token) -> Result<(), Failed> {
     match state.watchers.get(token) {
-        Some(Watcher::Callback(handle)) => run_handle(py, state, &handle),
-        Some(Watcher::Transport { transport, direction }) => transports::on_event(py, &transport, direction),
-        Some(Watcher::Other(watch)) => watch.on_event(py, token),
+        Some(Watcher::Callback(handle)) => run_handle(py, state, &handle).map_err(Failed::Callback),
+        Some(Watcher::Transport { transport, direction }) => {
+            transports::on_event(py, &transport, direction).map_err(Failed::Entry)
+        }
+        Some(Watcher::Other(watch)) => watch.on_event(py, token).map_err(Failed::Entry),
         None => Ok(()),
     }
 }
 
-/// Reports what an entry of the queue let through; `Err` for what must leave the loop.
+/// Reports what an entry that is no handle let through; `Err` for what must leave the loop.
 #[cold]
 fn entry_failed(py: Python<'_>, state: &LoopState, error: PyErr) -> PyResult<()> {
     if report::leaves_the_loop(py, &error) {
@@ -165,7 +191,8 @@ fn timed(
     let seconds = (state.core.clock().now_ns() - started_ns) as f64 / 1e9;
     event_loop.setattr("_current_handle", py.None())?;
     result?;
-    if seconds >= event_loop.getattr("slow_callback_duration")?.extract()? {
+    // Compared as Python does it: the limit may be any number, or refuse.
+    if PyFloat::new(py, seconds).ge(event_loop.getattr("slow_callback_duration")?)? {
         report_slow(event_loop, handle, seconds)?;
     }
     Ok(())

@@ -20,7 +20,7 @@ use crate::ffi::{Object, Outcome, Owned, Slot, Visit, call, cast, raised, recurs
 use crate::future::parent::{self, Parent, ParentKind, Watched};
 use crate::future::{self, Future, KINDS, State, is_done};
 use crate::interp::{Captured, interop, names};
-use crate::kernel::state_of;
+use crate::kernel::{LoopState, state_of};
 use crate::task::start::create;
 use crate::task::{self, Start, Task};
 
@@ -32,6 +32,8 @@ pub(crate) struct GatherData {
     queued: Cell<usize>,
     /// Whether there are children that are not exactly of our classes: nobody knows when their callbacks are queued.
     has_foreign: Cell<bool>,
+    /// Whether children are still being added; what such a one tells meanwhile is only counted.
+    making: Cell<bool>,
     /// Where their methods are called, if there are such children.
     context: Captured,
     return_exceptions: Cell<bool>,
@@ -94,7 +96,7 @@ impl Gather {
         self.queued.set(self.queued.get().saturating_sub(1));
         let unfinished = self.unfinished.get().saturating_sub(1);
         self.unfinished.set(unfinished);
-        if future.is_done() {
+        if self.making.get() || future.is_done() {
             // Looked at, so that it is not reported as never retrieved.
             return end_of(child).map(drop);
         }
@@ -130,6 +132,90 @@ impl Gather {
             discarded?;
         }
         self.as_future().finish_with_exception(exception)
+    }
+
+    /// Watches a child; false if it is done already and to be counted once all are there.
+    fn add(&self, child: &Object) -> Outcome<bool> {
+        if interop::GATHERS_AT_ONCE && is_done(child)? {
+            return Ok(false);
+        }
+        if let Some(awaiter) = self.awaiter.get() {
+            interop::add_awaited_by(child, &awaiter)?;
+        }
+        if parent::watch(self, child)? == Watched::Foreign && !self.has_foreign.replace(true) {
+            self.context.set(Captured::current()?);
+        }
+        Ok(true)
+    }
+
+    /// Adds the children that `arguments` give, in their order; gives those that are done already.
+    fn add_children(
+        &self,
+        arguments: &Arguments<'_>,
+        running: &Object,
+        state: &LoopState,
+    ) -> Outcome<Vec<Owned>> {
+        let names = names();
+        let count = arguments.positional().len();
+        let mut children: Vec<Owned> = Vec::with_capacity(count);
+        let mut places = Places::with_capacity_and_hasher(count, BuildHasherDefault::default());
+        // Each child once, though it may be given again.
+        let mut later: Vec<Owned> = Vec::with_capacity(count);
+        let mut done = Vec::new();
+        // Objects of other classes say themselves which are equal.
+        let mut equals = None;
+        for argument in arguments.positional() {
+            let place = if Future::exact(argument).is_some() || awaitable::is_coroutine(argument) {
+                *places.entry(argument.as_ptr() as usize).or_insert(children.len())
+            } else {
+                place_among(&mut equals, argument, children.len())?
+            };
+            if let Some(again) = children.get(place).cloned() {
+                children.push(again);
+                continue;
+            }
+            // Asked for each: an eager one runs here, and may change how the next ones are made.
+            let making = if awaitable::is_coroutine(argument) { state.making() } else { None };
+            let child = if let Some(making) = making {
+                let first = Start { coro: argument, name: None, context: None, eager: false };
+                create(making, running, state, &first)?
+            } else if Future::exact(argument).is_some_and(|future| future.event_loop.holds(running)) {
+                argument.own()
+            } else {
+                let names_of = call::tuple(&[&names.loop_])?;
+                call::call_with_names(&names.ensure_future, &[argument, running], Some(&names_of))?
+            };
+            if children.is_empty() && !child.is(argument) && Future::exact(&child).is_none() {
+                // asyncio asks the first one for its loop; one that was given has been asked.
+                match call::find_attribute(&child, &names.get_loop)? {
+                    Some(get_loop) => call::call(&get_loop, &[])?,
+                    None => call::get_attribute(&child, &names.loop_attribute)?,
+                };
+            }
+            if !child.is(argument) {
+                match Task::from_object(&child) {
+                    Some(task) => task.log_destroy_pending.set(false),
+                    None => {
+                        call::set_attribute(&child, &names.log_destroy_pending, &Owned::boolean(false))?;
+                    }
+                }
+            }
+            children.push(child.clone());
+            self.unfinished.set(self.unfinished.get() + 1);
+            // The methods of other classes are called where asyncio calls them, before the next one is looked at.
+            if Future::exact(&child).is_some() {
+                later.push(child);
+            } else if !self.add(&child)? {
+                done.push(child);
+            }
+        }
+        self.children.set(children);
+        for child in later {
+            if !self.add(&child)? {
+                done.push(child);
+            }
+        }
+        Ok(done)
     }
 }
 
@@ -168,6 +254,20 @@ impl Parent for Gather {
     }
 }
 
+/// The place of the argument that equals this one, or the next one, which is noted as its own.
+#[cold]
+fn place_among(equals: &mut Option<Owned>, argument: &Object, next: usize) -> Outcome<usize> {
+    let noted = match equals {
+        Some(noted) => noted.clone(),
+        None => equals.insert(call::dict()?).clone(),
+    };
+    if let Some(place) = call::find_item(&noted, argument)? {
+        return Ok(usize::try_from(call::to_integer(&place)?).unwrap_or(next));
+    }
+    call::set_item(&noted, argument, &*call::integer(i64::try_from(next).unwrap_or(i64::MAX))?)?;
+    Ok(next)
+}
+
 type Places = HashMap<usize, usize, BuildHasherDefault<AddressHasher>>;
 
 /// `gather(*coros_or_futures, return_exceptions=False)`.
@@ -179,74 +279,35 @@ fn gather(_: &Object, arguments: &Arguments<'_>) -> Outcome {
         // Nothing to wait for, or the loop of somebody else: asyncio's own does it.
         return arguments.forward_all(&names.asyncio_gather);
     };
+    let first = arguments.positional().next().and_then(Future::exact);
+    if first.is_some_and(|future| !future.event_loop.holds(&running)) {
+        // It says which loop all the others are to belong to.
+        return arguments.forward_all(&names.asyncio_gather);
+    }
     let return_exceptions = match arguments.only_named("gather", &names.return_exceptions)? {
         Some(value) => call::truth(value)?,
         None => false,
     };
-    let count = arguments.positional().len();
-    let mut children: Vec<Owned> = Vec::with_capacity(count);
-    let mut places = Places::with_capacity_and_hasher(count, BuildHasherDefault::default());
-    // Each child once, though it may be given again.
-    let mut watched: Vec<Owned> = Vec::with_capacity(count);
-    for argument in arguments.positional() {
-        let place = places.entry(argument.as_ptr() as usize).or_insert(usize::MAX);
-        if *place != usize::MAX {
-            let again = children[*place].clone();
-            children.push(again);
-            continue;
-        }
-        *place = children.len();
-        // Asked for each: an eager one runs here, and may change how the next ones are made.
-        let making = if awaitable::is_coroutine(argument) { state.making() } else { None };
-        let child = if let Some(making) = making {
-            let first = Start { coro: argument, name: None, context: None, eager: false };
-            create(making, &running, state, &first)?
-        } else if Future::exact(argument).is_some_and(|future| future.event_loop.holds(&running)) {
-            argument.own()
-        } else {
-            let names_of = call::tuple(&[&names.loop_])?;
-            call::call_with_names(&names.ensure_future, &[argument, &running], Some(&names_of))?
-        };
-        if !child.is(argument) {
-            match Task::from_object(&child) {
-                Some(task) => task.log_destroy_pending.set(false),
-                None => call::set_attribute(&child, &names.log_destroy_pending, &Owned::boolean(false))?,
-            }
-        }
-        watched.push(child.clone());
-        children.push(child);
-    }
     let gather = Gather::make(|| GatherData {
         children: Cell::new(Vec::new()),
-        unfinished: Cell::new(watched.len()),
+        unfinished: Cell::new(0),
         queued: Cell::new(0),
         has_foreign: Cell::new(false),
+        making: Cell::new(true),
         context: Captured::new(),
         return_exceptions: Cell::new(return_exceptions),
         cancel_requested: Cell::new(false),
         awaiter: Slot::new(),
     })?;
-    gather.children.set(children);
+    if interop::KNOWS_AWAITERS {
+        gather.awaiter.put(crate::interp::current::get(&running));
+    }
+    let done = gather.add_children(arguments, &running, state)?;
     gather.as_future().adopt(&running, Some(state));
     if state.debug.get() {
         gather.as_future().remember_source()?;
     }
-    if interop::KNOWS_AWAITERS {
-        gather.awaiter.put(crate::interp::current::get(&running));
-    }
-    let mut done = Vec::new();
-    for child in watched {
-        if interop::GATHERS_AT_ONCE && is_done(&child)? {
-            done.push(child);
-            continue;
-        }
-        if let Some(awaiter) = gather.awaiter.get() {
-            interop::add_awaited_by(&child, &awaiter)?;
-        }
-        if parent::watch(&*gather, &child)? == Watched::Foreign && !gather.has_foreign.replace(true) {
-            gather.context.set(Captured::current()?);
-        }
-    }
+    gather.making.set(false);
     for child in done {
         gather.count(&child)?;
     }
