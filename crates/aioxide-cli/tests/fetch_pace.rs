@@ -114,3 +114,30 @@ fn names_of_one_address_share_its_limit_and_hold_up_no_other() {
     lines.sort_unstable();
     assert_eq!(lines, (1..=50).collect::<Vec<_>>());
 }
+
+#[test]
+fn slow_host_at_the_head_of_a_sorted_list_holds_up_no_other() {
+    let (slow, fast) = (Nasty::start(), Nasty::start());
+    let mut list: Vec<String> = (0..3000).map(|number| slow.url(&format!("/hold/{number}"))).collect();
+    list.extend((0..3000).map(|number| fast.url(&format!("/ok/10/{number}"))));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("list");
+    std::fs::write(&path, list.join("\n")).unwrap();
+    let mut command = aioxide();
+    command.args(["fetch", "-q", "--discard", "--per-host", "10", "-i"]).arg(&path);
+    let report = directory.path().join("report");
+    let mut child = command.arg("--report").arg(&report).spawn().unwrap();
+    fast.wait_for_requests(3000);
+    assert_eq!(slow.requests().len(), 10);
+    slow.release();
+    assert!(child.wait().unwrap().success());
+    let records = support::records(&report);
+    assert_eq!(outcomes(&records), all_ok(6000));
+    let mut lines: Vec<u64> = records.iter().map(|record| record["line"].as_u64().unwrap()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, (1..=6000).collect::<Vec<_>>());
+    for record in records {
+        let line = usize::try_from(record["line"].as_u64().unwrap()).unwrap();
+        assert_eq!(record["url"], list[line - 1].as_str());
+    }
+}

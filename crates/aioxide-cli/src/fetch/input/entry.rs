@@ -15,6 +15,8 @@ pub(crate) struct Entry {
     pub(crate) text: String,
     /// The parsed URL, or why it is none.
     pub(crate) url: Result<Url, String>,
+    /// Where its line begins in the list, decompressed; `None` for one of the command line.
+    pub(crate) at: Option<u64>,
     /// Its place among all entries of the run, from 0.
     pub(crate) number: u64,
     /// The same URL has come before, and is to come once.
@@ -43,7 +45,7 @@ impl Entry {
             Err(url::ParseError::RelativeUrlWithoutBase) => Err("no http:// or https:// in front".to_owned()),
             Err(error) => Err(error.to_string()),
         };
-        Entry { line, text, url, number: 0, is_again: false, more: None }
+        Entry { line, text, url, at: None, number: 0, is_again: false, more: None }
     }
 
     /// What is meant by a text that has no scheme: a host that is this machine or has a port or a dot in its name.
@@ -62,7 +64,7 @@ impl Entry {
     /// A line that cannot be read as a URL at all; its beginning is what is shown of it.
     pub(super) fn unreadable(line: u64, bytes: &[u8], reason: &str) -> Self {
         let text = String::from_utf8_lossy(bytes).chars().take(SHOWN_CHARACTERS).collect();
-        Entry { line, text, url: Err(reason.to_owned()), number: 0, is_again: false, more: None }
+        Entry { line, text, url: Err(reason.to_owned()), at: None, number: 0, is_again: false, more: None }
     }
 
     /// The object that a list in JSON has for it.

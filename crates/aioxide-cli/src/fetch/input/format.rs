@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use csv_core::ReadRecordResult;
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
@@ -63,21 +64,56 @@ impl Format {
     pub(super) fn has_columns(self) -> bool {
         matches!(self, Format::Csv | Format::Tsv)
     }
+}
 
-    /// The fields of a record.
-    pub(super) fn fields(self, text: &str) -> Result<Vec<String>, String> {
-        let mut reader = csv::ReaderBuilder::new();
-        reader.has_headers(false).buffer_capacity(text.len().max(64));
-        if self == Format::Tsv {
+/// Reads the fields of records, one after the other: making a reader for each would take most of the time.
+#[derive(Debug)]
+pub(super) struct Fields {
+    reader: csv_core::Reader,
+    text: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Fields {
+    /// A reader for tables of that format.
+    pub(super) fn of(format: Format) -> Self {
+        let mut reader = csv_core::ReaderBuilder::new();
+        if format == Format::Tsv {
             reader.delimiter(b'\t').quoting(false);
         }
-        let mut reader = reader.from_reader(text.as_bytes());
-        let mut record = csv::StringRecord::new();
-        reader.read_record(&mut record).map_err(|error| error.to_string())?;
-        if !matches!(reader.read_record(&mut csv::StringRecord::new()), Ok(false)) {
-            return Err("a carriage return stands in it".to_owned());
+        Fields { reader: reader.build(), text: vec![0; 1024], ends: vec![0; 32] }
+    }
+
+    /// The fields of one record.
+    ///
+    /// # Errors
+    /// It is more than one.
+    pub(super) fn read(&mut self, record: &str) -> Result<Vec<String>, String> {
+        self.reader.reset();
+        let mut rest = record.as_bytes();
+        let (mut text, mut ends) = (0, 0);
+        loop {
+            let (result, read, written, ended) =
+                self.reader.read_record(rest, &mut self.text[text..], &mut self.ends[ends..]);
+            rest = &rest[read..];
+            (text, ends) = (text + written, ends + ended);
+            match result {
+                // The next call is told that nothing follows.
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull => self.text.resize(self.text.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record if rest.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => break,
+                ReadRecordResult::Record => return Err("a carriage return stands in it".to_owned()),
+                ReadRecordResult::End => break,
+            }
         }
-        Ok(record.iter().map(str::to_owned).collect())
+        let mut begin = 0;
+        let fields = self.ends[..ends].iter().map(|end| {
+            let field = String::from_utf8_lossy(&self.text[begin..*end]).into_owned();
+            begin = *end;
+            field
+        });
+        Ok(fields.collect())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 
 use super::entry::Entry;
-use super::format::{self, Columns, Format};
+use super::format::{self, Columns, Fields, Format};
 
 /// The longest line that is read; the rest of a longer one is skipped, and the line counts as an invalid URL.
 const LINE_BYTES: usize = 64 * 1024;
@@ -15,8 +15,13 @@ pub(crate) struct Lines<R> {
     format: Format,
     /// Of a table, once its first line has been read.
     columns: Option<Columns>,
+    /// Of a table, once it is read.
+    fields: Option<Box<Fields>>,
     line: u64,
     buf: Vec<u8>,
+    /// How many bytes of the list have been read, and where the last entry begins.
+    offset: u64,
+    begin: u64,
 }
 
 impl<R: BufRead> Lines<R> {
@@ -27,7 +32,25 @@ impl<R: BufRead> Lines<R> {
 
     /// Starts at line 1 of a list in that format.
     pub(crate) fn of(reader: R, format: Format) -> Self {
-        Lines { reader, format, columns: None, line: 0, buf: Vec::new() }
+        Lines { reader, format, columns: None, fields: None, line: 0, buf: Vec::new(), offset: 0, begin: 0 }
+    }
+
+    /// Goes on in the midst of the list that `self` reads: at a byte, where that line begins.
+    pub(super) fn again<S: BufRead>(&self, reader: S, offset: u64, line: u64) -> Lines<S> {
+        let mut lines = Lines::of(reader, self.format);
+        lines.columns.clone_from(&self.columns);
+        (lines.offset, lines.line) = (offset, line.saturating_sub(1));
+        lines
+    }
+
+    /// How many bytes of the list have been read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// How many lines of the list have been read.
+    pub(super) fn line(&self) -> u64 {
+        self.line
     }
 
     /// Reads one line into `buf`, behind what is there if it `goes_on`, without its end; says whether it was cut, `None` at the
@@ -55,6 +78,7 @@ impl<R: BufRead> Lines<R> {
             self.buf.extend_from_slice(&piece[..piece.len().min(room)]);
             let used = end.map_or(available.len(), |end| end + 1);
             self.reader.consume(used);
+            self.offset += used as u64;
             if end.is_some() {
                 return Ok(Some(too_long));
             }
@@ -65,7 +89,9 @@ impl<R: BufRead> Lines<R> {
 impl<R: BufRead> Lines<R> {
     /// Reads up to the next line that is an entry; returns the line's number, and why it cannot be read.
     fn read_entry(&mut self) -> io::Result<Option<(u64, Option<&'static str>)>> {
-        while let Some(mut too_long) = self.read_line(false)? {
+        loop {
+            self.begin = self.offset;
+            let Some(mut too_long) = self.read_line(false)? else { return Ok(None) };
             self.line += 1;
             let first = self.line;
             // Not only at the beginning: lists are put together from several files.
@@ -92,7 +118,6 @@ impl<R: BufRead> Lines<R> {
                 return Ok(Some((first, fault)));
             }
         }
-        Ok(None)
     }
 
     /// Reads the first line of a table.
@@ -101,8 +126,9 @@ impl<R: BufRead> Lines<R> {
             return Ok(());
         }
         let text = String::from_utf8_lossy(&self.buf);
-        let columns =
-            self.format.fields(text.trim_end_matches(['\r', '\n'])).and_then(|names| Columns::new(&names));
+        let columns = Fields::of(self.format)
+            .read(text.trim_end_matches(['\r', '\n']))
+            .and_then(|names| Columns::new(&names));
         self.columns = Some(columns.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?);
         Ok(())
     }
@@ -125,7 +151,7 @@ impl<R: BufRead> Lines<R> {
     }
 
     /// What the line in `buf` says; `None`: that there is nothing to do.
-    fn entry(&self, line: u64, fault: Option<&str>) -> Option<Entry> {
+    fn entry(&mut self, line: u64, fault: Option<&str>) -> Option<Entry> {
         let bytes = match self.format {
             // A field may be empty at the end.
             Format::Tsv => self.buf.strip_suffix(b"\r").unwrap_or(&self.buf),
@@ -137,10 +163,13 @@ impl<R: BufRead> Lines<R> {
         Some(match std::str::from_utf8(bytes) {
             Ok(text) => match (self.format, &self.columns) {
                 (Format::Jsonl | Format::Report, _) => return format::of_json(self.format, line, text),
-                (Format::Csv | Format::Tsv, Some(columns)) => match self.format.fields(text) {
-                    Ok(fields) => columns.entry(line, fields),
-                    Err(error) => Entry::unreadable(line, bytes, &error),
-                },
+                (Format::Csv | Format::Tsv, Some(columns)) => {
+                    let fields = self.fields.get_or_insert_with(|| Box::new(Fields::of(self.format)));
+                    match fields.read(text) {
+                        Ok(fields) => columns.entry(line, fields),
+                        Err(error) => Entry::unreadable(line, bytes, &error),
+                    }
+                }
                 _ => Entry::new(line, text.to_owned()),
             },
             Err(_) if bytes.contains(&0) => {
@@ -161,7 +190,8 @@ impl<R: BufRead> Iterator for Lines<R> {
         loop {
             match self.read_entry() {
                 Ok(Some((line, fault))) => {
-                    if let Some(entry) = self.entry(line, fault) {
+                    if let Some(mut entry) = self.entry(line, fault) {
+                        entry.at = Some(self.begin);
                         return Some(Ok(entry));
                     }
                 }

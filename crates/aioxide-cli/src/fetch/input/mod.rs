@@ -1,5 +1,6 @@
 //! What is to be fetched: entries, and where they come from.
 
+mod again;
 mod arguments;
 mod compressed;
 mod entry;
@@ -15,6 +16,7 @@ use std::path::Path;
 
 use super::output::streams::Patient;
 
+pub(crate) use again::Stretch;
 pub(crate) use entry::Entry;
 pub(crate) use format::Format;
 pub(crate) use lines::Lines;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use url::Position;
 
+use super::again::{From, Stretch};
 use super::arguments::Arguments;
 use super::compressed;
 use super::entry::Entry;
@@ -28,6 +29,8 @@ pub(crate) struct Source {
     /// URLs of the command line, which come first.
     arguments: Arguments,
     list: List,
+    /// The list's file, if it can be read from any place.
+    again: Option<Arc<File>>,
     /// Which file the list is.
     identity: Option<Identity>,
     /// How many entries have come.
@@ -62,7 +65,7 @@ impl fmt::Debug for List {
 impl Source {
     /// Opens the list; `-` is the standard input.
     pub(crate) fn open(arguments: Vec<String>, input: Option<(&Path, Format)>) -> io::Result<Self> {
-        let mut identity = None;
+        let (mut identity, mut again) = (None, None);
         let list = match input {
             None => List::None,
             Some((path, format)) if path == Path::new("-") => {
@@ -79,6 +82,8 @@ impl Source {
                     return Err(io::Error::from(io::ErrorKind::IsADirectory));
                 }
                 if kind.is_file() {
+                    again =
+                        Some(file.try_clone()?).filter(|file| !compressed::is_compressed(file)).map(Arc::new);
                     List::File(Lines::of(compressed::plain(file)?, format))
                 } else {
                     List::Pipe(Pipe::start(move || Ok(Lines::of(compressed::plain(Patient(file))?, format)))?)
@@ -86,7 +91,7 @@ impl Source {
             }
         };
         let (arguments, done, seen) = (Arguments::new(arguments), Ranges::default(), None);
-        Ok(Source { arguments, list, identity, count: 0, done, seen, is_cut: false })
+        Ok(Source { arguments, list, again, identity, count: 0, done, seen, is_cut: false })
     }
 
     /// Which file the list is, if there is one.
@@ -145,6 +150,32 @@ impl Source {
             },
         };
         self.number(entry)
+    }
+
+    /// Where an entry can be read again later, so that it need not be kept.
+    pub(crate) fn stretch(&self, entry: &Entry) -> Option<Stretch> {
+        self.again.as_ref().filter(|_| !entry.is_again).and_then(|_| Stretch::of(entry))
+    }
+
+    /// Reads up to `count` entries of a stretch, which then begins behind them.
+    ///
+    /// # Errors
+    /// The file cannot be read, or has another length by now.
+    pub(crate) fn again(&self, stretch: &mut Stretch, count: u64) -> io::Result<Vec<Entry>> {
+        let (Some(file), List::File(lines)) = (&self.again, &self.list) else { return Ok(Vec::new()) };
+        let reader = BufReader::with_capacity(8 << 10, From { file: Arc::clone(file), at: stretch.at });
+        let mut lines = lines.again(reader, stretch.at, stretch.line);
+        let mut entries = Vec::new();
+        while !stretch.is_empty() && (entries.len() as u64) < count {
+            let entry =
+                lines.next().unwrap_or_else(|| Err(io::Error::other("it has become shorter meanwhile")));
+            let mut entry = entry?;
+            entry.number = stretch.number;
+            entries.push(entry);
+            (stretch.number, stretch.count) = (stretch.number + 1, stretch.count - 1);
+            (stretch.at, stretch.line) = (lines.offset(), lines.line() + 1);
+        }
+        Ok(entries)
     }
 
     /// Marks URLs that have come before. Sixteen bytes per URL are kept, its hash.

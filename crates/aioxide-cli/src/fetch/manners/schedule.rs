@@ -15,15 +15,18 @@ use aioxide::time::{Instant, Sleep, sleep_until};
 use super::addresses::Addresses;
 use super::pace::{Pace, Seen};
 use crate::clock::Stopwatch;
-use crate::fetch::input::Source;
+use crate::fetch::input::{Source, Stretch};
 use crate::fetch::job::Job;
 
 /// Hands out jobs in the order of the list, passing over those whose host is busy or has to be left alone for a while. Hosts
 /// that have something waiting take turns.
 ///
 /// A URL waits here for its host and not in the session's pool, so that the wait does not count against its time, and a
-/// row of URLs of one host does not hold up the others. What is to be tried again waits here, too, and holds nothing up. At
-/// most [`LOOK_AHEAD`] jobs wait before the list is read no further.
+/// row of URLs of one host does not hold up the others. What is to be tried again waits here, too, and holds nothing up.
+///
+/// About [`LOOK_AHEAD`] jobs wait before a list is read no further, unless it is a plain file: then what stands in a row for a
+/// busy host is passed over, with a note of where it stands, and read again when its turn comes. So a list that is
+/// sorted by host keeps all its hosts busy.
 #[derive(Debug)]
 pub(crate) struct Schedule {
     source: Source,
@@ -38,6 +41,13 @@ pub(crate) struct Schedule {
     addresses: Addresses,
     /// How many jobs wait, in hosts, at addresses and for their time.
     waiting: usize,
+    /// How many stretches of the list were passed over.
+    passed: usize,
+    /// Of what was passed over, what is left at the end of a run that was stopped.
+    left: VecDeque<Stretch>,
+    read_again: VecDeque<Job>,
+    /// The list could not be read again.
+    failed: Option<io::Error>,
     /// Numbers what is put off, so that what is due at the same time comes in order.
     put_off: u64,
     limits: PerHost,
@@ -57,6 +67,8 @@ pub(crate) struct PerHost {
 #[derive(Debug, Default)]
 struct Host {
     waiting: VecDeque<Job>,
+    /// What comes after these, and is to be read again. **Invariant**: if there is any, a job waits.
+    passed: VecDeque<Stretch>,
     active: u32,
     /// Nothing starts before.
     opens: Option<Instant>,
@@ -93,6 +105,12 @@ enum What {
 
 /// How far past a busy host the list is read in search of another.
 const LOOK_AHEAD: usize = 1000;
+/// Of one host so many wait before those that follow are passed over.
+const KEPT: usize = 64;
+/// So many stretches may be passed over: 32 bytes each.
+const PASSED: usize = 100_000;
+/// So many entries are read before the loop does something else.
+const READ_AT_ONCE: usize = 1000;
 
 impl Schedule {
     /// Nothing has started.
@@ -106,6 +124,10 @@ impl Schedule {
             sleep: None,
             addresses: Addresses::default(),
             waiting: 0,
+            passed: 0,
+            left: VecDeque::new(),
+            read_again: VecDeque::new(),
+            failed: None,
             put_off: 0,
             limits,
         }
@@ -126,10 +148,25 @@ impl Schedule {
                 let Some(mut job) = host.waiting.pop_front() else { continue };
                 self.waiting -= 1;
                 self.start(&mut job);
+                let refilled = self.refill(&key);
                 self.queue(&key);
+                if let Err(error) = refilled {
+                    // It is told when this one has started.
+                    self.failed.get_or_insert(error);
+                }
                 return Poll::Ready(Some(Ok(job)));
             }
-            while !self.ended && self.waiting < LOOK_AHEAD {
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(Some(Err(error)));
+            }
+            let mut read = 0;
+            while !self.ended && self.may_read() {
+                if read == READ_AT_ONCE {
+                    self.poll_later(cx);
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                read += 1;
                 match self.source.poll_next(cx) {
                     Poll::Pending => break,
                     Poll::Ready(None) => self.ended = true,
@@ -139,6 +176,9 @@ impl Schedule {
                     }
                     Poll::Ready(Some(Ok(entry))) => {
                         let mut job = Job::new(entry);
+                        if self.passes_over(&job) {
+                            continue;
+                        }
                         if job.entry.url.is_err() || self.has_room(&job.host) {
                             if job.entry.url.is_ok() {
                                 self.start(&mut job);
@@ -156,6 +196,46 @@ impl Schedule {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether the list is read further.
+    fn may_read(&self) -> bool {
+        self.waiting < LOOK_AHEAD || self.waiting < 2 * LOOK_AHEAD && (1..PASSED).contains(&self.passed)
+    }
+
+    /// Passes a job over whose host has enough waiting.
+    fn passes_over(&mut self, job: &Job) -> bool {
+        let Some(host) = self.hosts.get_mut(&job.host) else { return false };
+        let enough = if self.waiting < LOOK_AHEAD { KEPT } else { 1 };
+        let has_enough = host.waiting.len() >= enough || !host.passed.is_empty();
+        if job.entry.url.is_err() || !has_enough || self.passed >= PASSED {
+            return false;
+        }
+        let Some(stretch) = self.source.stretch(&job.entry) else { return false };
+        if !host.passed.back_mut().is_some_and(|last| last.takes(&job.entry)) {
+            host.passed.push_back(stretch);
+            self.passed += 1;
+        }
+        true
+    }
+
+    /// Reads what was passed over of a host that has little waiting.
+    fn refill(&mut self, key: &str) -> io::Result<()> {
+        let Some(host) = self.hosts.get_mut(key) else { return Ok(()) };
+        let (least, count) = if self.waiting < LOOK_AHEAD { (KEPT / 2, KEPT as u64) } else { (1, 4) };
+        while host.waiting.len() < least
+            && let Some(mut stretch) = host.passed.pop_front()
+        {
+            self.passed -= 1;
+            let entries = self.source.again(&mut stretch, count)?;
+            if !stretch.is_empty() {
+                host.passed.push_front(stretch);
+                self.passed += 1;
+            }
+            self.waiting += entries.len();
+            host.waiting.extend(entries.into_iter().map(Job::new));
+        }
+        Ok(())
     }
 
     /// Whether a job of this host that has just been read may start before all others.
@@ -319,6 +399,7 @@ impl Schedule {
                 What::Host(_) => None,
             });
             let mut jobs: Vec<Job> = put_off.collect();
+            self.left = self.hosts.values_mut().flat_map(|host| host.passed.drain(..)).collect();
             jobs.extend(self.addresses.drain());
             jobs.extend(self.hosts.values_mut().flat_map(|host| host.waiting.drain(..)));
             jobs.sort_by_key(|job| job.entry.number);
@@ -328,10 +409,26 @@ impl Schedule {
             let host = Host { waiting: jobs.into(), ..Host::default() };
             self.hosts.insert(Rc::from(""), host);
         }
+        if let Some(job) = self.read_again.pop_front() {
+            return Some(Ok(job));
+        }
         let left = self.hosts.get_mut("").and_then(|host| host.waiting.pop_front());
         if let Some(job) = left {
             self.waiting = 0;
             return Some(Ok(job));
+        }
+        while let Some(mut stretch) = self.left.pop_front() {
+            let again = self.source.again(&mut stretch, READ_AT_ONCE as u64);
+            if again.is_ok() && !stretch.is_empty() {
+                self.left.push_front(stretch);
+            }
+            match again {
+                Ok(entries) => self.read_again = entries.into_iter().map(Job::new).collect(),
+                Err(error) => return Some(Err(error)),
+            }
+            if let Some(job) = self.read_again.pop_front() {
+                return Some(Ok(job));
+            }
         }
         if self.ended {
             return None;
@@ -367,144 +464,4 @@ impl Ord for Later {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use super::*;
-
-    fn schedule(urls: &[&str], jobs: Option<u32>, interval: Option<u64>) -> Schedule {
-        let urls = urls.iter().map(|url| format!("http://{url}")).collect();
-        let limits = PerHost { jobs, adapts: false, interval: interval.map(Duration::from_secs) };
-        Schedule::new(Source::open(urls, None).unwrap(), limits)
-    }
-
-    /// Runs on a loop whose clock jumps to the next timer.
-    fn on_a_loop<T: 'static>(test: impl AsyncFnOnce() -> T + 'static) -> T {
-        let runtime = aioxide::Runtime::builder().virtual_clock(true).build().unwrap();
-        runtime.block_on(async move { test().await }).unwrap()
-    }
-
-    /// What may start now, without waiting.
-    async fn now(schedule: &mut Schedule) -> Option<Job> {
-        poll_fn(|cx| {
-            Poll::Ready(match schedule.poll_next(cx) {
-                Poll::Ready(Some(job)) => Some(job.unwrap()),
-                _ => None,
-            })
-        })
-        .await
-    }
-
-    async fn next(schedule: &mut Schedule) -> Option<Job> {
-        poll_fn(|cx| schedule.poll_next(cx)).await.map(|job| job.unwrap())
-    }
-
-    fn url(job: &Job) -> &str {
-        job.entry.text.strip_prefix("http://").unwrap()
-    }
-
-    #[test]
-    fn order_of_the_list_without_limits() {
-        on_a_loop(async || {
-            let mut schedule = schedule(&["a/1", "a/2", "b/1", "a:b:c"], None, None);
-            for expected in ["a/1", "a/2", "b/1"] {
-                assert_eq!(url(&next(&mut schedule).await.unwrap()), expected);
-            }
-            assert!(next(&mut schedule).await.unwrap().entry.url.is_err());
-            assert!(next(&mut schedule).await.is_none());
-        });
-    }
-
-    #[test]
-    fn busy_host_is_passed_over_and_hosts_take_turns() {
-        on_a_loop(async || {
-            let urls = ["a/1", "a/2", "a/3", "a/4", "b/1", "b/2", "b/3", "a:81/"];
-            let mut schedule = schedule(&urls, Some(1), None);
-            let first = next(&mut schedule).await.unwrap();
-            let second = next(&mut schedule).await.unwrap();
-            assert_eq!((url(&first), url(&second)), ("a/1", "b/1"));
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "a:81/");
-            assert!(now(&mut schedule).await.is_none());
-            schedule.release(&second.host, 0, Seen::Nothing);
-            schedule.release(&first.host, 0, Seen::Nothing);
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/2");
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "a/2");
-            schedule.release(&first.host, 0, Seen::Nothing);
-            schedule.release(&second.host, 0, Seen::Nothing);
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "a/3");
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/3");
-        });
-    }
-
-    #[test]
-    fn look_ahead_is_bounded_and_idle_hosts_are_forgotten() {
-        on_a_loop(async || {
-            let urls: Vec<String> = (0..5000).map(|number| format!("a/{number}")).collect();
-            let urls: Vec<&str> = urls.iter().map(String::as_str).collect();
-            let mut busy = schedule(&urls, Some(1), None);
-            let first = next(&mut busy).await.unwrap();
-            assert!(now(&mut busy).await.is_none());
-            assert_eq!(busy.waiting, LOOK_AHEAD);
-            busy.release(&first.host, 0, Seen::Nothing);
-            assert_eq!(url(&next(&mut busy).await.unwrap()), "a/1");
-
-            let mut idle = schedule(&["a/", "b/", "c/"], None, None);
-            while let Some(job) = next(&mut idle).await {
-                idle.release(&job.host, 0, Seen::Nothing);
-            }
-            assert!(idle.hosts.is_empty());
-        });
-    }
-
-    #[test]
-    fn starts_of_one_host_keep_their_distance() {
-        on_a_loop(async || {
-            let mut schedule = schedule(&["a/1", "a/2", "a/3", "b/1"], None, Some(10));
-            let begin = Instant::now();
-            let mut seen = Vec::new();
-            while let Some(job) = next(&mut schedule).await {
-                seen.push(format!("{} {}", url(&job), begin.elapsed().as_secs()));
-                schedule.release(&job.host, 0, Seen::Nothing);
-            }
-            assert_eq!(seen, ["a/1 0", "b/1 0", "a/2 10", "a/3 20"]);
-            assert!(schedule.hosts.is_empty() || schedule.hosts.values().all(|host| host.queued));
-        });
-    }
-
-    #[test]
-    fn host_that_asks_for_a_pause_is_left_alone_while_others_go_on() {
-        on_a_loop(async || {
-            let mut schedule = schedule(&["a/1", "a/2", "b/1"], Some(1), None);
-            let begin = Instant::now();
-            let job = next(&mut schedule).await.unwrap();
-            schedule.leave_alone(&job.host, Duration::from_secs(30));
-            schedule.release(&Rc::clone(&job.host), 0, Seen::Nothing);
-            schedule.put_off(job, Duration::from_secs(30));
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/1");
-            assert_eq!(begin.elapsed(), Duration::ZERO);
-            let mut seen = Vec::new();
-            while let Some(job) = next(&mut schedule).await {
-                seen.push(url(&job).to_owned());
-                schedule.release(&job.host, 0, Seen::Nothing);
-            }
-            seen.sort_unstable();
-            assert_eq!((seen, begin.elapsed()), (vec!["a/1".into(), "a/2".into()], Duration::from_secs(30)));
-        });
-    }
-
-    #[test]
-    fn what_is_left_over_comes_once_and_in_order() {
-        on_a_loop(async || {
-            let mut schedule = schedule(&["a/1", "a/2", "a/3", "b/1", "b/2", "b/3", "c/"], Some(1), None);
-            let first = next(&mut schedule).await.unwrap();
-            assert_eq!(url(&next(&mut schedule).await.unwrap()), "b/1");
-            schedule.release(&Rc::clone(&first.host), 0, Seen::Nothing);
-            schedule.put_off(first, Duration::from_secs(1));
-            let mut left = Vec::new();
-            while let Some(job) = schedule.next_left_over(Stopwatch::start()) {
-                left.push(url(&job.unwrap()).to_owned());
-            }
-            assert_eq!(left, ["a/1", "a/2", "a/3", "b/2", "b/3", "c/"]);
-        });
-    }
-}
+mod tests;
