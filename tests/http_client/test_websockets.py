@@ -150,3 +150,80 @@ def test_headers_and_cookies_go_along(client: Client) -> None:
         )
 
     client.run(main, web.get("/", look))
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_heartbeat_is_kept_up_while_nobody_receives(client: Client, count: int) -> None:
+    pings = 0
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        nonlocal pings
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        for number in range(count):
+            await socket.send_str(str(number))
+        async for message in socket:
+            if message.type == web.WSMsgType.PING:
+                pings += 1
+                await socket.pong(message.data)
+            elif message.type == web.WSMsgType.TEXT:
+                await socket.send_str(message.data)
+        return socket
+
+    async def main(http: ModuleType, url: str) -> None:
+        async with http.ClientSession() as session, session.ws_connect(url, heartbeat=0.1) as socket:
+            await asyncio.sleep(0.55)
+            assert pings >= 2
+            assert not socket.closed
+            await socket.send_str("last")
+            # What was read ahead is not lost, and comes in its order; a cancelled call takes none of it.
+            receiving = asyncio.ensure_future(socket.receive_str())
+            await asyncio.sleep(0)
+            receiving.cancel()
+            await asyncio.wait([receiving])
+            if receiving.cancelled():
+                assert [await socket.receive_str() for _ in range(count + 1)] == [*map(str, range(count)), "last"]
+        assert len(asyncio.all_tasks()) <= 4
+
+    client.run(main, web.get("/", serve))
+
+
+def test_heartbeat_without_an_answer_ends_the_websocket_that_nobody_reads(client: Client) -> None:
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        async for _message in socket:
+            pass
+        return socket
+
+    async def main(http: ModuleType, url: str) -> None:
+        async with http.ClientSession() as session:
+            socket = await session.ws_connect(url, heartbeat=0.1)
+            for _ in range(400):
+                if socket.close_code is not None:
+                    break
+                await asyncio.sleep(0.01)
+            assert socket.close_code == http.WSCloseCode.ABNORMAL_CLOSURE
+            assert isinstance(socket.exception(), http.ServerTimeoutError)
+            assert (await socket.receive()).type is http.WSMsgType.CLOSED
+
+    client.run(main, web.get("/", serve))
+
+
+def test_websocket_with_a_heartbeat_that_nobody_holds_ends(ours: Client) -> None:
+    import gc
+
+    async def main(http: ModuleType, url: str) -> None:
+        async with http.ClientSession() as session:
+            socket = await session.ws_connect(url, heartbeat=0.05)
+            await asyncio.sleep(0.12)
+            assert session.stats()["in_use"] == 1
+            del socket
+            gc.collect()
+            for _ in range(200):
+                if session.stats()["in_use"] == 0:
+                    break
+                await asyncio.sleep(0.01)
+            assert session.stats()["in_use"] == 0
+
+    ours.run(main, web.get("/", echo_socket))

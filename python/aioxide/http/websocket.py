@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from enum import IntEnum
 from types import TracebackType
@@ -18,6 +18,7 @@ from .errors import (
     WSMessageTypeError,
 )
 from .timeouts import ClientWSTimeout
+from .websocket_ahead import ReadAhead
 
 if TYPE_CHECKING:
     from .._aioxide import _WebSocket
@@ -124,6 +125,7 @@ class ClientWebSocketResponse:
         self._exception: BaseException | None = None
         self._receiving = False
         self._received: asyncio.Future[None] | None = None
+        self._ahead = None if not heartbeat else ReadAhead(self, heartbeat)
 
     @property
     def closed(self) -> bool:
@@ -198,6 +200,8 @@ class ClientWebSocketResponse:
 
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
         """Says goodbye; False when that was done before. Another task that receives gets CLOSING."""
+        if self._ahead is not None:
+            self._ahead.stop()
         if self._closed:
             return False
         if self._receiving and not self._closing:
@@ -244,9 +248,9 @@ class ClientWebSocketResponse:
         try:
             if limit:
                 async with _limit(limit):
-                    parts = await self._socket.receive()
+                    parts = await self._next()
             else:
-                parts = await self._socket.receive()
+                parts = await self._next()
         except (asyncio.CancelledError, TimeoutError, asyncio.TimeoutError) as error:
             self._close_code = WSCloseCode.ABNORMAL_CLOSURE
             if isinstance(error, ServerTimeoutError):
@@ -283,6 +287,10 @@ class ClientWebSocketResponse:
         if self._autoclose:
             await self.close()
         return WSMessage(WSMsgType.CLOSE, data, extra)
+
+    def _next(self) -> Awaitable[Any]:
+        ahead = self._ahead
+        return ahead.take() if ahead is not None and ahead.is_reading else self._socket.receive()
 
     async def _failed(self, error: BaseException) -> WSMessage:
         self._exception = error
