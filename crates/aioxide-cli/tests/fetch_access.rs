@@ -4,12 +4,10 @@
 mod support;
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::Arc;
 
 use support::nasty::Nasty;
-use support::{aioxide, fetch, parse_records, text};
+use support::{aioxide, fetch, parse_records, text, tls};
 
 /// Fetches URLs with these options; gives the outcomes.
 #[track_caller]
@@ -135,7 +133,7 @@ fn coded_bodies_are_decoded_on_request_only() {
 fn certificates_are_trusted_on_request_and_carelessness_is_said_aloud() {
     let directory = tempfile::tempdir().unwrap();
     let ca = directory.path().join("ca.pem");
-    let (port, pem) = tls_server();
+    let (port, pem) = tls::start();
     fs::write(&ca, pem).unwrap();
     let url = format!("https://127.0.0.1:{port}/");
     assert_eq!(outcomes(&[&url]), ["tls_error"]);
@@ -146,35 +144,4 @@ fn certificates_are_trusted_on_request_and_carelessness_is_said_aloud() {
     for (option, file) in [("--ca", "/does/not/exist"), ("--cert", ca.to_str().unwrap())] {
         assert_eq!(fetch(&["--discard", option, file, &url]).status.code(), Some(2), "{option}");
     }
-}
-
-/// A TLS server that answers once per connection; returns its port and its certificate.
-fn tls_server() -> (u16, String) {
-    use std::io::{Read, Write};
-    use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, StreamOwned, pki_types::PrivateKeyDer};
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let config = Arc::new(config);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), stream);
-            // It fails where the client refuses the certificate.
-            if stream.read(&mut [0; 4096]).is_ok() {
-                let _ =
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
-                stream.conn.send_close_notify();
-                let _ = stream.flush();
-            }
-        }
-    });
-    (port, certified.cert.pem())
 }

@@ -5,11 +5,10 @@ mod support;
 
 use std::net::TcpListener;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 use support::nasty::Nasty;
-use support::{fetch, files, parse_records, records, text};
+use support::{fetch, files, parse_records, records, text, tls};
 
 /// Fetches one URL and gives its record, the exit status and the names of the files.
 fn fetch_one(url: &str, options: &[&str]) -> (Value, Option<i32>, Vec<String>) {
@@ -247,7 +246,7 @@ fn server_that_speaks_no_tls_is_a_tls_error() {
 
 #[test]
 fn certificate_that_nobody_vouches_for_is_a_tls_error() {
-    let url = format!("https://127.0.0.1:{}/", tls_server());
+    let url = format!("https://127.0.0.1:{}/", tls::start().0);
     check(&url, &[], "tls_error", None);
     let told = fetch_one(&url, &[]).0["error"].as_str().unwrap().to_owned();
     assert!(told.contains("the certificate's issuer is not trusted: 127.0.0.1"), "{told}");
@@ -308,31 +307,6 @@ fn one_failure_does_not_stop_the_rest() {
     let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
     assert_eq!(seen, ["protocol_error", "ok", "http_error", "ok", "invalid_url", "ok"]);
     assert_eq!(files(directory.path()).into_keys().collect::<Vec<_>>(), ["1", "2", "3"]);
-}
-
-/// A TLS server with a certificate of its own making; returns its port.
-fn tls_server() -> u16 {
-    use tokio_rustls::rustls::{self, ServerConfig, ServerConnection, pki_types::PrivateKeyDer};
-    let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], key)
-        .unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let config = Arc::new(config);
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut connection = ServerConnection::new(Arc::clone(&config)).unwrap();
-            // It fails: the client refuses the certificate.
-            let _ = connection.complete_io(&mut stream);
-        }
-    });
-    port
 }
 
 #[test]

@@ -316,3 +316,62 @@ fn job_that_met_a_full_disk_goes_on_when_there_is_room() {
     check_every_line_once(&job.records(), 3);
     assert!(job.records().iter().all(|record| record["outcome"] == "ok"));
 }
+
+#[test]
+fn list_that_was_changed_further_down_is_not_the_same() {
+    let server = Nasty::start();
+    let mut urls: Vec<String> = (1..=20).map(|length| server.url(&format!("/ok/{length}"))).collect();
+    urls[15] = server.url("/hold");
+    let job = Job::new(&urls, &["-j", "1"]);
+    let mut child = job.start();
+    server.wait_for_requests(16);
+    send(&child, Signal::KILL);
+    child.wait().unwrap();
+    let whole = urls.clone();
+    // A line more, a line less, another URL: each would make others of all that follow.
+    for change in [
+        |urls: &mut Vec<String>| urls.insert(7, "http://new/".to_owned()),
+        |urls: &mut Vec<String>| drop(urls.remove(7)),
+        |urls: &mut Vec<String>| {
+            urls[7].push('0');
+        },
+    ] {
+        let mut urls = whole.clone();
+        change(&mut urls);
+        fs::write(job.path("list"), urls.join("\n")).unwrap();
+        let (status, printed) = job.run();
+        assert_eq!(status, Some(2));
+        assert!(printed.contains("list: the list is not the one that it was"), "{printed}");
+    }
+    assert_eq!(server.requests().len(), 16);
+    // Behind where it has come it may be another, and comments are no entries.
+    urls[18] = server.url("/ok/1000");
+    urls.push(server.url("/ok/1001"));
+    fs::write(job.path("list"), format!("# again\n{}", urls.join("\n"))).unwrap();
+    server.release();
+    let (status, printed) = job.run();
+    assert_eq!(status, Some(0), "{printed}");
+    assert!(job.path("out/1000").exists() && job.path("out/1001").exists() && !job.path("out/19").exists());
+}
+
+#[test]
+fn changed_list_from_a_pipe_is_told_when_it_is_read() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let run = |list: String| {
+        let mut command = aioxide();
+        command.current_dir(directory.path());
+        command.args(["fetch", "-i", "-", "-o", "out", "--report", "report", "--state", "state"]);
+        let mut child = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), list.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let url = |number: usize| server.url(&format!("/ok/{number}\n"));
+    assert_eq!(run((1..6).map(url).collect()).0, Some(0));
+    assert_eq!(run((1..8).map(url).collect()).0, Some(0));
+    assert_eq!(server.requests().len(), 7);
+    let (status, printed) = run((2..9).map(url).collect());
+    assert_eq!(status, Some(1));
+    assert!(printed.contains("the list is not the one that it was"), "{printed}");
+}

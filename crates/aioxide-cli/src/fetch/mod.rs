@@ -180,7 +180,9 @@ fn run_list(
     account.shards = shards.clone();
     account.take_up(directory.as_deref());
     if let Some(journal) = &account.journal {
-        source.pass_over(journal.done().clone());
+        let list = args.list().unwrap_or("-".as_ref());
+        named(list, source.pass_over(journal.done().clone(), journal.far(), input))?;
+        account.far = Some(source.far());
     }
     let starter = Starter::new(Schedule::new(source, limits));
     let timeouts =

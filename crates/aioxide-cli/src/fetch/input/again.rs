@@ -5,7 +5,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::Entry;
+use crate::fetch::naming;
 
 /// Entries that stand one after the other in the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +38,22 @@ impl Stretch {
     /// Whether all have been read.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
+    }
+}
+
+/// How far a list has been read, and what stood there: another list, or one that was changed before that place, is not the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Far {
+    pub(super) entries: u64,
+    hash: u64,
+}
+
+impl Far {
+    /// One entry further.
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.entries += 1;
+        let text = naming::fnv1a(entry.text.as_bytes());
+        self.hash = (self.hash ^ text).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
     }
 }
 

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use super::output::streams::Patient;
 
-pub(crate) use again::Stretch;
+pub(crate) use again::{Far, Stretch};
 pub(crate) use entry::Entry;
 pub(crate) use format::Format;
 pub(crate) use lines::Lines;

@@ -1,17 +1,19 @@
 //! Where entries come from: the command line, a file read as it goes, or a pipe read by a thread of its own.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use url::Position;
 
-use super::again::{From, Stretch};
+use super::again::{Far, From, Stretch};
 use super::arguments::Arguments;
 use super::compressed;
 use super::entry::Entry;
@@ -33,8 +35,10 @@ pub(crate) struct Source {
     again: Option<Arc<File>>,
     /// Which file the list is.
     identity: Option<Identity>,
-    /// How many entries have come.
-    count: u64,
+    /// How far it has come: shared with whoever notes it.
+    far: Rc<Cell<Far>>,
+    /// How far it had come in an earlier run.
+    before: Far,
     /// Entries that are passed over, by number.
     done: Ranges,
     /// Hashes of the URLs that have come, if each is to come once.
@@ -91,7 +95,17 @@ impl Source {
             }
         };
         let (arguments, done, seen) = (Arguments::new(arguments), Ranges::default(), None);
-        Ok(Source { arguments, list, again, identity, count: 0, done, seen, is_cut: false })
+        Ok(Source {
+            arguments,
+            list,
+            again,
+            identity,
+            far: Rc::default(),
+            before: Far::default(),
+            done,
+            seen,
+            is_cut: false,
+        })
     }
 
     /// Which file the list is, if there is one.
@@ -123,7 +137,12 @@ impl Source {
                     List::Pipe(pipe) => pipe.poll_next(cx),
                 },
             };
-            match entry.map(|entry| self.number(entry)) {
+            let entry = entry.map(|entry| self.number(entry));
+            if self.has_changed() {
+                self.before = Far::default();
+                return Poll::Ready(Some(Err(io::Error::other(CHANGED))));
+            }
+            match entry {
                 Poll::Ready(Some(Ok(entry))) if self.done.contains(entry.number) => {}
                 entry => return entry,
             }
@@ -183,9 +202,39 @@ impl Source {
         self.seen = Some(HashSet::new());
     }
 
-    /// Passes over these entries, by number.
-    pub(crate) fn pass_over(&mut self, done: Ranges) {
-        self.done = done;
+    /// Passes over these entries, by number; up to `before` the list is to be the same as in an earlier run.
+    ///
+    /// # Errors
+    /// It is not. A pipe tells only when it is read.
+    pub(crate) fn pass_over(
+        &mut self,
+        done: Ranges,
+        before: Far,
+        input: Option<(&Path, Format)>,
+    ) -> io::Result<()> {
+        (self.done, self.before) = (done, before);
+        let (List::File(_), Some((path, format))) = (&self.list, input) else { return Ok(()) };
+        let mut again =
+            Source { arguments: self.arguments.clone(), ..Source::open(Vec::new(), Some((path, format)))? };
+        again.before = before;
+        let mut cx = Context::from_waker(Waker::noop());
+        while again.far.get().entries < before.entries {
+            match again.poll_next(&mut cx) {
+                Poll::Ready(Some(entry)) => drop(entry?),
+                _ => return Err(io::Error::other(CHANGED)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells all the time how far it has come.
+    pub(crate) fn far(&self) -> Rc<Cell<Far>> {
+        Rc::clone(&self.far)
+    }
+
+    fn has_changed(&self) -> bool {
+        let far = self.far.get();
+        far.entries == self.before.entries && far != self.before
     }
 
     /// What tells the list from others: its first line that is an entry, and what stands before it on the command line. A
@@ -208,8 +257,10 @@ impl Source {
     fn number(&mut self, entry: Option<io::Result<Entry>>) -> Option<io::Result<Entry>> {
         entry.map(|entry| {
             entry.map(|mut entry| {
-                entry.number = self.count;
-                self.count += 1;
+                let mut far = self.far.get();
+                entry.number = far.entries;
+                far.add(&entry);
+                self.far.set(far);
                 if let (Some(seen), Ok(url)) = (&mut self.seen, &entry.url)
                     && !seen.insert(naming::fnv1a(url[..Position::AfterQuery].as_bytes()))
                 {
@@ -226,6 +277,8 @@ impl Source {
     }
 }
 
+const CHANGED: &str = "the list is not the one that it was up to where the job has come: what is new belongs at its end; \
+                       or remove the state to begin anew";
 /// After a stop, how long a pipe may be silent before its list counts as ended.
 const SILENCE: Duration = Duration::from_millis(200);
 /// After a stop, how long a pipe is listened to in all.
@@ -235,8 +288,6 @@ const RANGES: Duration = Duration::from_secs(3);
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
     use crate::fetch::input::pipe::READ_AHEAD;
 

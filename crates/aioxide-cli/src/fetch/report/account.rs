@@ -1,5 +1,6 @@
 //! The account of a run so far: what is shown, what is reported.
 
+use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 
@@ -7,6 +8,7 @@ use super::display::Display;
 use super::progress::Progress;
 use super::record::{Outcome, Record};
 use super::writer::Report;
+use crate::fetch::input::Far;
 use crate::fetch::naming::Directory;
 use crate::fetch::output::Shards;
 use crate::fetch::resume::Journal;
@@ -23,6 +25,8 @@ pub(crate) struct Account {
     sync: bool,
     /// The state could not be written.
     pub(crate) journal_failed: Option<io::Error>,
+    /// How far the list has been read.
+    pub(crate) far: Option<Rc<Cell<Far>>>,
     /// Samples count once the state says so.
     pub(crate) shards: Option<Rc<Shards>>,
 }
@@ -35,7 +39,16 @@ impl Account {
         journal: Option<Journal>,
         sync: bool,
     ) -> Self {
-        Account { display, report, journal, list_failed: None, sync, journal_failed: None, shards: None }
+        Account {
+            display,
+            report,
+            journal,
+            list_failed: None,
+            sync,
+            journal_failed: None,
+            far: None,
+            shards: None,
+        }
     }
 
     /// Accounts for files that got their names just before an earlier run of the job was killed.
@@ -82,9 +95,10 @@ impl Account {
             // A report that is not whole is not counted on.
             let Some(told) = self.report.as_ref().map_or(Some(0), Report::told) else { return };
             let shards = self.shards.as_deref();
+            let far = self.far.as_ref().map_or_else(|| journal.far(), |far| far.get());
             let synced = shards.filter(|_| self.sync).map_or(Ok(()), Shards::sync);
             self.journal_failed =
-                synced.and_then(|()| journal.flush(told, shards.map(Shards::position), self.sync)).err();
+                synced.and_then(|()| journal.flush(told, shards.map(Shards::position), far, self.sync)).err();
             if let (None, Some(shards)) = (&self.journal_failed, shards) {
                 self.journal_failed = shards.end_full().err();
             }

@@ -6,8 +6,9 @@
 //! {"list":…,"job":…}            which list it is for, and what tells it from other jobs: the first line
 //! {"keeps":N,"inode":I,…}       entry N is whole; its file is about to get this name, and then has this record
 //! {"part":N,"name":…,…}         entry N has a part under this name, of this version of the file
-//! {"done":[[A,B],…],"report":R,"failed":F}
-//!                               entries A to B have ended, the report has R bytes, F entries in all have failed
+//! {"done":[[A,B],…],"report":R,"failed":F,"far":…}
+//!                               entries A to B have ended, the report has R bytes, F entries in all have failed, the list
+//!                               has been read so far, and this stood there
 //! ```
 //!
 //! A file gets its name in one step, between two lines. So after a kill either the name leads to the very file (by its inode)
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::partial::Version;
 use super::ranges::Ranges;
+use crate::fetch::input::Far;
 use crate::fetch::output::Position;
 use crate::fetch::output::streams::Identity;
 use crate::fetch::report::Record;
@@ -51,6 +53,7 @@ pub(crate) struct Journal {
     report_bytes: u64,
     failed: u64,
     shards: Option<Position>,
+    far: Far,
     bytes: u64,
     /// What the file had when it was written anew.
     bytes_anew: u64,
@@ -66,6 +69,8 @@ enum Line {
         failed: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         shards: Option<Position>,
+        #[serde(default)]
+        far: Far,
     },
     Keeps(Keeps),
     Part(Part),
@@ -128,6 +133,7 @@ impl Journal {
             report_bytes: 0,
             failed: 0,
             shards: None,
+            far: Far::default(),
             bytes: 0,
             bytes_anew: 0,
         };
@@ -157,11 +163,11 @@ impl Journal {
                     return Err(other("the state of a job with another list; remove it to begin anew"));
                 }
                 Ok(_) if first => return Err(other("not a state of aioxide's")),
-                Ok(Line::Done { done, report, failed, shards }) => {
+                Ok(Line::Done { done, report, failed, shards, far }) => {
                     for (begin, end) in done {
                         self.done.insert_range(begin, end);
                     }
-                    (self.report_bytes, self.failed, self.shards) = (report, failed, shards);
+                    (self.report_bytes, self.failed, self.shards, self.far) = (report, failed, shards, far);
                 }
                 Ok(Line::Keeps(keeps)) => drop(self.keeps.insert(keeps.keeps, keeps)),
                 Ok(Line::Part(part)) => drop(self.parts.insert(part.part, part)),
@@ -210,7 +216,13 @@ impl Journal {
     }
 
     fn told(&self, done: Vec<(u64, u64)>) -> Line {
-        Line::Done { done, report: self.report_bytes, failed: self.failed, shards: self.shards }
+        Line::Done {
+            done,
+            report: self.report_bytes,
+            failed: self.failed,
+            shards: self.shards,
+            far: self.far,
+        }
     }
 
     fn write(&mut self, line: &Line) -> io::Result<()> {
@@ -224,6 +236,11 @@ impl Journal {
     /// What has ended before this run.
     pub(crate) fn done(&self) -> &Ranges {
         &self.done
+    }
+
+    /// How far the list had been read.
+    pub(crate) fn far(&self) -> Far {
+        self.far
     }
 
     /// How far the shards had come.
@@ -306,12 +323,13 @@ impl Journal {
         &mut self,
         report_bytes: u64,
         shards: Option<Position>,
+        far: Far,
         sync: bool,
     ) -> io::Result<()> {
         if self.ended.count() == 0 && self.shards == shards {
             return Ok(());
         }
-        (self.report_bytes, self.shards) = (report_bytes, shards);
+        (self.report_bytes, self.shards, self.far) = (report_bytes, shards, far);
         let done = std::mem::take(&mut self.ended).iter().collect();
         self.write(&self.told(done))?;
         if self.bytes > self.bytes_anew + ANEW_BYTES {
