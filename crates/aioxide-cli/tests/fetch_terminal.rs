@@ -152,3 +152,33 @@ fn narrow_terminal_is_not_written_over_its_edge() {
         assert!(bars.iter().all(|bar| bar.chars().count() <= usize::from(columns)), "{bars:#?}");
     }
 }
+
+#[test]
+fn long_list_ends_with_times_and_the_hosts_to_look_at() {
+    let server = Nasty::start();
+    let port = server.address().port();
+    let mut arguments: Vec<String> = vec!["fetch".into(), "--discard".into()];
+    let mut urls = Vec::new();
+    for host in ["good.test", "bad.test", "slow.test", "fine.test"] {
+        arguments.extend(["--resolve".to_owned(), format!("{host}:*:127.0.0.1")]);
+        urls.extend((0..10).map(|number| match host {
+            "bad.test" if number < 4 => format!("http://{host}:{port}/status/404/{number}"),
+            "slow.test" => format!("http://{host}:{port}/takes/1500/{number}"),
+            _ => format!("http://{host}:{port}/ok/1/{number}"),
+        }));
+    }
+    arguments.extend(urls);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (drawn, status) = on_a_terminal(&arguments, || {});
+    assert_eq!(status, Some(1));
+    let lines: Vec<&str> = drawn.trim_end().lines().map(str::trim_end).collect();
+    let [times, first, second, _, others, summary] = lines[lines.len() - 6..] else { panic!("{drawn:?}") };
+    assert!(times.contains("time for each: half within ") && times.contains('\u{2588}'), "{times:?}");
+    assert!(first.contains("  bad.test: 6 of 10 ok, half within "), "{first:?}");
+    assert!(
+        second.starts_with("  slow.test: 10 of 10 ok, half within ") && second.contains(" s"),
+        "{second:?}"
+    );
+    assert_eq!(others, "  1 other host had fewer failures, or were faster");
+    assert!(summary.starts_with("36 of 40 ok"), "{summary:?}");
+}

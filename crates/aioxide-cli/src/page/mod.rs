@@ -13,7 +13,7 @@ use crate::Failure;
 use crate::args::ReportArgs;
 use crate::fetch::Outcome;
 
-mod tally;
+pub(crate) mod tally;
 
 use tally::{Tally, Times};
 

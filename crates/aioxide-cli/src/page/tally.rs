@@ -8,30 +8,30 @@ use crate::fetch::{Outcome, Record};
 
 /// Sums over a report.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
-    pub(super) count: u64,
-    pub(super) good: u64,
-    pub(super) bytes: u64,
-    pub(super) resumed: u64,
-    pub(super) stalls: u64,
-    pub(super) retried: u64,
-    pub(super) outcomes: BTreeMap<Outcome, u64>,
-    pub(super) times: Times,
+pub(crate) struct Tally {
+    pub(crate) count: u64,
+    pub(crate) good: u64,
+    pub(crate) bytes: u64,
+    pub(crate) resumed: u64,
+    pub(crate) stalls: u64,
+    pub(crate) retried: u64,
+    pub(crate) outcomes: BTreeMap<Outcome, u64>,
+    pub(crate) times: Times,
     hosts: HashMap<String, Host>,
     /// URLs whose host came when there was no room for another.
-    pub(super) of_other_hosts: u64,
+    pub(crate) of_other_hosts: u64,
     errors: HashMap<String, u64>,
     /// Lines that are no records.
-    pub(super) unreadable: u64,
+    pub(crate) unreadable: u64,
 }
 
 /// One host.
 #[derive(Debug, Default)]
-pub(super) struct Host {
-    pub(super) count: u64,
-    pub(super) good: u64,
-    pub(super) bytes: u64,
-    pub(super) times: Times,
+pub(crate) struct Host {
+    pub(crate) count: u64,
+    pub(crate) good: u64,
+    pub(crate) bytes: u64,
+    pub(crate) times: Times,
 }
 
 /// How many hosts are told apart.
@@ -42,11 +42,16 @@ const ERROR_CHARACTERS: usize = 160;
 
 impl Tally {
     /// Takes one line of a report.
-    pub(super) fn add(&mut self, line: &[u8]) {
+    pub(crate) fn add(&mut self, line: &[u8]) {
         let Ok(record) = serde_json::from_slice::<Record>(line) else {
             self.unreadable += 1;
             return;
         };
+        self.add_record(&record);
+    }
+
+    /// Takes what became of a URL.
+    pub(crate) fn add_record(&mut self, record: &Record) {
         let good = u64::from(record.outcome.is_good());
         self.count += 1;
         self.good += good;
@@ -69,7 +74,7 @@ impl Tally {
         } else {
             self.of_other_hosts += 1;
         }
-        if let Some(error) = record.error {
+        if let Some(error) = &record.error {
             let error: String = error.chars().take(ERROR_CHARACTERS).collect();
             if self.errors.len() < ERRORS || self.errors.contains_key(&error) {
                 *self.errors.entry(error).or_default() += 1;
@@ -78,7 +83,7 @@ impl Tally {
     }
 
     /// The hosts, those with the most failures first, and of those with none the slowest.
-    pub(super) fn hosts(&self) -> Vec<(&str, &Host)> {
+    pub(crate) fn hosts(&self) -> Vec<(&str, &Host)> {
         let mut hosts: Vec<_> = self.hosts.iter().map(|(name, host)| (name.as_str(), host)).collect();
         hosts.sort_by(|(one, a), (other, b)| {
             let worse = |host: &Host| (host.count - host.good, host.times.slot_at(0.5));
@@ -88,7 +93,7 @@ impl Tally {
     }
 
     /// The errors, the most frequent first.
-    pub(super) fn errors(&self) -> Vec<(&str, u64)> {
+    pub(crate) fn errors(&self) -> Vec<(&str, u64)> {
         let mut errors: Vec<_> = self.errors.iter().map(|(error, count)| (error.as_str(), *count)).collect();
         errors.sort_by(|(one, a), (other, b)| b.cmp(a).then(one.cmp(other)));
         errors
@@ -97,7 +102,7 @@ impl Tally {
 
 /// How long downloads took: counts by length, in slots that are a quarter of a doubling wide.
 #[derive(Debug, Default)]
-pub(super) struct Times {
+pub(crate) struct Times {
     slots: Vec<u64>,
     count: u64,
 }
@@ -131,12 +136,12 @@ impl Times {
     }
 
     /// The time that this share of the downloads stayed within, to a fifth; `None` without any.
-    pub(super) fn quantile(&self, share: f64) -> Option<f64> {
+    pub(crate) fn quantile(&self, share: f64) -> Option<f64> {
         (self.count > 0).then(|| end_of(self.slot_at(share)))
     }
 
     /// Counts by doublings: where each ends, in seconds, and how many there are.
-    pub(super) fn doublings(&self) -> Vec<(f64, u64)> {
+    pub(crate) fn doublings(&self) -> Vec<(f64, u64)> {
         let chunks = self.slots.chunks(PER_DOUBLING as usize).enumerate();
         chunks
             .map(|(place, slots)| (end_of((place + 1) * PER_DOUBLING as usize - 1), slots.iter().sum()))

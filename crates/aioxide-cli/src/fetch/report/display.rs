@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use super::closing;
 use super::meter::{Meter, spoken};
 use super::progress::WHOLE;
 use super::record::{Outcome, Record};
 use super::secret;
 use crate::clock::Stopwatch;
 use crate::fetch::output::streams::{self, outputs_are_one};
+use crate::page::tally::Tally;
 
 /// Shows the run, and counts its outcomes.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Display {
     path: Option<String>,
     started: Stopwatch,
     meter: Meter,
+    /// For the last lines, where a person reads them.
+    tally: Tally,
 }
 
 #[derive(Debug)]
@@ -80,6 +84,7 @@ impl Display {
             path: None,
             started: Stopwatch::start(),
             meter: Meter::new(),
+            tally: Tally::default(),
         }
     }
 
@@ -111,6 +116,9 @@ impl Display {
         self.tallies[record.outcome as usize] += 1;
         self.under_way = self.under_way.saturating_sub(share);
         self.path.clone_from(&record.path);
+        if self.has_bar() {
+            self.tally.add_record(record);
+        }
         if matches!(self.mode, Mode::Marks { .. }) {
             let mut mark = [0; 4];
             // Whoever reads the marks may have gone; the downloads go on.
@@ -192,7 +200,10 @@ impl Display {
         self.draw();
         match &self.mode {
             Mode::Quiet => return,
-            Mode::Bar(bar, _) => bar.finish_and_clear(),
+            Mode::Bar(bar, _) => {
+                bar.finish_and_clear();
+                closing::lines(&self.tally).iter().for_each(|line| print_line(&printable(line)));
+            }
             Mode::Marks { .. } if self.count() > 0 => {
                 let _ = streams::write_all(io::stdout(), b"\n");
             }

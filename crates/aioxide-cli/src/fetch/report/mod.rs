@@ -2,6 +2,7 @@
 
 mod account;
 pub(crate) mod answer;
+mod closing;
 pub(crate) mod display;
 mod failure;
 mod meter;
