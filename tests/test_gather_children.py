@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import itertools
 import warnings
 from typing import Any
 
@@ -56,6 +57,37 @@ def test_gather_of_derived_and_plain_tasks_ends_when_asyncios_does(
     if loop_name != "aioxide":
         pytest.skip("compares the two")
     assert iterations(aioxide, aioxide.new_event_loop()) == iterations(asyncio, asyncio.SelectorEventLoop())
+
+
+ENDS = ["plain fails", "plain is cancelled", "derived fails", "derived is cancelled", "plain ends", "derived ends"]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(ENDS, 3)), ids=", ".join)
+def test_children_that_are_done_fail_a_gather_in_the_order_of_the_arguments(
+    run: Any, functions: Any, order: tuple[str, ...]
+) -> None:
+    async def end(how: str) -> str:
+        if how.endswith("fails"):
+            raise ValueError(how)
+        if how.endswith("cancelled"):
+            raise asyncio.CancelledError(how)
+        return how
+
+    async def main() -> None:
+        derived = type("Derived", (task_class(),), {})
+        loop = asyncio.get_running_loop()
+        children = [derived(end(how), loop=loop) if "derived" in how else loop.create_task(end(how)) for how in order]
+        await asyncio.wait(children)
+        found = (await asyncio.gather(functions.gather(*children), return_exceptions=True))[0]
+        await asyncio.gather(*children, return_exceptions=True)
+        failures = [how for how in order if not how.endswith("ends")]
+        if not failures:
+            assert found == list(order)
+        else:
+            assert type(found) is (ValueError if failures[0].endswith("fails") else asyncio.CancelledError)
+            assert found.args == (failures[0],)
+
+    run(main())
 
 
 @pytest.mark.parametrize("way", ["timeout", "wait_for"])

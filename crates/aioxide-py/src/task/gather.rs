@@ -148,6 +148,17 @@ impl Gather {
         Ok(true)
     }
 
+    /// Watches `children`, and takes those that are done already to `done`.
+    #[inline]
+    fn add_all(&self, children: &mut Vec<Owned>, done: &mut Vec<Owned>) -> Outcome<()> {
+        for child in children.drain(..) {
+            if !self.add(&child)? {
+                done.push(child);
+            }
+        }
+        Ok(())
+    }
+
     /// Adds the children that `arguments` give, in their order; gives those that are done already.
     fn add_children(
         &self,
@@ -202,19 +213,16 @@ impl Gather {
             }
             children.push(child.clone());
             self.unfinished.set(self.unfinished.get() + 1);
-            // The methods of other classes are called where asyncio calls them, before the next one is looked at.
-            if Future::exact(&child).is_some() {
-                later.push(child);
-            } else if !self.add(&child)? {
-                done.push(child);
+            let is_ours = Future::exact(&child).is_some();
+            later.push(child);
+            // The methods of other classes are called where asyncio calls them, before the next one is looked at; what is done
+            // already has its turn in the order of the arguments.
+            if !is_ours {
+                self.add_all(&mut later, &mut done)?;
             }
         }
         self.children.set(children);
-        for child in later {
-            if !self.add(&child)? {
-                done.push(child);
-            }
-        }
+        self.add_all(&mut later, &mut done)?;
         Ok(done)
     }
 }
