@@ -27,6 +27,8 @@ if [ -z "${AIOXIDE_NO_BUILD:-}" ]; then
     # Its own folder: the interpreter decides how PyO3 is built, and the other builds are to be kept.
     CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/debug-python} VIRTUAL_ENV=$venv "$venv/bin/python" -m maturin develop -q
 fi
+# Their extensions are built for another layout of objects than Debian's debug build has.
+export MULTIDICT_NO_EXTENSIONS=1 YARL_NO_EXTENSIONS=1 PROPCACHE_NO_EXTENSIONS=1
 if [ "${1:-}" = --tests ]; then
     shift
     exec "$venv/bin/python" -m pytest -q -p no:cacheprovider "$@"
