@@ -486,3 +486,22 @@ fn mistakes_are_told() {
     scheme.args(["queue", "status", "amqp://host/"]);
     check(scheme, "not amqp://");
 }
+
+#[test]
+fn connection_to_the_server_that_breaks_is_made_anew() {
+    let Some(queue) = Queue::on_server() else { return };
+    let server = Nasty::start();
+    queue.fill(&[server.url("/hold")], &["--lease", "2"]);
+    let mut worker = queue.start("out", &[], "log");
+    server.wait_for_requests(1);
+    for _ in 0..5 {
+        let _: u64 = queue.redis.as_ref().unwrap().ask(&[b"CLIENT", b"KILL", b"TYPE", b"normal"]);
+        wait(600);
+    }
+    server.release();
+    let ended = worker.wait().unwrap();
+    let log = fs::read_to_string(queue.path("log")).unwrap();
+    assert!(ended.success() && !log.contains("another worker"), "{log}");
+    assert_eq!(queue.status()["good"], 1);
+    assert_eq!(server.requests().len(), 1);
+}

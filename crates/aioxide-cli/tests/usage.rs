@@ -75,6 +75,8 @@ fn manual_pages_are_read_by_man() {
         (&["man"][..], "aioxide-fetch(1)"),
         (&["man", "fetch"], "--retry-max-wait"),
         (&["man", "demo"], "--serve"),
+        (&["man", "queue"], "retry"),
+        (&["man", "queue", "fill"], "--shard-size"),
     ] {
         let (page, errors) = run(arguments, 0);
         assert!(page.contains(".TH ") && page.contains("Examples:"), "{page}");

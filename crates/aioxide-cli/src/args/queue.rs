@@ -15,7 +15,7 @@ use crate::queue::{Address, By};
         aioxide queue fill /shared/queue -i urls.txt.zst     divide a list into shards\n  \
         aioxide fetch --queue /shared/queue -o /shared/out   a worker; start as many as wanted\n  \
         aioxide queue status /shared/queue                   how far they are\n  \
-        aioxide queue fill 'redis://broker:6379/0?name=crawl' -i urls.parquet.csv\n\n\
+        aioxide queue fill 'redis://broker:6379/0?name=crawl' -i urls.csv\n\n\
     QUEUE is a directory that all machines share, or a Redis (6.2 or newer) or Valkey\n\
     server: redis://[USER:PASSWORD@]HOST:PORT/DATABASE?name=NAME, rediss:// with TLS.")]
 pub(crate) struct QueueArgs {
@@ -36,7 +36,11 @@ pub(crate) enum QueueCommand {
 
 /// `aioxide queue fill`.
 #[derive(Debug, Args)]
-#[command(after_help = "A line that is no URL is named, left out, and makes the exit status 1.")]
+#[command(after_help = "Examples:\n  \
+        aioxide queue fill /shared/queue -i urls.txt.zst\n  \
+        duckdb -c \"copy (select url from 'x.parquet') to '/dev/stdout' (format csv)\" |\n    \
+            aioxide queue fill 'redis://broker/0?name=crawl' --format csv -i -\n\n\
+    A line that is no URL is named, left out, and makes the exit status 1.")]
 pub(crate) struct FillArgs {
     /// A new or empty directory, or redis://HOST:PORT/0?name=NAME
     #[arg(value_parser = Address::parse)]

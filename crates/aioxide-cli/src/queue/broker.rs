@@ -42,6 +42,8 @@ struct Server {
 
 /// For a connection, and for each answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// So many silent workers' shards are looked at before one that waits is taken.
+const MOST_SILENT: u32 = 100;
 const GROUP: &str = "workers";
 
 /// The beginning of scripts: nothing is done with a shard that the worker has no more. `KEYS[1]` is the stream, `ARGV[1]` the worker,
@@ -175,7 +177,8 @@ impl Broker {
     /// Takes over a shard whose worker is silent.
     fn take_over(&mut self) -> io::Result<Option<Lease>> {
         let lease = self.settings.lease();
-        while let Some((id, worker, _, taken)) = self.pending(lease, 1)?.pop() {
+        for _ in 0..MOST_SILENT {
+            let Some((id, worker, _, taken)) = self.pending(lease, 1)?.pop() else { break };
             let mut command = cmd("XCLAIM");
             command.arg(&self.server.name).arg(GROUP).arg(&self.worker);
             command.arg(lease.as_millis() as u64).arg(&id);

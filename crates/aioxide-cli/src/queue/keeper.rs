@@ -1,6 +1,7 @@
 //! A worker's thread for its queue: it tells all the time that the worker still has its shard, and asks for what the worker wants.
 
 use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -101,8 +102,12 @@ impl Keeper {
     ///
     /// # Errors
     /// There is no list, or it cannot be written.
-    pub(crate) fn copy_list(&self, lease: &Lease, to: &std::path::Path) -> io::Result<()> {
-        lock(&self.shared.queue).copy_list(lease, to)
+    pub(crate) fn copy_list(&self, lease: &Lease, to: &Path) -> io::Result<()> {
+        // Nothing is gained by waiting for a list that is not there.
+        self.patiently(|queue| match queue.copy_list(lease, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Err(error)),
+            copied => copied.map(Ok),
+        })?
     }
 
     /// See [`Queue::done`].
