@@ -16,6 +16,8 @@ from .program import NESTING_LOCKS, Body, Op, Program
 PATIENCE = 60
 ROUNDS = 6
 MOST_TASKS = 30
+# Equal notes in a row, at the most.
+REPEATED = 20
 # Reports whose time depends on when garbage is collected.
 UNTIMED = ("never retrieved", "was destroyed but it is pending")
 
@@ -66,6 +68,12 @@ class World:
         # asyncio and aioxide count their tasks apart.
         name = task.get_name().partition("Task-")[0] or "unnamed" if task else "-"
         self.log.append(f"{name}: {text}")
+
+    def note_repeated(self, text: str) -> None:
+        """Notes what a ring may do once for each level of the stack: how many fit is not told."""
+        latest = self.log[-REPEATED:]
+        if len(latest) < REPEATED or any(not line.endswith(text) for line in latest):
+            self.note(text)
 
     def _report(self, loop: Any, context: dict[str, Any]) -> None:
         if not any(text in context["message"] for text in UNTIMED):
@@ -154,7 +162,7 @@ class World:
         class Task(self.names.Task):  # type: ignore[misc]
             def cancel(self, msg: Any = None) -> Any:
                 if not world.cancelling:
-                    world.note(f"cancel of {self.get_name()} {msg}")
+                    world.note_repeated(f"cancel of {self.get_name()} {msg}")
                 world.cancelling += 1
                 try:
                     return super().cancel(msg=msg)
