@@ -7,6 +7,7 @@ needs no interpreter. With AIOXIDE_NO_PROGRAM set it is left out, which halves t
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,22 +34,28 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
     """Builds a wheel of the extension and the program; returns its name."""
     if os.environ.get("AIOXIDE_NO_PROGRAM", "0") not in ("", "0"):
         return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
-    build_program()
+    build_program(profile(config_settings))
     try:
         return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)
     finally:
         PROGRAM.unlink()
 
 
-def build_program() -> None:
+def profile(config_settings: Any) -> str:
+    """The profile that the extension is built with: `--config-settings "build-args=--profile dev"`."""
+    arguments = shlex.split((config_settings or {}).get("build-args", ""))
+    return arguments[arguments.index("--profile") + 1] if "--profile" in arguments else "release"
+
+
+def build_program(profile: str) -> None:
     """Builds the program and puts it where maturin finds it."""
     cargo = os.environ.get("CARGO", "cargo")
-    target = Path(os.environ.get("CARGO_TARGET_DIR", "target"))
-    command = [cargo, "build", "--release", "--locked", "--package", "aioxide-cli", "--target-dir", str(target)]
+    target = ROOT / os.environ.get("CARGO_TARGET_DIR", "target")
+    command = [cargo, "build", "--profile", profile, "--package", "aioxide-cli", "--target-dir", str(target)]
     sys.stdout.write(f"Building the program: {' '.join(command)}\n")
     sys.stdout.flush()
     subprocess.run(command, cwd=ROOT, check=True)
-    place(ROOT / target / "release" / "aioxide")
+    place(target / ("debug" if profile == "dev" else profile) / "aioxide")
 
 
 def place(program: Path) -> None:

@@ -35,10 +35,19 @@ def build(*command: str) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-def test_wheel_has_the_hook_beside_the_package(tmp_path: Path) -> None:
-    build("maturin", "build", "--profile", "dev", "--out", str(tmp_path), "--interpreter", sys.executable)
+def test_wheel_has_the_hook_and_the_program_beside_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIOXIDE_NO_PROGRAM", raising=False)
+    options = ["--no-deps", "--no-build-isolation", "--config-settings", "build-args=--profile dev"]
+    build("pip", "wheel", "-q", *options, "--wheel-dir", str(tmp_path), ".")
     (wheel,) = tmp_path.glob("aioxide-*.whl")
     with zipfile.ZipFile(wheel) as archive:
+        (program,) = [name for name in archive.namelist() if name.endswith(".data/scripts/aioxide")]
+        place = Path(archive.extract(program, tmp_path))
+        place.chmod(0o755)
+        version = subprocess.run([str(place), "--version"], capture_output=True, text=True, check=True).stdout
+        assert version.split() == ["aioxide", wheel.name.split("-")[1]]
+        # It is in the wheel, and no longer among the sources.
+        assert not (ROOT / "python/data/scripts/aioxide").exists()
         files = archive.namelist()
         (hook,) = [name for name in files if name.endswith(HOOK)]
         text = archive.read(hook).decode()

@@ -75,10 +75,8 @@ def install_tools() -> None:
         run(sys.executable, "-m", "venv", ENVIRONMENT)
     run(ENVIRONMENT / "bin" / "python", "-m", "pip", "install", "-q", "-r", "scripts/release/requirements.txt")
     environment.cache_clear()
-    for tool in ("cargo-about", "cargo-cyclonedx"):
-        if not (CARGO_TOOLS / "bin" / tool).exists():
-            # A debug build: it runs for a second, and is built in a third of the time.
-            run("cargo", "install", "-q", "--locked", "--debug", "--root", CARGO_TOOLS, tool)
+    if not (CARGO_TOOLS / "bin" / "cargo-cyclonedx").exists():
+        run("cargo", "install", "-q", "--locked", "--debug", "--root", CARGO_TOOLS, "cargo-cyclonedx")
 
 
 def split_symbols(binary: Path) -> None:

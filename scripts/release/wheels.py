@@ -59,7 +59,7 @@ def build(program: Path, versions: list[str]) -> list[Path]:
             if here := [interpreter.path for interpreter in chosen if interpreter.prefix == prefix]:
                 compile_for(here, prefix)
     finally:
-        IN_WHEEL.unlink()
+        IN_WHEEL.unlink(missing_ok=True)
     return [finish(wheel) for wheel in sorted(BUILT.glob("*.whl"))]
 
 
