@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 CARGO = os.environ.get("CARGO", "cargo")
@@ -23,19 +24,35 @@ def number(version: str | None) -> tuple[int, ...]:
     return (*parts, *[0] * (3 - len(parts)))
 
 
-def main() -> None:
-    """Compares what the dependencies ask for, then checks with the toolchain itself."""
+def packages() -> list[dict[str, Any]]:
+    """The packages of the workspace and all that they depend on."""
     command = [CARGO, "metadata", "--format-version", "1", "--locked"]
-    packages = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)["packages"]
-    (ours,) = {package["rust_version"] for package in packages if package["name"] == "aioxide-core"}
-    newer = [
+    found = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
+    return list(found["packages"])
+
+
+def named() -> str:
+    """The version that the project names."""
+    (version,) = {package["rust_version"] for package in packages() if package["name"] == "aioxide-core"}
+    return str(version)
+
+
+def asking_for_newer() -> list[str]:
+    """What asks for a newer Rust than the project names."""
+    ours = named()
+    return [
         f"{package['name']} {package['version']} needs Rust {package['rust_version']}"
-        for package in packages
+        for package in packages()
         if number(package["rust_version"]) > number(ours)
     ]
-    if newer:
+
+
+def main() -> None:
+    """Compares what the dependencies ask for, then checks with the toolchain itself."""
+    ours = named()
+    if newer := asking_for_newer():
         sys.exit("\n".join([f"the project names Rust {ours}, but:", *newer]))
-    sys.stdout.write(f"{len(packages)} packages build with Rust {ours}, by what they say\n")
+    sys.stdout.write(f"no dependency asks for more than Rust {ours}\n")
     command = ["rustup", "toolchain", "list"] if shutil.which("rustup") else ["true"]
     toolchains = subprocess.run(command, check=False, capture_output=True, text=True).stdout
     if not any(line.startswith(f"{ours}.") or line.startswith(f"{ours}-") for line in toolchains.splitlines()):
