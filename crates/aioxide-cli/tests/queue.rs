@@ -186,7 +186,9 @@ fn every_url_is_done(queue: &Queue, is_shared: bool) {
     let status = queue.status();
     let aside = status["set_aside"].as_array().unwrap();
     assert_eq!(aside.len(), 1, "{status}");
-    assert_eq!((aside[0]["tries"].as_u64(), poisoned), (Some(TRIES as u64), TRIES), "{status}");
+    assert_eq!(aside[0]["tries"], TRIES, "{status}");
+    // A worker may have been killed by chance before it came to the URL that kills.
+    assert!((1..=TRIES).contains(&poisoned), "{poisoned}");
     assert!(aside[0]["why"].as_str().unwrap().contains("went silent"), "{status}");
     assert_eq!(status["done"], shards - 1, "{status}");
     assert_eq!(status["urls"], status["good"]);
