@@ -64,7 +64,9 @@ def collect() -> None:
     shutil.copy(ROOT / "zensical.toml", WORK)
     for folder in ("python", "scripts"):
         (WORK / folder).symlink_to(ROOT / folder)
-    shutil.copy(ROOT / "CHANGELOG.md", SOURCE / "changelog.md")
+    # It stands beside docs/, and its copy among the pages.
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    (SOURCE / "changelog.md").write_text(changelog, encoding="utf-8")
     listed = set(re.findall(r'= "([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text()))
     there = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.md")}
     if listed != there:

@@ -271,3 +271,9 @@ def test_example_of_a_docstring_runs(name: str, tmp_path: Path) -> None:
         [sys.executable, "-X", "dev", str(file)], capture_output=True, text=True, timeout=60, check=False
     )
     assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_menu_of_the_site_has_every_page() -> None:
+    listed = set(re.findall(r'= "([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text()))
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert listed - {"changelog.md"} == there, "zensical.toml lists the pages"
