@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -168,3 +169,36 @@ def test_an_exception_derived_from_stop_iteration_is_taken_or_wrapped(loop: asyn
         with pytest.raises(TypeError, match="StopIteration interacts badly with generators"):
             refused.set_exception(StopIteration())
         refused.cancel()
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "TaskGroup"), reason="Python 3.11 has the first task groups")
+def test_what_a_group_cannot_cancel_is_reported_in_asyncios_words(run: Any, package: ModuleType) -> None:
+    messages: list[str] = []
+
+    async def fail() -> None:
+        raise LookupError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, details: messages.append(details["message"]))
+        gate = loop.create_future()
+
+        class Task(package.Task):  # type: ignore[name-defined, misc]
+            def cancel(self, msg: Any = None) -> bool:
+                raise ValueError("not now")
+
+        async def wait() -> None:
+            async with package.TaskGroup() as group:
+                group.create_task(fail())
+                await gate
+
+        waiting = Task(wait(), loop=loop)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        gate.set_result(None)
+        await asyncio.wait([waiting])
+        assert type(waiting.exception()).__name__ == "ExceptionGroup"
+
+    run(main())
+    (message,) = messages
+    assert message.startswith("Exception in callback TaskGroup._on_task_done(")

@@ -33,7 +33,7 @@ struct Told(Object);
 // SAFETY: transparent over `Object`.
 unsafe impl Class for Told {}
 
-static NOTIFIER: ParentKind = ParentKind::of::<Told>();
+static NOTIFIER: ParentKind = ParentKind::of::<Told>("Notifier.notify");
 
 impl Told {
     fn notify(&self) {

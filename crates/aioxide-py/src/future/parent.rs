@@ -15,10 +15,11 @@ use super::{Future, Waiter};
 use crate::ffi::method::{Definition, guard_object};
 use crate::ffi::{Class, Object, Outcome, Owned, call, cast, context};
 use crate::interp::names;
+use crate::kernel::ChildDone;
 
 /// A type of waiters that are no tasks.
 pub(crate) trait Parent: Class + Sized + 'static {
-    /// `static KIND: ParentKind = ParentKind::of::<Self>()`, which stands beside the type.
+    /// `static KIND: ParentKind = ParentKind::of::<Self>(...)`, which stands beside the type.
     fn kind() -> &'static ParentKind;
     /// Whether there is anything to do about a child that is done now, when its turn comes.
     #[inline]
@@ -32,17 +33,21 @@ pub(crate) trait Parent: Class + Sized + 'static {
 /// What a type of parents does, for whoever has the object alone.
 pub(crate) struct ParentKind {
     pub(super) needs_entry: fn(&Object, &Future) -> bool,
-    pub(super) child_done: fn(&Object, &Object) -> Outcome<()>,
+    pub(super) child_done: ChildDone,
     callback: Definition,
 }
 
 impl ParentKind {
-    pub(crate) const fn of<P: Parent>() -> Self {
+    /// `name` is what asyncio calls the callback by which it does the same, for reports.
+    pub(crate) const fn of<P: Parent>(name: &'static str) -> Self {
         Self {
             // SAFETY: `watch` makes the waiters, which have the kind of their object's type; the callback is bound to such an one.
             needs_entry: |waiting, child| unsafe { cast::<P>(waiting.as_ptr()) }.needs_entry(child),
-            // SAFETY: as above.
-            child_done: |waiting, child| unsafe { cast::<P>(waiting.as_ptr()) }.child_done(child),
+            child_done: ChildDone {
+                // SAFETY: as above.
+                run: |waiting, child| unsafe { cast::<P>(waiting.as_ptr()) }.child_done(child),
+                name,
+            },
             callback: Definition(c::PyMethodDef {
                 ml_name: c"__child_done".as_ptr(),
                 ml_meth: c::PyMethodDefPointer { PyCFunction: child_done_method::<P> },

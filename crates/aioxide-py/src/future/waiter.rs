@@ -47,7 +47,7 @@ impl Waiter {
             Self::Parent(parent, kind) => (kind.needs_entry)(&parent, future).then(|| Entry::Child {
                 parent,
                 child: future.own(),
-                child_done: kind.child_done,
+                child_done: &kind.child_done,
             }),
             Self::Callback(callback, context) => {
                 Some(Entry::FutureCallback { callback, future: future.own(), context })

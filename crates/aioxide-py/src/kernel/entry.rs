@@ -36,9 +36,17 @@ pub(crate) enum Entry {
     /// A callback of a future that is done.
     FutureCallback { callback: Owned, future: Owned, context: Captured },
     /// A future that a parent (`future::parent`) waits for is done, and what the parent does about it.
-    Child { parent: Owned, child: Owned, child_done: fn(&Object, &Object) -> Outcome<()> },
+    Child { parent: Owned, child: Owned, child_done: &'static ChildDone },
     /// The time of a timeout is up, unless it has another generation meanwhile.
     Expire { owner: Owned, generation: u32, expire: fn(&Object, u32) -> Outcome<()> },
+}
+
+/// What a parent does about a child that is done.
+pub(crate) struct ChildDone {
+    /// Takes the parent and the child.
+    pub(crate) run: fn(&Object, &Object) -> Outcome<()>,
+    /// What asyncio calls the callback that does the same.
+    pub(crate) name: &'static str,
 }
 
 /// What another thread may post: whoever holds the interpreter's lock puts Python's callbacks into the queue itself.

@@ -29,7 +29,7 @@ use crate::ffi::Outcome;
 use crate::ffi::exports::Exports;
 
 pub(crate) use core::{Loop, LoopCore, state_of};
-pub(crate) use entry::{Deliver, Entry, Posted, RunContext};
+pub(crate) use entry::{ChildDone, Deliver, Entry, Posted, RunContext};
 pub(crate) use making::{Making, Naming};
 pub(crate) use state::{LoopState, Registry, enter, running};
 pub(crate) use transports::{HeldWrites, TransportTable};

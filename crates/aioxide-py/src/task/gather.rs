@@ -46,7 +46,7 @@ pub(crate) struct GatherData {
 pub(crate) type Gather = Holder<GatherData>;
 
 static KIND: Kind = Kind::new();
-static PARENT: ParentKind = ParentKind::of::<Gather>();
+static PARENT: ParentKind = ParentKind::of::<Gather>("gather.<locals>._done_callback");
 static FUTURE: Ancestor = Ancestor::new();
 
 impl Contents for GatherData {

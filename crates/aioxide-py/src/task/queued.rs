@@ -1,5 +1,7 @@
 //! How the ready queue's entries for tasks and futures are run, and what becomes of what they raise.
 
+use std::ffi::CStr;
+
 use pyo3::prelude::*;
 
 use super::{Task, step};
@@ -7,7 +9,7 @@ use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, raised};
 use crate::future::Future;
 use crate::interp::{Captured, names};
-use crate::kernel::LoopState;
+use crate::kernel::{ChildDone, LoopState};
 
 /// A step of a task.
 #[inline]
@@ -59,11 +61,23 @@ pub(crate) fn child_done(
     py: Python<'_>,
     waiting: &Object,
     child: &Object,
-    child_done: fn(&Object, &Object) -> Outcome<()>,
+    child_done: &ChildDone,
 ) -> PyResult<()> {
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(child.as_ptr()) };
-    child_done(waiting, child).or_else(|raised| report_call(py, raised, waiting, future, None))
+    (child_done.run)(waiting, child).or_else(|raised| {
+        let shown = || {
+            let format = format_helper(c"_format_args_and_kwargs")?;
+            let arguments = call::call(&format, &[&*call::tuple(&[child])?, &*Owned::none()])?;
+            Ok(format!("{}{}", child_done.name, to_string(&arguments)))
+        };
+        report(py, raised, future, shown, || Ok(None))
+    })
+}
+
+/// A function of `asyncio.format_helpers`.
+fn format_helper(name: &CStr) -> Outcome {
+    call::get_attribute(&names().format_helpers_module, &*call::interned(name)?)
 }
 
 /// Reports what the call of `callback` with `future` raised.
@@ -77,10 +91,7 @@ fn report_call(
 ) -> PyResult<()> {
     let arguments = || call::tuple(&[future.object()]);
     let shown = || {
-        let format = call::get_attribute(
-            &names().format_helpers_module,
-            &*call::interned(c"_format_callback_source")?,
-        )?;
+        let format = format_helper(c"_format_callback_source")?;
         Ok(to_string(&*call::call(&format, &[callback, &*arguments()?])?))
     };
     let handle = || {

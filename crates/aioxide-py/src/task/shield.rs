@@ -46,7 +46,7 @@ impl Steps for Shield {
     }
 }
 
-static PARENT: ParentKind = ParentKind::of::<Awaitable<Shield>>();
+static PARENT: ParentKind = ParentKind::of::<Awaitable<Shield>>("shield.<locals>._inner_done_callback");
 
 impl Parent for Awaitable<Shield> {
     fn kind() -> &'static ParentKind {

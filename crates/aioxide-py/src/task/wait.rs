@@ -111,7 +111,7 @@ impl Steps for Wait {
     }
 }
 
-static PARENT: ParentKind = ParentKind::of::<Awaitable<Wait>>();
+static PARENT: ParentKind = ParentKind::of::<Awaitable<Wait>>("_wait.<locals>._on_completion");
 
 impl Parent for Awaitable<Wait> {
     fn kind() -> &'static ParentKind {

@@ -79,7 +79,7 @@ impl Contents for CompletionsData {
     }
 }
 
-static PARENT: ParentKind = ParentKind::of::<Completions>();
+static PARENT: ParentKind = ParentKind::of::<Completions>("as_completed.<locals>._on_completion");
 
 impl Parent for Completions {
     fn kind() -> &'static ParentKind {

@@ -158,7 +158,7 @@ static CLASSES: Confined<Classes> = Confined::new(Classes {
     lets_go: Cell::new(false),
 });
 
-static PARENT: ParentKind = ParentKind::of::<Group>();
+static PARENT: ParentKind = ParentKind::of::<Group>("TaskGroup._on_task_done");
 
 impl Parent for Group {
     fn kind() -> &'static ParentKind {
