@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import itertools
+import sys
 import warnings
 from typing import Any
 
@@ -85,7 +86,8 @@ def test_children_that_are_done_fail_a_gather_in_the_order_of_the_arguments(
             assert found == list(order)
         else:
             assert type(found) is (ValueError if failures[0].endswith("fails") else asyncio.CancelledError)
-            assert found.args == (failures[0],)
+            if sys.version_info >= (3, 11):  # before, asyncio makes a cancellation anew
+                assert found.args == (failures[0],)
 
     run(main())
 
@@ -177,13 +179,20 @@ def test_failed_gather_with_a_limit_closes_what_it_did_not_begin(run: Any) -> No
 
 
 def derived_task(log: list[str]) -> Any:
+    letters = iter("ab")
+
     class Derived(task_class()):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            # No name: from Python 3.13 on, the loop names what a factory has made.
+            self.letter = next(letters)
+            super().__init__(*arguments, **options)
+
         def get_loop(self) -> asyncio.AbstractEventLoop:
-            log.append(f"{self.get_name()} get_loop")
+            log.append(f"{self.letter} get_loop")
             return super().get_loop()
 
         def add_done_callback(self, function: Any, *, context: Any = None) -> None:
-            log.append(f"{self.get_name()} add")
+            log.append(f"{self.letter} add")
             super().add_done_callback(function, context=context)
 
     return Derived
@@ -197,13 +206,14 @@ def test_gather_asks_derived_tasks_in_the_order_of_asyncios(run: Any, functions:
         loop = asyncio.get_running_loop()
         derived = derived_task(log)
         if made_by == "factory":
-            names = iter("ab")
-            loop.set_task_factory(lambda loop, coro, **more: derived(coro, loop=loop, name=next(names)))
+            loop.set_task_factory(lambda loop, coro, **more: derived(coro, loop=loop))
             gathering = functions.gather(give(1), give(2))
             loop.set_task_factory(None)
-            expected = ["a get_loop", "a add", "b add"]
+            # Python 3.14 takes the loop that runs.
+            asked = [] if sys.version_info >= (3, 14) else ["a get_loop"]
+            expected = [*asked, "a add", "b add"]
         else:
-            gathering = functions.gather(*(derived(give(1), loop=loop, name=name) for name in "ab"))
+            gathering = functions.gather(derived(give(1), loop=loop), derived(give(2), loop=loop))
             expected = ["a get_loop", "a add", "b get_loop", "b add"]
         assert log == expected
         await gathering
@@ -278,6 +288,10 @@ def test_first_future_says_which_loop_a_gather_belongs_to(run: Any, functions: A
 
     async def main() -> None:
         future = other.create_future()
+        if sys.version_info >= (3, 14):  # it is the one that runs
+            with pytest.raises(ValueError, match="different loop"):
+                functions.gather(future)
+            return
         assert functions.gather(future).get_loop() is other
         with pytest.raises(ValueError, match="different loop"):
             functions.gather(future, asyncio.get_running_loop().create_future())

@@ -32,7 +32,7 @@ NEVER = {
     "subprocess_exec", "subprocess_shell", "add_signal_handler", "remove_signal_handler", "getaddrinfo",
     "getnameinfo", "print_stack", "connect_read_pipe", "connect_write_pipe", "start_tls", "serve_forever",
     "create_server", "create_unix_server", "create_unix_connection", "create_datagram_endpoint",
-    "connect_accepted_socket", "_run_once", "sendfile", "sock_sendfile", "sock_connect", "start_serving",
+    "connect_accepted_socket", "_run_once", "_run", "sendfile", "sock_sendfile", "sock_connect", "start_serving",
     "_make_subprocess_transport", "_start_serving", "breakpointhook", "_read_from_self", "_write_to_self",
     "_close_self_pipe", "_make_self_pipe", "_run_forever_setup", "_run_forever_cleanup", "_getaddrinfo_debug",
 }  # fmt: skip

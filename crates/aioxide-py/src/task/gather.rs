@@ -196,8 +196,12 @@ impl Gather {
                 let names_of = call::tuple(&[&names.loop_])?;
                 call::call_with_names(&names.ensure_future, &[argument, running], Some(&names_of))?
             };
-            if children.is_empty() && !child.is(argument) && Future::exact(&child).is_none() {
-                // asyncio asks the first one for its loop; one that was given has been asked.
+            if !interop::KNOWS_AWAITERS
+                && children.is_empty()
+                && !child.is(argument)
+                && Future::exact(&child).is_none()
+            {
+                // asyncio asks the first one for its loop, up to Python 3.13; one that was given has been asked.
                 match call::find_attribute(&child, &names.get_loop)? {
                     Some(get_loop) => call::call(&get_loop, &[])?,
                     None => call::get_attribute(&child, &names.loop_attribute)?,
