@@ -260,7 +260,7 @@ def test_options_and_their_spelling(run: Any, loop: asyncio.AbstractEventLoop, l
     run(main())
 
 
-def test_factory_that_fails_leaves_an_unclosed_socket(
+def test_factory_that_fails_leaves_no_connection(
     run: Any, loop: asyncio.AbstractEventLoop, listener: socket.socket
 ) -> None:
     class Failure(Exception):
@@ -275,8 +275,11 @@ def test_factory_that_fails_leaves_an_unclosed_socket(
             with pytest.raises(Failure):
                 await loop.create_connection(failing, *listener.getsockname()[:2])
             gc.collect()
-        assert [warning.category for warning in caught] == [ResourceWarning]
-        assert str(caught[0].message).startswith("unclosed <socket.socket fd=")
+        if sys.version_info >= (3, 14):  # asyncio closes it
+            assert not caught
+        else:
+            assert [warning.category for warning in caught] == [ResourceWarning]
+            assert str(caught[0].message).startswith("unclosed <socket.socket fd=")
         peer, _ = listener.accept()
         with peer:
             assert peer.recv(1) == b""
@@ -291,8 +294,9 @@ def test_factory_that_returns_no_protocol(run: Any, loop: asyncio.AbstractEventL
             with pytest.raises(AttributeError, match="connection_made"):
                 await loop.create_connection(object, *listener.getsockname()[:2])  # type: ignore[type-var]
             gc.collect()
-        # asyncio's transport, half made, warns as well.
-        assert {warning.category for warning in caught} == {ResourceWarning}
+        # asyncio's transport, half made, warns as well; from Python 3.14 on nothing else does.
+        warned = {warning.category for warning in caught}
+        assert warned <= {ResourceWarning} if sys.version_info >= (3, 14) else warned == {ResourceWarning}
         peer, _ = listener.accept()
         with peer:
             assert peer.recv(1) == b""

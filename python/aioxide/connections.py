@@ -128,8 +128,11 @@ class Connections(selector_events.BaseSelectorEventLoop):
             waiter = self.create_future()
             transport = self._make_connected_transport(connecting, protocol, waiter)
         except BaseException:
-            # Nobody closes the socket, as in asyncio: a ResourceWarning tells of it when the traceback is gone.
-            sock = connecting.to_socket()
+            if sys.version_info >= (3, 14):
+                connecting.close()
+            else:
+                # Nobody closes the socket, as in asyncio: a ResourceWarning tells of it when the traceback is gone.
+                sock = connecting.to_socket()
             raise
         try:
             await waiter
