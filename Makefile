@@ -54,7 +54,7 @@ valgrind:    ## the raw task cell and the loop under memcheck (which knows no pi
 	CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="valgrind --quiet --error-exitcode=99 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --suppressions=$(CURDIR)/scripts/valgrind.supp" $(CARGO) test --package aioxide-core --test task --test event_loop --test reactor --test blocking --target x86_64-unknown-linux-gnu -- --test-threads=1 --skip end_of_a_child
 venv:        ## makes .venv with the tools of the Python face
 	[ -x .venv/bin/python ] || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10" "mypy>=2.4,<2.5" "ruff>=0.17,<0.18" "basedpyright>=1.40,<2" "aiohttp==3.14.5" "httpx>=0.28,<1" fastapi uvicorn gunicorn uvicorn-worker
+	.venv/bin/python -m pip install -q --disable-pip-version-check "maturin>=1.9,<2" "pytest>=9,<10" "mypy>=2.4,<2.5" "ruff>=0.17,<0.18" "basedpyright>=1.40,<2" "aiohttp==3.14.5" "httpx>=0.28,<1" "opentelemetry-sdk>=1.40,<2" fastapi uvicorn gunicorn uvicorn-worker
 develop: venv  ## builds the extension and the package into .venv
 	VIRTUAL_ENV="$(CURDIR)/.venv" .venv/bin/python -m maturin develop -q $(MATURIN)
 test-python: develop  ## the tests of the Python face, on stock asyncio and on aioxide
