@@ -54,16 +54,17 @@ def run_on_stock(main: Awaitable[Any]) -> Any:
 
 
 @asynccontextmanager
-async def serving(*routes: Any) -> AsyncIterator[str]:
-    """A server with these routes; its URL without a slash at the end."""
+async def serving(*routes: Any, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A server with these routes, over TLS with a context; its URL without a slash at the end."""
     app = web.Application()
     app.router.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+        # Certificates are for the name.
+        start = "https://localhost" if context else "http://127.0.0.1"
+        yield f"{start}:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
 

@@ -14,20 +14,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from .conftest import Client, echo
+from .conftest import Client, echo, serving
 
 
 @asynccontextmanager
 async def secure(context: ssl.SSLContext) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/", echo)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    try:
-        yield f"https://localhost:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
+    async with serving(web.get("/", echo), context=context) as url:
+        yield f"{url}/"
 
 
 def test_certificate_of_nobody_is_refused_unless_told(client: Client, server_context: ssl.SSLContext) -> None:

@@ -16,6 +16,7 @@ import pytest
 from aiohttp import web
 
 from .conftest import Client
+from .conftest import serving as site
 
 Authority = tuple[Path, ssl.SSLContext]
 
@@ -37,15 +38,8 @@ async def look(request: Any) -> Any:
 
 @asynccontextmanager
 async def looking(context: ssl.SSLContext) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/", look)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    try:
-        yield f"https://localhost:{runner.addresses[0][1]}/"
-    finally:
-        await runner.cleanup()
+    async with site(web.get("/", look), context=context) as url:
+        yield f"{url}/"
 
 
 async def seen(http: ModuleType, url: str, context: Any, count: int = 1, **options: Any) -> Any:
