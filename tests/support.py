@@ -1,10 +1,12 @@
-"""A protocol that notes what happens to it, and a server of such protocols."""
+"""A protocol that notes what happens to it, a server of such protocols, and a website in a thread."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 
@@ -100,3 +102,14 @@ async def serve(
             recorder.transport.abort()
             await recorder.lost
         await server.wait_closed()
+
+
+@contextmanager
+def website(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server in a thread of its own; its URL, with a slash at the end."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
