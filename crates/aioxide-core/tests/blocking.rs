@@ -282,13 +282,19 @@ fn poll_once<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> bool {
 #[test]
 fn each_listener_sees_a_signal_once_however_often_it_came() {
     let event_loop = new_loop();
-    support::keep(SignalListener::new(event_loop.reactor(), SIGUSR1).unwrap());
+    let witness = SignalListener::new(event_loop.reactor(), SIGUSR1).unwrap();
     let listeners: Vec<_> =
         (0..2).map(|_| SignalListener::new(event_loop.reactor(), SIGUSR1).unwrap()).collect();
     assert!(!listeners.iter().any(|listener| poll_once(|cx| listener.poll_arrived(cx))));
-    for _ in 0..3 {
-        send_signal(std::process::id(), SIGUSR1).unwrap();
-    }
+    // Any thread may be the one that the kernel chooses, so each arrival is waited for.
+    let witness = block_on(&event_loop, async move {
+        for _ in 0..3 {
+            send_signal(std::process::id(), SIGUSR1).unwrap();
+            poll_fn(|cx| witness.poll_arrived(cx)).await;
+        }
+        witness
+    });
+    support::keep(witness);
     block_on(&event_loop, async move {
         for listener in &listeners {
             poll_fn(|cx| listener.poll_arrived(cx)).await;

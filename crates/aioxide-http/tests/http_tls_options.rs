@@ -14,7 +14,7 @@ use aioxide_http::{Session, Tls, TlsVersion};
 use support::certs::{Authority, Identity};
 use support::h2::{Frames, RST_STREAM};
 use support::run;
-use support::server::{Server, ok};
+use support::server::Server;
 
 /// A server with this certificate; it wants one of the authority's from its clients, if that is given.
 fn serve(identity: &Identity, clients: Option<&Authority>) -> Server {
@@ -41,12 +41,31 @@ fn serve(identity: &Identity, clients: Option<&Authority>) -> Server {
 fn answer(stream: std::net::TcpStream, config: Arc<ServerConfig>) {
     let session = ServerConnection::new(config).expect("a session");
     let mut stream = StreamOwned::new(session, stream);
-    let mut request = [0; 4096];
-    if stream.read(&mut request).is_ok() {
+    if read_request(&mut stream).is_ok() {
         let version = format!("{:?}", stream.conn.protocol_version().expect("a version"));
         let name = stream.conn.server_name().unwrap_or("-").to_owned();
+        let body = format!("{version} {name}");
+        // It says that it closes, so that the client's next request does not run into the close.
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
         // The client may have gone away: then it is what the test wants to see.
-        let _ = stream.write_all(&ok(&format!("{version} {name}")));
+        let _ = stream.write_all((head + &body).as_bytes());
+    }
+}
+
+/// Reads a whole request: what is left unread would make the close a reset.
+fn read_request(stream: &mut impl Read) -> std::io::Result<()> {
+    let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        match stream.read(&mut piece)? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            length => request.extend_from_slice(&piece[..length]),
+        }
+        let text = String::from_utf8_lossy(&request).to_ascii_lowercase();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        if body.len() >= length.map_or(0, |length| length.parse().expect("a number")) {
+            return Ok(());
+        }
     }
 }
 
