@@ -353,3 +353,17 @@ def test_wait_cancelled_while_it_takes_the_lock_back_names_what_was_handled(run:
         assert type(cancelled.__context__) is First
 
     run(main())
+
+
+def test_exception_of_a_callbacks_repr_names_what_the_callback_raised(loop: asyncio.AbstractEventLoop) -> None:
+    class Callback:
+        def __call__(self) -> None:
+            raise First
+
+        def __repr__(self) -> str:
+            raise Second
+
+    loop.call_soon(Callback())
+    with pytest.raises(Second) as caught:
+        loop.run_until_complete(asyncio.sleep(0))
+    assert isinstance(caught.value.__context__, First)

@@ -300,3 +300,88 @@ def test_first_future_says_which_loop_a_gather_belongs_to(run: Any, functions: A
         run(main())
     finally:
         other.close()
+
+
+def brief_future(loop: asyncio.AbstractEventLoop) -> Any:
+    """A future whose `add_done_callback` takes what asyncio's `gather`, `wait` and the like give it, and no more."""
+
+    class Brief(type(loop.create_future())):  # type: ignore[misc]
+        def add_done_callback(self, function: Any) -> None:
+            super().add_done_callback(function)
+
+    return Brief(loop=loop)
+
+
+class Foreign:
+    """A future that derives from none, with methods as brief."""
+
+    _asyncio_future_blocking = False
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.callbacks: list[Any] = []
+        self.value: list[Any] = []
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self.loop
+
+    def add_done_callback(self, function: Any) -> None:
+        self.callbacks.append(function)
+
+    def remove_done_callback(self, function: Any) -> int:
+        before = len(self.callbacks)
+        self.callbacks = [callback for callback in self.callbacks if callback != function]
+        return before - len(self.callbacks)
+
+    def set_result(self, value: Any) -> None:
+        self.value.append(value)
+        for callback in self.callbacks:
+            self.loop.call_soon(callback, self)
+
+    def done(self) -> bool:
+        return bool(self.value)
+
+    def cancelled(self) -> bool:
+        return False
+
+    def exception(self) -> None:
+        return None
+
+    def result(self) -> Any:
+        return self.value[0]
+
+
+@pytest.mark.parametrize("kind", [brief_future, Foreign])
+@pytest.mark.parametrize("way", ["gather", "shield", "wait", "as_completed"])
+def test_future_whose_add_done_callback_takes_no_context_is_waited_for(
+    run: Any, functions: Any, way: str, kind: Any
+) -> None:
+    async def main() -> None:
+        future = kind(asyncio.get_running_loop())
+        if way == "wait":
+            waiting = asyncio.ensure_future(functions.wait([future]))
+        elif way == "as_completed":
+            waiting = asyncio.ensure_future(next(iter(functions.as_completed([future]))))
+        else:
+            waiting = getattr(functions, way)(future)
+        await asyncio.sleep(0)
+        future.set_result(3)
+        result = await asyncio.wait_for(waiting, 5)
+        assert result == {"gather": [3], "wait": ({future}, set())}.get(way, 3)
+
+    run(main())
+
+
+def test_task_whose_add_done_callback_takes_no_context_ends_in_its_group(run: Any) -> None:
+    async def main() -> None:
+        class Brief(task_class()):  # type: ignore[misc]
+            def add_done_callback(self, function: Any) -> None:
+                super().add_done_callback(function)
+
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(lambda loop, coro, **more: Brief(coro, loop=loop, **more))
+        async with aioxide.TaskGroup() as group:
+            task = group.create_task(give(3, 1))
+        assert task.result() == 3
+
+    run(main())

@@ -13,7 +13,7 @@ use pyo3::ffi as c;
 
 use super::{Future, Waiter};
 use crate::ffi::method::{Definition, guard_object};
-use crate::ffi::{Class, Object, Outcome, Owned, call, cast, context};
+use crate::ffi::{Class, Object, Outcome, Owned, call, cast};
 use crate::interp::names;
 use crate::kernel::ChildDone;
 
@@ -57,9 +57,9 @@ impl ParentKind {
         }
     }
 
-    /// The callback, and a context for it, by which a child of another class tells the parent.
-    pub(super) fn as_callback(&'static self, waiting: &Object) -> Outcome<(Owned, Owned)> {
-        Ok((self.callback.bind(waiting)?, context::copy()?))
+    /// The callback by which a child of another class tells the parent.
+    pub(super) fn as_callback(&'static self, waiting: &Object) -> Outcome<Owned> {
+        self.callback.bind(waiting)
     }
 }
 
@@ -102,13 +102,11 @@ pub(crate) fn watch<P: Parent>(waiting: &P, child: &Object) -> Outcome<Watched> 
     }
 }
 
-/// The same for a future of another class.
+/// The same for a future of another class. asyncio gives its `add_done_callback` no context, so it need not take one.
 #[inline(never)]
 fn watch_foreign<P: Parent>(waiting: &P, child: &Object) -> Outcome<Watched> {
-    let names = names();
-    let (callback, context) = as_callback(waiting)?;
-    call::call_method(&names.add_done_callback, &[child, &callback, &context], Some(&names.context_names))
-        .map(|_| Watched::Foreign)
+    let callback = as_callback(waiting)?;
+    call::call_method(&names().add_done_callback, &[child, &callback], None).map(|_| Watched::Foreign)
 }
 
 /// Takes back what `watch` did.
@@ -117,11 +115,11 @@ pub(crate) fn unwatch<P: Parent>(waiting: &P, child: &Object) -> Outcome<()> {
         future.remove_parent(object(waiting));
         return Ok(());
     }
-    let (callback, _) = as_callback(waiting)?;
+    let callback = as_callback(waiting)?;
     call::call_method(&names().remove_done_callback, &[child, &callback], None).map(drop)
 }
 
-/// The callback, and a context for it, by which a child of another class tells a parent.
-pub(crate) fn as_callback<P: Parent>(waiting: &P) -> Outcome<(Owned, Owned)> {
+/// The callback by which a child of another class tells a parent.
+pub(crate) fn as_callback<P: Parent>(waiting: &P) -> Outcome<Owned> {
     P::kind().as_callback(object(waiting))
 }

@@ -4,7 +4,7 @@ use std::os::raw::c_int;
 
 use super::parent::ParentKind;
 use super::{Future, KINDS};
-use crate::ffi::{Object, Outcome, Owned, Visit};
+use crate::ffi::{Object, Outcome, Owned, Visit, context};
 use crate::interp::Captured;
 use crate::kernel::Entry;
 
@@ -60,7 +60,7 @@ impl Waiter {
     pub(super) fn as_callback(&self) -> Outcome<(Owned, Owned)> {
         match self {
             Self::Task(task) => KINDS.wakeup(task),
-            Self::Parent(parent, kind) => kind.as_callback(parent),
+            Self::Parent(parent, kind) => Ok((kind.as_callback(parent)?, context::copy()?)),
             Self::Callback(callback, context) => Ok((callback.clone(), context.get_or_none()?)),
         }
     }

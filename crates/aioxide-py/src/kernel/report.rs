@@ -9,10 +9,15 @@ use crate::ffi::{Owned, raised};
 
 /// Reports what a callback raised. asyncio: the end of `Handle._run`.
 pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyResult<()> {
+    let exception = error.into_value(handle.py());
+    handling(handle.py(), &exception, || tell_of_callback(handle, &exception))
+}
+
+/// Calls `__repr__` of the callback and of its arguments, which may raise: whoever calls it handles the exception.
+fn tell_of_callback(handle: Borrowed<'_, '_, PyAny>, exception: &Py<PyBaseException>) -> PyResult<()> {
     let py = handle.py();
     let event_loop = handle.getattr("_loop")?;
     let call = (handle.getattr("_callback")?, handle.getattr("_args")?);
-    let exception = error.into_value(py);
     let options = PyDict::new(py);
     if py.version_info() >= (3, 13) {
         options.set_item("debug", event_loop.call_method0("get_debug")?)?;
@@ -21,13 +26,13 @@ pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> 
         py.import("asyncio.format_helpers")?.call_method("_format_callback_source", call, Some(&options))?;
     let context = PyDict::new(py);
     context.set_item("message", format!("Exception in callback {source}"))?;
-    context.set_item("exception", &exception)?;
+    context.set_item("exception", exception)?;
     context.set_item("handle", handle)?;
     let traceback = handle.getattr("_source_traceback")?;
     if traceback.is_truthy()? {
         context.set_item("source_traceback", traceback)?;
     }
-    call_handler(&event_loop, &exception, &context)
+    event_loop.call_method1(intern!(py, "call_exception_handler"), (context,)).map(drop)
 }
 
 /// Calls the loop's exception handler inside of `except`, as asyncio does: it may log or raise what `sys.exc_info()` returns.

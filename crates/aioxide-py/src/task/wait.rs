@@ -173,7 +173,7 @@ impl Awaitable<Wait> {
         }
         let future = Future::make(&running, state)?;
         if let Some(timeout) = self.timeout.get() {
-            let (callback, _) = parent::as_callback(self)?;
+            let callback = parent::as_callback(self)?;
             self.timer.set(call::call_method(
                 &names().call_later,
                 &[&running, &timeout, &callback, &future],
