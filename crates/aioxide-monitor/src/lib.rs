@@ -4,13 +4,28 @@
 //! program                                          aioxide top, a script
 //!   Source  <- a face implements it                  client: find, ask
 //!     └─ server: a thread, a UNIX socket  <──────────────┘      one line of JSON each way: protocol
-//!          └─ schema: Snapshot ─> graph: groups, cycles, trees
+//!          └─ schema: Snapshot ─> graph: groups, cycles, trees ─> deadlock: who can never go on
 //! ```
 //!
 //! [`schema`] is the snapshot, [`protocol`] the questions and answers, [`place`] where the sockets are.
+//!
+//! **Invariant:** only the user who runs the program, and root, can ask: the folder and the socket are closed to others, and the
+//! server looks at the peer's id besides.
+//!
+//! **Invariant:** nothing here runs on a loop's thread.
 
 #![forbid(unsafe_code)]
 
+pub mod client;
+pub mod clock;
+pub mod deadlock;
+pub mod graph;
 pub mod place;
 pub mod protocol;
 pub mod schema;
+pub mod server;
+pub mod source;
+
+pub use client::Client;
+pub use server::Server;
+pub use source::Source;

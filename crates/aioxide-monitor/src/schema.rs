@@ -136,6 +136,12 @@ pub struct Loop {
     /// Calls in threads that it waits for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jobs: Option<u64>,
+    /// Handlers of signals that it has: a signal may wake anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signals: Option<u64>,
+    /// Threads beside the loops' and idle ones of pools: each may wake anybody by `call_soon_threadsafe`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u64>,
     /// Tasks that are not done.
     pub tasks: u64,
     /// Since the monitor first saw it.

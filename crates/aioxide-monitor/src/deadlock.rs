@@ -1,0 +1,191 @@
+//! Which tasks nobody can wake any more.
+//!
+//! A node is *alive* when something outside of the graph can happen to it, or when anything that it waits on is alive: one
+//! member of a `wait` that comes is enough, a timeout is enough, so a report is never made of a wait that can end. What is
+//! not alive is dead, and stays so: that is the report.
+//!
+//! ```text
+//! alive by themselves       tasks that run or are ready; timers, descriptors, child processes, jobs, futures of Rust, what
+//!                           is of an unknown kind, and an edge that leads out of the snapshot
+//! alive while the loop is   a future, lock, queue, event … that waits on nothing known: any code of a live loop may
+//!                           finish, release, fill or set it
+//! ```
+//!
+//! A loop is dead when nothing is ready on it and no timer, descriptor, job, signal handler or other thread could make it
+//! so. As another loop may call `call_soon_threadsafe`, a loop counts as dead only when every loop is.
+//!
+//! Not known, and so a report can be wrong where a program waits for it alone: a handler set by `signal.signal`, a thread that
+//! C code made and Python does not know, and the end of an object (`__del__`, a weak reference's callback). A loop that is
+//! not aioxide's or asyncio's and does not tell what it watches counts as alive.
+
+use crate::graph::Graph;
+use crate::schema::{Deadlock, Id, Kind, Loop, Node, Snapshot, TaskState};
+
+/// Nodes that a report's text names; of the others, the number is told.
+const NAMED: usize = 20;
+
+/// Whether nothing can happen on a loop any more.
+///
+/// A number that is not known counts as one.
+#[must_use]
+pub fn is_dead(event_loop: &Loop) -> bool {
+    let counts = [event_loop.ready, event_loop.timers, event_loop.descriptors, event_loop.jobs];
+    let outside = [event_loop.signals, event_loop.threads];
+    event_loop.running && counts.iter().chain(&outside).all(|count| *count == Some(0))
+}
+
+/// The deadlocks of a snapshot: one for each cycle, and one for each dead loop whose chains end without one.
+#[must_use]
+pub fn find(snapshot: &Snapshot) -> Vec<Deadlock> {
+    // What was left out may be what wakes the others.
+    if snapshot.left_out > 0 {
+        return Vec::new();
+    }
+    let graph = Graph::new(snapshot);
+    let running = || snapshot.loops.iter().filter(|event_loop| event_loop.running);
+    let all_dead = running().next().is_some() && running().all(is_dead);
+    let dead = dead(&graph, all_dead);
+    let place_of = |id: &Id| snapshot.nodes.iter().position(|node| node.id == *id);
+    let mut told = vec![false; snapshot.nodes.len()];
+    let mut found = Vec::new();
+    for cycle in graph.cycles() {
+        let places: Vec<usize> = cycle.iter().filter_map(place_of).collect();
+        if places.iter().any(|place| !dead[*place]) {
+            continue;
+        }
+        let tasks = spread(&graph, &places, &mut told);
+        let loop_id = places.iter().find_map(|place| snapshot.nodes[*place].loop_id).unwrap_or_default();
+        let text = cycle_text(&graph, &cycle, tasks);
+        found.push(Deadlock { loop_id, cycle, ends: Vec::new(), tasks, text });
+    }
+    if all_dead {
+        for event_loop in running() {
+            let is_end = |place: &usize| {
+                dead[*place]
+                    && !told[*place]
+                    && graph.edges(*place).is_empty()
+                    && is_of(&graph, *place, event_loop)
+            };
+            let places: Vec<usize> = (0..told.len()).filter(is_end).collect();
+            let tasks = spread(&graph, &places, &mut told);
+            if tasks > 0 {
+                let ends: Vec<Id> = places.iter().map(|place| snapshot.nodes[*place].id).collect();
+                let text = ends_text(&graph, &ends, tasks);
+                found.push(Deadlock { loop_id: event_loop.id, cycle: Vec::new(), ends, tasks, text });
+            }
+        }
+    }
+    found
+}
+
+/// Whether a node belongs to a loop: itself, or one who waits on it. Without either it belongs to none.
+fn is_of(graph: &Graph<'_>, place: usize, event_loop: &Loop) -> bool {
+    let nodes = &graph.snapshot().nodes;
+    let mut of = std::iter::once(&place).chain(graph.before(place));
+    of.any(|place| nodes[*place].loop_id == Some(event_loop.id))
+}
+
+/// Which nodes are dead, by place.
+fn dead(graph: &Graph<'_>, all_loops_dead: bool) -> Vec<bool> {
+    let nodes = &graph.snapshot().nodes;
+    let mut dead = vec![true; nodes.len()];
+    let lives = |(place, node): (usize, &Node)| {
+        lives_by_itself(node, graph.edges(place).len(), all_loops_dead).then_some(place)
+    };
+    let mut open: Vec<usize> = nodes.iter().enumerate().filter_map(lives).collect();
+    while let Some(place) = open.pop() {
+        if std::mem::replace(&mut dead[place], false) {
+            open.extend(graph.before(place).iter().copied().filter(|before| dead[*before]));
+        }
+    }
+    dead
+}
+
+fn lives_by_itself(node: &Node, edges: usize, all_loops_dead: bool) -> bool {
+    let outside = node.waits_on.len() > edges;
+    match node.kind {
+        _ if outside => true,
+        Kind::Timer | Kind::Descriptor | Kind::Child | Kind::Job | Kind::RustFuture | Kind::Other => true,
+        Kind::Task => {
+            let waiting = node
+                .task
+                .as_ref()
+                .is_some_and(|task| task.state == TaskState::Waiting && task.cancelling == 0);
+            !waiting || (edges == 0 && !all_loops_dead)
+        }
+        // A lock whose holder is known may still be released by any code, but that is not how locks are used.
+        _ => edges == 0 && !all_loops_dead,
+    }
+}
+
+/// Marks what waits on the given nodes, and returns the number of tasks among all that were not marked.
+fn spread(graph: &Graph<'_>, places: &[usize], told: &mut [bool]) -> u64 {
+    let mut open = places.to_vec();
+    let mut tasks = 0;
+    while let Some(place) = open.pop() {
+        if !std::mem::replace(&mut told[place], true) {
+            tasks += u64::from(graph.snapshot().nodes[place].kind == Kind::Task);
+            open.extend_from_slice(graph.before(place));
+        }
+    }
+    tasks
+}
+
+fn cycle_text(graph: &Graph<'_>, cycle: &[Id], tasks: u64) -> String {
+    let mut text = format!("deadlock: {} wait on each other in a circle\n", count(tasks, "task"));
+    for id in cycle.iter().take(NAMED) {
+        push_line(&mut text, graph, *id);
+    }
+    if cycle.len() > NAMED {
+        text.push_str(&format!("  … and {} more\n", cycle.len() - NAMED));
+    }
+    if let Some(first) = cycle.first().and_then(|id| graph.node(*id)) {
+        text.push_str(&format!("  which is back at {}\n", describe(first)));
+    }
+    text
+}
+
+fn ends_text(graph: &Graph<'_>, ends: &[Id], tasks: u64) -> String {
+    let what = count(ends.len() as u64, "thing");
+    let mut text = format!(
+        "deadlock: {} wait, the loop has nothing to do, and nobody is left to finish {what}\n",
+        count(tasks, "task")
+    );
+    for id in ends.iter().take(NAMED) {
+        push_line(&mut text, graph, *id);
+        let waiting: Vec<&Node> = graph.waited_by(*id).collect();
+        for node in waiting.iter().take(3) {
+            text.push_str(&format!("    waited on by {}\n", describe(node)));
+        }
+        if waiting.len() > 3 {
+            text.push_str(&format!("    … and by {} more\n", waiting.len() - 3));
+        }
+    }
+    if ends.len() > NAMED {
+        text.push_str(&format!("  … and {} more\n", ends.len() - NAMED));
+    }
+    text
+}
+
+fn push_line(text: &mut String, graph: &Graph<'_>, id: Id) {
+    if let Some(node) = graph.node(id) {
+        text.push_str(&format!("  {}\n", describe(node)));
+    }
+}
+
+/// A node in a line: `Task-7, main at server.py:31`, or its class.
+#[must_use]
+pub fn describe(node: &Node) -> String {
+    let Some(task) = &node.task else {
+        let label = if node.label.is_empty() { String::new() } else { format!(" {}", node.label) };
+        return format!("{}{label}", node.name);
+    };
+    match &task.at {
+        Some(at) => format!("{}, {} at {}:{}", node.name, task.coroutine, at.file, at.line),
+        None => format!("{}, {}", node.name, task.coroutine),
+    }
+}
+
+fn count(number: u64, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
