@@ -17,6 +17,8 @@ HOW: dict[str, Callable[[Any], Any]] = {
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     "pickle": lambda thing: pickle.loads(pickle.dumps(thing)),
+    "first pickle": lambda thing: pickle.loads(pickle.dumps(thing, 0)),
+    "second pickle": lambda thing: pickle.loads(pickle.dumps(thing, 1)),
 }
 NAMES = ["Lock", "Event", "Condition", "Semaphore", "BoundedSemaphore", "Queue", "LifoQueue", "PriorityQueue"]
 LATER = ["Barrier", "TaskGroup", "Timeout"] if sys.version_info >= (3, 11) else []

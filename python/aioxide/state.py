@@ -14,6 +14,7 @@ def keep(*classes: type[Any]) -> None:
     for each in classes:
         each.__getstate__ = _get_state  # type: ignore[assignment]
         each.__setstate__ = _set_state
+        each.__reduce_ex__ = _reduce_ex  # type: ignore[assignment]
 
 
 def _get_state(self: Any) -> dict[str, Any]:
@@ -30,6 +31,11 @@ def _get_state(self: Any) -> dict[str, Any]:
         # In asyncio it is the class's until somebody waits.
         state.pop("_loop", None)
     return {**state, **vars(self)}
+
+
+def _reduce_ex(self: Any, protocol: Any) -> str | tuple[Any, ...]:
+    # Protocols 0 and 1 make an `object`, which a class in Rust cannot be made of: they get what protocol 2 has.
+    return object.__reduce_ex__(self, max(protocol, 2))
 
 
 def _set_state(self: Any, state: dict[str, Any]) -> None:
