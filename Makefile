@@ -19,17 +19,17 @@ setup:       ## installs what the tests need and the machine lacks (nginx, Pytho
 	PYTHON=$(PYTHON) scripts/setup_tests.sh
 test-rust:   ## the Rust tests, doc tests among them
 	$(CARGO) test $(RUST_PACKAGES)
-lint: lint-python  ## formatting, clippy, ruff, mypy and the documentation, warnings denied
-	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs
+lint: lint-python  ## formatting, clippy, ruff, mypy and the documentation, warnings denied; a free-threaded Python compiles
+	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs && $(MAKE) check-version VERSION=3.14t
 lint-python: venv  ## the Python part of it
 	.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy
 rooms:       ## which part of a crate uses which, what runs in a circle; the picture in docs/architecture.md (ROOMS=aioxide-py)
 	$(PYTHON) scripts/rooms.py $(ROOMS)
 count:       ## files, lines and unsafe code per crate, beside what a commit held (REV=...)
 	$(PYTHON) scripts/count.py $(if $(REV),--at $(REV))
-check-version: ## compiles the extension for a version of Python that is not installed (VERSION=3.14)
-	mkdir -p target && printf 'implementation=CPython\nversion=$(VERSION)\nshared=true\nabi3=false\npointer_width=64\nbuild_flags=\nsuppress_build_script_link_lines=false\n' > target/python-$(VERSION).txt
-	PYO3_CONFIG_FILE=$(CURDIR)/target/python-$(VERSION).txt $(CARGO) check --package aioxide-py --lib --target-dir target/python-$(VERSION)
+check-version: ## compiles the extension for a version of Python that is not installed (VERSION=3.14, VERSION=3.14t)
+	mkdir -p target && printf 'implementation=CPython\nversion=$(VERSION:t=)\nshared=true\nabi3=false\npointer_width=64\nbuild_flags=$(if $(filter %t,$(VERSION)),Py_GIL_DISABLED)\nsuppress_build_script_link_lines=false\n' > target/python-$(VERSION).txt
+	PYO3_CONFIG_FILE=$(CURDIR)/target/python-$(VERSION).txt $(CARGO) check --package aioxide-py --lib --target-dir target/python-$(VERSION:t=)
 dist:        ## what is given to others, into dist/: sdist, wheels, Debian package, program (DIST="--only wheels --pythons 3.13")
 	$(PYTHON) scripts/release $(DIST)
 dist-check:  ## tries what is in dist/ in a fresh Debian 12 and a fresh sid without Rust (needs root; ROOTS="bookworm": only this)

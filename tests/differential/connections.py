@@ -172,13 +172,14 @@ class World(asyncio.Protocol):
         """Whether what asyncio makes of an operation now depends on the time, or is a fault of its own."""
         if name in ("write_eof", "close", "abort"):
             self.has_eof |= not self.is_sending
-            return self.is_sending
+            # As with writes, below.
+            return self.is_sending or (name == "abort" and self.is_lost and self.is_unix)
         if not name.startswith("write"):
             return False
         if name == "write_and_sendfile" and (self.is_sending or self.is_unix or self.has_eof or self.peer is None):
             # A connection with an end: asyncio falls back on writing the file.
             return True
-        # What was buffered was sent after the close: asyncio's `write` fails by an AttributeError.
+        # What was buffered was sent after the close: asyncio's `write` and `abort` fail by an AttributeError.
         return not self.may_write() or (self.is_lost and self.is_unix)
 
     def operate(self, op: Op) -> None:

@@ -27,7 +27,7 @@ impl Base {
         unsafe {
             self.traverse.set((*kind).tp_traverse);
             self.clear.set((*kind).tp_clear);
-            self.is_static.set((*kind).tp_flags & ffi::Py_TPFLAGS_HEAPTYPE == 0);
+            self.is_static.set(ffi::PyType_GetFlags(kind) & ffi::Py_TPFLAGS_HEAPTYPE == 0);
             ((*kind).tp_basicsize as usize).next_multiple_of(16)
         }
     }

@@ -141,14 +141,16 @@ pub(super) fn slot_offset(class: &Object, name: &CStr) -> Outcome<usize> {
 
 /// A number that changes whenever the class does; 0 says nothing.
 pub(crate) fn version_of(class: &Object) -> u32 {
-    // SAFETY: a type.
-    let kind = unsafe { &*class.as_ptr().cast::<c::PyTypeObject>() };
+    let kind = class.as_ptr().cast::<c::PyTypeObject>();
     // Before 3.12 the number counts only with this flag.
     const VALID: std::os::raw::c_ulong = 1 << 19;
-    if cfg!(not(Py_3_12)) && kind.tp_flags & VALID == 0 {
-        return 0;
+    // SAFETY: a ready type.
+    unsafe {
+        if cfg!(not(Py_3_12)) && c::PyType_GetFlags(kind) & VALID == 0 {
+            return 0;
+        }
+        (*kind).tp_version_tag
     }
-    kind.tp_version_tag
 }
 
 /// What `__new__` does for `class` beyond that of `hooked`, a class that it is or derives from.
