@@ -121,6 +121,57 @@ def test_a_context_is_what_has_run(loop: Any, reports: Any) -> None:
     assert isinstance(missing["exception"], AttributeError)
 
 
+def test_a_callback_of_a_future_runs_by_what_has_run(loop: Any, reports: Any) -> None:
+    context, log = Ran(), []
+
+    async def main() -> None:
+        future = loop.create_future()
+        future.add_done_callback(log.append, context=context)
+        future.add_done_callback(lambda future: divmod(1, 0), context=context)
+        future.set_result(1)
+        await asyncio.sleep(0)
+        future.add_done_callback(log.append, context=context)
+        future.add_done_callback(log.append, context=5)
+        await asyncio.sleep(0)
+        assert log == [future, future]
+        assert context.calls.count((future,)) == 3
+
+    loop.run_until_complete(main())
+    division, missing = reports.take("Exception in callback", "Exception in callback")
+    assert isinstance(division["exception"], ZeroDivisionError)
+    assert isinstance(missing["exception"], AttributeError)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tasks take a context from Python 3.11 on")
+def test_a_task_runs_by_what_has_run(loop: Any) -> None:
+    context = Ran()
+
+    async def child() -> Any:
+        before = asyncio.current_task()
+        await asyncio.sleep(0)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(loop.create_future(), 0.001)
+        return before, asyncio.current_task()
+
+    async def cancelled() -> None:
+        await loop.create_future()
+
+    async def main() -> None:
+        task = loop.create_task(child(), context=context)
+        assert await task == (task, task)
+        steps = len(context.calls)
+        assert steps >= 3
+        other = loop.create_task(cancelled(), context=context)
+        await asyncio.sleep(0)
+        assert asyncio.current_task() is not other
+        other.cancel()
+        await asyncio.wait([other])
+        assert other.cancelled()
+        assert len(context.calls) == steps + 2
+
+    loop.run_until_complete(main())
+
+
 def test_methods_of_the_stores_are_those_of_their_queue() -> None:
     for name in ("Queue", "LifoQueue", "PriorityQueue"):
         ours, stock = getattr(aioxide, name), getattr(asyncio.queues, name)

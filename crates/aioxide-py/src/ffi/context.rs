@@ -3,7 +3,7 @@
 use pyo3::ffi;
 use pyo3::prelude::*;
 
-use super::call::check;
+use super::call::{self, check};
 use super::object::{Object, Outcome, Owned};
 use super::raised;
 
@@ -66,4 +66,14 @@ pub(crate) fn enter(context: &Object) -> Outcome<()> {
 pub(crate) fn exit(context: &Object) -> Outcome<()> {
     // SAFETY: attached; the call checks that it is the current one.
     check(unsafe { ffi::PyContext_Exit(context.as_ptr()) })
+}
+
+/// `context.run(function, argument)`, of whatever has such a method.
+#[cold]
+pub(crate) fn run(context: &Object, function: &Object, argument: Option<&Object>) -> Outcome {
+    let name = call::interned(c"run")?;
+    match argument {
+        Some(argument) => call::call_method(&name, &[context, function, argument], None),
+        None => call::call_method(&name, &[context, function], None),
+    }
 }

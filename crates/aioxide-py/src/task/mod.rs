@@ -343,7 +343,7 @@ pub(crate) fn in_copy_of_context<T>(task: &Object, body: impl FnOnce() -> Outcom
         Some(task) => task.context.get()?,
         None => None,
     };
-    let Some(context) = context else { return body() };
+    let Some(context) = context.filter(|context| context::is_context(context)) else { return body() };
     let copy = Captured::given(context::copy_of(&context)?);
     let entered = copy.enter()?;
     let result = body();

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use pyo3::prelude::*;
 
 use super::{Task, step};
+use crate::ffi::context::{self, is_context};
 use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, raised};
 use crate::future::Future;
@@ -45,14 +46,32 @@ pub(crate) fn call_back(
     future: &Object,
     context: &Captured,
 ) -> PyResult<()> {
-    let outcome = context.enter().and_then(|entered| {
-        let outcome = call::call(callback, &[future]);
-        entered.exit(context)?;
-        outcome.map(drop)
-    });
+    let outcome = match context.enter() {
+        Ok(entered) => {
+            let outcome = call::call(callback, &[future]);
+            entered.exit(context).and_then(|()| outcome.map(drop))
+        }
+        Err(raised) => call_back_by_context(callback, future, context, raised),
+    };
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(future.as_ptr()) };
     outcome.or_else(|raised| report_call(py, raised, callback, future, Some(context)))
+}
+
+/// The context could not be entered. It may be anything with a method `run`, which asyncio calls.
+#[cold]
+fn call_back_by_context(
+    callback: &Object,
+    future: &Object,
+    context: &Captured,
+    raised: Raised,
+) -> Outcome<()> {
+    let exception = raised::take(raised);
+    let context = context.get_or_none()?;
+    if is_context(&context) {
+        return Err(raised::put_back(exception));
+    }
+    context::run(&context, callback, Some(future)).map(drop)
 }
 
 /// What a parent waits for is done.

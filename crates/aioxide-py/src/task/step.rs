@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use super::{Task, cancel, list};
 use crate::ffi::arguments::Arguments;
+use crate::ffi::context::{self, is_context};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
 use crate::ffi::text::show;
@@ -45,11 +46,26 @@ pub(crate) fn run(state: &LoopState, task: &Task, thrown: Option<Owned>) -> Outc
     let Some(event_loop) = task.as_future().event_loop.get().filter(|_| !task.context.is_empty()) else {
         return Ok(());
     };
-    let entered = task.context.enter()?;
+    let entered = match task.context.enter() {
+        Ok(entered) => entered,
+        Err(raised) => return run_by_context(state, task, thrown.as_deref(), raised),
+    };
     state.has_current.set(true);
     let stepped = current::set(&event_loop, task.object()).and_then(|()| step(task, thrown));
     entered.exit(&task.context)?;
     stepped
+}
+
+/// The context could not be entered. It may be anything with a method `run`, which asyncio calls.
+#[cold]
+fn run_by_context(state: &LoopState, task: &Task, thrown: Option<&Object>, raised: Raised) -> Outcome<()> {
+    let exception = raised::take(raised);
+    let context = task.context.get_or_none()?;
+    if is_context(&context) {
+        return Err(raised::put_back(exception));
+    }
+    state.leave_current_task();
+    context::run(&context, &*step_callback(task)?, thrown).map(drop)
 }
 
 /// Runs a wake-up from the ready queue.
