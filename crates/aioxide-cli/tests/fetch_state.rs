@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::nasty::Nasty;
+use support::scripted::{Scripted, Then, answer, asked_from};
 use support::{aioxide, body, files, records, text};
 
 /// A job: a list, a directory, a report and a state.
@@ -151,6 +152,35 @@ fn long_part_of_a_run_that_was_killed_is_gone_on_from() {
         assert_eq!(files.keys().collect::<Vec<_>>(), ["5", "8000000"]);
         assert!(files["8000000"] == body(8_000_000, 8_000_000));
     }
+}
+
+#[test]
+fn part_that_is_none_of_the_file_any_more_costs_no_retry() {
+    // The file has become shorter between two runs.
+    let server = Scripted::start(|_, head| match asked_from(head) {
+        Some(_) => (answer("416 Range Not Satisfiable", &["Content-Range: bytes */9"], b""), Then::GoesOn),
+        None if head.contains("x-run: 1") => {
+            let begin = answer("200 OK", &["ETag: \"v1\"", "Content-Length: 4000000"], &body(1, 3_000_000));
+            (begin, Then::Stalls)
+        }
+        None => (answer("200 OK", &["ETag: \"v2\""], b"new state"), Then::GoesOn),
+    });
+    let job = Job::new(&[server.url("/f")], &["--retries", "0"]);
+    let mut child = job.command().args(["-H", "x-run: 1"]).spawn().unwrap();
+    let has_part = || {
+        let files = files_if_any(&job);
+        files.into_iter().any(|(name, bytes)| name.ends_with(".part") && bytes.len() >= 1_000_000)
+    };
+    while !has_part() {
+        assert!(child.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    send(&child, Signal::KILL);
+    child.wait().unwrap();
+    let (status, told) = job.run();
+    assert_eq!(status, Some(0), "{told}");
+    assert!(server.heads().iter().any(|head| asked_from(head).is_some()));
+    assert_eq!(files(&job.path("out")), BTreeMap::from([("f".to_owned(), b"new state".to_vec())]));
 }
 
 #[test]

@@ -36,7 +36,7 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper::ext::ReasonPhrase;
 
 use crate::body::Body;
-use crate::error::{Error, Kind, TimeoutPhase};
+use crate::error::{Error, Kind, TimeoutPhase, is_given_up};
 use crate::framing;
 use crate::pool::Pooled;
 use crate::rt::{Io, Stream, Traffic};
@@ -81,6 +81,8 @@ impl Failure {
         let unsent = failed.take_message();
         let error = failed.into_error();
         let (refused, garbled) = (is_refused(&error), error.is_parse());
+        // A stream that is reset is a word: it may have been worked on.
+        let silent = silent && !h2_error(&error).is_some_and(is_given_up);
         let wants_http1 = h2_error(&error)
             .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED));
         let error =

@@ -326,10 +326,33 @@ pub(crate) fn redact(text: &str) -> String {
     }
 }
 
+/// Whether the other side of HTTP/2 has given up a stream, or its connection, without saying that we had broken a rule: what in
+/// HTTP/1 is a connection that ends. Servers say so when the one behind them is gone, or when they have too much to do.
+pub(crate) fn is_given_up(error: &h2::Error) -> bool {
+    let accuses = |reason| {
+        [
+            h2::Reason::PROTOCOL_ERROR,
+            h2::Reason::FLOW_CONTROL_ERROR,
+            h2::Reason::SETTINGS_TIMEOUT,
+            h2::Reason::STREAM_CLOSED,
+            h2::Reason::FRAME_SIZE_ERROR,
+            h2::Reason::COMPRESSION_ERROR,
+            h2::Reason::CONNECT_ERROR,
+            h2::Reason::INADEQUATE_SECURITY,
+            h2::Reason::HTTP_1_1_REQUIRED,
+        ]
+        .contains(&reason)
+    };
+    error.is_remote() && error.reason().is_some_and(|reason| !accuses(reason))
+}
+
 /// Looks below `error` for the socket's or the TLS layer's own error.
 fn kind_of_source(error: &hyper::Error) -> Option<Kind> {
     let mut source = error.source();
     while let Some(current) = source {
+        if current.downcast_ref().is_some_and(is_given_up) {
+            return Some(Kind::Closed);
+        }
         // h2 does not name the socket's error as its source.
         let of_h2 = current.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
         if let Some(io_error) = of_h2.or_else(|| current.downcast_ref()) {

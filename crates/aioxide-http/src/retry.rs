@@ -128,8 +128,9 @@ impl Retries {
 /// Seconds, or a date.
 fn retry_after(text: &str) -> Option<Duration> {
     let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than there is a number for is still a number: as long as can be.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
@@ -163,6 +164,7 @@ mod tests {
         assert_eq!(after(503, &Method::GET, "Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
         assert_eq!(after(503, &Method::GET, "61"), None);
         assert!(after(503, &Method::GET, "soon").unwrap() <= Duration::from_millis(500));
+        assert_eq!(after(503, &Method::GET, "99999999999999999999"), None);
         assert_eq!(after(503, &Method::POST, "1"), None);
         assert_eq!(after(404, &Method::GET, "1"), None);
     }

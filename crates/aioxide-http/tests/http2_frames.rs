@@ -47,6 +47,31 @@ fn body_that_a_reset_or_a_goodbye_without_error_cuts_is_not_whole() {
 }
 
 #[test]
+fn answer_that_the_server_gives_up_is_cut_and_one_that_blames_the_client_is_not() {
+    // INTERNAL_ERROR, CANCEL, ENHANCE_YOUR_CALM and one that is not known; PROTOCOL_ERROR and COMPRESSION_ERROR.
+    for (reason, given_up) in [(2_u32, true), (8, true), (11, true), (255, true), (1, false), (9, false)] {
+        for (cut, has_begun) in [(RST_STREAM, true), (RST_STREAM, false), (GOAWAY, true), (GOAWAY, false)] {
+            let error = outcome(move |frames, stream, _| {
+                if has_begun {
+                    frames.send(HEADERS, END_HEADERS, stream, &header_block(200, &[]));
+                    frames.send(DATA, 0, stream, b"hello");
+                }
+                match cut {
+                    RST_STREAM => frames.send(RST_STREAM, 0, stream, &reason.to_be_bytes()),
+                    _ => frames.send(GOAWAY, 0, 0, &[[0; 4], reason.to_be_bytes()].concat()),
+                }
+            })
+            .unwrap_err();
+            assert_eq!(
+                (error.is_closed(), error.is_protocol()),
+                (given_up, !given_up),
+                "{reason}, {cut}, {has_begun}: {error:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn whole_body_followed_by_a_reset_without_error_is_whole() {
     let text = outcome(|frames, stream, _| {
         let answer = [

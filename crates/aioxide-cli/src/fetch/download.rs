@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aioxide::time::{Instant, timeout_at};
 use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
 
 use super::input::Entry;
@@ -125,13 +125,23 @@ impl Fetch {
         progress.first_byte.set(Some(response.timings().first_byte));
         progress.answer.replace(told(&response, url));
         let continues = held.is_some() && status == StatusCode::PARTIAL_CONTENT;
-        if held.is_some() && status == StatusCode::RANGE_NOT_SATISFIABLE {
+        let doubt = match status {
+            StatusCode::RANGE_NOT_SATISFIABLE => {
+                Some("the part that was there is not one of the file any more")
+            }
+            // What was there was newer, or it would not have come; If-Range is no question to which this is an answer.
+            StatusCode::NOT_MODIFIED => Some("304 to a request for the rest of a file"),
+            _ => None,
+        };
+        if let (Some(doubt), Some(_)) = (doubt, &held) {
             progress.whole_only.set(true);
             self.start_over(progress);
-            return Err(Failed::lie("the part that was there is not one of the file any more"));
+            return Err(Failed::lie(doubt));
         }
+        let listed = entry.more.iter().flat_map(|more| &more.headers);
+        let asked = self.asked.with(listed.map(|(name, value)| (name, value)));
         if !continues {
-            match self.asked.judge(status, response.headers(), there.is_some()) {
+            match asked.judge(status, response.headers(), there.is_some()) {
                 Ok(Answer::Whole) => {}
                 Ok(Answer::NotModified) => return Ok((Outcome::NotModified, there.map(|_| name))),
                 Err(failed) => {
@@ -173,14 +183,27 @@ impl Fetch {
             progress.length.set(Some(length));
             self.account.borrow_mut().display.announced(length);
         }
-        let mut result = self.receive(&mut response, &mut sink, &version, entry, progress).await;
+        // Where the coding is undone, the length is not the one of what comes.
+        let is_plain = !(self.demands.decodes && is_coded(response.headers()));
+        let part = match status {
+            StatusCode::PARTIAL_CONTENT if !continues => {
+                asked.part(response.headers()).map_err(Failed::lie)?
+            }
+            _ => None,
+        };
+        let stays = version.validator.is_some() && !asked.is_part();
+        let mut result =
+            self.receive(&mut response, &mut sink, stays.then_some(&version), entry, progress).await;
+        if result.is_ok() && is_plain && part.is_some_and(|length| progress.bytes() != length) {
+            result = Err(Failed::lie("the part does not end where its Content-Range does"));
+        }
         if result.is_ok() && continues && version.length.is_some_and(|length| progress.bytes() != length) {
             result = Err(Failed::lie("the part does not end where the file does"));
         }
         if let Err(failed) = result {
             let kept = failed.is_worthwhile()
                 && !progress.whole_only.get()
-                && !self.asked.is_part()
+                && !asked.is_part()
                 && (version.validator.is_some() || sink.hasher.is_some() && !self.demands.decodes);
             if kept && sink.settle().await? {
                 *partial = Some(Partial { sink, version });
@@ -246,30 +269,44 @@ impl Fetch {
     fn start(&self, entry: &Entry, progress: &Progress, response: &Response) -> (Sink, Version) {
         let headers = response.headers();
         progress.length.set(None);
-        if self.demands.decodes && headers.contains_key(header::CONTENT_ENCODING) {
+        if self.demands.decodes && is_coded(headers) {
             // Length, validator and checksums are those of what is coded: of no use for a part of what is decoded.
             return (Sink::new(self.directory.clone(), Hasher::new(self.digests(entry))), Version::default());
         }
         let length = response.content_length();
-        let version = Version { validator: Validator::of(headers), length };
-        let mut digests = Digest::of_answer(headers, true);
+        let version =
+            Version { validator: Validator::of(headers), length, encoding: Version::coding(headers) };
+        let mut digests = Digest::of_answer(headers, response.status() == StatusCode::PARTIAL_CONTENT);
         digests.extend(self.digests(entry));
         (Sink::new(self.directory.clone(), Hasher::new(digests)), version)
     }
 
-    /// Receives a body, to its end.
+    /// Receives a body, to its end. `stays`: a long part of this version may be gone on from in a later run.
     async fn receive(
         &self,
         response: &mut Response,
         sink: &mut Sink,
-        version: &Version,
+        stays: Option<&Version>,
         entry: &Entry,
         progress: &Progress,
     ) -> Result<(), Failed> {
         let mut speed = self.demands.min_speed.map(|(least, over)| Speed::new(least, over));
         let mut first = !self.demands.any_content && progress.bytes() == 0;
         loop {
-            let piece = match response.chunk().await {
+            let next = match &mut speed {
+                None => response.chunk().await,
+                Some(watched) => match watched.watch(response.chunk()).await {
+                    Some(next) => next,
+                    None => match watched.too_slow(0) {
+                        None => continue,
+                        Some(told) => {
+                            progress.stalls.set(progress.stalls.get() + 1);
+                            return Err(told);
+                        }
+                    },
+                },
+            };
+            let piece = match next {
                 Ok(Some(piece)) => piece,
                 Ok(None) => return Ok(()),
                 Err(error) => {
@@ -303,7 +340,7 @@ impl Fetch {
                 return Err(told);
             }
             sink.push(piece).await?;
-            if version.validator.is_some() {
+            if let Some(version) = stays {
                 self.let_stay(sink, version, entry.number)?;
             }
         }
@@ -437,6 +474,10 @@ fn date(value: &HeaderValue) -> Option<std::time::SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
+fn is_coded(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_ENCODING)
+}
+
 fn too_large(limit: u64) -> Failed {
     Failed::new(Outcome::TooLarge, format!("larger than {limit} bytes"))
 }
@@ -452,32 +493,47 @@ fn told(response: &Response, url: &Url) -> Told {
     }
 }
 
-/// Watches that a body comes fast enough.
+/// Watches that a body comes fast enough: by the time that it is waited for, and not by what the disk or --limit-rate take.
 #[derive(Debug)]
 struct Speed {
     least: u64,
     over: Duration,
-    since: Instant,
+    waited: Duration,
     bytes: u64,
 }
 
 impl Speed {
     fn new(least: u64, over: Duration) -> Self {
-        Speed { least, over, since: Instant::now(), bytes: 0 }
+        Speed { least, over, waited: Duration::ZERO, bytes: 0 }
+    }
+
+    /// Waits for a piece; `None` when it is time to look at what came.
+    async fn watch<T>(&mut self, piece: impl Future<Output = T>) -> Option<T> {
+        let since = Instant::now();
+        let result = timeout_at(Some(since + self.over.saturating_sub(self.waited)), piece).await;
+        self.waited += since.elapsed();
+        result.ok()
     }
 
     /// Counts bytes that came; says if they were too few.
     fn too_slow(&mut self, bytes: usize) -> Option<Failed> {
         self.bytes += bytes as u64;
-        let elapsed = self.since.elapsed();
-        if elapsed < self.over {
+        if self.waited < self.over {
             return None;
         }
-        let rate = (self.bytes as f64 / elapsed.as_secs_f64()) as u64;
-        (self.since, self.bytes) = (Instant::now(), 0);
-        let told =
-            format!("{rate} bytes per second for {:.0} s, fewer than {}", elapsed.as_secs_f64(), self.least);
-        (rate < self.least).then(|| Failed::new(Outcome::Timeout, told).worth(Retry::Worthwhile))
+        let rate = (self.bytes as f64 / self.waited.as_secs_f64()) as u64;
+        let told = (rate < self.least).then(|| self.told(rate));
+        (self.waited, self.bytes) = (Duration::ZERO, 0);
+        told
+    }
+
+    fn told(&self, rate: u64) -> Failed {
+        let told = format!(
+            "{rate} bytes per second for {:.0} s, fewer than {}",
+            self.waited.as_secs_f64(),
+            self.least
+        );
+        Failed::new(Outcome::Timeout, told).worth(Retry::Worthwhile)
     }
 }
 

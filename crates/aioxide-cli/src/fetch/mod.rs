@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -96,7 +97,10 @@ fn only_file<'a>(
     if source.total(input_of(args)) != Some(1) {
         return Err("-O is for one URL; -o DIR and --name are for more".into());
     }
-    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-" && !path.is_dir());
+    // What ends in a slash is a directory, also when it is not there yet.
+    let is_directory =
+        path.is_dir() || [&b"/"[..], b"/."].iter().any(|end| path.as_os_str().as_bytes().ends_with(end));
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-" && !is_directory);
     let name = name.ok_or_else(|| format!("-O {}: not the name of a file", path.display()))?;
     if path.metadata().is_ok_and(|there| !there.is_file()) {
         return Err(format!(
@@ -193,7 +197,8 @@ fn run_list(
             Session::builder().limit(jobs).timeouts(timeouts).decompress(args.access.compressed);
         // The schedule counts the hosts of the list, the session those that redirects lead to.
         session = session.limit_per_host(per_host.map_or(0, |limit| limit as usize));
-        let asked = Asked::new(headers.iter().map(|header| &header.name), directory.is_none());
+        let given = headers.iter().map(|header| (&header.name, &header.value));
+        let asked = Asked::whole(directory.is_none()).with(given);
         for Header { name, mut value, is_secret } in headers {
             value.set_sensitive(is_secret);
             session = session.header(name, value);

@@ -156,6 +156,10 @@ impl Fetch {
             progress.best.set(progress.bytes());
             progress.in_a_row.set(1);
         }
+        if progress.attempts.get() == 1 && progress.whole_only.get() {
+            // It went on from what an earlier run has left, which was of no use: the whole has not been tried yet.
+            progress.in_a_row.set(0);
+        }
         let pause = self.retries.pause(progress.in_a_row.get(), failed.retry)?;
         let in_time = self.demands.time.is_none_or(|time| progress.elapsed() + pause < time);
         (in_time && self.starter.borrow().stop.is_none()).then_some(pause)
@@ -308,19 +312,20 @@ impl Flight {
     fn account(&mut self, result: Result<Good, Failed>) {
         let Some(mut job) = self.job.take() else { return };
         let address = job.address.take();
-        let again =
-            result.as_ref().err().and_then(|failed| Some((self.fetch.pause(&job, failed)?, failed.retry)));
+        let again = result.as_ref().err().and_then(|failed| self.fetch.pause(&job, failed));
         let (host, epoch) = (Rc::clone(&job.host), job.epoch);
         let seen = match &result {
             Err(failed) if failed.is_worthwhile() => Seen::Refusal,
             _ => job.progress.first_byte.take().map_or(Seen::Nothing, Seen::Answer),
         };
-        if let Some((pause, retry)) = again {
-            let mut starter = self.fetch.starter.borrow_mut();
-            if let Retry::After(asked) = retry {
-                starter.schedule.leave_alone(&host, asked);
-            }
-            starter.schedule.put_off(*job, pause);
+        // Also when this URL is given up: the others of its host keep away as well.
+        if let Err(Failed { retry: Retry::After(asked), .. }) = &result
+            && *asked <= self.fetch.retries.longest
+        {
+            self.fetch.starter.borrow_mut().schedule.leave_alone(&host, *asked);
+        }
+        if let Some(pause) = again {
+            self.fetch.starter.borrow_mut().schedule.put_off(*job, pause);
         } else {
             self.fetch.ended(*job, result);
         }

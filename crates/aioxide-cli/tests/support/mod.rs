@@ -4,6 +4,7 @@
 pub mod nasty;
 pub mod nginx;
 pub mod redis;
+pub mod scripted;
 pub mod tls;
 
 use std::collections::BTreeMap;

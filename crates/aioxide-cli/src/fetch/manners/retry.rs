@@ -51,8 +51,9 @@ impl Retries {
 /// What a server that is busy says about when to come back: seconds, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than there is a number for is still a number: as long as can be.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let at = httpdate::parse_http_date(text).ok()?;
     // By the server's own clock, if it tells it: ours may be another.
@@ -102,7 +103,10 @@ mod tests {
             seconds(90)
         );
         assert_eq!(told(&[(header::RETRY_AFTER, "Mon, 31 Dec 2029 00:00:00 GMT"), date]), seconds(0));
-        assert_eq!(told(&[(header::RETRY_AFTER, "soon")]), None);
+        assert_eq!(told(&[(header::RETRY_AFTER, "99999999999999999999")]), seconds(u64::MAX));
+        for text in ["soon", "-5", "+5", "1e3", "0.5", ""] {
+            assert_eq!(told(&[(header::RETRY_AFTER, text)]), None, "{text}");
+        }
         assert_eq!(told(&[]), None);
         assert!(told(&[(header::RETRY_AFTER, "Fri, 01 Jan 2100 00:00:00 GMT")]) > seconds(3600));
     }

@@ -55,6 +55,8 @@ pub(crate) struct Directory {
 /// How many names have a hint; forgetting them costs time, never a file. Without hints the thousandth `index.html`
 /// would be tried under 999 names first.
 const HINTS: usize = 4096;
+/// The last second of the year 9999, after which HTTP has no dates.
+const LAST_DATE: u64 = 253_402_300_799;
 /// The permissions of a new file, before the user's mask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
@@ -95,7 +97,8 @@ impl Directory {
             return None;
         }
         let stat = statat(&self.at, name, AtFlags::empty()).ok()?;
-        let changed = u64::try_from(stat.st_mtime).ok()?;
+        // A file may be older or newer than a date of HTTP can tell.
+        let changed = u64::try_from(stat.st_mtime).unwrap_or(0).min(LAST_DATE);
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
         is_file.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
     }

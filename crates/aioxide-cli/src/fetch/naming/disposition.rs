@@ -66,7 +66,8 @@ impl<'a> Iterator for Parameters<'a> {
             }
         };
         self.0 = rest[end..].split_once(';').map_or("", |(_, rest)| rest);
-        Some((name.trim(), value))
+        // Before it there may be words that have no value.
+        Some((name.rsplit(';').next().unwrap_or(name).trim(), value))
     }
 }
 
@@ -95,6 +96,8 @@ mod tests {
             (b"attachment; filename=\"a/\"", None),
             (b"attachment; filename=\"\"", None),
             (b"attachment; filename=\"open", Some("open")),
+            (b"attachment; foo; filename=x.txt", Some("x.txt")),
+            (b"attachment;; filename=\"x\"; foo", Some("x")),
             (b"attachment", None),
             (b"filename=a", None),
         ] {

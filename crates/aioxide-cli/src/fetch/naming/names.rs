@@ -112,7 +112,7 @@ fn is_plain(character: char) -> bool {
     match character {
         '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => false,
         // Marks that turn the direction of text, with which a name can pretend to have another extension.
-        '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
         '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{200b}'..='\u{200d}' => false,
         _ => !character.is_control(),
     }
@@ -141,7 +141,13 @@ fn is_windows_device(name: &str) -> bool {
         "CON" | "PRN" | "AUX" | "NUL" => true,
         _ => {
             let numbered = stem.strip_prefix("COM").or_else(|| stem.strip_prefix("LPT"));
-            numbered.is_some_and(|rest| rest.len() == 1 && rest.bytes().all(|byte| byte.is_ascii_digit()))
+            numbered.is_some_and(|rest| {
+                let mut digits = rest.chars();
+                // The small digits that are in Latin-1 count, too.
+                let digit =
+                    digits.next().is_some_and(|c| c.is_ascii_digit() || "\u{b9}\u{b2}\u{b3}".contains(c));
+                digit && digits.next().is_none()
+            })
         }
     }
 }
@@ -229,6 +235,8 @@ mod tests {
         check("http://host/a%1b[31mb", "a_[31mb");
         check("http://host/nul.txt", "_nul.txt");
         check("http://host/com1", "_com1");
+        check("http://host/com%C2%B9.txt", "_com\u{b9}.txt");
+        check("http://host/%D8%9Cfdp.exe", "_fdp.exe");
         check("http://host/compile", "compile");
         check("http://host/trailing.", "trailing_");
         check("http://host/exe%E2%80%AEfdp.txt", "exe_fdp.txt");

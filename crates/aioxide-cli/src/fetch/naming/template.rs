@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::names::{NAME_BYTES, component, cut, fnv1a, from_url, split_extension};
+use super::names::{NAME_BYTES, component, cut, fnv1a, safe, split_extension};
 
 /// How files are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,15 +129,16 @@ fn directory(url: &Url) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// A path of plain components, whatever the text says; `otherwise` if nothing is left of it.
+/// A path of plain components, whatever the text says; `otherwise`, which is safe, if nothing is left of it. The text is a
+/// name already: a `%41` in it stands for itself.
 pub(crate) fn path(text: &str, otherwise: &str, url: &Url) -> String {
     let parts = text.split('/').filter(|part| !part.is_empty() && *part != "." && *part != "..");
-    let mut path: Vec<String> = parts.map(|part| component(part, url)).collect();
+    let mut path: Vec<String> = parts.map(|part| safe(part, url)).collect();
     if path.iter().map(|part| part.len() + 1).sum::<usize>() > PATH_BYTES {
         shorten(&mut path, url);
     }
     match path.is_empty() {
-        true => from_url(&url.join(otherwise).unwrap_or_else(|_| url.clone())),
+        true => otherwise.to_owned(),
         false => path.join("/"),
     }
 }
@@ -162,6 +163,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::names::from_url;
     use super::*;
 
     #[track_caller]
@@ -182,6 +184,12 @@ mod tests {
         check("/../{n}", "http://a/", "7");
         check("{host}/{path}", "http://a/%2e%2e%2f/x/..%2f..%2fy", "a/_._/x/_._.._y");
         check("..", "http://a/b", "b");
+        // Decoded once, as without a template.
+        check("{name}", "http://a/b%2541.txt", "b%41.txt");
+        check("{path}", "http://a/c%2541/%252e%252e", "c%41/%2e%2e");
+        check("{n}%20{n}", "http://a/", "7%207");
+        assert_eq!(path("../50%41", "x", &Url::parse("http://a/").unwrap()), "50%41");
+        assert_eq!(path("..", "#1.pdf", &Url::parse("http://a/b").unwrap()), "#1.pdf");
     }
 
     #[test]

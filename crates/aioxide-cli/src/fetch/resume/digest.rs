@@ -95,11 +95,11 @@ impl Digest {
         self.bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Those that an answer tells of its whole file (RFC 9530): of the representation, and with `whole` also of this answer's
-    /// content. Algorithms that are not known, or not trusted there, are passed over.
-    pub(crate) fn of_answer(headers: &HeaderMap, whole: bool) -> Vec<Self> {
-        let names = ["repr-digest", "content-digest"];
-        let values = names[..if whole { 2 } else { 1 }].iter().flat_map(|name| headers.get_all(*name));
+    /// Those that an answer tells of its content (RFC 9530), which is the whole file unless it `is_part`. Algorithms that are
+    /// not known, or not trusted there, are passed over.
+    pub(crate) fn of_answer(headers: &HeaderMap, is_part: bool) -> Vec<Self> {
+        let names = ["content-digest", "repr-digest"];
+        let values = names[..if is_part { 1 } else { 2 }].iter().flat_map(|name| headers.get_all(*name));
         let members = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         members.filter_map(Self::member).collect()
     }
@@ -247,14 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn digests_of_an_answer_are_those_of_the_whole_file() {
+    fn digests_of_an_answer_are_those_of_what_comes() {
         let sha256 = "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:";
         let mut headers = HeaderMap::new();
         headers.insert("content-digest", sha256.parse().unwrap());
-        assert_eq!(Digest::of_answer(&headers, false), []);
-        assert_eq!(Digest::of_answer(&headers, true), [Digest::parse(ABC[2]).unwrap()]);
+        for is_part in [true, false] {
+            assert_eq!(Digest::of_answer(&headers, is_part), [Digest::parse(ABC[2]).unwrap()]);
+        }
         headers.clear();
         headers.insert("repr-digest", format!("md5=:AAAA:, {sha256}, sha-256=:AAAA:, x").parse().unwrap());
         assert_eq!(Digest::of_answer(&headers, false), [Digest::parse(ABC[2]).unwrap()]);
+        assert_eq!(Digest::of_answer(&headers, true), []);
     }
 }

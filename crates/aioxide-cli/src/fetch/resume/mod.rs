@@ -7,5 +7,5 @@ mod ranges;
 
 pub(crate) use digest::{Digest, Hasher};
 pub(crate) use journal::Journal;
-pub(crate) use partial::{OVERLAP, Partial, Validator, Version};
+pub(crate) use partial::{OVERLAP, Partial, Validator, Version, content_range};
 pub(crate) use ranges::Ranges;

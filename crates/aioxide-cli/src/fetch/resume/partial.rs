@@ -4,7 +4,7 @@
 //! `If-Range`, or by a checksum of the whole. The server's word is not taken for it: the answer has to begin where it was
 //! asked to, to carry the same validator and length, and to repeat the last bytes that are there.
 
-use http::header::{CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub(crate) struct Version {
     pub(crate) validator: Option<Validator>,
     /// The length of the whole file, if it is known.
     pub(crate) length: Option<u64>,
+    /// How it is coded (Content-Encoding): parts of two codings are no file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encoding: Option<String>,
 }
 
 /// What tells a version of a file from all others.
@@ -72,6 +75,12 @@ impl Validator {
 }
 
 impl Version {
+    /// How the body of an answer is coded.
+    pub(crate) fn coding(headers: &HeaderMap) -> Option<String> {
+        let coding = headers.get(CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
+        (!coding.is_empty() && coding != "identity").then_some(coding)
+    }
+
     /// Judges an answer to a request for what follows `from`: whether it goes on there, with the same file.
     ///
     /// # Errors
@@ -82,6 +91,15 @@ impl Version {
         let (first, last, total) = content_range(range).ok_or("a part whose Content-Range cannot be read")?;
         if first != from {
             return Err("another part than was asked for");
+        }
+        let coding = Self::coding(headers);
+        // A part need not repeat what was told with the whole.
+        if coding.is_some() && coding != self.encoding {
+            return Err("a part in another coding");
+        }
+        let length = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+        if length.is_some_and(|length: u64| Some(length) != (last - first).checked_add(1)) {
+            return Err("a part of another length than its Content-Range tells");
         }
         if total.is_some_and(|total| last >= total) {
             return Err("a part beyond the end");
@@ -98,7 +116,7 @@ impl Version {
 }
 
 /// Reads `bytes 0-99/200`, or `bytes 0-99/*`.
-fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
+pub(crate) fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
     let rest = text.trim().strip_prefix("bytes")?.trim_start();
     let (range, total) = rest.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -133,10 +151,19 @@ mod tests {
 
     #[test]
     fn answer_that_goes_on_is_told_from_one_that_lies() {
-        let version = Version { validator: Some(Validator::Etag("\"a\"".to_owned())), length: Some(200) };
+        let version = Version {
+            validator: Some(Validator::Etag("\"a\"".to_owned())),
+            length: Some(200),
+            encoding: None,
+        };
         let judged = |pairs: &[_]| version.continues(100, &headers(pairs));
         assert_eq!(judged(&[("content-range", "bytes 100-199/200"), ("etag", "\"a\"")]), Ok(Some(200)));
         assert_eq!(judged(&[("content-range", "bytes 100-150/*")]), Ok(Some(200)));
+        let coded = Version { encoding: Some("gzip".to_owned()), ..version.clone() };
+        let range = ("content-range", "bytes 100-199/200");
+        assert!(coded.continues(100, &headers(&[range])).is_ok());
+        assert!(coded.continues(100, &headers(&[range, ("content-encoding", "GZIP")])).is_ok());
+        assert!(coded.continues(100, &headers(&[range, ("content-encoding", "br")])).is_err());
         let unknown = Version { length: None, ..version.clone() };
         assert!(unknown.continues(100, &headers(&[("content-range", "bytes 100-150/*")])).is_err());
         for pairs in [
@@ -147,6 +174,9 @@ mod tests {
             &[("content-range", "bytes 100-99/200")],
             &[("content-range", "lines 100-199/200")],
             &[("content-range", "bytes 100-199/200"), ("etag", "\"b\"")],
+            &[("content-range", "bytes 100-199/200"), ("content-encoding", "gzip")],
+            &[("content-range", "bytes 100-150/200"), ("content-length", "100")],
+            &[("content-range", "bytes 100-18446744073709551615/*"), ("content-length", "100")],
         ] {
             assert!(judged(pairs).is_err(), "{pairs:?}");
         }
