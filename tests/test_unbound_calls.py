@@ -120,3 +120,33 @@ def test_asyncios_own_tasks_are_asyncios() -> None:
     loop = asyncio.SelectorEventLoop()
     loop.run_until_complete(main())
     loop.close()
+
+
+def test_report_of_a_task_that_was_ended_by_others_has_the_handle(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    """The step that comes too late is no callback of the program's; asyncio's report has a handle all the same."""
+    seen: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        gate = loop.create_future()
+
+        async def wait() -> None:
+            await gate
+
+        loop.set_exception_handler(lambda loop, context: seen.append(context))
+        coro = wait()
+        early = asyncio.ensure_future(coro)
+        asyncio.Future.set_result(early, None)
+        late = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        coro.close()
+        asyncio.Future.set_result(late, None)
+        gate.set_result(None)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [context["handle"]._args for context in seen] == [(), (gate,)]
+
+    run(main())
+    assert {type(context["exception"]) for context in seen} == {asyncio.InvalidStateError}
+    assert all(isinstance(context["handle"], asyncio.Handle) for context in seen)
+    assert all(context["handle"]._loop is loop for context in seen)
+    seen.clear()

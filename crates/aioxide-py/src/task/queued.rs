@@ -20,7 +20,9 @@ pub(crate) fn step(py: Python<'_>, state: &LoopState, task: &Object, thrown: Opt
     step::run(state, task, thrown).or_else(|raised| {
         // What asyncio queues here is an object that shows as no more than that.
         let shown = || Ok(format!("<TaskStepMethWrapper object at {task:p}>()"));
-        report(py, raised, task.as_future(), shown, || Ok(None))
+        let handle =
+            || handle(&*step::step_callback(task)?, &*call::tuple(&[])?, task.as_future(), &task.context);
+        report(py, raised, task.as_future(), shown, handle)
     })
 }
 
@@ -34,7 +36,8 @@ pub(crate) fn wake(py: Python<'_>, state: &LoopState, task: &Object) -> PyResult
             raised::clear(raised);
             task.own()
         });
-        report_call(py, raised, &callback, task.as_future(), None)
+        let awaited = task.fut_waiter.get().unwrap_or_else(|| task.own());
+        report_call(py, raised, (&callback, &awaited), task.as_future(), &task.context)
     })
 }
 
@@ -55,7 +58,7 @@ pub(crate) fn call_back(
     };
     // SAFETY: only futures are queued as such.
     let future: &Future = unsafe { cast(future.as_ptr()) };
-    outcome.or_else(|raised| report_call(py, raised, callback, future, Some(context)))
+    outcome.or_else(|raised| report_call(py, raised, (callback, future.object()), future, context))
 }
 
 /// The context could not be entered. It may be anything with a method `run`, which asyncio calls.
@@ -99,27 +102,33 @@ fn format_helper(name: &CStr) -> Outcome {
     call::get_attribute(&names().format_helpers_module, &*call::interned(name)?)
 }
 
-/// Reports what the call of `callback` with `future` raised.
+/// Reports what the call of a callback with its argument raised.
 #[cold]
 fn report_call(
     py: Python<'_>,
     raised: Raised,
-    callback: &Object,
+    (callback, argument): (&Object, &Object),
     future: &Future,
-    context: Option<&Captured>,
+    context: &Captured,
 ) -> PyResult<()> {
-    let arguments = || call::tuple(&[future.object()]);
+    let arguments = || call::tuple(&[argument]);
     let shown = || {
         let format = format_helper(c"_format_callback_source")?;
         Ok(to_string(&*call::call(&format, &[callback, &*arguments()?])?))
     };
-    let handle = || {
-        let Some(context) = context else { return Ok(None) };
-        // A program may expect it there, so it is made now.
-        let parts = [callback, &*arguments()?, &*future.loop_or_raise()?, &*context.get_or_none()?];
-        call::call(&names().stock_handle, &parts).map(Some)
-    };
+    let handle = || handle(callback, &*arguments()?, future, context);
     report(py, raised, future, shown, handle)
+}
+
+/// What asyncio would have queued: a program may expect it in the report, so it is made now.
+fn handle(
+    callback: &Object,
+    arguments: &Object,
+    future: &Future,
+    context: &Captured,
+) -> Outcome<Option<Owned>> {
+    let parts = [callback, arguments, &*future.loop_or_raise()?, &*context.get_or_none()?];
+    call::call(&names().stock_handle, &parts).map(Some)
 }
 
 /// Hands what a callback raised to the loop's exception handler, as a Handle does, or lets it leave the loop.

@@ -311,7 +311,7 @@ fn wakeup_method(this: &Task, awaited: &Object) -> Outcome {
 }
 
 /// The function that a loop calls for a step.
-fn step_callback(task: &Task) -> Outcome {
+pub(crate) fn step_callback(task: &Task) -> Outcome {
     static STEP: OnceLock<Definition> = OnceLock::new();
     let definition =
         STEP.get_or_init(|| Definition(method_fast!(c"__step", step_method, c"Run the next step.")));
