@@ -11,7 +11,7 @@ use support::h2::{
     DATA, END_HEADERS, END_STREAM, Frames, H2Server, HEADERS, SETTINGS, frame, header_block, tls,
 };
 use support::run;
-use support::server::Server;
+use support::server::{Server, wait_until_sent};
 
 const ROUNDS: usize = 5;
 
@@ -66,6 +66,7 @@ fn early(answer: Vec<u8>, finishes: bool) -> Server {
         if finishes {
             connection.finish();
         }
+        wait_until_sent(&connection.stream);
     })
 }
 
@@ -129,6 +130,7 @@ fn whole_answer_over_tls_before_the_end_of_the_request_is_the_answer() {
         let mut begin = [0; 2000];
         let _ = stream.read(&mut begin);
         let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+        wait_until_sent(&stream.sock);
     });
     let url = format!("https://127.0.0.1:{}/", server.port);
     for _ in 0..ROUNDS {
@@ -159,6 +161,7 @@ fn early_h2(flags: u8, says_goodbye: bool) -> H2Server {
             frames.stream.conn.send_close_notify();
             frames.send_raw(b"");
         }
+        wait_until_sent(&frames.stream.sock);
         false
     })
 }

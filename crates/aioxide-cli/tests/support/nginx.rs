@@ -1,11 +1,9 @@
 //! A real nginx over a directory of its own, for as long as a test lasts.
 
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -21,21 +19,24 @@ impl Nginx {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("root")).unwrap();
-        // The port is free now; that it stays so until nginx takes it is as good as certain.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let configuration = directory.path().join("nginx.conf");
-        fs::write(&configuration, configured(directory.path(), port)).unwrap();
-        let child = Command::new(program())
-            .args(["-e", "stderr", "-p"])
-            .arg(directory.path())
-            .arg("-c")
-            .arg(&configuration)
-            .stderr(Stdio::inherit())
-            .spawn()
-            .unwrap();
-        let mut nginx = Nginx { child, port, directory };
-        nginx.wait_until_it_answers();
-        nginx
+        // Another process may take the port between our look and nginx's: then nginx ends, and we choose another.
+        for _ in 0..5 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let configuration = directory.path().join("nginx.conf");
+            fs::write(&configuration, configured(directory.path(), port)).unwrap();
+            let mut child = Command::new(program())
+                .args(["-e", "stderr", "-p"])
+                .arg(directory.path())
+                .arg("-c")
+                .arg(&configuration)
+                .stderr(Stdio::inherit())
+                .spawn()
+                .unwrap();
+            if listens(&mut child, &directory.path().join("pid")) {
+                return Nginx { child, port, directory };
+            }
+        }
+        panic!("nginx ended");
     }
 
     /// The directory that is served.
@@ -46,16 +47,21 @@ impl Nginx {
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
+}
 
-    #[expect(clippy::disallowed_methods, reason = "a blocking wait in a test, with no loop about")]
-    fn wait_until_it_answers(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while let Err(error) = TcpStream::connect(("127.0.0.1", self.port)) {
-            assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-            assert!(self.child.try_wait().unwrap().is_none(), "nginx ended");
-            assert!(Instant::now() < deadline, "nginx does not answer");
-            std::thread::yield_now();
+/// Waits until it does, which it says by its pid in this file, or has ended.
+///
+/// To connect until something answers might meet another program on that port, or oneself: a socket without a port of its
+/// own may get the very one that it connects to.
+fn listens(child: &mut Child, pid_file: &Path) -> bool {
+    loop {
+        if fs::read_to_string(pid_file).is_ok_and(|pid| pid.trim() == child.id().to_string()) {
+            return true;
         }
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        std::thread::yield_now();
     }
 }
 

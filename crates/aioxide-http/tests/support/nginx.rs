@@ -1,7 +1,7 @@
 //! A real nginx on free ports, with its own directory.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -44,6 +44,7 @@ impl Nginx {
             let config = directory.path().join("nginx.conf");
             fs::write(&config, configuration(directory.path(), [port, h2_port, tls_port, short_h2_port]))
                 .unwrap();
+            let pid_file = directory.path().join("nginx.pid");
             let mut child = Command::new(find())
                 .arg("-p")
                 .arg(directory.path())
@@ -55,7 +56,9 @@ impl Nginx {
                 .spawn()
                 .unwrap();
             loop {
-                if TcpStream::connect((Ipv4Addr::LOCALHOST, tls_port)).is_ok() {
+                // It is written when all ports listen. To connect until one does might meet another program on that port, or
+                // oneself: a socket without a port of its own may get the very one that it connects to.
+                if fs::read_to_string(&pid_file).is_ok_and(|pid| pid.trim() == child.id().to_string()) {
                     return Self { child, directory, port, h2_port, tls_port, short_h2_port, authority };
                 }
                 if child.try_wait().unwrap().is_some() {

@@ -1,7 +1,7 @@
 //! A server whose every byte the test decides, on threads of its own.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -84,6 +84,27 @@ impl Request {
             let (key, value) = line.split_once(':')?;
             key.eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+}
+
+/// Waits until the client's kernel has all that was sent: a close with something unread is a reset, with which the kernel
+/// drops what has not left yet.
+pub fn wait_until_sent(stream: &TcpStream) {
+    let SocketAddr::V4(own) = stream.local_addr().unwrap() else { panic!("no IPv4") };
+    // The connection may be gone: nothing of it is left, then.
+    let Ok(SocketAddr::V4(peer)) = stream.peer_addr() else { return };
+    // As the kernel prints an address: a number in the machine's order, and the port.
+    let hex =
+        |addr: SocketAddrV4| format!("{:08X}:{:04X}", u32::from_ne_bytes(addr.ip().octets()), addr.port());
+    let ends = format!(" {} {} ", hex(own), hex(peer));
+    loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let Some(line) = table.lines().find(|line| line.contains(&ends)) else { return };
+        // sl, the ends, the state, then "tx_queue:rx_queue".
+        if line.split_whitespace().nth(4).is_some_and(|queues| queues.starts_with("00000000:")) {
+            return;
+        }
+        thread::yield_now();
     }
 }
 
