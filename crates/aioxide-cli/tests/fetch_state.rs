@@ -259,6 +259,29 @@ fn last_line_that_a_kill_has_cut_is_passed_over() {
 }
 
 #[test]
+fn file_that_stands_where_the_state_is_written_anew_is_spared() {
+    let server = Nasty::start();
+    let job = Job::new(&[server.url("/ok/1")], &[]);
+    fs::rename(job.path("list"), job.path("state.new")).unwrap();
+    let list = fs::read(job.path("state.new")).unwrap();
+    let run = || {
+        let arguments = ["fetch", "-i", "state.new", "-o", "out", "--state", "state"];
+        aioxide().current_dir(job.directory.path()).args(arguments).output().unwrap()
+    };
+    let output = run();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("in the way"), "{}", text(&output.stderr));
+    assert_eq!(fs::read(job.path("state.new")).unwrap(), list);
+    // What a kill has left there, at any moment, is in nobody's way.
+    fs::rename(job.path("state.new"), job.path("list")).unwrap();
+    for left in ["", "{\"li", "{\"list\":\"x\",\"job\":\"y\"}\n"] {
+        fs::write(job.path("state.new"), left).unwrap();
+        let (status, told) = job.run();
+        assert_eq!(status, Some(0), "{left}: {told}");
+    }
+}
+
+#[test]
 fn state_that_says_the_impossible_is_read_at_once() {
     let server = Nasty::start();
     let job = Job::new(&[server.url("/ok/1"), server.url("/ok/2")], &["-q"]);

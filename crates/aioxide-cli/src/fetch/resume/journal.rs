@@ -20,7 +20,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -97,6 +97,9 @@ pub(crate) struct Part {
     pub(crate) version: Version,
 }
 
+/// How a state begins; one that a kill has left beside its place may be cut.
+const LIST: &[u8] = b"{\"list\":";
+
 /// The file is written anew when it has grown by so much.
 const ANEW_BYTES: u64 = 16 << 20;
 
@@ -152,7 +155,7 @@ impl Journal {
             reader.read_until(b'\n', &mut text)?;
             if text.last() != Some(&b'\n') {
                 // Nothing, or a line that a kill cut.
-                return match first && text.len() > 9 && !text.starts_with(b"{\"list\":") {
+                return match first && text.len() > 9 && !text.starts_with(LIST) {
                     true => Err(other("not a state of aioxide's")),
                     false => Ok(()),
                 };
@@ -205,6 +208,12 @@ impl Journal {
         let mut file = OpenOptions::new().read(true).append(true).create(true).open(&beside)?;
         // Locked before it has the name: nobody comes in between.
         lock(&file)?;
+        let mut begin = Vec::new();
+        (&file).take(LIST.len() as u64).read_to_end(&mut begin)?;
+        if !LIST.starts_with(&begin) {
+            let told = format!("{} is in the way, where a state is written anew", beside.display());
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, told));
+        }
         file.set_len(0)?;
         file.write_all(&text)?;
         file.sync_data()?;
