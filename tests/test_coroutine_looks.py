@@ -215,3 +215,38 @@ def test_several_that_were_not_begun_are_all_freed(package: ModuleType, run: Run
         assert [reference() for reference in known] == [None] * 5
 
     run(main())
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("name", WAITING)
+def test_one_is_referred_to_weakly(name: str, package: ModuleType, run: Run[Any]) -> None:
+    """The callback makes others and calls the collector, while the one that it is about is being taken apart."""
+
+    async def main() -> None:
+        ended: list[str] = []
+
+        def end(reference: weakref.ref[Any]) -> None:
+            assert reference() is None
+            unawaited(lambda: WAITING[name](package))
+            ended.append(name)
+
+        made = WAITING[name](package)
+        reference = weakref.ref(made, end)
+        assert reference() is made
+        del made
+        assert ended == [name]
+        made = WAITING[name](package)
+        reference = weakref.ref(made, end)
+        task = asyncio.ensure_future(made)
+        await asyncio.sleep(0)
+        assert reference() is made
+        task.cancel()
+        await asyncio.wait([task])
+        del made, task
+        gc.collect()
+        assert ended == [name, name]
+        # The memory of the one before may be used again: it has no weak references yet.
+        for _ in range(3):
+            assert weakref.getweakrefcount(WAITING[name](package)) == 0
+
+    run(main())

@@ -22,6 +22,7 @@ pub(crate) mod looks;
 use std::cell::Cell;
 use std::ffi::CStr;
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::ops::Deref;
 use std::os::raw::{c_int, c_void};
 
@@ -126,6 +127,8 @@ pub(crate) struct Awaitable<S>(Object, PhantomData<S>);
 unsafe impl<S> Class for Awaitable<S> {}
 
 struct Body<S> {
+    /// The list of the weak references to it, which is the interpreter's.
+    weakrefs: Cell<*mut c::PyObject>,
     /// Its value went out by the StopIteration that is used again and again.
     gave_value: Cell<bool>,
     /// Whether the collector sees the instance.
@@ -141,7 +144,15 @@ impl<S> Body<S> {
     #[inline(always)]
     fn new(steps: S, seen: bool) -> Self {
         let no = Cell::new(false);
-        Self { gave_value: no.clone(), seen: Cell::new(seen), finalized: no.clone(), has_origin: no, steps }
+        let weakrefs = Cell::new(std::ptr::null_mut());
+        Self {
+            weakrefs,
+            gave_value: no.clone(),
+            seen: Cell::new(seen),
+            finalized: no.clone(),
+            has_origin: no,
+            steps,
+        }
     }
 }
 
@@ -236,6 +247,7 @@ impl<S: Steps> Awaitable<S> {
             .slot(c::Py_tp_traverse, traverse::<S> as *mut c_void)
             .slot(c::Py_tp_clear, clear::<S> as *mut c_void)
             .slot(c::Py_tp_dealloc, dealloc::<S> as *mut c_void)
+            .weak_references(size_of::<c::PyObject>() + offset_of!(Body<S>, weakrefs))
             .attributes(S::attributes())
             .methods([
                 c::PyMethodDef {
@@ -465,6 +477,9 @@ unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
         // SAFETY: the last reference to an instance of ours is gone.
         unsafe {
             let body = this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>();
+            if !(*body).weakrefs.get().is_null() {
+                clear_weak_references::<S>(this);
+            }
             let spent = (*body).steps.is_spent();
             if S::IS_COROUTINE && !spent && (*body).steps.stage() == Stage::New {
                 cast::<Awaitable<S>>(this).show();
@@ -488,6 +503,18 @@ unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
         }
         Ok(())
     });
+}
+
+/// Empties the weak references; what their callbacks do may start the collector, which must not see the instance.
+#[cold]
+unsafe fn clear_weak_references<S: Steps>(this: *mut c::PyObject) {
+    // SAFETY: called by `dealloc`, first of all.
+    unsafe {
+        cast::<Awaitable<S>>(this).show();
+        instance::untrack(this);
+        instance::clear_weak_references(this);
+        instance::track(this);
+    }
 }
 
 /// The end of an instance that nobody can reach any more.
