@@ -27,11 +27,13 @@ fn bodies() -> Vec<Body> {
     ]
 }
 
-/// What posting each of the bodies comes to.
-fn outcomes(session: Session, url: String) -> Vec<Result<(u16, usize), Error>> {
+/// What posting each of the bodies comes to, each by a session of its own: over HTTP/2 the next could still be given the
+/// connection that is about to end.
+fn outcomes(session: impl Fn() -> Session, url: String) -> Vec<Result<(u16, usize), Error>> {
+    let requests: Vec<_> = bodies().into_iter().map(|body| (session(), body)).collect();
     run(async move {
         let mut outcomes = Vec::new();
-        for body in bodies() {
+        for (session, body) in requests {
             let answer = async {
                 let response = session.post(&url).body(body).send().await?;
                 Ok((response.status().as_u16(), response.bytes().await?.len()))
@@ -79,7 +81,7 @@ fn whole_answer_before_the_end_of_the_request_is_the_answer() {
         for finishes in [true, false] {
             let server = early(answer.clone().into_bytes(), finishes);
             for _ in 0..ROUNDS {
-                assert_whole(outcomes(Session::new(), server.url("/")), LARGE);
+                assert_whole(outcomes(Session::new, server.url("/")), LARGE);
             }
         }
     }
@@ -89,11 +91,11 @@ fn whole_answer_before_the_end_of_the_request_is_the_answer() {
 fn answer_without_a_length_is_whole_when_the_server_said_its_end_and_cut_when_it_did_not() {
     let answer = format!("{}{}", head("Connection: close"), "y".repeat(LARGE));
     let server = early(answer.clone().into_bytes(), true);
-    assert_whole(outcomes(Session::new(), server.url("/")), LARGE);
+    assert_whole(outcomes(Session::new, server.url("/")), LARGE);
 
     let server = early(answer.into_bytes(), false);
     for _ in 0..ROUNDS {
-        for outcome in outcomes(Session::new(), server.url("/")) {
+        for outcome in outcomes(Session::new, server.url("/")) {
             let error = outcome.unwrap_err();
             assert!(error.is_closed(), "{error:?}");
         }
@@ -105,7 +107,7 @@ fn cut_answer_before_the_end_of_the_request_is_an_error() {
     let answer = format!("{}{}", head("Content-Length: 50000"), "y".repeat(LARGE));
     for finishes in [true, false] {
         let server = early(answer.clone().into_bytes(), finishes);
-        for outcome in outcomes(Session::new(), server.url("/")) {
+        for outcome in outcomes(Session::new, server.url("/")) {
             let error = outcome.unwrap_err();
             assert!(error.is_closed(), "{error:?}");
         }
@@ -116,7 +118,7 @@ fn cut_answer_before_the_end_of_the_request_is_an_error() {
 fn connection_of_an_early_answer_is_not_used_again() {
     let server = early(format!("{}ok", head("Content-Length: 2")).into_bytes(), true);
     let session = Session::builder().retry(false).build().unwrap();
-    assert_whole(outcomes(session, server.url("/")), 2);
+    assert_whole(outcomes(|| session.clone(), server.url("/")), 2);
     assert_eq!(server.accepted(), bodies().len());
 }
 
@@ -134,7 +136,7 @@ fn whole_answer_over_tls_before_the_end_of_the_request_is_the_answer() {
     });
     let url = format!("https://127.0.0.1:{}/", server.port);
     for _ in 0..ROUNDS {
-        let session = Session::builder().add_root_pem(authority.pem.as_bytes()).build().unwrap();
+        let session = || Session::builder().add_root_pem(authority.pem.as_bytes()).build().unwrap();
         assert_whole(outcomes(session, url.clone()), LARGE);
     }
 }
@@ -171,7 +173,7 @@ fn whole_http2_answer_before_the_end_of_the_request_is_the_answer() {
     for says_goodbye in [true, false] {
         let server = early_h2(END_STREAM, says_goodbye);
         for _ in 0..ROUNDS {
-            assert_whole(outcomes(server.trusting().build().unwrap(), server.url("/")), LARGE);
+            assert_whole(outcomes(|| server.trusting().build().unwrap(), server.url("/")), LARGE);
         }
     }
 }
@@ -180,7 +182,7 @@ fn whole_http2_answer_before_the_end_of_the_request_is_the_answer() {
 fn http2_answer_that_is_cut_before_the_end_of_the_request_is_an_error() {
     for says_goodbye in [true, false] {
         let server = early_h2(0, says_goodbye);
-        for outcome in outcomes(server.trusting().build().unwrap(), server.url("/")) {
+        for outcome in outcomes(|| server.trusting().build().unwrap(), server.url("/")) {
             let error = outcome.unwrap_err();
             assert!(error.is_closed(), "{error:?}");
         }
