@@ -15,6 +15,7 @@ use super::access::Access;
 use super::download::{Demands, Good};
 use super::job::Job;
 use super::manners::descriptors::Shortage;
+use super::manners::stop;
 use super::manners::{Bandwidth, Finder, Next, Retries, Retry, Robots, Seen, Signals, Starter, Stop};
 use super::naming::Directory;
 use super::output::Shards;
@@ -252,7 +253,8 @@ impl Fetch {
             && saved.is_ok()
             && ended.is_ok();
         let list_failed = account.list_failed.take();
-        let stop = self.starter.borrow().stop;
+        // A signal may have ended the last flush, when the list had come to its end.
+        let stop = self.starter.borrow().stop.or_else(|| stop::gave_up_after().map(Stop::Signal));
         let status = match stop {
             Some(stop) => stop.status(),
             _ if all_ok && report.is_ok() && list_failed.is_none() => ExitCode::SUCCESS,

@@ -134,6 +134,12 @@ pub(crate) fn has_given_up() -> bool {
     OF_THE_RUN.with_borrow(Weak::upgrade).is_some_and(|heard| heard.given_up.get())
 }
 
+/// The signal after which an output [was given up](has_given_up).
+pub(crate) fn gave_up_after() -> Option<SignalKind> {
+    let heard = OF_THE_RUN.with_borrow(Weak::upgrade)?;
+    heard.come.get().filter(|_| heard.given_up.get()).map(|(kind, _)| kind)
+}
+
 /// The signals that are ignored, as a set of bits; where the system does not tell, none.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
