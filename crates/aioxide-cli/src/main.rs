@@ -14,6 +14,7 @@ mod demo;
 mod fetch;
 mod page;
 mod queue;
+mod top;
 
 use args::{Cli, Command};
 
@@ -29,6 +30,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Completions(args) => completions(args.shell),
         Command::Report(args) => page::run(&args),
         Command::Queue(args) => queue::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::Man(args) => man(&args.command),
     };
     result.unwrap_or_else(|error| {

@@ -14,9 +14,14 @@ fn run(arguments: &[&str], status: i32) -> (String, String) {
 
 #[test]
 fn help_has_examples() {
-    for arguments in
-        [&["--help"][..], &["demo", "--help"], &["fetch", "--help"], &["fetch", "-h"], &["completions", "-h"]]
-    {
+    for arguments in [
+        &["--help"][..],
+        &["demo", "--help"],
+        &["fetch", "--help"],
+        &["fetch", "-h"],
+        &["top", "-h"],
+        &["completions", "-h"],
+    ] {
         let (help, _) = run(arguments, 0);
         assert!(help.contains("Examples:\n  aioxide "), "{arguments:?}: {help}");
     }
@@ -77,6 +82,7 @@ fn manual_pages_are_read_by_man() {
         (&["man", "demo"], "--serve"),
         (&["man", "queue"], "retry"),
         (&["man", "queue", "fill"], "--shard-size"),
+        (&["man", "top"], "--interval"),
     ] {
         let (page, errors) = run(arguments, 0);
         assert!(page.contains(".TH ") && page.contains("Examples:"), "{page}");
@@ -98,6 +104,9 @@ fn wrong_usage_exits_with_2() {
         &["fetch", "--marks", "--quiet", "http://a/"],
         &["demo", "--port", "80"],
         &["demo", "--serve", "--json"],
+        &["top", "--socket", "/a", "1"],
+        &["top", "1", "--view", "nonsense"],
+        &["top", "1", "--interval", "0"],
         &["completions", "tcsh"],
         &["nonsense"],
     ] {

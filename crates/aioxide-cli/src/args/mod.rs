@@ -4,6 +4,7 @@ mod access;
 mod fetch;
 mod help;
 mod queue;
+mod top;
 mod values;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use clap_complete::Shell;
 pub(crate) use access::AccessArgs;
 pub(crate) use fetch::{FetchArgs, Header};
 pub(crate) use queue::{FillArgs, QueueArgs, QueueCommand};
+pub(crate) use top::{Sort, TopArgs, View};
 pub(crate) use values::Jobs;
 
 /// The whole command line.
@@ -26,7 +28,8 @@ pub(crate) use values::Jobs;
         aioxide demo                          the lesson's job in three varieties, side by side\n  \
         aioxide fetch -i urls.txt -o files    download a list into a directory\n  \
         aioxide fetch --help                  every option of the downloader\n  \
-        aioxide report r.jsonl -o r.html      a page with charts of a report",
+        aioxide report r.jsonl -o r.html      a page with charts of a report\n  \
+        aioxide top                           see inside of programs that run",
     arg_required_else_help = true,
     propagate_version = true
 )]
@@ -44,6 +47,8 @@ pub(crate) enum Command {
     Fetch(Box<FetchArgs>),
     /// Divide a list among the workers of many machines (fetch --queue), and watch them
     Queue(QueueArgs),
+    /// See inside of a program that runs: its tasks, what they wait on, deadlocks, blocked loops
+    Top(Box<TopArgs>),
     /// Print the completion script of a shell
     Completions(CompletionsArgs),
     /// Make a page with charts of a report of fetch

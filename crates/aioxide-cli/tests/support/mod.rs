@@ -3,7 +3,9 @@
 
 pub mod nasty;
 pub mod nginx;
+pub mod program;
 pub mod redis;
+pub mod screen;
 pub mod scripted;
 pub mod tls;
 

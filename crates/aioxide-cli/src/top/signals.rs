@@ -1,0 +1,44 @@
+//! The signals that ask for an end: Ctrl-C, `kill`, a terminal that was closed.
+
+use std::future::poll_fn;
+use std::io;
+use std::process::ExitCode;
+use std::task::Poll;
+use std::thread;
+
+use aioxide::signal::{SignalKind, signal};
+
+const ENDING: [SignalKind; 3] = [SignalKind::INTERRUPT, SignalKind::TERMINATE, SignalKind::HANGUP];
+
+/// Waits for one of them, on the running loop. One that cannot be listened to keeps its usual effect, which is to kill.
+pub(crate) async fn ending() -> SignalKind {
+    let mut listeners: Vec<_> =
+        ENDING.into_iter().filter_map(|kind| Some((kind, signal(kind).ok()?))).collect();
+    poll_fn(|cx| {
+        let come = listeners
+            .iter_mut()
+            .find_map(|(kind, listener)| listener.poll_recv(cx).is_ready().then_some(*kind));
+        come.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
+/// Tells the first of them, from a thread with a loop of its own.
+///
+/// # Errors
+/// The system has no thread left.
+pub(crate) fn listen(tell: impl FnOnce(SignalKind) + Send + 'static) -> io::Result<()> {
+    let thread = thread::Builder::new().name("aioxide-signals".to_owned());
+    thread.spawn(move || {
+        crate::keep_quiet_about_slowness();
+        if let Ok(kind) = aioxide::run(ending()) {
+            tell(kind);
+        }
+    })?;
+    Ok(())
+}
+
+/// 128 and the signal's number, as shells have it.
+pub(crate) fn status(kind: SignalKind) -> ExitCode {
+    u8::try_from(128 + kind.as_raw()).map_or(ExitCode::FAILURE, ExitCode::from)
+}

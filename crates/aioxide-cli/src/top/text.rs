@@ -1,0 +1,294 @@
+//! `--once`: what there is now, as plain text.
+
+use std::fmt::Write as _;
+
+use aioxide_monitor::graph::Line;
+use aioxide_monitor::schema::{Ended, Frame, LAG_BOUNDS_US, Lag, Loop};
+use unicode_width::UnicodeWidthStr;
+
+use super::sample::{Blocked, Chosen, Detail, Sample, Words};
+use super::words::{self, clean, count, counted, fit, known, micros, millis};
+use crate::args::TopArgs;
+
+/// The longest column; what is longer is cut.
+const COLUMN: usize = 60;
+
+/// The program, its loops, and what is wrong with them.
+pub(crate) fn head(sample: &Sample) -> String {
+    let mut text = format!("{}\n", title(sample));
+    for one in &sample.snapshot.loops {
+        let _ = writeln!(text, "{}", loop_line(one, sample));
+    }
+    for one in &sample.blocked {
+        let _ = writeln!(text, "\n{}", blocked(one, sample));
+        for frame in one.thread.iter().flat_map(|thread| &thread.frames) {
+            let _ = writeln!(text, "    {}", frame_line(frame));
+        }
+    }
+    for deadlock in &sample.deadlocks {
+        text.push('\n');
+        for line in deadlock.text.lines() {
+            let _ = writeln!(text, "{}", clean(line));
+        }
+    }
+    text
+}
+
+/// The program in a line.
+pub(crate) fn title(sample: &Sample) -> String {
+    let program = &sample.snapshot.program;
+    let mut text = format!("{}  {}  {}", clean(&program.name), program.pid, clean(&program.runtime));
+    if !program.aioxide.is_empty() {
+        let _ = write!(text, "  aioxide {}", clean(&program.aioxide));
+    }
+    let _ = write!(text, "  {}", counted(sample.count() as u64, "task"));
+    if sample.snapshot.left_out > 0 {
+        let _ = write!(text, " ({} more left out)", count(sample.snapshot.left_out));
+    }
+    let taken = &sample.snapshot.taken;
+    let _ =
+        write!(text, "  seen in {}, paused for {}", micros(taken.took_us), micros(taken.longest_pause_us));
+    text
+}
+
+fn loop_line(one: &Loop, sample: &Sample) -> String {
+    let number = |number: Option<u64>| known(number, count);
+    let mut text = format!(
+        "{}{}: {}, {} ready, {} timers, {} descriptors, {} thread jobs",
+        clean(&one.class),
+        if one.running { "" } else { " (not running)" },
+        counted(one.tasks, "task"),
+        number(one.ready),
+        number(one.timers),
+        number(one.descriptors),
+        number(one.jobs),
+    );
+    match lag_of(one, sample) {
+        Some(lag) => {
+            let _ = write!(
+                text,
+                ", lag {} (longest {}), {}",
+                micros(lag.last_us.max(lag.waiting_us)),
+                micros(lag.longest_us),
+                counted(lag.blocked, "blocked step")
+            );
+        }
+        None => text.push_str(", lag not measured (no watchdog)"),
+    }
+    text
+}
+
+/// The lag of a loop as it was asked for beside the snapshot, or as it stands in it.
+pub(crate) fn lag_of<'a>(one: &'a Loop, sample: &'a Sample) -> Option<&'a Lag> {
+    sample.lag.iter().find(|lag| lag.loop_id == one.id).or(one.lag.as_ref())
+}
+
+/// A blocked loop in a line.
+pub(crate) fn blocked(one: &Blocked, sample: &Sample) -> String {
+    let mut text = format!("blocked: a loop has not answered for {}", micros(one.lag.waiting_us));
+    if let Some(thread) = &one.thread {
+        if let Some(task) = thread.task.and_then(|id| sample.node(id)) {
+            let _ = write!(text, ", {}", clean(&task.name));
+        }
+        if let Some(frame) = thread.frames.last() {
+            let _ = write!(text, " is in {} at {}", clean(&frame.function), words::place(frame));
+        }
+    } else if let Some(why_not) = &one.why_not {
+        let _ = write!(text, "; {}", clean(why_not));
+    }
+    text
+}
+
+/// A frame in a line.
+pub(crate) fn frame_line(frame: &Frame) -> String {
+    format!("{}:{} in {}", clean(&frame.file), frame.line, clean(&frame.function))
+}
+
+/// The groups, the largest first.
+pub(crate) fn groups(sample: &Sample, args: &TopArgs) -> String {
+    let places = sample.select_groups(&args.filter);
+    let rows = limited(&places, args.rows).iter().map(|place| {
+        let group = &sample.groups[*place];
+        vec![
+            format!("{} x", count(group.tasks.len() as u64)),
+            clean(&group.coroutine).into_owned(),
+            waiting(&group.waits),
+            known(sample.longest[*place], millis),
+        ]
+    });
+    table(&[">tasks", "coroutine", "waiting on", ">longest"], rows.collect(), places.len())
+}
+
+/// `ready` as it is; `on Lock` for what is waited on.
+pub(crate) fn waiting(waits: &str) -> String {
+    clean(waits).into_owned()
+}
+
+/// The tasks.
+pub(crate) fn tasks(sample: &Sample, args: &TopArgs) -> String {
+    let places =
+        sample.select(&Chosen { filter: &args.filter, group: None, sort: args.sort, reverse: false });
+    let rows = limited(&places, args.rows).iter().filter_map(|place| {
+        let (node, task) = sample.task_at(*place)?;
+        Some(vec![
+            clean(&node.name).into_owned(),
+            clean(&task.coroutine).into_owned(),
+            words::state(task.state).to_owned(),
+            waiting(sample.waits(node.id)),
+            known(task.waiting_ms, millis),
+            known(task.age_ms, |age| format!("{}{}", if task.age_is_least { ">" } else { "" }, millis(age))),
+            known(task.ran_us, micros),
+            known(task.steps, count),
+            task.at.as_ref().map_or_else(String::new, words::place),
+        ])
+    });
+    let head = ["task", "coroutine", "state", "waiting on", ">waiting", ">age", ">ran", ">steps", "at"];
+    table(&head, rows.collect(), places.len())
+}
+
+/// The loops, with the distribution of their lag.
+pub(crate) fn loops(sample: &Sample) -> String {
+    let mut text = String::new();
+    for one in &sample.snapshot.loops {
+        let Some(lag) = lag_of(one, sample) else { continue };
+        let _ = writeln!(text, "{}: {}", clean(&one.class), counted(lag.beats, "heartbeat"));
+        let most = lag.histogram.iter().max().copied().unwrap_or(0).max(1);
+        for (place, beats) in lag.histogram.iter().enumerate() {
+            let bound = LAG_BOUNDS_US.get(place).map_or_else(|| "more".to_owned(), |us| micros(*us));
+            let bar = "#".repeat(((*beats as f64 / most as f64) * 40.0).ceil() as usize);
+            let _ = writeln!(text, "{bound:>8} {:>9} {bar}", count(*beats));
+        }
+    }
+    text
+}
+
+/// Tasks that have ended, the newest first.
+pub(crate) fn ended(history: &[Ended], now_ms: u64, args: &TopArgs) -> String {
+    let found = select_ended(history, &args.filter);
+    let rows = limited(&found, args.rows).iter().map(|ended| ended_row(ended, now_ms));
+    table(&[">ago", "task", "coroutine", "why", ">lived"], rows.collect(), found.len())
+}
+
+/// Those that a filter lets through.
+pub(crate) fn select_ended<'a>(history: &'a [Ended], filter: &str) -> Vec<&'a Ended> {
+    let words = Words::new(filter);
+    let texts =
+        |ended: &'a Ended| [&*ended.name, &*ended.coroutine, words::why(ended.why), &*ended.exception];
+    history.iter().filter(|ended| words.are_in(&texts(ended))).collect()
+}
+
+/// How long ago, name, coroutine, why, lived.
+pub(crate) fn ended_row(ended: &Ended, now_ms: u64) -> Vec<String> {
+    let why = match ended.exception.as_str() {
+        "" => words::why(ended.why).to_owned(),
+        exception => format!("{} {}", words::why(ended.why), clean(exception)),
+    };
+    vec![
+        millis(now_ms.saturating_sub(ended.noticed_unix_ms)),
+        clean(&ended.name).into_owned(),
+        clean(&ended.coroutine).into_owned(),
+        why,
+        millis(ended.lived_ms),
+    ]
+}
+
+/// A node: its facts, what it waits on, who waits for it, its stack.
+pub(crate) fn detail(detail: &Detail, sample: &Sample) -> String {
+    let mut text = String::new();
+    for (name, fact) in facts(detail, sample) {
+        let _ = writeln!(text, "{name:<12} {fact}");
+    }
+    for (title, lines, upwards) in
+        [("waits on", &detail.below, false), ("is waited for by", &detail.above, true)]
+    {
+        let _ = writeln!(text, "\n{title}");
+        if lines.len() < 2 {
+            text.push_str("  nothing known\n");
+        }
+        for line in &lines[1.min(lines.len())..] {
+            let _ = writeln!(text, "{}", tree_line(line, sample, upwards));
+        }
+    }
+    if !detail.stack.is_empty() {
+        text.push_str("\nstack, the innermost last\n");
+        for frame in &detail.stack {
+            let _ = writeln!(text, "  {}", frame_line(frame));
+        }
+    }
+    text
+}
+
+/// What is known of a node, by name.
+pub(crate) fn facts(detail: &Detail, sample: &Sample) -> Vec<(&'static str, String)> {
+    let node = &detail.node;
+    let Some(task) = &node.task else { return vec![("node", words::node(node))] };
+    let mut facts = vec![
+        ("task", clean(&node.name).into_owned()),
+        ("coroutine", clean(&task.coroutine).into_owned()),
+        ("state", words::state(task.state).to_owned()),
+    ];
+    if !node.label.is_empty() {
+        facts.push(("label", clean(&node.label).into_owned()));
+    }
+    let least = if task.age_is_least { "at least " } else { "" };
+    facts.extend(task.age_ms.map(|age| ("age", format!("{least}{}", millis(age)))));
+    facts.extend(task.waiting_ms.map(|waiting| ("waiting", millis(waiting))));
+    facts.extend(task.ran_us.map(|ran| ("ran", micros(ran))));
+    facts.extend(task.steps.map(|steps| ("steps", count(steps))));
+    if task.cancelling > 0 {
+        facts.push(("cancelling", counted(u64::from(task.cancelling), "request")));
+    }
+    facts.extend(task.created.as_ref().map(|frame| ("created at", frame_line(frame))));
+    facts.extend(
+        task.parent
+            .map(|id| ("created by", sample.node(id).map_or("a task that is gone".into(), words::node))),
+    );
+    facts
+}
+
+/// A line of a tree, two columns in for each step down.
+pub(crate) fn tree_line(line: &Line, sample: &Sample, upwards: bool) -> String {
+    let indent = "  ".repeat(line.depth.min(40));
+    let node = sample.node(line.id).map_or_else(|| "?".to_owned(), words::node);
+    let how = line.how.map_or("", words::how);
+    let again = if line.again { "  (see above)" } else { "" };
+    match upwards {
+        // The one below does it to the one above.
+        true => format!("{indent}{node}  [{how} it]{again}"),
+        false => format!("{indent}[{how}] {node}{again}"),
+    }
+}
+
+fn limited<T>(rows: &[T], limit: usize) -> &[T] {
+    if limit == 0 { rows } else { &rows[..limit.min(rows.len())] }
+}
+
+/// Rows under a head; a column whose head begins with `>` stands to the right. Of `whole` rows, some may be left out.
+pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>, whole: usize) -> String {
+    let shown = rows.len();
+    let names = head.iter().map(|name| name.trim_start_matches('>').to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(names)
+        .chain(rows)
+        .map(|row| row.iter().map(|cell| fit(cell, COLUMN).into_owned()).collect())
+        .collect();
+    let widths: Vec<usize> = (0..head.len())
+        .map(|column| lines.iter().map(|line: &Vec<String>| line[column].width()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for line in &lines {
+        let mut row = String::new();
+        for (column, cell) in line.iter().enumerate() {
+            let pad = " ".repeat(widths[column] - cell.width());
+            let _ = match head[column].starts_with('>') {
+                true => write!(row, "{pad}{cell}  "),
+                false => write!(row, "{cell}{pad}  "),
+            };
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+    if whole > shown {
+        let _ = writeln!(text, "… and {} more", count((whole - shown) as u64));
+    }
+    text
+}
