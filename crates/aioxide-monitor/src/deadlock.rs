@@ -146,9 +146,8 @@ fn cycle_text(graph: &Graph<'_>, cycle: &[Id], tasks: u64) -> String {
 }
 
 fn ends_text(graph: &Graph<'_>, ends: &[Id], tasks: u64) -> String {
-    let what = count(ends.len() as u64, "thing");
     let mut text = format!(
-        "deadlock: {} wait, the loop has nothing to do, and nobody is left to finish {what}\n",
+        "deadlock: {} wait on what nobody is left to finish; no loop has anything to do\n",
         count(tasks, "task")
     );
     for id in ends.iter().take(NAMED) {

@@ -26,7 +26,7 @@ use crate::protocol::{
     Answer, Ask, DEFAULT_LIMIT, HISTORY_LIMIT, Hello, PROTOCOL, REQUEST_LIMIT, Refusal, RefusalKind, Request,
     Response, STACKS_LIMIT, SnapshotOptions,
 };
-use crate::schema::{Id, VERSION};
+use crate::schema::{Deadlock, Id, VERSION};
 use crate::source::Source;
 use crate::{clock, deadlock, place};
 
@@ -313,8 +313,7 @@ fn answer_one(source: &dyn Source, ask: Ask) -> Answer {
             let limit = limit.map_or(HISTORY_LIMIT, |limit| (limit as usize).min(HISTORY_LIMIT));
             source.history(limit).map(|history| Answer::History { history })
         }
-        Ask::Deadlocks => snapshot(source, &SnapshotOptions::default())
-            .map(|snapshot| Answer::Deadlocks { deadlocks: deadlock::find(&snapshot) }),
+        Ask::Deadlocks => deadlocks(source).map(|deadlocks| Answer::Deadlocks { deadlocks }),
         Ask::Hello | Ask::Lag => Err(Refusal::new(RefusalKind::Failed, "is answered elsewhere")),
     };
     answered.unwrap_or_else(Answer::Error)
@@ -337,6 +336,23 @@ pub fn snapshot(
     snapshot.taken.took_us = began.elapsed().as_micros() as u64;
     snapshot.link();
     Ok(snapshot)
+}
+
+/// The deadlocks that are in two snapshots, one after the other: what a snapshot of several chunks shows may not fit together.
+///
+/// # Errors
+/// The source's.
+pub fn deadlocks(source: &dyn Source) -> Result<Vec<Deadlock>, Refusal> {
+    let look = || snapshot(source, &SnapshotOptions::default()).map(|snapshot| deadlock::find(&snapshot));
+    let first = look()?;
+    if first.is_empty() {
+        return Ok(first);
+    }
+    let again = look()?;
+    Ok(first
+        .into_iter()
+        .filter(|one| again.iter().any(|two| one.cycle == two.cycle && one.ends == two.ends))
+        .collect())
 }
 
 fn cancel(source: &dyn Source, task: Id, name: &str) -> Result<Answer, Refusal> {

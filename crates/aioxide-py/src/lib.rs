@@ -34,6 +34,7 @@ fn export(exports: &Exports<'_, '_>) -> ffi::Outcome<()> {
     queue::export(exports)?;
     bridge::export(exports)?;
     exports.python(aioxide_py_http::add)?;
+    exports.python(aioxide_py_monitor::add)?;
     event_loop::export(exports)?;
     gc::export(exports)
 }

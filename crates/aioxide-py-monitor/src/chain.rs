@@ -1,0 +1,98 @@
+//! What a task awaits, from its coroutine inwards: one link for each coroutine, generator or awaitable.
+//!
+//! Read by `cr_await` and its like, and by what the collector sees of an object; no frame is made for it, but one for the
+//! link whose line is told.
+
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyCode;
+
+use crate::eyes::{Class, Code, Eyes, Seen};
+
+/// Links of one chain; a longer one is not followed further.
+const LONGEST: usize = 1_000;
+
+/// One that is awaited and awaits the next.
+pub(crate) struct Link<'py> {
+    pub(crate) object: Bound<'py, PyAny>,
+    pub(crate) class: Class,
+    pub(crate) qualname: String,
+    /// What it refers to: of a frame, its variables in order, then what lies on its stack.
+    pub(crate) referents: Vec<Bound<'py, PyAny>>,
+    /// Its code, where it is Python.
+    pub(crate) code: Option<(Bound<'py, PyCode>, Rc<Code>)>,
+    /// It is a part of asyncio or aioxide.
+    pub(crate) own: bool,
+}
+
+impl<'py> Link<'py> {
+    /// Its frame's file and line. Makes the frame object, which stays as long as the frame.
+    pub(crate) fn frame(&self) -> Option<aioxide_monitor::schema::Frame> {
+        let (_, code) = self.code.as_ref()?;
+        let attribute = match self.class {
+            Class::Coroutine => "cr_frame",
+            Class::Generator => "gi_frame",
+            _ => "ag_frame",
+        };
+        let frame = self.object.getattr(attribute).ok().filter(|frame| !frame.is_none());
+        let line = frame.and_then(|frame| frame.getattr("f_lineno").ok()?.extract().ok()).unwrap_or(0);
+        Some(aioxide_monitor::schema::Frame {
+            file: code.file.clone(),
+            line,
+            function: self.qualname.clone(),
+        })
+    }
+
+    /// Where the variables begin among the referents.
+    pub(crate) fn variables(&self) -> &[Bound<'py, PyAny>] {
+        let Some((code, _)) = &self.code else { return &[] };
+        // Before them stand the object's own fields, the code last; from Python 3.14 on some of them come behind.
+        let head = self.referents.iter().take(8).rposition(|one| one.is(code)).map_or(0, |place| place + 1);
+        self.referents.get(head..).unwrap_or(&[])
+    }
+}
+
+/// The chain of a coroutine, the outermost first.
+pub(crate) fn chain<'py>(eyes: &Eyes, seen: &mut Seen, coroutine: Bound<'py, PyAny>) -> Vec<Link<'py>> {
+    let mut links = Vec::new();
+    let mut next = Some(coroutine);
+    while let Some(object) = next.take().filter(|_| links.len() < LONGEST) {
+        let class = seen.class(&object);
+        let (await_, code) = match class {
+            Class::Coroutine => ("cr_await", "cr_code"),
+            Class::Generator => ("gi_yieldfrom", "gi_code"),
+            Class::AsyncGenerator => ("ag_await", "ag_code"),
+            Class::Awaitable | Class::RustFuture => {
+                let referents = eyes.referents(&object);
+                let qualname = text(&object, "__qualname__");
+                next = referents.iter().skip(1).find(|one| is_link(seen.class(one))).cloned();
+                links.push(Link { object, class, qualname, referents, code: None, own: true });
+                continue;
+            }
+            Class::Wrapper => {
+                let inner = eyes.referents(&object).into_iter();
+                next = inner.into_iter().find(|one| is_link(seen.class(one)) && !one.is(&object));
+                continue;
+            }
+            _ => break,
+        };
+        let referents = eyes.referents(&object);
+        let code = object.getattr(code).ok().and_then(|code| code.cast_into::<PyCode>().ok());
+        let code = code.map(|code| (code.clone(), seen.code(eyes, &code)));
+        let own = code.as_ref().is_some_and(|(_, code)| code.own);
+        next = object.getattr(await_).ok().filter(|next| !next.is_none());
+        let qualname = text(&object, "__qualname__");
+        links.push(Link { object, class, qualname, referents, code, own });
+    }
+    links
+}
+
+fn is_link(class: Class) -> bool {
+    use Class::{AsyncGenerator, Awaitable, Coroutine, Generator, RustFuture, Wrapper};
+    matches!(class, Coroutine | Generator | AsyncGenerator | Wrapper | Awaitable | RustFuture)
+}
+
+pub(crate) fn text(object: &Bound<'_, PyAny>, attribute: &str) -> String {
+    object.getattr(attribute).and_then(|text| text.extract()).unwrap_or_default()
+}

@@ -1,0 +1,35 @@
+//! The part of `aioxide.monitor` that reads the interpreter: the Python face of `aioxide-monitor`.
+//!
+//! ```text
+//! face     what aioxide.monitor calls
+//! source   a snapshot in pieces, attached to the interpreter only during each
+//! watch    the watchdog's thread: heartbeats, stacks of loops that do not answer, deadlocks
+//! loops    which loops run, and what could still happen on them
+//! walk     from a task to nodes and edges;  things: locks, timers, connections …
+//! chain    what a task awaits, link by link
+//! eyes     what is learned once: functions, and what an object is by its type
+//! ```
+//!
+//! Each uses those below it. Nothing here runs unless `aioxide.monitor` was asked for something.
+//!
+//! **Invariant:** what is read is read without running the program's code, as far as asyncio's own classes go: by the types'
+//! own methods, by what the collector sees, and by fields. A derived loop or an overridden private name may run.
+
+mod chain;
+mod eyes;
+mod face;
+mod loops;
+mod source;
+mod things;
+mod walk;
+mod watch;
+
+use pyo3::prelude::*;
+
+/// Adds the class to the extension's module.
+///
+/// # Errors
+/// MemoryError.
+pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<face::Monitor>()
+}

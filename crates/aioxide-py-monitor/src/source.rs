@@ -1,0 +1,394 @@
+//! The Python face's [`Source`]: attaches to the interpreter and looks, in pieces, so that the program runs in between.
+//!
+//! **Pauses.** A piece ends at the first task after [`PIECE`]; then the interpreter's lock is given up, and not asked for
+//! during [`REST`]. Two pieces are not cut: the list of all tasks at the beginning, and the loops at the end. What they all
+//! took is in the snapshot (`longest_pause_us`).
+//!
+//! **Lives.** The list holds the tasks until their piece. A task that has ended meanwhile, and that nobody else holds, is
+//! handed to its loop, so that its end comes on the loop's thread.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
+use aioxide_monitor::schema::{
+    Ended, Id, Lag, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack, Why,
+};
+use aioxide_monitor::{Source, clock};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
+
+use crate::chain::{Link, chain};
+use crate::eyes::{Class, Eyes, Seen};
+use crate::loops;
+use crate::walk::{Walk, id_of};
+use crate::watch::Beats;
+
+/// How long the program may wait for a piece of a snapshot, but for the task at its end.
+pub(crate) const PIECE: Duration = Duration::from_millis(1);
+
+/// How long it is left alone then.
+const REST: Duration = Duration::from_micros(500);
+
+/// A Python program that can be looked into.
+#[derive(Debug)]
+pub(crate) struct PythonSource {
+    pub(crate) eyes: Eyes,
+    program: Program,
+    began: Instant,
+    /// Since when a look waits for the interpreter, in nanoseconds after `began`; 0: none does.
+    held_since: AtomicU64,
+    memory: Mutex<Memory>,
+    pub(crate) beats: Arc<Beats>,
+}
+
+/// What earlier snapshots have seen.
+#[derive(Debug, Default)]
+struct Memory {
+    tasks: HashMap<Id, Remembered>,
+    loops: HashMap<Id, Instant>,
+    /// The newest last.
+    ended: VecDeque<Ended>,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    name: String,
+    coroutine: String,
+    first: Instant,
+    waits_on: Option<Id>,
+    since: Instant,
+}
+
+/// What the pieces of a snapshot took.
+#[derive(Debug, Default)]
+struct Pauses {
+    longest: Duration,
+    count: u32,
+}
+
+impl PythonSource {
+    pub(crate) fn new(py: Python<'_>, program: Program) -> PyResult<Self> {
+        Ok(Self {
+            eyes: Eyes::open(py)?,
+            program,
+            began: clock::now(),
+            held_since: AtomicU64::new(0),
+            memory: Mutex::default(),
+            beats: Arc::default(),
+        })
+    }
+
+    /// Attaches to the interpreter, for a piece.
+    fn enter<T>(&self, pauses: &mut Pauses, look: impl FnOnce(Python<'_>) -> T) -> Result<T, Refusal> {
+        let now = self.began.elapsed().as_nanos() as u64;
+        self.held_since.store(now.max(1), Ordering::SeqCst);
+        let looked = Python::try_attach(|py| {
+            self.held_since.store(0, Ordering::SeqCst);
+            let began = clock::now();
+            let found = look(py);
+            pauses.longest = pauses.longest.max(began.elapsed());
+            pauses.count += 1;
+            found
+        });
+        self.held_since.store(0, Ordering::SeqCst);
+        looked.ok_or_else(|| Refusal::new(RefusalKind::Failed, "the interpreter is ending"))
+    }
+
+    /// All tasks, in one piece.
+    fn list(&self, pauses: &mut Pauses) -> Result<Vec<Py<PyAny>>, Refusal> {
+        self.enter(pauses, |py| {
+            let loops: Vec<_> = loops::running(&self.eyes, py).into_iter().map(|(_, one)| one).collect();
+            self.eyes.tasks(py, &loops)
+        })?
+        .map_err(|error| failed(&error))
+    }
+
+    /// Goes through the tasks piece by piece; `look` returns whether to go on.
+    fn each(
+        &self,
+        pauses: &mut Pauses,
+        mut look: impl FnMut(&Bound<'_, PyAny>) -> bool,
+    ) -> Result<(), Refusal> {
+        let mut tasks = self.list(pauses)?;
+        // The newest come first, from the end of the list.
+        tasks.reverse();
+        let mut goes_on = true;
+        while !tasks.is_empty() && goes_on {
+            std::thread::park_timeout(REST);
+            self.enter(pauses, |py| {
+                let began = clock::now();
+                let mut dead = Vec::new();
+                while let Some(entry) = tasks.pop().filter(|_| goes_on) {
+                    let entry = entry.into_bound(py);
+                    let task = match entry.cast::<PyWeakrefReference>() {
+                        Ok(reference) => reference.upgrade(),
+                        Err(_) => Some(entry),
+                    };
+                    if let Some(task) = task {
+                        goes_on = look(&task);
+                        if self.eyes.is_alone(&task) {
+                            dead.push(task);
+                        }
+                    }
+                    if began.elapsed() >= PIECE {
+                        break;
+                    }
+                }
+                bury(py, dead);
+            })?;
+        }
+        // What is left, after a limit, is let go of in the same way.
+        self.enter(pauses, |py| {
+            let left = tasks.drain(..).map(|task| task.into_bound(py));
+            bury(py, left.filter(|task| self.eyes.is_alone(task)).collect());
+        })
+    }
+
+    /// Looks at the timers of the loops, as far as they are few.
+    fn timers(&self, pauses: &mut Pauses, walk: &mut Walk<'_>) -> Result<(), Refusal> {
+        let mut handles = self.enter(pauses, |py| {
+            let loops: Vec<_> = walk.loops.values().map(|event_loop| event_loop.clone_ref(py)).collect();
+            let mut handles: Vec<Py<PyAny>> = Vec::new();
+            for event_loop in loops {
+                let event_loop = event_loop.bind(py);
+                handles.extend(loops::timers(walk, event_loop).into_iter().map(Bound::unbind));
+            }
+            handles
+        })?;
+        while !handles.is_empty() {
+            std::thread::park_timeout(REST);
+            self.enter(pauses, |py| {
+                let began = clock::now();
+                while let Some(handle) = handles.pop() {
+                    walk.scheduled(handle.bind(py));
+                    if began.elapsed() >= PIECE {
+                        break;
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Tells ages, and remembers what was seen for the next time.
+    fn remember(&self, snapshot: &mut Snapshot) {
+        let (now, now_ms) = (clock::now(), clock::unix_ms());
+        let mut memory = locked(&self.memory);
+        let mut tasks = HashMap::with_capacity(snapshot.nodes.len());
+        for node in &mut snapshot.nodes {
+            let Some(task) = &mut node.task else { continue };
+            let waits_on = node.waits_on.first().map(|edge| edge.to);
+            let before = memory.tasks.remove(&node.id).filter(|before| before.name == node.name);
+            let known = match before {
+                Some(before) if before.waits_on == waits_on => before,
+                Some(before) => Remembered { waits_on, since: now, ..before },
+                None => {
+                    let (name, coroutine) = (node.name.clone(), task.coroutine.clone());
+                    Remembered { name, coroutine, first: now, waits_on, since: now }
+                }
+            };
+            task.age_ms = Some((now - known.first).as_millis() as u64);
+            task.age_is_least = true;
+            task.waiting_ms =
+                (task.state == TaskState::Waiting).then(|| (now - known.since).as_millis() as u64);
+            tasks.insert(node.id, known);
+        }
+        let before = std::mem::replace(&mut memory.tasks, tasks);
+        if snapshot.left_out == 0 {
+            for (id, task) in before {
+                if memory.ended.len() >= HISTORY_LIMIT {
+                    memory.ended.pop_front();
+                }
+                memory.ended.push_back(Ended {
+                    id,
+                    name: task.name,
+                    coroutine: task.coroutine,
+                    why: Why::Unknown,
+                    noticed_unix_ms: now_ms,
+                    lived_ms: (now - task.first).as_millis() as u64,
+                    ..Ended::default()
+                });
+            }
+        }
+        for event_loop in &mut snapshot.loops {
+            let first = *memory.loops.entry(event_loop.id).or_insert(now);
+            event_loop.seen_ms = Some((now - first).as_millis() as u64);
+        }
+        let known: Vec<Id> = snapshot.loops.iter().map(|event_loop| event_loop.id).collect();
+        memory.loops.retain(|id, _| known.contains(id));
+    }
+
+    fn find(&self, pauses: &mut Pauses, id: Id) -> Result<Option<Py<PyAny>>, Refusal> {
+        let tasks = self.list(pauses)?;
+        self.enter(pauses, |py| {
+            let same = |entry: Py<PyAny>| {
+                let entry = entry.into_bound(py);
+                let task = match entry.cast::<PyWeakrefReference>() {
+                    Ok(reference) => reference.upgrade(),
+                    Err(_) => Some(entry),
+                };
+                task.filter(|task| id_of(task) == id).map(Bound::unbind)
+            };
+            tasks.into_iter().find_map(same)
+        })
+    }
+}
+
+/// Has the loops let go of tasks that nobody else holds.
+fn bury(py: Python<'_>, dead: Vec<Bound<'_, PyAny>>) {
+    for task in dead {
+        let Ok(event_loop) = task.getattr("_loop") else { continue };
+        let _ = PyList::new(py, [task]).and_then(|list| {
+            // A loop that is closed raises; then the task ends here, as it would by the collector.
+            event_loop.call_method1("call_soon_threadsafe", (list.getattr("clear")?,))
+        });
+    }
+}
+
+pub(crate) fn failed(error: &PyErr) -> Refusal {
+    Refusal::new(RefusalKind::Failed, error.to_string())
+}
+
+impl Source for PythonSource {
+    fn program(&self) -> Program {
+        self.program.clone()
+    }
+
+    fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
+        let mut pauses = Pauses::default();
+        let mut walk = Walk::new(&self.eyes, options.stacks);
+        let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
+        let (mut shown, mut left_out) = (0, 0);
+        self.each(&mut pauses, |task| {
+            if shown < limit {
+                shown += u32::from(walk.task(task));
+            } else {
+                left_out += 1;
+            }
+            true
+        })?;
+        walk.finish();
+        self.timers(&mut pauses, &mut walk)?;
+        let loops = self.enter(&mut pauses, |py| {
+            let loops = loops::describe(&mut walk, py);
+            let current: Vec<Id> = walk
+                .loops
+                .values()
+                .filter_map(|event_loop| self.eyes.current_task(event_loop.bind(py)))
+                .map(|task| id_of(&task))
+                .collect();
+            // What the walk has kept of the program is let go of here, attached.
+            walk.loops.clear();
+            walk.seen = Seen::default();
+            (loops, current)
+        });
+        let (loops, current) = loops?;
+        for id in current {
+            if let Some(task) = walk.node(id).and_then(|node| node.task.as_mut()) {
+                task.state = TaskState::Running;
+            }
+        }
+        let mut snapshot = Snapshot {
+            loops,
+            nodes: std::mem::take(&mut walk.nodes),
+            left_out,
+            taken: Taken {
+                longest_pause_us: pauses.longest.as_micros() as u64,
+                chunks: pauses.count,
+                ..Taken::default()
+            },
+            ..Snapshot::default()
+        };
+        for event_loop in &mut snapshot.loops {
+            event_loop.lag = self.beats.lag(event_loop.id);
+        }
+        self.remember(&mut snapshot);
+        Ok(snapshot)
+    }
+
+    fn stacks(&self, tasks: &[Id]) -> Result<Stacks, Refusal> {
+        let mut pauses = Pauses::default();
+        let mut stacks = Stacks::default();
+        if !tasks.is_empty() {
+            self.each(&mut pauses, |task| {
+                if tasks.contains(&id_of(task)) {
+                    stacks.tasks.push(stack_of(&self.eyes, task));
+                }
+                stacks.tasks.len() < tasks.len()
+            })?;
+        }
+        self.enter(&mut pauses, |py| {
+            let running = loops::running(&self.eyes, py);
+            for (thread, frame) in self.eyes.frames(py).unwrap_or_default() {
+                let event_loop = running.iter().find(|(one, _)| *one == thread).map(|(_, one)| one);
+                let (native, name) = self.eyes.thread(py, thread);
+                stacks.threads.push(ThreadStack {
+                    thread: native.unwrap_or(thread),
+                    name,
+                    loop_id: event_loop.map(id_of),
+                    task: event_loop.and_then(|one| self.eyes.current_task(one)).map(|task| id_of(&task)),
+                    frames: loops::frames(&frame),
+                });
+            }
+        })?;
+        Ok(stacks)
+    }
+
+    fn cancel(&self, task: Id, name: &str) -> Result<bool, Refusal> {
+        let mut pauses = Pauses::default();
+        let unknown = || Refusal::new(RefusalKind::UnknownTask, "there is no such task any more");
+        let found = self.find(&mut pauses, task)?.ok_or_else(unknown)?;
+        self.enter(&mut pauses, |py| -> PyResult<Option<bool>> {
+            let task = found.into_bound(py);
+            if task.call_method0("get_name")?.extract::<String>()? != name {
+                return Ok(None);
+            }
+            if task.call_method0("done")?.is_truthy()? {
+                return Ok(Some(false));
+            }
+            // Nothing of a loop may be touched on another thread.
+            let event_loop = task.getattr("_loop")?;
+            event_loop.call_method1("call_soon_threadsafe", (task.getattr("cancel")?,))?;
+            Ok(Some(true))
+        })?
+        .map_err(|error| failed(&error))?
+        .ok_or_else(|| Refusal::new(RefusalKind::UnknownTask, "the task has another name"))
+    }
+
+    fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
+        Ok(locked(&self.memory).ended.iter().rev().take(limit).cloned().collect())
+    }
+
+    fn lag(&self) -> Vec<Lag> {
+        self.beats.all()
+    }
+
+    fn held_for(&self) -> Duration {
+        match self.held_since.load(Ordering::SeqCst) {
+            0 => Duration::ZERO,
+            since => self.began.elapsed().saturating_sub(Duration::from_nanos(since)),
+        }
+    }
+}
+
+fn stack_of(eyes: &Eyes, task: &Bound<'_, PyAny>) -> TaskStack {
+    let mut seen = Seen::default();
+    let known = seen.known(task);
+    let base = known.base.bind(task.py());
+    let call = |method: &str| base.call_method1(method, (task,)).ok();
+    let frames = call("get_coro")
+        .filter(|_| known.class == Class::Task)
+        .map(|coroutine| chain(eyes, &mut seen, coroutine).iter().filter_map(Link::frame).collect());
+    TaskStack {
+        id: id_of(task),
+        name: call("get_name").and_then(|name| name.extract().ok()).unwrap_or_default(),
+        frames: frames.unwrap_or_default(),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,431 @@
+//! From tasks to nodes and edges. A walk lives as long as one snapshot and holds no object of the program between its chunks.
+
+use std::collections::HashMap;
+
+use aioxide_monitor::schema::{
+    self, Detail, Edge, How, Id, Kind, Language, NAME_LIMIT, Node, STACK_LIMIT, TaskState, cut,
+};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::chain::{Link, chain, text};
+use crate::eyes::{Class, Eyes, Seen, list_type};
+use crate::things;
+
+/// The nodes that were found so far.
+#[derive(Debug)]
+pub(crate) struct Walk<'e> {
+    pub(crate) eyes: &'e Eyes,
+    pub(crate) seen: Seen,
+    pub(crate) nodes: Vec<Node>,
+    places: HashMap<Id, usize>,
+    /// Who has which lock, by `async with`.
+    holders: Vec<(Id, Id)>,
+    /// The loops that tasks belong to.
+    pub(crate) loops: HashMap<Id, Py<PyAny>>,
+    stacks: bool,
+}
+
+/// The number by which a snapshot knows an object.
+pub(crate) fn id_of(object: &Bound<'_, PyAny>) -> Id {
+    object.as_ptr() as usize as Id
+}
+
+impl<'e> Walk<'e> {
+    pub(crate) fn new(eyes: &'e Eyes, stacks: bool) -> Self {
+        Self {
+            eyes,
+            seen: Seen::default(),
+            nodes: Vec::new(),
+            places: HashMap::new(),
+            holders: Vec::new(),
+            loops: HashMap::new(),
+            stacks,
+        }
+    }
+
+    /// Adds a task and what it waits on; false for one that is there already.
+    pub(crate) fn task(&mut self, task: &Bound<'_, PyAny>) -> bool {
+        let id = id_of(task);
+        let known = self.seen.known(task);
+        if known.class != Class::Task || self.places.contains_key(&id) {
+            return false;
+        }
+        let base = known.base.bind(task.py());
+        let call = |method: &str| base.call_method1(method, (task,)).ok();
+        if call("done").is_some_and(|done| done.is_truthy().unwrap_or(false)) {
+            return false;
+        }
+        let name: String = call("get_name").and_then(|name| name.extract().ok()).unwrap_or_default();
+        let cancelling = call("cancelling").and_then(|count| count.extract().ok()).unwrap_or_else(|| {
+            let must = task.getattr(intern!(task.py(), "_must_cancel"));
+            u32::from(must.is_ok_and(|must| must.is_truthy().unwrap_or(false)))
+        });
+        let loop_id = self.loop_of(task);
+        // Its place is taken before its edges are looked for: they may lead back.
+        let place =
+            self.add(Node { id, kind: Kind::Task, name: cut(&name, NAME_LIMIT), loop_id, ..Node::default() });
+        let mut found = schema::Task { cancelling, language: Language::Python, ..schema::Task::default() };
+        let waiter = task.getattr(intern!(task.py(), "_fut_waiter")).ok().filter(|waiter| !waiter.is_none());
+        let mut edges = Vec::new();
+        if let Some(coroutine) = call("get_coro").filter(|coroutine| !coroutine.is_none()) {
+            found.coroutine = cut(&text(&coroutine, "__qualname__"), NAME_LIMIT);
+            if found.coroutine.is_empty() {
+                found.coroutine = self.seen.known(&coroutine).name.clone();
+            }
+            let links = chain(self.eyes, &mut self.seen, coroutine);
+            let is_shown = |link: &&Link<'_>| link.code.is_some() && !link.own;
+            found.at = links.iter().rev().find(is_shown).or(links.first()).and_then(Link::frame);
+            if self.stacks {
+                let frames = links.iter().filter_map(Link::frame);
+                let count = links.iter().filter(|link| link.code.is_some()).count();
+                found.stack = frames.skip(count.saturating_sub(STACK_LIMIT)).collect();
+            }
+            if waiter.is_some() {
+                edges = self.edges(id, &links, waiter.as_ref());
+            }
+        }
+        // The future is done, and the task's next step is in the queue.
+        let is_done = waiter.as_ref().is_some_and(|waiter| self.is_done(waiter));
+        found.state = if waiter.is_none() || is_done { TaskState::Ready } else { TaskState::Waiting };
+        if found.state == TaskState::Waiting {
+            self.nodes[place].waits_on = edges;
+        }
+        self.nodes[place].task = Some(found);
+        true
+    }
+
+    /// What a task waits on, by what stands in its chain.
+    fn edges<'py>(&mut self, task: Id, links: &[Link<'py>], waiter: Option<&Bound<'py, PyAny>>) -> Vec<Edge> {
+        let mut edges = Vec::new();
+        let mut target = None;
+        for link in links.iter().filter(|link| link.own) {
+            target = self.target(link, links, &mut edges);
+            if target.is_some() {
+                break;
+            }
+        }
+        if target.is_none()
+            && let Some(foreign) = links.last().filter(|link| link.class == Class::RustFuture)
+        {
+            let name = self.seen.known(&foreign.object).name.clone();
+            let name = if foreign.qualname.is_empty() { name } else { foreign.qualname.clone() };
+            target = Some(self.thing(&foreign.object, Kind::RustFuture, &name, How::Await));
+        }
+        let how = target.map(|edge| edge.how);
+        if let Some(edge) = target {
+            edges.insert(0, edge);
+        } else if edges.iter().all(|edge| edge.how == How::FinishedBy)
+            && let Some(waiter) = waiter
+        {
+            edges.insert(0, Edge { to: self.future(waiter), how: How::Await });
+        }
+        self.holds(task, links, edges.first().copied(), how);
+        for link in links {
+            self.timeouts(link, &mut edges);
+        }
+        let mut seen = std::collections::HashSet::new();
+        edges.retain(|edge| seen.insert(edge.to));
+        edges
+    }
+
+    /// What a link of asyncio or aioxide waits on.
+    fn target<'py>(&mut self, link: &Link<'py>, links: &[Link<'py>], edges: &mut Vec<Edge>) -> Option<Edge> {
+        let (kind, method) = link.qualname.split_once('.').unwrap_or(("", &link.qualname));
+        let how = match method {
+            "acquire" | "__aenter__" => How::Acquire,
+            "get" => How::Get,
+            "put" => How::Put,
+            "join" => How::Join,
+            _ => How::Wait,
+        };
+        match (kind, method) {
+            ("TaskGroup", "__aexit__") => {
+                let group = self.find(link, Class::TaskGroup)?;
+                return Some(Edge { to: things::task_group(self, &group), how: How::Await });
+            }
+            ("", "sleep") => {
+                let timer = self.find(link, Class::TimerHandle)?;
+                return Some(Edge { to: things::timer(self, &timer), how: How::FinishedBy });
+            }
+            ("", "_wait" | "wait") => {
+                // A list or a set of futures: which are done may change while they are looked at.
+                let set = link.referents.iter().find(|one| things::is_set(one))?;
+                for future in list_type(set.py()).call1((set,)).ok()?.cast_into::<PyList>().ok()? {
+                    if self.is_future(&future) && !self.is_done(&future) {
+                        edges.push(Edge { to: self.future(&future), how: How::Member });
+                    }
+                }
+                // Its callback shares the timer with it, in a cell.
+                let timer = self.find(link, Class::TimerHandle).or_else(|| {
+                    let inner = link.referents.iter().filter_map(things::contents);
+                    inner.into_iter().find(|one| self.seen.class(one) == Class::TimerHandle)
+                });
+                if let Some(timer) = timer {
+                    edges.push(Edge { to: things::timer(self, &timer), how: How::FinishedBy });
+                } else if link.class == Class::Awaitable && link.referents.iter().any(things::is_number) {
+                    edges.push(self.thing(&link.object, Kind::Timer, "timeout", How::FinishedBy));
+                }
+                return None;
+            }
+            ("", "wait_for") => {
+                // Before Python 3.12 the inner one is a task; it is the first variable.
+                let inner = link.referents.iter().find(|one| self.is_future(one)).cloned();
+                let continues = links.last().is_some_and(|last| !last.object.is(&link.object) && !last.own);
+                if let Some(inner) = inner.filter(|inner| !continues && !self.is_done(inner)) {
+                    edges.push(Edge { to: self.future(&inner), how: How::Member });
+                }
+                if let Some(timer) = self.find(link, Class::TimerHandle) {
+                    edges.push(Edge { to: things::timer(self, &timer), how: How::FinishedBy });
+                }
+                if link.class == Class::Awaitable {
+                    // Its timer is its own, and is not shown.
+                    let timer = self.thing(&link.object, Kind::Timer, "timeout", How::FinishedBy);
+                    edges.push(timer);
+                }
+                return None;
+            }
+            ("StreamReader" | "StreamWriter" | "FlowControlMixin", _) => {
+                let stream = self.find(link, Class::Stream)?;
+                let to = things::stream(self, &stream, kind == "StreamReader")?;
+                return Some(Edge { to, how: How::FinishedBy });
+            }
+            ("Process" | "BaseSubprocessTransport", _) => {
+                let process = self.find(link, Class::Process)?;
+                return Some(Edge { to: things::child(self, &process)?, how: How::FinishedBy });
+            }
+            ("_AsCompletedIterator" | "as_completed", _) => {
+                for (member, how) in things::completions(self, links) {
+                    edges.push(Edge { to: member, how });
+                }
+                // The queue or the future behind it is its own.
+                return None;
+            }
+            _ => {}
+        }
+        let is_waiting =
+            matches!(method, "acquire" | "__aenter__" | "get" | "put" | "join" | "wait" | "wait_for");
+        if kind.is_empty() || !is_waiting {
+            return None;
+        }
+        let object = link.referents.iter().find(|one| self.seen.class(one).is_sync())?.clone();
+        Some(Edge { to: things::sync(self, &object, links), how })
+    }
+
+    /// Notes which locks a task has: whose `__aexit__` lies on a frame's stack.
+    fn holds<'py>(&mut self, task: Id, links: &[Link<'py>], target: Option<Edge>, how: Option<How>) {
+        let mut held = Vec::new();
+        for link in links {
+            self.exits(&link.referents, &mut held, links, 0);
+        }
+        if let Some(target) = target {
+            // The head of `async with` has put it there before it waits.
+            let is_head = links.iter().any(|link| link.qualname.ends_with(".__aenter__"));
+            if how == Some(How::Acquire)
+                && is_head
+                && let Some(place) = held.iter().rposition(|id| *id == target.to)
+            {
+                held.remove(place);
+            }
+        }
+        // `Condition.wait` gives the lock back.
+        for link in links.iter().filter(|link| link.own && link.qualname == "Condition.wait") {
+            let Some(condition) = self.find(link, Class::Condition) else { continue };
+            let lock = condition.getattr(intern!(condition.py(), "_lock")).ok().map(|lock| id_of(&lock));
+            held.retain(|id| *id != id_of(&condition) && Some(*id) != lock);
+        }
+        self.holders.extend(held.into_iter().map(|lock| (lock, task)));
+    }
+
+    fn exits(
+        &mut self,
+        referents: &[Bound<'_, PyAny>],
+        held: &mut Vec<Id>,
+        links: &[Link<'_>],
+        depth: usize,
+    ) {
+        for (place, one) in referents.iter().enumerate() {
+            let owner = match self.seen.class(one) {
+                Class::Method if text(one, "__name__") == "__aexit__" => {
+                    one.getattr(intern!(one.py(), "__self__")).ok()
+                }
+                // From Python 3.14 on the function and its object lie beside each other.
+                Class::Function if text(one, "__name__") == "__aexit__" => referents.get(place + 1).cloned(),
+                _ => None,
+            };
+            let Some(owner) = owner else { continue };
+            match self.seen.class(&owner) {
+                Class::Lock | Class::Semaphore => held.push(things::sync(self, &owner, links)),
+                Class::Condition => {
+                    held.push(things::sync(self, &owner, links));
+                    if let Ok(lock) = owner.getattr(intern!(owner.py(), "_lock"))
+                        && self.seen.class(&lock) == Class::Lock
+                    {
+                        held.push(things::sync(self, &lock, links));
+                    }
+                }
+                Class::ContextManager if depth == 0 => {
+                    if let Ok(generator) = owner.getattr(intern!(owner.py(), "gen"))
+                        && self.seen.class(&generator) == Class::AsyncGenerator
+                    {
+                        let inner = self.eyes.referents(&generator);
+                        self.exits(&inner, held, links, 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Adds the timers of `asyncio.timeout` blocks.
+    fn timeouts(&mut self, link: &Link<'_>, edges: &mut Vec<Edge>) {
+        for (place, one) in link.referents.iter().enumerate() {
+            let owner = match self.seen.class(one) {
+                Class::Method if text(one, "__name__") == "__aexit__" => {
+                    one.getattr(intern!(one.py(), "__self__")).ok()
+                }
+                Class::Function if text(one, "__name__") == "__aexit__" => {
+                    link.referents.get(place + 1).cloned()
+                }
+                _ => None,
+            };
+            if let Some(owner) = owner
+                && self.seen.class(&owner) == Class::Timeout
+                && let Some(to) = things::timeout(self, &owner)
+            {
+                edges.push(Edge { to, how: How::FinishedBy });
+            }
+        }
+    }
+
+    /// The node of a future, with who will finish it where that can be seen; of a task, its number.
+    pub(crate) fn future(&mut self, future: &Bound<'_, PyAny>) -> Id {
+        let id = id_of(future);
+        let known = self.seen.known(future);
+        if known.class == Class::Task || self.places.contains_key(&id) {
+            return id;
+        }
+        let kind = match known.class {
+            Class::Gather => Kind::Gather,
+            Class::Future => Kind::Future,
+            _ => Kind::Other,
+        };
+        let loop_id = self.loop_of(future);
+        let place = self.add(Node { id, kind, name: known.name.clone(), loop_id, ..Node::default() });
+        let edges = things::finishers(self, future, known.class);
+        self.nodes[place].waits_on = edges;
+        id
+    }
+
+    /// A node for an object, unless there is one; and the edge to it.
+    pub(crate) fn thing(&mut self, object: &Bound<'_, PyAny>, kind: Kind, name: &str, how: How) -> Edge {
+        let id = id_of(object);
+        if !self.places.contains_key(&id) {
+            self.add(Node { id, kind, name: cut(name, NAME_LIMIT), ..Node::default() });
+        }
+        Edge { to: id, how }
+    }
+
+    pub(crate) fn has(&self, id: Id) -> bool {
+        self.places.contains_key(&id)
+    }
+
+    pub(crate) fn add(&mut self, node: Node) -> usize {
+        let place = self.nodes.len();
+        self.places.insert(node.id, place);
+        self.nodes.push(node);
+        place
+    }
+
+    pub(crate) fn node(&mut self, id: Id) -> Option<&mut Node> {
+        self.places.get(&id).map(|place| &mut self.nodes[*place])
+    }
+
+    pub(crate) fn set_detail(&mut self, id: Id, detail: Detail) {
+        if let Some(node) = self.node(id) {
+            node.detail = detail;
+        }
+    }
+
+    pub(crate) fn is_future(&mut self, object: &Bound<'_, PyAny>) -> bool {
+        matches!(self.seen.class(object), Class::Task | Class::Future | Class::Gather)
+    }
+
+    pub(crate) fn is_done(&mut self, future: &Bound<'_, PyAny>) -> bool {
+        let known = self.seen.known(future);
+        let base = known.base.bind(future.py());
+        if !matches!(known.class, Class::Task | Class::Future | Class::Gather | Class::ConcurrentFuture) {
+            return false;
+        }
+        base.call_method1(intern!(future.py(), "done"), (future,))
+            .is_ok_and(|done| done.is_truthy().unwrap_or(false))
+    }
+
+    /// The first referent of a class.
+    fn find<'py>(&mut self, link: &Link<'py>, class: Class) -> Option<Bound<'py, PyAny>> {
+        link.referents.iter().find(|one| self.seen.class(one) == class).cloned()
+    }
+
+    fn loop_of(&mut self, future: &Bound<'_, PyAny>) -> Option<Id> {
+        let event_loop =
+            future.getattr(intern!(future.py(), "_loop")).ok().filter(|found| !found.is_none())?;
+        let id = id_of(&event_loop);
+        self.loops.entry(id).or_insert_with(|| event_loop.unbind());
+        Some(id)
+    }
+
+    /// Looks at a timer of a loop: what it may wake or cancel waits on it as well.
+    pub(crate) fn scheduled(&mut self, handle: &Bound<'_, PyAny>) {
+        if self.places.contains_key(&id_of(handle)) {
+            return;
+        }
+        let mut reached = self.eyes.referents(handle);
+        for place in 0..reached.len() {
+            let one = reached[place].clone();
+            match self.seen.class(&one) {
+                Class::Method => reached.extend(one.getattr(intern!(one.py(), "__self__"))),
+                Class::Timeout => reached.extend(one.getattr(intern!(one.py(), "_task"))),
+                _ if one.is_exact_instance_of::<PyTuple>() || things::is_partial(&one) => {
+                    reached.extend(self.eyes.referents(&one));
+                }
+                _ => {}
+            }
+        }
+        // The handle of a timeout that is shown already.
+        if reached.iter().any(|one| self.seen.class(one) == Class::Timeout && self.has(id_of(one))) {
+            return;
+        }
+        for one in reached {
+            let id = match self.seen.class(&one) {
+                Class::Task | Class::Future | Class::Gather => id_of(&one),
+                // The method of one that was reached in the second round.
+                Class::Timeout => match one.getattr(intern!(one.py(), "_task")) {
+                    Ok(task) => id_of(&task),
+                    Err(_) => continue,
+                },
+                _ => continue,
+            };
+            if self.places.contains_key(&id) {
+                let to = things::timer(self, handle);
+                if let Some(node) = self.node(id)
+                    && !node.waits_on.iter().any(|edge| edge.to == to)
+                    && node.task.as_ref().is_none_or(|task| task.state == TaskState::Waiting)
+                {
+                    node.waits_on.push(Edge { to, how: How::FinishedBy });
+                }
+            }
+        }
+    }
+
+    /// Puts in who has which lock, after the last task.
+    pub(crate) fn finish(&mut self) {
+        for (lock, task) in std::mem::take(&mut self.holders) {
+            if let Some(node) = self.node(lock)
+                && !node.waits_on.iter().any(|edge| edge.to == task)
+            {
+                node.waits_on.push(Edge { to: task, how: How::HeldBy });
+            }
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The watchdog: a thread that asks each running loop to answer, and looks at what it does while it does not.
+//!
+//! ```text
+//! every limit / 2   a heartbeat by `call_soon_threadsafe`, if the one before was answered
+//! unanswered for the limit   the stack of the loop's thread is taken, once; the cause is told:
+//!     gc     the collector ran for most of that time
+//!     held   nobody was let into the interpreter for most of it: C code keeps its lock. The stack is that after it
+//!     call   otherwise: what stands in the stack does not return
+//! ```
+//!
+//! A step that takes one and a half times the limit is always seen, one that takes less than it never. Many short steps in
+//! one batch are seen as one that is long.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use aioxide_monitor::schema::{Deadlock, Id, LAG_BOUNDS_US, Lag};
+use aioxide_monitor::{clock, server};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::loops;
+use crate::source::PythonSource;
+use crate::walk::id_of;
+
+/// How often running loops are looked for, and deadlocks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Places of which it is remembered when they were reported.
+const PLACES: usize = 256;
+
+/// The heartbeats of all loops that were watched.
+#[derive(Debug, Default)]
+pub(crate) struct Beats {
+    loops: Mutex<HashMap<Id, Arc<Pulse>>>,
+}
+
+/// The heartbeats of one loop.
+#[derive(Debug)]
+struct Pulse {
+    loop_id: Id,
+    began: Instant,
+    /// When the one under way was sent, in nanoseconds after `began`; 0: none is.
+    sent: AtomicU64,
+    last_us: AtomicU64,
+    longest_us: AtomicU64,
+    beats: AtomicU64,
+    blocked: AtomicU64,
+    histogram: [AtomicU64; LAG_BOUNDS_US.len() + 1],
+}
+
+impl Beats {
+    fn pulse(&self, loop_id: Id) -> Arc<Pulse> {
+        Arc::clone(locked(&self.loops).entry(loop_id).or_insert_with(|| Arc::new(Pulse::new(loop_id))))
+    }
+
+    fn clear(&self) {
+        locked(&self.loops).clear();
+    }
+
+    fn forget(&self, loop_id: Id) {
+        locked(&self.loops).remove(&loop_id);
+    }
+
+    pub(crate) fn lag(&self, loop_id: Id) -> Option<Lag> {
+        locked(&self.loops).get(&loop_id).map(|pulse| pulse.lag())
+    }
+
+    pub(crate) fn all(&self) -> Vec<Lag> {
+        let mut all: Vec<Lag> = locked(&self.loops).values().map(|pulse| pulse.lag()).collect();
+        all.sort_by_key(|lag| lag.loop_id);
+        all
+    }
+}
+
+impl Pulse {
+    fn new(loop_id: Id) -> Self {
+        Self {
+            loop_id,
+            began: clock::now(),
+            sent: AtomicU64::new(0),
+            last_us: AtomicU64::new(0),
+            longest_us: AtomicU64::new(0),
+            beats: AtomicU64::new(0),
+            blocked: AtomicU64::new(0),
+            histogram: Default::default(),
+        }
+    }
+
+    fn send(&self) {
+        self.sent.store((self.began.elapsed().as_nanos() as u64).max(1), Ordering::SeqCst);
+    }
+
+    /// Since when the one under way waits.
+    fn waits(&self) -> Option<Duration> {
+        match self.sent.load(Ordering::SeqCst) {
+            0 => None,
+            sent => Some(self.began.elapsed().saturating_sub(Duration::from_nanos(sent))),
+        }
+    }
+
+    fn answer(&self) {
+        let Some(waited) = self.waits() else { return };
+        let us = waited.as_micros() as u64;
+        self.sent.store(0, Ordering::SeqCst);
+        self.last_us.store(us, Ordering::Relaxed);
+        self.longest_us.fetch_max(us, Ordering::Relaxed);
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        let place = LAG_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LAG_BOUNDS_US.len());
+        self.histogram[place].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn lag(&self) -> Lag {
+        Lag {
+            loop_id: self.loop_id,
+            last_us: self.last_us.load(Ordering::Relaxed),
+            longest_us: self.longest_us.load(Ordering::Relaxed),
+            waiting_us: self.waits().map_or(0, |waited| waited.as_micros() as u64),
+            beats: self.beats.load(Ordering::Relaxed),
+            histogram: self.histogram.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
+            blocked: self.blocked.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What a loop calls to answer.
+#[pyclass(frozen, module = "aioxide._aioxide", name = "_Heartbeat")]
+struct Heartbeat(Arc<Pulse>);
+
+#[pymethods]
+impl Heartbeat {
+    fn __call__(&self) {
+        self.0.answer();
+    }
+}
+
+/// What the collector calls when it begins and ends.
+#[pyclass(frozen, module = "aioxide._aioxide", name = "_CollectorWatch")]
+#[derive(Debug)]
+pub(crate) struct CollectorWatch {
+    began: Instant,
+    /// When it began to collect, in nanoseconds after `began`; 0: it does not.
+    since: AtomicU64,
+    total: AtomicU64,
+}
+
+#[pymethods]
+impl CollectorWatch {
+    fn __call__(&self, phase: &str, _info: &Bound<'_, PyAny>) {
+        let now = (self.began.elapsed().as_nanos() as u64).max(1);
+        if phase == "start" {
+            self.since.store(now, Ordering::Relaxed);
+        } else {
+            let since = self.since.swap(0, Ordering::Relaxed);
+            if since > 0 {
+                self.total.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+impl CollectorWatch {
+    pub(crate) fn new() -> Self {
+        Self { began: clock::now(), since: AtomicU64::new(0), total: AtomicU64::new(0) }
+    }
+
+    /// All the time that it took so far.
+    fn total(&self) -> Duration {
+        let under_way = match self.since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => (self.began.elapsed().as_nanos() as u64).saturating_sub(since),
+        };
+        Duration::from_nanos(self.total.load(Ordering::Relaxed) + under_way)
+    }
+}
+
+/// What the watchdog is to do.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limit: Duration,
+    /// A place is reported no more often than that.
+    pub(crate) every: Duration,
+    pub(crate) deadlocks: bool,
+    /// Called with each report, a dictionary.
+    pub(crate) report: Py<PyAny>,
+    pub(crate) collector: Py<CollectorWatch>,
+}
+
+/// A running watchdog.
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    pid: u32,
+}
+
+impl Watchdog {
+    pub(crate) fn start(source: Arc<PythonSource>, settings: Settings) -> std::io::Result<Self> {
+        let stopping = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&stopping);
+        let thread = std::thread::Builder::new().name("aioxide-watchdog".to_owned()).spawn(move || {
+            let mut watch = Watch {
+                source,
+                settings,
+                watched: Vec::new(),
+                looked: None,
+                places: HashMap::new(),
+                told: HashSet::new(),
+            };
+            while !told.load(Ordering::SeqCst) {
+                if Python::try_attach(|py| watch.beat(py)).is_none() {
+                    return;
+                }
+                watch.wait(&told);
+            }
+            watch.source.beats.clear();
+            Python::try_attach(|_| drop(watch));
+        })?;
+        Ok(Self { stopping, thread: Some(thread), pid: std::process::id() })
+    }
+
+    /// Ends the thread; the caller is not attached.
+    pub(crate) fn stop(&mut self) {
+        let Some(thread) = self.thread.take() else { return };
+        self.stopping.store(true, Ordering::SeqCst);
+        thread.thread().unpark();
+        // A report may stop the watchdog; and in the child of a fork there is no such thread.
+        if thread.thread().id() != std::thread::current().id() && self.pid == std::process::id() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A loop that is watched.
+struct Watched {
+    event_loop: Py<PyAny>,
+    thread: u64,
+    pulse: Arc<Pulse>,
+    heartbeat: Py<Heartbeat>,
+    /// The collector's time when the heartbeat was sent.
+    collected: Duration,
+    sent: Option<Instant>,
+    reported: bool,
+}
+
+struct Watch {
+    source: Arc<PythonSource>,
+    settings: Settings,
+    watched: Vec<Watched>,
+    looked: Option<Instant>,
+    /// When a place was reported last, and how often it was not since.
+    places: HashMap<(String, u32), (Instant, u64)>,
+    /// The deadlocks that were reported, by their nodes.
+    told: HashSet<Vec<Id>>,
+}
+
+impl Watch {
+    /// Sends the heartbeats that are due.
+    fn beat(&mut self, py: Python<'_>) {
+        let now = clock::now();
+        if self.looked.is_none_or(|looked| now - looked >= LOOK) {
+            self.looked = Some(now);
+            self.look_for_loops(py);
+        }
+        let collected = self.settings.collector.get().total();
+        let interval = self.settings.limit / 2;
+        let beats = &self.source.beats;
+        self.watched.retain_mut(|watched| {
+            let due = watched.sent.is_none_or(|sent| now - sent >= interval);
+            if watched.pulse.waits().is_some() || !due {
+                return true;
+            }
+            watched.reported = false;
+            watched.collected = collected;
+            watched.sent = Some(now);
+            watched.pulse.send();
+            let event_loop = watched.event_loop.bind(py);
+            let sent = event_loop.call_method1("call_soon_threadsafe", (&watched.heartbeat,));
+            if sent.is_err() {
+                beats.forget(watched.pulse.loop_id);
+            }
+            sent.is_ok()
+        });
+    }
+
+    fn look_for_loops(&mut self, py: Python<'_>) {
+        let running = loops::running(&self.source.eyes, py);
+        let beats = &self.source.beats;
+        // A loop that stopped does not answer, and need not.
+        self.watched.retain(|watched| {
+            let runs =
+                running.iter().any(|(thread, one)| one.is(&watched.event_loop) && *thread == watched.thread);
+            if !runs {
+                beats.forget(watched.pulse.loop_id);
+            }
+            runs
+        });
+        for (thread, event_loop) in running {
+            if self.watched.iter().any(|watched| event_loop.is(&watched.event_loop)) {
+                continue;
+            }
+            let pulse = beats.pulse(id_of(&event_loop));
+            let Ok(heartbeat) = Py::new(py, Heartbeat(Arc::clone(&pulse))) else { continue };
+            self.watched.push(Watched {
+                event_loop: event_loop.unbind(),
+                thread,
+                pulse,
+                heartbeat,
+                collected: Duration::ZERO,
+                sent: None,
+                reported: false,
+            });
+        }
+    }
+
+    /// Waits until the next heartbeat is due, and looks at loops that do not answer; not attached.
+    fn wait(&mut self, stopping: &AtomicBool) {
+        std::thread::park_timeout(self.settings.limit / 2);
+        let late = |watched: &Watched| {
+            !watched.reported && watched.pulse.waits().is_some_and(|waited| waited >= self.settings.limit)
+        };
+        if stopping.load(Ordering::SeqCst) {
+            return;
+        }
+        if self.watched.iter().any(late) {
+            let asked = clock::now();
+            Python::try_attach(|py| self.look(py, asked.elapsed()));
+        } else if self.settings.deadlocks
+            && self.watched.iter().all(|watched| watched.pulse.waits().is_none())
+        {
+            self.look_for_deadlocks();
+        }
+    }
+
+    /// Looks at the loops that do not answer. `held`: how long it took to be let in.
+    fn look(&mut self, py: Python<'_>, held: Duration) {
+        let frames = self.source.eyes.frames(py).unwrap_or_default();
+        let collected = self.settings.collector.get().total();
+        for place in 0..self.watched.len() {
+            let watched = &mut self.watched[place];
+            let Some(since) = watched.sent.filter(|_| !watched.reported) else { continue };
+            let waited = clock::now() - since;
+            // It may have answered while this thread was not let in; then it was late all the same.
+            if waited < self.settings.limit
+                || (watched.pulse.waits().is_none() && held < self.settings.limit / 2)
+            {
+                continue;
+            }
+            watched.reported = true;
+            watched.pulse.blocked.fetch_add(1, Ordering::Relaxed);
+            let cause = if collected.saturating_sub(watched.collected) >= waited / 2 {
+                "gc"
+            } else if held >= waited / 2 || held >= self.settings.limit / 2 {
+                "held"
+            } else {
+                "call"
+            };
+            let event_loop = watched.event_loop.clone_ref(py);
+            let frame = frames.iter().find(|(thread, _)| *thread == watched.thread);
+            let stack = frame.map(|(_, frame)| loops::frames(frame)).unwrap_or_default();
+            let key = stack.last().map_or_else(Default::default, |frame| (frame.file.clone(), frame.line));
+            let Some(suppressed) = self.admit(key) else { continue };
+            let report = PyDict::new(py);
+            let task = self.source.eyes.current_task(event_loop.bind(py));
+            let name = task.as_ref().and_then(|task| task.call_method0("get_name").ok());
+            let told = (|| -> PyResult<()> {
+                report.set_item("kind", "blocked")?;
+                report.set_item("cause", cause)?;
+                report.set_item("seconds", waited.as_secs_f64())?;
+                report.set_item("task", name)?;
+                report.set_item("suppressed", suppressed)?;
+                let stack: Vec<_> = stack.iter().map(|one| (&one.file, one.line, &one.function)).collect();
+                report.set_item("stack", stack)
+            })();
+            self.tell(py, told.map(|()| report));
+        }
+    }
+
+    /// Whether a place may be reported again; with how often it was not.
+    fn admit(&mut self, place: (String, u32)) -> Option<u64> {
+        let now = clock::now();
+        if let Some((last, suppressed)) = self.places.get_mut(&place) {
+            if now - *last < self.settings.every {
+                *suppressed += 1;
+                return None;
+            }
+            *last = now;
+            return Some(std::mem::take(suppressed));
+        }
+        if self.places.len() >= PLACES {
+            self.places.clear();
+        }
+        self.places.insert(place, (now, 0));
+        Some(0)
+    }
+
+    fn tell(&self, py: Python<'_>, report: PyResult<Bound<'_, PyDict>>) {
+        let told = report.and_then(|report| self.settings.report.bind(py).call1((report,)));
+        if let Err(error) = told {
+            error.write_unraisable(py, None);
+        }
+    }
+
+    fn look_for_deadlocks(&mut self) {
+        // The whole graph is only looked at when nothing can happen by itself.
+        let quiet = Python::try_attach(|py| {
+            !self.watched.is_empty()
+                && self.watched.iter().all(|one| loops::is_quiet(one.event_loop.bind(py)))
+        });
+        if quiet != Some(true) {
+            return;
+        }
+        let Ok(found) = server::deadlocks(&*self.source) else { return };
+        for deadlock in found {
+            let key = [&deadlock.cycle[..], &deadlock.ends[..]].concat();
+            if self.told.len() >= PLACES {
+                self.told.clear();
+            }
+            if self.told.insert(key) {
+                Python::try_attach(|py| self.tell(py, describe(py, &deadlock)));
+            }
+        }
+    }
+}
+
+fn describe<'py>(py: Python<'py>, deadlock: &Deadlock) -> PyResult<Bound<'py, PyDict>> {
+    let report = PyDict::new(py);
+    report.set_item("kind", "deadlock")?;
+    report.set_item("tasks", deadlock.tasks)?;
+    report.set_item("cycle", &deadlock.cycle)?;
+    report.set_item("ends", &deadlock.ends)?;
+    report.set_item("text", &deadlock.text)?;
+    Ok(report)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,227 @@
+"""The socket: who may ask, what is answered while the loop is blocked, and that nothing stays behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aioxide import monitor
+
+from .asking import ask
+from .watching import nodes, until
+
+Loop = asyncio.AbstractEventLoop
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+@pytest.fixture
+def path(folder: Path) -> Any:
+    yield monitor.start(folder / "m.sock")
+    monitor.stop()
+
+
+def test_socket_is_the_users_alone(path: Path) -> None:
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    program = ask(path, ask="hello")["hello"]["program"]
+    assert program["pid"] == os.getpid()
+    assert program["runtime"] == "CPython {}.{}.{}".format(*sys.version_info[:3])
+    monitor.stop()
+    assert not path.exists()
+    monitor.stop()
+
+
+def test_folder_of_others_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    with pytest.raises(PermissionError, match="can be entered by others"):
+        monitor.start(tmp_path / "m.sock")
+    with pytest.raises(FileNotFoundError):
+        monitor.start(tmp_path / "nowhere" / "m.sock")
+
+
+def test_default_place_is_in_a_folder_of_the_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    path = monitor.start()
+    try:
+        assert path == folder / "aioxide" / f"{os.getpid()}.sock"
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        with pytest.raises(RuntimeError, match="open already"):
+            monitor.start()
+    finally:
+        monitor.stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_cannot_open_it(path: Path) -> None:
+    try_it = (
+        "import os, socket, sys\n"
+        "os.setgid(65534); os.setuid(65534)\n"
+        "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n"
+        "except PermissionError: print('refused')\n"
+    )
+    run = [sys.executable, "-c", try_it, str(path)]
+    result = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("refused\n", "")
+    # And where the file modes would let that user in, the server does not.
+    for one in (path, *path.parents[:4]):
+        if one.owner() == "root" and one != Path("/"):
+            os.chmod(one, 0o777 if one == path else one.stat().st_mode | 0o755)
+    ask_it = try_it.replace(
+        "try: socket.socket(socket.AF_UNIX).connect(sys.argv[1])\n",
+        "s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])\n"
+        'try: s.sendall(b\'{"ask": "hello"}\\n\'); print(s.recv(100))\n',
+    ).replace("except PermissionError: print('refused')", "except OSError: print(b'')")
+    result = subprocess.run([sys.executable, "-c", ask_it, str(path)], capture_output=True, text=True, check=False)
+    assert (result.stdout, result.stderr) == ("b''\n", "")
+
+
+def test_blocked_loop_is_seen_from_outside(loop: Loop, path: Path) -> None:
+    seen: list[dict[str, Any]] = []
+    answered = threading.Event()
+
+    def look() -> None:
+        seen.append(ask(path, ask="snapshot")["snapshot"])
+        seen.append(ask(path, ask="stacks")["stacks"])
+        answered.set()
+
+    async def blocker() -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        # The loop does not run before the answers are there.
+        assert answered.wait(20)
+        thread.join()
+
+    async def main() -> None:
+        await loop.create_task(blocker(), name="the blocker")
+
+    loop.run_until_complete(main())
+    snapshot, stacks = seen
+    assert nodes(snapshot)["the blocker"]["task"]["state"] == "running"
+    (thread,) = [one for one in stacks["threads"] if one.get("loop_id")]
+    assert thread["thread"] == threading.main_thread().native_id
+    assert thread["task"] == nodes(snapshot)["the blocker"]["id"]
+    assert "blocker" in [frame["function"].rsplit(".", 1)[-1] for frame in thread["frames"]]
+
+
+def test_task_is_cancelled_by_its_number_and_name(loop: Loop, path: Path) -> None:
+    def kill() -> tuple[Any, Any]:
+        task = nodes(ask(path, ask="snapshot")["snapshot"])["victim"]
+        wrong = ask(path, ask="cancel", task=task["id"], name="another")
+        return wrong, ask(path, ask="cancel", task=task["id"], name="victim")
+
+    async def main() -> tuple[Any, Any]:
+        victim = loop.create_task(asyncio.sleep(3600), name="victim")
+        await asyncio.sleep(0)
+        answers = await loop.run_in_executor(None, kill)
+        with pytest.raises(asyncio.CancelledError):
+            await victim
+        return answers
+
+    wrong, right = loop.run_until_complete(main())
+    assert (wrong["answer"], wrong["kind"]) == ("error", "unknown_task")
+    assert right == {"id": 0, "answer": "cancelled", "cancelled": True}
+    assert ask(path, ask="cancel", task=1, name="x")["kind"] == "unknown_task"
+
+
+def test_stack_of_one_task_and_history_of_those_that_ended(loop: Loop, path: Path) -> None:
+    async def work() -> None:
+        await asyncio.sleep(3600)
+
+    async def main() -> None:
+        task = loop.create_task(work(), name="short")
+        await asyncio.sleep(0)
+        number = nodes(monitor.snapshot())["short"]["id"]
+        stacks = await loop.run_in_executor(None, lambda: ask(path, ask="stacks", tasks=[number, 1])["stacks"])
+        (stack,) = stacks["tasks"]
+        assert stack["name"] == "short"
+        assert stack["frames"][0]["line"] == work.__code__.co_firstlineno + 1
+        task.cancel()
+        await asyncio.wait([task])
+
+    loop.run_until_complete(main())
+    monitor.snapshot()
+    ended = {one["name"]: one for one in ask(path, ask="history")["history"]}
+    assert ended["short"]["coroutine"].endswith("work")
+
+
+@pytest.mark.slow
+def test_interpreter_that_is_held_is_answered_for(folder: Path) -> None:
+    # `re` keeps the interpreter's lock while it backtracks, for a time that no machine has.
+    program = (
+        "import re, sys\nfrom aioxide import monitor\n"
+        "print(monitor.start(sys.argv[1]), flush=True)\n"
+        "re.match(r'(a+)+$', 'a' * 64 + 'b')\n"
+    )
+    path = folder / "held.sock"
+    run = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(run, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == f"{path}\n"
+            answer = until(lambda: (found := ask(path, ask="snapshot"))["answer"] == "error" and found)
+            assert answer["kind"] == "held"
+            assert re.match(r"the program has let nobody in for [\d.]+ s", answer["text"])
+            assert ask(path, ask="hello")["hello"]["program"]["pid"] == process.pid
+        finally:
+            process.kill()
+
+
+def test_socket_goes_with_the_program_and_stays_with_the_parent_of_a_fork(folder: Path) -> None:
+    program = (
+        "import os, sys\nfrom aioxide import monitor\n"
+        "path = monitor.start(sys.argv[1])\nmonitor.watchdog()\n"
+        "pid = os.fork()\n"
+        "if not pid:\n    monitor.stop(); monitor.start(sys.argv[1] + '2'); monitor.watchdog(); sys.exit()\n"
+        "print(os.waitpid(pid, 0)[1], path.exists(), os.path.exists(sys.argv[1] + '2'))\n"
+    )
+    path = folder / "m.sock"
+    run = [sys.executable, "-W", "ignore", "-c", program, str(path)]
+    result = subprocess.run(run, capture_output=True, text=True, check=False, timeout=60)
+    assert (result.stdout, result.stderr) == ("0 True False\n", "")
+    assert not path.exists()
+
+
+def test_peer_that_goes_in_the_middle_harms_nobody(path: Path) -> None:
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.sendall(b'{"ask": "snapshot"}\n{"ask')
+    until(lambda: ask(path, ask="hello")["answer"] == "hello")
+
+
+def test_program_ends_while_it_is_asked(folder: Path) -> None:
+    program = (
+        "import asyncio, sys\nfrom aioxide import monitor\n"
+        "async def main():\n"
+        "    tasks = [asyncio.create_task(asyncio.sleep(3600)) for _ in range(5000)]\n"
+        "    print(monitor.start(sys.argv[1]), flush=True)\n"
+        "    await asyncio.to_thread(sys.stdin.readline)\n"
+        "asyncio.run(main())\n"
+    )
+    path = folder / "m.sock"
+    run = [sys.executable, "-c", program, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(run, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout
+        process.stdout.readline()
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(path))
+            connection.sendall(b'{"ask": "snapshot"}\n' * 50)
+            connection.recv(100)
+            _, errors = process.communicate("\n", timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert process.returncode != -signal.SIGSEGV
