@@ -107,6 +107,8 @@ fn wrong_usage_exits_with_2() {
         &["top", "--socket", "/a", "1"],
         &["top", "1", "--view", "nonsense"],
         &["top", "1", "--interval", "0"],
+        &["top", "1", "--web", "--once"],
+        &["top", "1", "--port", "80"],
         &["completions", "tcsh"],
         &["nonsense"],
     ] {

@@ -18,7 +18,8 @@ use super::values::seconds;
         what it waits on, who waits for it, its stack\n  \
         aioxide top 4711 --json | jq .deadlocks\n  \
         aioxide top 4711 --json --interval 5\n                                \
-        everything in JSON, a line every 5 seconds\n\n\
+        everything in JSON, a line every 5 seconds\n  \
+        aioxide top 4711 --web        a page on this machine\n\n\
     A program can be looked into when it has opened its monitor, in Python by\n\
     aioxide.monitor.start(). Only its own user (and root) can connect.\n\n\
     Exit status: 0; 1 when the program could not be asked; 2 for wrong usage, or\n\
@@ -38,6 +39,14 @@ pub(crate) struct TopArgs {
     /// Print one JSON object and end; with --interval, one a line until the program ends
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Serve a page about the program on 127.0.0.1, and print its address with the secret that opens it
+    #[arg(long, conflicts_with_all = ["once", "json", "task"])]
+    pub(crate) web: bool,
+
+    /// With --web, the port (0: any free one)
+    #[arg(long, value_name = "PORT", default_value_t = 0, requires = "web")]
+    pub(crate) port: u16,
 
     /// Look every SECONDS (1 unless given), but never so often that looking takes half of the time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]

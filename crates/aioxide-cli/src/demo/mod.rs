@@ -22,6 +22,7 @@ mod pages;
 mod server;
 
 use marks::Marks;
+pub(crate) use server::Io;
 
 /// One download to be made.
 #[derive(Debug, Clone)]

@@ -132,13 +132,13 @@ fn answer(request: &Request<Incoming>, page: &Page, html: Bytes) -> Response<Ful
 }
 
 /// A socket as hyper wants it. What is read is copied once, which spares this crate unsafe code.
-struct Io {
+pub(crate) struct Io {
     stream: TcpStream,
     scratch: Box<[u8; 8192]>,
 }
 
 impl Io {
-    fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Io { stream, scratch: Box::new([0; 8192]) }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! once     one look, printed as text or JSON
 //! screen   the terminal: draws what a poller tells
+//! web      a page: shows what a poller tells
 //!   └─ poller   a thread that asks the program: never the one that draws
 //!        └─ sample   one look, with its groups and an index
 //! ```
@@ -24,6 +25,7 @@ mod sample;
 mod screen;
 mod signals;
 mod text;
+mod web;
 mod words;
 
 /// How often a program is looked at.
@@ -37,7 +39,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     if args.json || args.once {
         return once::run(args);
     }
-    screen::run(args)
+    if args.web { web::run(args) } else { screen::run(args) }
 }
 
 /// The socket that the command line names; `None` when it names no program.

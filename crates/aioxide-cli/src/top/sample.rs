@@ -102,6 +102,15 @@ impl Sample {
         self.tasks.len()
     }
 
+    /// The cycle of a deadlock, told from a task on, not from a lock.
+    pub(crate) fn cycle(&self, deadlock: &Deadlock) -> Vec<Id> {
+        let mut cycle = deadlock.cycle.clone();
+        let is_task = |id: &Id| self.node(*id).is_some_and(|node| node.task.is_some());
+        let first = cycle.iter().position(is_task).unwrap_or(0);
+        cycle.rotate_left(first);
+        cycle
+    }
+
     /// Tasks with this name or number, by their ids.
     pub(crate) fn named(&self, name: &str) -> Vec<Id> {
         let number: Option<Id> = name.parse().ok();

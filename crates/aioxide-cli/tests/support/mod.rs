@@ -1,6 +1,7 @@
 //! What the tests of the program share: running it, reading its report, and servers to run it against.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
+pub mod browser;
 pub mod nasty;
 pub mod nginx;
 pub mod program;
@@ -8,6 +9,7 @@ pub mod redis;
 pub mod screen;
 pub mod scripted;
 pub mod tls;
+pub mod web;
 
 use std::collections::BTreeMap;
 use std::fs;

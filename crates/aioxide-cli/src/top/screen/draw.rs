@@ -111,8 +111,9 @@ fn alarms(program: &Watched) -> Vec<(String, Style)> {
         let told = text::blocked(one, sample.unwrap_or(&nothing));
         alarms.push((format!("{} (b)", told.replacen("blocked", "BLOCKED", 1)), ALARM));
     }
-    for deadlock in sample.iter().flat_map(|sample| &sample.deadlocks) {
-        alarms.push((format!("{} (d)", told_deadlock(deadlock, sample)), ALARM));
+    if let Some(sample) = sample {
+        let told = sample.deadlocks.iter().map(|deadlock| told_deadlock(deadlock, sample));
+        alarms.extend(told.map(|told| (format!("{told} (d)"), ALARM)));
     }
     if let Some(trouble) = &program.trouble
         && sample.is_some()
@@ -126,13 +127,10 @@ fn alarms(program: &Watched) -> Vec<(String, Style)> {
     alarms
 }
 
-fn told_deadlock(deadlock: &Deadlock, sample: Option<&Sample>) -> String {
-    let node = |id| sample.and_then(|sample| sample.node(id));
-    let name = |id: &Id| node(*id).map_or_else(|| "?".to_owned(), |node| clean(&node.name).into_owned());
-    let mut cycle = deadlock.cycle.clone();
-    // It is told from a task on, not from a lock.
-    let first = cycle.iter().position(|id| node(*id).is_some_and(|node| node.task.is_some()));
-    cycle.rotate_left(first.unwrap_or(0));
+fn told_deadlock(deadlock: &Deadlock, sample: &Sample) -> String {
+    let name =
+        |id: &Id| sample.node(*id).map_or_else(|| "?".to_owned(), |node| clean(&node.name).into_owned());
+    let mut cycle = sample.cycle(deadlock);
     cycle.extend(cycle.first().copied());
     let chain = match cycle.is_empty() {
         false => cycle.iter().map(name).collect::<Vec<_>>().join(" → "),

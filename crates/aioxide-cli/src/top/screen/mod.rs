@@ -65,9 +65,10 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
             message: None,
         },
     };
-    // Those that listen must be there before keys can come.
+    // A signal that comes while the terminal is taken must give it back.
+    screen.listen_to_signals()?;
     let mut taken = Taken::take()?;
-    screen.listen()?;
+    screen.listen_to_keys()?;
     if let (Some(path), Some(client)) = (path, client) {
         let name = args.pid.map_or_else(|| path.display().to_string(), |pid| format!("process {pid}"));
         screen.open(name, path, client)?;
@@ -107,9 +108,12 @@ struct Screen<'a> {
 }
 
 impl Screen<'_> {
-    fn listen(&self) -> io::Result<()> {
+    fn listen_to_signals(&self) -> io::Result<()> {
         let tell = self.tell.clone();
-        signals::listen(move |kind| _ = tell.send(Event::Signal(kind)))?;
+        signals::listen(move |kind| _ = tell.send(Event::Signal(kind)))
+    }
+
+    fn listen_to_keys(&self) -> io::Result<()> {
         let tell = self.tell.clone();
         thread::Builder::new().name("aioxide-keys".to_owned()).spawn(move || {
             loop {
