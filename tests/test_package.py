@@ -53,9 +53,9 @@ def test_wheel_has_the_hook_and_the_program_beside_the_package(tmp_path: Path, m
         text = archive.read(hook).decode()
     assert hook.endswith(f".data/purelib/{HOOK}")
     assert {"aioxide/py.typed", "aioxide/_aioxide.pyi", "aioxide/startup.py"} <= set(files)
-    # Each start of the interpreter runs it: one line, which looks at the variable before it imports anything of ours.
-    assert text.count("\n") == 1
-    assert text.startswith('import os; os.environ.get("AIOXIDE", "0") not in ("", "0") and ')
+    # Each start of the interpreter runs it: each line looks at its variable before it imports anything of ours.
+    for line, variable in zip(text.splitlines(), ["AIOXIDE", "AIOXIDE_MONITOR"], strict=True):
+        assert line.startswith(f'import os; os.environ.get("{variable}", "0") not in ("", "0") and ')
 
 
 def test_source_archive_has_the_hook(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Switches a process to aioxide as soon as it imports asyncio: by `AIOXIDE=1`, or because its parent was switched.
 
-`aioxide_startup.pth`, which stands beside the package, asks for the variable at each start of the interpreter. What it
+`AIOXIDE_MONITOR=1` opens the monitor's socket at the same moment, on whatever loop the process runs.
+
+`aioxide_startup.pth`, which stands beside the package, asks for the variables at each start of the interpreter. What it
 calls imports nothing of asyncio, so that a process which does not use asyncio pays a millisecond or two.
 """
 
@@ -16,6 +18,7 @@ from . import other_loops
 from .imports import when_imported
 
 VARIABLE = "AIOXIDE"
+_asked: set[str] = set()
 _HOOK = "aioxide_startup.pth"
 
 
@@ -32,6 +35,28 @@ def begin(*, tasks: bool = True) -> None:
 
     other_loops.care()  # now, as one of those modules may be what imports asyncio
     when_imported("asyncio", switch)
+
+
+def monitor() -> None:
+    """Opens the monitor's socket when asyncio is imported, and another one in each child that is forked."""
+
+    def open_socket() -> None:
+        try:
+            from .monitor import start
+
+            start()
+        except (ImportError, OSError, RuntimeError) as error:
+            sys.stderr.write(f"aioxide: the monitor of process {os.getpid()} is not started: {error}\n")
+
+    def begin(asyncio: ModuleType) -> None:
+        open_socket()
+        # Behind the monitor's own, which has forgotten the parent's socket by then.
+        os.register_at_fork(after_in_child=open_socket)
+
+    # In a virtual environment `site` runs each line of a .pth file twice.
+    if "monitor" not in _asked:
+        _asked.add("monitor")
+        when_imported("asyncio", begin)
 
 
 def obeys_variable() -> bool:
