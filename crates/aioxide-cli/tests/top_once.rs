@@ -262,3 +262,15 @@ fn socket_elsewhere_is_asked_by_its_path() {
     let output = aioxide().args(["top", "--once", "--socket"]).arg(&socket).output().unwrap();
     assert!(text(&output.stdout).contains("2 x  handle_request"), "{output:?}");
 }
+
+#[test]
+fn program_without_a_monitor_that_cannot_be_asked_for_one_is_told() {
+    let program = Program::start(server(0));
+    let mut other = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let output = top(&program, &[&other.id().to_string(), "--once"]);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("has no monitor") && told.contains("AIOXIDE_MONITOR=1"), "{told}");
+}

@@ -21,7 +21,8 @@ use super::values::seconds;
         everything in JSON, a line every 5 seconds\n  \
         aioxide top 4711 --web        a page on this machine\n\n\
     A program can be looked into when it has opened its monitor, in Python by\n\
-    aioxide.monitor.start(). Only its own user (and root) can connect.\n\n\
+    aioxide.monitor.start() or AIOXIDE_MONITOR=1. One of Python 3.14 or newer\n\
+    opens it when asked by its PID. Only its own user (and root) can connect.\n\n\
     Exit status: 0; 1 when the program could not be asked; 2 for wrong usage, or\n\
     when there is no such program or no terminal.")]
 pub(crate) struct TopArgs {

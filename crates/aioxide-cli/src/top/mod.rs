@@ -1,6 +1,7 @@
 //! `aioxide top`: sees inside of a program that runs, through the socket of its monitor.
 //!
 //! ```text
+//! attach   opens the monitor of a program that has none
 //! once     one look, printed as text or JSON
 //! screen   the terminal: draws what a poller tells
 //! web      a page: shows what a poller tells
@@ -19,6 +20,7 @@ use aioxide_monitor::place;
 use crate::Failure;
 use crate::args::TopArgs;
 
+mod attach;
 mod once;
 mod poller;
 mod sample;
@@ -47,26 +49,24 @@ fn named(args: &TopArgs) -> Option<PathBuf> {
     args.socket.clone().or_else(|| args.pid.map(place::socket_of))
 }
 
-/// Connects to a program.
+/// Connects to a program; one without a monitor is asked to open it.
 ///
 /// # Errors
 /// A message that says what to do about it.
 fn connect(args: &TopArgs, path: &Path) -> Result<Client, Failure> {
-    Client::connect(path).map_err(|error| {
+    Client::connect(path).or_else(|error| {
         let kind = error.io().map(io::Error::kind);
         match (kind, args.pid) {
-            (Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused), Some(pid)) => {
-                match is_there(pid) {
-                    true => format!(
-                        "process {pid} has no monitor of this user's: call aioxide.monitor.start() in it, \
-                         and run this as the same user"
-                    ),
-                    false => format!("there is no process {pid}"),
-                }
+            (Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused), Some(pid))
+                if is_there(pid) =>
+            {
+                attach::attach(pid, path)
             }
-            _ => format!("{}: {error}", path.display()),
+            (Some(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused), Some(pid)) => {
+                Err(format!("there is no process {pid}").into())
+            }
+            _ => Err(format!("{}: {error}", path.display()).into()),
         }
-        .into()
     })
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
 }
 
 /// Waits. There is no loop here, and nothing else to do.
-fn pause(rest: Duration) {
+pub(super) fn pause(rest: Duration) {
     let (_keep, never) = std::sync::mpsc::channel::<()>();
     let _ = never.recv_timeout(rest);
 }
