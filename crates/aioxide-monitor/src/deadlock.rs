@@ -19,7 +19,7 @@
 //! not aioxide's or asyncio's and does not tell what it watches counts as alive.
 
 use crate::graph::Graph;
-use crate::schema::{Deadlock, Id, Kind, Loop, Node, Snapshot, TaskState};
+use crate::schema::{Deadlock, How, Id, Kind, Loop, Node, Snapshot, TaskState};
 
 /// Nodes that a report's text names; of the others, the number is told.
 const NAMED: usize = 20;
@@ -112,6 +112,12 @@ fn lives_by_itself(node: &Node, edges: usize, all_loops_dead: bool) -> bool {
                 .as_ref()
                 .is_some_and(|task| task.state == TaskState::Waiting && task.cancelling == 0);
             !waiting || (edges == 0 && !all_loops_dead)
+        }
+        // Who has a place without `async with` is not seen, and may give it back.
+        Kind::Semaphore => {
+            let holders = node.waits_on.iter().filter(|edge| edge.how == How::HeldBy).count();
+            let all_known = node.detail.limit.is_some_and(|limit| holders as i64 >= limit);
+            !all_known && !all_loops_dead
         }
         // A lock whose holder is known may still be released by any code, but that is not how locks are used.
         _ => edges == 0 && !all_loops_dead,

@@ -60,6 +60,24 @@ fn two_locks_are_a_deadlock_also_on_a_loop_that_lives() {
 }
 
 #[test]
+fn semaphore_is_a_part_of_a_cycle_only_when_all_its_holders_are_known() {
+    let nodes = |limit: Option<i64>| {
+        let mut nodes = vec![
+            node(1, Kind::Task, &[(12, How::Acquire)]),
+            node(2, Kind::Task, &[(11, How::Acquire)]),
+            node(11, Kind::Semaphore, &[(1, How::HeldBy)]),
+            node(12, Kind::Lock, &[(2, How::HeldBy)]),
+        ];
+        nodes[2].detail.limit = limit;
+        nodes
+    };
+    assert_eq!(found(live_loop(), nodes(None)), []);
+    assert_eq!(found(live_loop(), nodes(Some(2))), []);
+    assert_eq!(found(live_loop(), nodes(Some(1))).len(), 1);
+    assert_eq!(found(dead_loop(), nodes(None)).len(), 1);
+}
+
+#[test]
 fn timeout_of_one_member_breaks_the_cycle() {
     let mut nodes = two_locks();
     nodes[0].waits_on.push(Edge { to: 20, how: How::FinishedBy });

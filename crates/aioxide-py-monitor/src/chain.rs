@@ -5,8 +5,9 @@
 
 use std::rc::Rc;
 
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyCode;
+use pyo3::types::{PyCode, PyString};
 
 use crate::eyes::{Class, Code, Eyes, Seen};
 
@@ -30,13 +31,15 @@ impl<'py> Link<'py> {
     /// Its frame's file and line. Makes the frame object, which stays as long as the frame.
     pub(crate) fn frame(&self) -> Option<aioxide_monitor::schema::Frame> {
         let (_, code) = self.code.as_ref()?;
+        let py = self.object.py();
         let attribute = match self.class {
-            Class::Coroutine => "cr_frame",
-            Class::Generator => "gi_frame",
-            _ => "ag_frame",
+            Class::Coroutine => intern!(py, "cr_frame"),
+            Class::Generator => intern!(py, "gi_frame"),
+            _ => intern!(py, "ag_frame"),
         };
         let frame = self.object.getattr(attribute).ok().filter(|frame| !frame.is_none());
-        let line = frame.and_then(|frame| frame.getattr("f_lineno").ok()?.extract().ok()).unwrap_or(0);
+        let line =
+            frame.and_then(|frame| frame.getattr(intern!(py, "f_lineno")).ok()?.extract().ok()).unwrap_or(0);
         Some(aioxide_monitor::schema::Frame {
             file: code.file.clone(),
             line,
@@ -55,17 +58,18 @@ impl<'py> Link<'py> {
 
 /// The chain of a coroutine, the outermost first.
 pub(crate) fn chain<'py>(eyes: &Eyes, seen: &mut Seen, coroutine: Bound<'py, PyAny>) -> Vec<Link<'py>> {
+    let py = coroutine.py();
     let mut links = Vec::new();
     let mut next = Some(coroutine);
     while let Some(object) = next.take().filter(|_| links.len() < LONGEST) {
         let class = seen.class(&object);
         let (await_, code) = match class {
-            Class::Coroutine => ("cr_await", "cr_code"),
-            Class::Generator => ("gi_yieldfrom", "gi_code"),
-            Class::AsyncGenerator => ("ag_await", "ag_code"),
+            Class::Coroutine => (intern!(py, "cr_await"), intern!(py, "cr_code")),
+            Class::Generator => (intern!(py, "gi_yieldfrom"), intern!(py, "gi_code")),
+            Class::AsyncGenerator => (intern!(py, "ag_await"), intern!(py, "ag_code")),
             Class::Awaitable | Class::RustFuture => {
                 let referents = eyes.referents(&object);
-                let qualname = text(&object, "__qualname__");
+                let qualname = text(&object, intern!(py, "__qualname__"));
                 next = referents.iter().skip(1).find(|one| is_link(seen.class(one))).cloned();
                 links.push(Link { object, class, qualname, referents, code: None, own: true });
                 continue;
@@ -82,7 +86,7 @@ pub(crate) fn chain<'py>(eyes: &Eyes, seen: &mut Seen, coroutine: Bound<'py, PyA
         let code = code.map(|code| (code.clone(), seen.code(eyes, &code)));
         let own = code.as_ref().is_some_and(|(_, code)| code.own);
         next = object.getattr(await_).ok().filter(|next| !next.is_none());
-        let qualname = text(&object, "__qualname__");
+        let qualname = text(&object, intern!(py, "__qualname__"));
         links.push(Link { object, class, qualname, referents, code, own });
     }
     links
@@ -93,6 +97,6 @@ fn is_link(class: Class) -> bool {
     matches!(class, Coroutine | Generator | AsyncGenerator | Wrapper | Awaitable | RustFuture)
 }
 
-pub(crate) fn text(object: &Bound<'_, PyAny>, attribute: &str) -> String {
+pub(crate) fn text(object: &Bound<'_, PyAny>, attribute: &Bound<'_, PyString>) -> String {
     object.getattr(attribute).and_then(|text| text.extract()).unwrap_or_default()
 }

@@ -142,6 +142,7 @@ pub(crate) struct Eyes {
     pending: Py<PyAny>,
     active_threads: Py<PyDict>,
     references: Py<PyAny>,
+    monotonic: Py<PyAny>,
     /// What `references` says of an object that only its caller holds.
     alone: isize,
     /// Folders whose code is not the program's.
@@ -160,6 +161,7 @@ impl Eyes {
         let alone = references.call1((&fresh,))?.extract()?;
         Ok(Self {
             references: references.unbind(),
+            monotonic: py.import("time")?.getattr("monotonic")?.unbind(),
             alone,
             referents: py.import("gc")?.getattr("get_referents")?.unbind(),
             current_frames: py.import("sys")?.getattr("_current_frames")?.unbind(),
@@ -177,6 +179,11 @@ impl Eyes {
         let found = self.referents.bind(object.py()).call1((object,));
         let list = found.ok().and_then(|found| found.cast_into::<PyList>().ok());
         list.map_or_else(Vec::new, |list| list.iter().collect())
+    }
+
+    /// The clock by which asyncio's loops set their timers.
+    pub(crate) fn monotonic(&self, py: Python<'_>) -> Option<f64> {
+        self.monotonic.bind(py).call0().ok()?.extract().ok()
     }
 
     /// Whether nobody else holds an object.

@@ -58,12 +58,13 @@ impl Monitor {
     /// A snapshot, as JSON.
     fn snapshot(&self, py: Python<'_>, stacks: bool, limit: Option<u32>) -> PyResult<String> {
         let options = SnapshotOptions { stacks, limit };
-        json(py.detach(|| server::snapshot(&*self.source, &options)))
+        // The text is made detached, too: that of 100 000 tasks takes a while.
+        py.detach(|| json(server::snapshot(&*self.source, &options)))
     }
 
     /// The deadlocks, as JSON.
     fn deadlocks(&self, py: Python<'_>) -> PyResult<String> {
-        json(py.detach(|| server::deadlocks(&*self.source)))
+        py.detach(|| json(server::deadlocks(&*self.source)))
     }
 
     /// How late the loops answer, as JSON.

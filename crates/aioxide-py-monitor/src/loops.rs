@@ -42,19 +42,36 @@ fn loop_of_frame<'py>(frame: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     event_loop.hasattr("call_soon_threadsafe").ok()?.then_some(event_loop)
 }
 
+/// What is counted of the nodes, not attached.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    tasks: HashMap<Id, u64>,
+    timers: u64,
+    jobs: u64,
+}
+
+impl Counts {
+    pub(crate) fn of(walk: &Walk<'_>) -> Self {
+        let mut counts = Self::default();
+        for node in &walk.nodes {
+            match node.kind {
+                Kind::Task => *counts.tasks.entry(node.loop_id.unwrap_or(0)).or_default() += 1,
+                Kind::Timer => counts.timers += 1,
+                Kind::Job => counts.jobs += 1,
+                _ => {}
+            }
+        }
+        counts
+    }
+}
+
 /// The loops of a walk, with what could wake their tasks.
-pub(crate) fn describe(walk: &mut Walk<'_>, py: Python<'_>) -> Vec<Loop> {
+pub(crate) fn describe(walk: &mut Walk<'_>, counts: &Counts, py: Python<'_>) -> Vec<Loop> {
     let running = running(walk.eyes, py);
     for (_, event_loop) in &running {
         walk.loops.entry(id_of(event_loop)).or_insert_with(|| event_loop.clone().unbind());
     }
-    let mut tasks: HashMap<Id, (u64, u64)> = HashMap::new();
-    for node in &walk.nodes {
-        let count = tasks.entry(node.loop_id.unwrap_or(0)).or_default();
-        count.0 += u64::from(node.task.is_some());
-    }
-    let timers = walk.nodes.iter().filter(|node| node.kind == Kind::Timer).count() as u64;
-    let jobs = walk.nodes.iter().filter(|node| node.kind == Kind::Job).count() as u64;
+    let (timers, jobs) = (counts.timers, counts.jobs);
     let threads = other_threads(walk.eyes, py, &running);
     let mut found: Vec<Loop> = Vec::new();
     for (id, event_loop) in &walk.loops {
@@ -73,7 +90,7 @@ pub(crate) fn describe(walk: &mut Walk<'_>, py: Python<'_>) -> Vec<Loop> {
             jobs: Some(jobs),
             signals: length(event_loop, "_signal_handlers"),
             threads: Some(threads),
-            tasks: tasks.get(id).map_or(0, |count| count.0),
+            tasks: counts.tasks.get(id).copied().unwrap_or(0),
             debug: event_loop.getattr("_debug").is_ok_and(|debug| debug.is_truthy().unwrap_or(false)),
             ..Loop::default()
         });
@@ -93,11 +110,13 @@ fn length(event_loop: &Bound<'_, PyAny>, attribute: &str) -> Option<u64> {
 }
 
 /// The timers of a loop; none when too many are known already.
-pub(crate) fn timers<'py>(walk: &Walk<'_>, event_loop: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
-    let known = walk.nodes.iter().filter(|node| node.kind == Kind::Timer).count() as u64;
+pub(crate) fn timers<'py>(counts: &Counts, event_loop: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+    if counts.timers >= TIMERS_COUNTED {
+        return Vec::new();
+    }
     let list =
         event_loop.getattr("_scheduled").and_then(|timers| list_type(event_loop.py()).call1((timers,)));
-    let list = list.ok().filter(|_| known < TIMERS_COUNTED).and_then(|list| list.cast_into::<PyList>().ok());
+    let list = list.ok().and_then(|list| list.cast_into::<PyList>().ok());
     list.map_or_else(Vec::new, |list| list.iter().collect())
 }
 

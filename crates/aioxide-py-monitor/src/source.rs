@@ -22,7 +22,7 @@ use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::chain::{Link, chain};
 use crate::eyes::{Class, Eyes, Seen};
-use crate::loops;
+use crate::loops::{self, Counts};
 use crate::walk::{Walk, id_of};
 use crate::watch::Beats;
 
@@ -148,13 +148,13 @@ impl PythonSource {
     }
 
     /// Looks at the timers of the loops, as far as they are few.
-    fn timers(&self, pauses: &mut Pauses, walk: &mut Walk<'_>) -> Result<(), Refusal> {
+    fn timers(&self, pauses: &mut Pauses, counts: &Counts, walk: &mut Walk<'_>) -> Result<(), Refusal> {
         let mut handles = self.enter(pauses, |py| {
             let loops: Vec<_> = walk.loops.values().map(|event_loop| event_loop.clone_ref(py)).collect();
             let mut handles: Vec<Py<PyAny>> = Vec::new();
             for event_loop in loops {
                 let event_loop = event_loop.bind(py);
-                handles.extend(loops::timers(walk, event_loop).into_iter().map(Bound::unbind));
+                handles.extend(loops::timers(counts, event_loop).into_iter().map(Bound::unbind));
             }
             handles
         })?;
@@ -271,9 +271,10 @@ impl Source for PythonSource {
             true
         })?;
         walk.finish();
-        self.timers(&mut pauses, &mut walk)?;
+        self.timers(&mut pauses, &Counts::of(&walk), &mut walk)?;
+        let counts = Counts::of(&walk);
         let loops = self.enter(&mut pauses, |py| {
-            let loops = loops::describe(&mut walk, py);
+            let loops = loops::describe(&mut walk, &counts, py);
             let current: Vec<Id> = walk
                 .loops
                 .values()

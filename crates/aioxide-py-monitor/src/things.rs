@@ -179,8 +179,7 @@ fn timed(walk: &mut Walk<'_>, object: &Bound<'_, PyAny>, when: Option<f64>) -> I
     let name = walk.seen.known(object).name.clone();
     let edge = walk.thing(object, Kind::Timer, &name, How::FinishedBy);
     // asyncio's loops all count by this clock.
-    let now = object.py().import("time").and_then(|time| time.call_method0("monotonic"));
-    let now: Option<f64> = now.ok().and_then(|now| now.extract().ok());
+    let now = walk.eyes.monotonic(object.py());
     if let (Some(when), Some(now)) = (when, now) {
         walk.set_detail(
             edge.to,
@@ -272,7 +271,7 @@ pub(crate) fn finishers(walk: &mut Walk<'_>, future: &Bound<'_, PyAny>, class: C
                     edges.push(Edge { to: walk.future(inner), how: How::Shield });
                 }
             }
-            Class::Function => match text(&callback, "__qualname__").as_str() {
+            Class::Function => match text(&callback, intern!(callback.py(), "__qualname__")).as_str() {
                 "shield.<locals>._outer_done_callback" => {
                     for inner in closed_over(&callback) {
                         if walk.is_future(&inner) && !inner.is(future) && !walk.is_done(&inner) {
@@ -314,7 +313,7 @@ pub(crate) fn completions(walk: &mut Walk<'_>, links: &[Link<'_>]) -> Vec<(Id, H
                 }
             }
             // Before Python 3.13 it is a generator, and its set a variable that its functions share.
-            Class::Generator if text(one, "__qualname__") == "as_completed" => {
+            Class::Generator if text(one, intern!(one.py(), "__qualname__")) == "as_completed" => {
                 for cell in walk.eyes.referents(one) {
                     if walk.seen.class(&cell) == Class::TimerHandle {
                         found.push((timer(walk, &cell), How::FinishedBy));

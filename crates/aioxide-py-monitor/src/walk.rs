@@ -7,7 +7,7 @@ use aioxide_monitor::schema::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::chain::{Link, chain, text};
 use crate::eyes::{Class, Eyes, Seen, list_type};
@@ -46,22 +46,25 @@ impl<'e> Walk<'e> {
     }
 
     /// Adds a task and what it waits on; false for one that is there already.
-    pub(crate) fn task(&mut self, task: &Bound<'_, PyAny>) -> bool {
+    pub(crate) fn task<'py>(&mut self, task: &Bound<'py, PyAny>) -> bool {
         let id = id_of(task);
         let known = self.seen.known(task);
         if known.class != Class::Task || self.places.contains_key(&id) {
             return false;
         }
         let base = known.base.bind(task.py());
-        let call = |method: &str| base.call_method1(method, (task,)).ok();
-        if call("done").is_some_and(|done| done.is_truthy().unwrap_or(false)) {
+        let py = task.py();
+        let call = |method: &Bound<'py, PyString>| base.call_method1(method, (task,)).ok();
+        if call(intern!(py, "done")).is_some_and(|done| done.is_truthy().unwrap_or(false)) {
             return false;
         }
-        let name: String = call("get_name").and_then(|name| name.extract().ok()).unwrap_or_default();
-        let cancelling = call("cancelling").and_then(|count| count.extract().ok()).unwrap_or_else(|| {
-            let must = task.getattr(intern!(task.py(), "_must_cancel"));
-            u32::from(must.is_ok_and(|must| must.is_truthy().unwrap_or(false)))
-        });
+        let name: String =
+            call(intern!(py, "get_name")).and_then(|name| name.extract().ok()).unwrap_or_default();
+        let cancelling =
+            call(intern!(py, "cancelling")).and_then(|count| count.extract().ok()).unwrap_or_else(|| {
+                let must = task.getattr(intern!(task.py(), "_must_cancel"));
+                u32::from(must.is_ok_and(|must| must.is_truthy().unwrap_or(false)))
+            });
         let loop_id = self.loop_of(task);
         // Its place is taken before its edges are looked for: they may lead back.
         let place =
@@ -69,8 +72,8 @@ impl<'e> Walk<'e> {
         let mut found = schema::Task { cancelling, language: Language::Python, ..schema::Task::default() };
         let waiter = task.getattr(intern!(task.py(), "_fut_waiter")).ok().filter(|waiter| !waiter.is_none());
         let mut edges = Vec::new();
-        if let Some(coroutine) = call("get_coro").filter(|coroutine| !coroutine.is_none()) {
-            found.coroutine = cut(&text(&coroutine, "__qualname__"), NAME_LIMIT);
+        if let Some(coroutine) = call(intern!(py, "get_coro")).filter(|coroutine| !coroutine.is_none()) {
+            found.coroutine = cut(&text(&coroutine, intern!(py, "__qualname__")), NAME_LIMIT);
             if found.coroutine.is_empty() {
                 found.coroutine = self.seen.known(&coroutine).name.clone();
             }
@@ -247,11 +250,13 @@ impl<'e> Walk<'e> {
     ) {
         for (place, one) in referents.iter().enumerate() {
             let owner = match self.seen.class(one) {
-                Class::Method if text(one, "__name__") == "__aexit__" => {
+                Class::Method if text(one, intern!(one.py(), "__name__")) == "__aexit__" => {
                     one.getattr(intern!(one.py(), "__self__")).ok()
                 }
                 // From Python 3.14 on the function and its object lie beside each other.
-                Class::Function if text(one, "__name__") == "__aexit__" => referents.get(place + 1).cloned(),
+                Class::Function if text(one, intern!(one.py(), "__name__")) == "__aexit__" => {
+                    referents.get(place + 1).cloned()
+                }
                 _ => None,
             };
             let Some(owner) = owner else { continue };
@@ -282,10 +287,10 @@ impl<'e> Walk<'e> {
     fn timeouts(&mut self, link: &Link<'_>, edges: &mut Vec<Edge>) {
         for (place, one) in link.referents.iter().enumerate() {
             let owner = match self.seen.class(one) {
-                Class::Method if text(one, "__name__") == "__aexit__" => {
+                Class::Method if text(one, intern!(one.py(), "__name__")) == "__aexit__" => {
                     one.getattr(intern!(one.py(), "__self__")).ok()
                 }
-                Class::Function if text(one, "__name__") == "__aexit__" => {
+                Class::Function if text(one, intern!(one.py(), "__name__")) == "__aexit__" => {
                     link.referents.get(place + 1).cloned()
                 }
                 _ => None,
