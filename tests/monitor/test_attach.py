@@ -44,7 +44,12 @@ def top(folder: Path, before: str = "") -> subprocess.CompletedProcess[str]:
         assert process.stdout is not None
         process.stdout.readline()
         found = subprocess.run(
-            [PROGRAM, "top", str(process.pid), "--json"], env=environment, capture_output=True, text=True, timeout=60
+            [PROGRAM, "top", str(process.pid), "--json"],
+            env=environment,
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
         )
         process.kill()
     return found

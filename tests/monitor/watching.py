@@ -37,13 +37,19 @@ def edges(snapshot: dict[str, Any], name: str) -> list[tuple[str, str, str]]:
 
 
 def waiting(*names: str) -> Callable[[], dict[str, Any] | None]:
-    """A look that sees a snapshot in which all tasks of these names wait."""
+    """A look that sees a snapshot of a program at rest, in which all tasks of these names wait."""
+
+    def is_at_rest(snapshot: dict[str, Any]) -> bool:
+        known = {node["id"] for node in snapshot["nodes"]}
+        states = {node["name"]: node["task"]["state"] for node in snapshot["nodes"] if node["kind"] == "task"}
+        # What was made while the snapshot was taken is not in it.
+        whole = all(edge["to"] in known for node in snapshot["nodes"] for edge in node.get("waits_on", []))
+        return whole and set(states.values()) == {"waiting"} and set(names) <= set(states)
 
     def look() -> dict[str, Any] | None:
-        snapshot = monitor.snapshot()
-        tasks = nodes(snapshot)
-        all_wait = all(tasks.get(name, {}).get("task", {}).get("state") == "waiting" for name in names)
-        return snapshot if all_wait else None
+        # At rest before and after: so it was at rest all the time of the second.
+        first, second = monitor.snapshot(), monitor.snapshot()
+        return second if is_at_rest(first) and is_at_rest(second) else None
 
     return look
 

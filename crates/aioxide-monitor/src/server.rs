@@ -42,6 +42,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 /// When the interpreter lets nobody in for so long, a question is answered with that.
 pub const HELD_LIMIT: Duration = Duration::from_secs(2);
 
+/// How often the end looks, a millisecond apart, whether the connections are gone.
+const END_LOOKS: u32 = 1_000;
+
 /// How often a waiting connection looks whether that is so.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -150,6 +153,13 @@ impl Server {
             let _ = stream.shutdown(std::net::Shutdown::Both);
         }
         locked(&self.shared.looker).take();
+        // Their threads notice at once, or at their next look.
+        for _ in 0..END_LOOKS {
+            if self.shared.connections.load(Ordering::SeqCst) == 0 {
+                break;
+            }
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
     }
 }
 
@@ -188,18 +198,21 @@ impl Shared {
         let stream = Arc::new(stream);
         locked(&self.streams).push(Arc::clone(&stream));
         let shared = Arc::clone(self);
-        let one = Arc::clone(&stream);
         let spawned = spawn(move || {
-            shared.converse(&one);
-            shared.leave(&one);
+            shared.converse(&stream);
+            shared.leave(stream);
         });
         if spawned.is_err() {
-            self.leave(&stream);
+            // The door alone adds to the list, so that the last one is this.
+            locked(&self.streams).pop();
+            self.connections.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    fn leave(&self, stream: &Arc<UnixStream>) {
-        locked(&self.streams).retain(|known| !Arc::ptr_eq(known, stream));
+    fn leave(&self, stream: Arc<UnixStream>) {
+        locked(&self.streams).retain(|known| !Arc::ptr_eq(known, &stream));
+        // Closed before it is counted as gone.
+        drop(stream);
         self.connections.fetch_sub(1, Ordering::SeqCst);
     }
 
@@ -257,6 +270,9 @@ impl Shared {
                 Ok(answer) => return answer,
                 Err(RecvTimeoutError::Disconnected) => {
                     return refuse(RefusalKind::Failed, "the question could not be answered".to_owned());
+                }
+                Err(RecvTimeoutError::Timeout) if self.stopping.load(Ordering::SeqCst) => {
+                    return refuse(RefusalKind::Failed, "the monitor is ending".to_owned());
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let held = self.source.held_for();
