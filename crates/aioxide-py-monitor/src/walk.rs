@@ -129,7 +129,7 @@ impl<'e> Walk<'e> {
             self.timeouts(link, &mut edges);
         }
         let mut seen = std::collections::HashSet::new();
-        edges.retain(|edge| seen.insert(edge.to));
+        edges.retain(|edge| edge.to != task && seen.insert(edge.to));
         edges
     }
 
@@ -173,6 +173,12 @@ impl<'e> Walk<'e> {
                 return None;
             }
             ("", "wait_for") => {
+                if link.class == Class::Awaitable {
+                    // Its timer is its own, and is not shown. What it waits on comes behind it.
+                    let timer = self.thing(&link.object, Kind::Timer, "timeout", How::FinishedBy);
+                    edges.push(timer);
+                    return None;
+                }
                 // Before Python 3.12 the inner one is a task; it is the first variable.
                 let inner = link.referents.iter().find(|one| self.is_future(one)).cloned();
                 let continues = links.last().is_some_and(|last| !last.object.is(&link.object) && !last.own);
@@ -181,11 +187,6 @@ impl<'e> Walk<'e> {
                 }
                 if let Some(timer) = self.find(link, Class::TimerHandle) {
                     edges.push(Edge { to: things::timer(self, &timer), how: How::FinishedBy });
-                }
-                if link.class == Class::Awaitable {
-                    // Its timer is its own, and is not shown.
-                    let timer = self.thing(&link.object, Kind::Timer, "timeout", How::FinishedBy);
-                    edges.push(timer);
                 }
                 return None;
             }
