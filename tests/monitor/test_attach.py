@@ -26,7 +26,7 @@ async def tick():
         await asyncio.sleep(0.01)
 
 async def main():
-    asyncio.create_task(asyncio.Event().wait(), name="forgotten")
+    forgotten = asyncio.create_task(asyncio.Event().wait(), name="forgotten")
     print("runs", flush=True)
     await tick()
 

@@ -27,7 +27,8 @@ if child > 0:
 def run(folder: Path, *arguments: str, switch: str = "1") -> subprocess.Popen[str]:
     environment = os.environ | {"AIOXIDE_MONITOR": switch, "XDG_RUNTIME_DIR": str(folder)}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *arguments],
+        # From 3.12 on Python warns of a fork beside the monitor's thread.
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAM, *arguments],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -218,18 +218,16 @@ impl Eyes {
         let ours = self.pending.bind(py).call0()?.cast_into::<PyList>()?;
         found.extend(ours.iter().map(Bound::unbind));
         let module = self.tasks_module.bind(py);
-        let mut known = false;
         for name in ["_all_tasks", "_scheduled_tasks"] {
             let Ok(set) = module.getattr(name) else { continue };
             // aioxide puts a set in its place that has asyncio's own behind it.
             let set = set.getattr("_theirs").unwrap_or(set);
             let Ok(data) = set.getattr("data") else { continue };
-            known = true;
             // A set of weak references, copied in one go.
             found.extend(list_type(py).call1((data,))?.cast_into::<PyList>()?.iter().map(Bound::unbind));
         }
-        if !known {
-            // From Python 3.14 on they are in lists of C, by loop.
+        if py.version_info() >= (3, 14) {
+            // C's tasks are in lists of C, by loop. The sets have those of others, which this function knows, too.
             for event_loop in loops {
                 if let Ok(tasks) = self.all_tasks.bind(py).call1((event_loop,)) {
                     found.extend(
@@ -238,6 +236,7 @@ impl Eyes {
                 }
             }
         } else if let Ok(eager) = module.getattr("_eager_tasks") {
+            // Set in Python 3.12 and 3.13.
             found.extend(list_type(py).call1((eager,))?.cast_into::<PyList>()?.iter().map(Bound::unbind));
         }
         Ok(found)
