@@ -108,6 +108,9 @@ const BASES: &[(&str, &str, Class)] = &[
     ("builtins", "builtin_function_or_method", Class::Method),
     ("builtins", "method-wrapper", Class::Method),
     ("builtins", "function", Class::Function),
+    ("builtins", "method_descriptor", Class::Function),
+    ("builtins", "wrapper_descriptor", Class::Function),
+    ("aioxide", "function", Class::Function),
 ];
 
 /// A type that was looked at.

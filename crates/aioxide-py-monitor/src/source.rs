@@ -7,7 +7,7 @@
 //! **Lives.** The list holds the tasks until their piece. A task that has ended meanwhile, and that nobody else holds, is
 //! handed to its loop, so that its end comes on the loop's thread.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -116,6 +116,8 @@ impl PythonSource {
         // The newest come first, from the end of the list.
         tasks.reverse();
         let mut goes_on = true;
+        // A task may be in two lists.
+        let mut seen = HashSet::new();
         while !tasks.is_empty() && goes_on {
             std::thread::park_timeout(REST);
             self.enter(pauses, |py| {
@@ -128,7 +130,9 @@ impl PythonSource {
                         Err(_) => Some(entry),
                     };
                     if let Some(task) = task {
-                        goes_on = look(&task);
+                        if seen.insert(id_of(&task)) {
+                            goes_on = look(&task);
+                        }
                         if self.eyes.is_alone(&task) {
                             dead.push(task);
                         }

@@ -264,7 +264,8 @@ pub(crate) fn finishers(walk: &mut Walk<'_>, future: &Bound<'_, PyAny>, class: C
                 // Its outer future is this one, or it is the shield of this one as the inner.
                 let both: Vec<_> =
                     walk.eyes.referents(&callback).into_iter().filter(|one| walk.is_future(one)).collect();
-                if let [inner, outer] = &both[..]
+                // From Python 3.14 on, who awaits it comes last.
+                if let [inner, outer, ..] = &both[..]
                     && outer.is(future)
                     && !walk.is_done(inner)
                 {
@@ -353,7 +354,18 @@ fn children<'py>(walk: &mut Walk<'_>, gather: &Bound<'py, PyAny>) -> Vec<Bound<'
     let event_loop = gather.getattr(intern!(gather.py(), "_loop")).ok();
     let place =
         referents.iter().position(|one| event_loop.as_ref().is_some_and(|event_loop| one.is(event_loop)));
-    place.map_or_else(Vec::new, |place| referents[place + 1..].to_vec())
+    let mut children = place.map_or_else(Vec::new, |place| referents[place + 1..].to_vec());
+    // From Python 3.14 on, the task that made it comes last. It is no child: it does not call the gather when it ends.
+    if gather.py().version_info() >= (3, 14)
+        && let Some(last) = children.last()
+    {
+        let waits = last.getattr(intern!(last.py(), "_fut_waiter")).is_ok_and(|waiter| waiter.is(gather));
+        let calls = walk.eyes.referents(last).iter().filter(|one| one.is(gather)).count();
+        if calls <= usize::from(waits) {
+            children.pop();
+        }
+    }
+    children
 }
 
 /// What a function closes over.
