@@ -390,14 +390,22 @@ fn random_programs_leave_the_log_of_asyncio() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut compared = 0;
+    let (mut compared, mut ties) = (0, 0);
     for line in BufReader::new(oracle.stdout.take().unwrap()).lines() {
         let program: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        compared += 1;
+        if program["log"].is_null() {
+            ties += 1;
+            continue;
+        }
         let theirs: Vec<Line> = serde_json::from_value(program["log"].clone()).unwrap();
         let ours = run(program["scripts"].as_array().unwrap().clone());
         compare(number(&program["seed"]), &program["scripts"], &theirs, &ours);
-        compared += 1;
     }
+    assert!(
+        ties <= 1 + compared / 1000,
+        "{ties} of {compared} programs have a deadline at the time of something else"
+    );
     assert!(oracle.wait().unwrap().success());
     assert_eq!(compared.to_string(), count);
 }

@@ -24,11 +24,19 @@ const PADDED: u8 = 8;
 struct Plan {
     bytes: Vec<u8>,
     after: After,
+    /// Something in it ends the connection: perhaps behind its end, or behind what made the client give it up, when the
+    /// next request is on its way.
+    leaves_fault: bool,
 }
 
 /// The truth of the answer number `id`.
 pub fn truth(seed: u64, id: u64, is_head: bool) -> Truth {
     make(seed, id, 1, is_head).1
+}
+
+/// Whether the answer number `id` may break the one that is asked for next over its connection.
+pub fn leaves_fault(seed: u64, id: u64, is_head: bool) -> bool {
+    make(seed, id, 1, is_head).0.leaves_fault
 }
 
 fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
@@ -91,6 +99,7 @@ fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
     }
 
     let mut after = After::Keep;
+    let leaves_fault = matches!(fault, 5 | 7 | 8);
     let perhaps = |truth: Truth| match truth {
         Truth::Whole(status, body) => Truth::Perhaps(status, body),
         other => other,
@@ -142,7 +151,7 @@ fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
         mutate(random, &mut bytes);
         (after, truth) = (After::Close, Truth::Any);
     }
-    (Plan { bytes, after }, truth)
+    (Plan { bytes, after, leaves_fault }, truth)
 }
 
 /// Puts a frame in any place before the end: not between headers and what continues them, which are one entry.
