@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
@@ -63,6 +64,28 @@ def test_lock_with_its_holder(loop: Loop, package: ModuleType) -> None:
     assert edges(snapshot, "waiter") == [("acquire", "lock", "Lock lock")]
     assert edges(snapshot, "Lock lock") == [("held_by", "task", "holder")]
     assert nodes(snapshot)["Lock lock"]["detail"] == {"set": True}
+
+
+def test_lock_held_through_a_context_manager(loop: Loop, package: ModuleType) -> None:
+    async def wait() -> None:
+        lock = package.Lock()
+
+        @contextlib.asynccontextmanager
+        async def locked() -> AsyncIterator[None]:
+            async with lock:
+                yield
+
+        async def hold() -> None:
+            async with locked():
+                await asyncio.sleep(HOUR)
+
+        loop.create_task(hold(), name="holder")
+        await asyncio.sleep(0)
+        async with lock:
+            raise AssertionError("it was taken")
+
+    snapshot = see(loop, wait)
+    assert edges(snapshot, "Lock lock") == [("held_by", "task", "holder")]
 
 
 def test_semaphore_named_by_an_attribute(loop: Loop, package: ModuleType) -> None:

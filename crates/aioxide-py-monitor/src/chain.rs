@@ -51,7 +51,10 @@ impl<'py> Link<'py> {
     pub(crate) fn variables(&self) -> &[Bound<'py, PyAny>] {
         let Some((code, _)) = &self.code else { return &[] };
         // Before them stand the object's own fields, the code last; from Python 3.14 on some of them come behind.
-        let head = self.referents.iter().take(8).rposition(|one| one.is(code)).map_or(0, |place| place + 1);
+        let found = self.referents.iter().take(8).rposition(|one| one.is(code));
+        // In Python 3.10's frames the builtin and the global names come between.
+        let between = if has_frame_object(code.py()) { 2 } else { 0 };
+        let head = found.map_or(0, |place| place + 1 + between);
         self.referents.get(head..).unwrap_or(&[])
     }
 }
@@ -81,7 +84,7 @@ pub(crate) fn chain<'py>(eyes: &Eyes, seen: &mut Seen, coroutine: Bound<'py, PyA
             }
             _ => break,
         };
-        let referents = eyes.referents(&object);
+        let referents = within(eyes, &object, class);
         let code = object.getattr(code).ok().and_then(|code| code.cast_into::<PyCode>().ok());
         let code = code.map(|code| (code.clone(), seen.code(eyes, &code)));
         let own = code.as_ref().is_some_and(|(_, code)| code.own);
@@ -90,6 +93,25 @@ pub(crate) fn chain<'py>(eyes: &Eyes, seen: &mut Seen, coroutine: Bound<'py, PyA
         links.push(Link { object, class, qualname, referents, code, own });
     }
     links
+}
+
+/// What the frame of a coroutine or a generator refers to.
+pub(crate) fn within<'py>(eyes: &Eyes, object: &Bound<'py, PyAny>, class: Class) -> Vec<Bound<'py, PyAny>> {
+    let py = object.py();
+    if !has_frame_object(py) {
+        return eyes.referents(object);
+    }
+    let frame = match class {
+        Class::Coroutine => object.getattr(intern!(py, "cr_frame")),
+        Class::Generator => object.getattr(intern!(py, "gi_frame")),
+        _ => object.getattr(intern!(py, "ag_frame")),
+    };
+    frame.map(|frame| eyes.referents(&frame)).unwrap_or_default()
+}
+
+/// Whether a suspended coroutine has a frame of its own, which has its variables: up to Python 3.10.
+pub(crate) fn has_frame_object(py: Python<'_>) -> bool {
+    py.version_info() < (3, 11)
 }
 
 fn is_link(class: Class) -> bool {

@@ -5,7 +5,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyTuple};
 
-use crate::chain::{Link, text};
+use crate::chain::{Link, has_frame_object, text, within};
 use crate::eyes::{Class, list_type};
 use crate::walk::{Walk, id_of};
 
@@ -27,10 +27,21 @@ fn integer(object: &Bound<'_, PyAny>, attribute: &str) -> Option<i64> {
     object.getattr(attribute).ok()?.extract().ok()
 }
 
+/// How often a name is looked for, at one user of an object after the other.
+const NAMINGS: u8 = 8;
+
 /// The node of a lock, queue or the like.
 pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: &[Link<'py>]) -> Id {
     let id = id_of(object);
     if walk.has(id) {
+        // Who was seen with it first may have no name for it.
+        if walk.may_name(id)
+            && let Some(name) = name_of(object, links)
+            && let Some(node) = walk.node(id)
+        {
+            node.name = cut(&format!("{} {name}", node.name), NAME_LIMIT);
+            walk.unnamed.remove(&id);
+        }
         return id;
     }
     let known = walk.seen.known(object);
@@ -44,7 +55,10 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
     };
     let name = match name_of(object, links) {
         Some(name) => format!("{} {name}", known.name),
-        None => known.name.clone(),
+        None => {
+            walk.unnamed.insert(id, NAMINGS);
+            known.name.clone()
+        }
     };
     walk.add(Node { id, kind, name: cut(&name, NAME_LIMIT), ..Node::default() });
     // By the methods of the class that is known, not by those of one that derives from it.
@@ -142,6 +156,10 @@ fn fields_of<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
 
 /// The names of a link's module.
 fn global_names<'py>(link: &Link<'py>) -> Option<Bound<'py, PyDict>> {
+    if let Some((code, _)) = link.code.as_ref().filter(|(code, _)| has_frame_object(code.py())) {
+        let place = link.referents.iter().take(8).position(|one| one.is(code))?;
+        return link.referents.get(place + 2)?.clone().cast_into::<PyDict>().ok();
+    }
     link.referents.iter().take(8).find_map(|one| {
         let globals =
             (one.get_type().name().ok()? == "function").then(|| one.getattr("__globals__").ok())??;
@@ -315,7 +333,7 @@ pub(crate) fn completions(walk: &mut Walk<'_>, links: &[Link<'_>]) -> Vec<(Id, H
             }
             // Before Python 3.13 it is a generator, and its set a variable that its functions share.
             Class::Generator if text(one, intern!(one.py(), "__qualname__")) == "as_completed" => {
-                for cell in walk.eyes.referents(one) {
+                for cell in within(walk.eyes, one, Class::Generator) {
                     if walk.seen.class(&cell) == Class::TimerHandle {
                         found.push((timer(walk, &cell), How::FinishedBy));
                     }

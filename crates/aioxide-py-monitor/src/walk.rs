@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use crate::chain::{Link, chain, text};
+use crate::chain::{Link, chain, text, within};
 use crate::eyes::{Class, Eyes, Seen, list_type};
 use crate::things;
 
@@ -24,6 +24,8 @@ pub(crate) struct Walk<'e> {
     holders: Vec<(Id, Id)>,
     /// The loops that tasks belong to.
     pub(crate) loops: HashMap<Id, Py<PyAny>>,
+    /// Locks and the like that have no name yet, and how often it is still looked for.
+    pub(crate) unnamed: HashMap<Id, u8>,
     stacks: bool,
 }
 
@@ -41,6 +43,7 @@ impl<'e> Walk<'e> {
             places: HashMap::new(),
             holders: Vec::new(),
             loops: HashMap::new(),
+            unnamed: HashMap::new(),
             stacks,
         }
     }
@@ -275,7 +278,7 @@ impl<'e> Walk<'e> {
                     if let Ok(generator) = owner.getattr(intern!(owner.py(), "gen"))
                         && self.seen.class(&generator) == Class::AsyncGenerator
                     {
-                        let inner = self.eyes.referents(&generator);
+                        let inner = within(self.eyes, &generator, Class::AsyncGenerator);
                         self.exits(&inner, held, links, 1);
                     }
                 }
@@ -331,6 +334,14 @@ impl<'e> Walk<'e> {
             self.add(Node { id, kind, name: cut(name, NAME_LIMIT), ..Node::default() });
         }
         Edge { to: id, how }
+    }
+
+    /// Whether a name is to be looked for once more.
+    pub(crate) fn may_name(&mut self, id: Id) -> bool {
+        let Some(left) = self.unnamed.get_mut(&id) else { return false };
+        let may = *left > 0;
+        *left = left.saturating_sub(1);
+        may
     }
 
     pub(crate) fn has(&self, id: Id) -> bool {
