@@ -292,14 +292,16 @@ pub(crate) fn finishers(walk: &mut Walk<'_>, future: &Bound<'_, PyAny>, class: C
             }
             Class::Function => match text(&callback, intern!(callback.py(), "__qualname__")).as_str() {
                 "shield.<locals>._outer_done_callback" => {
-                    for inner in closed_over(&callback) {
-                        if walk.is_future(&inner) && !inner.is(future) && !walk.is_done(&inner) {
-                            edges.push(Edge { to: walk.future(&inner), how: How::Shield });
-                        }
+                    // From Python 3.14 on it closes over the task that awaits it, too.
+                    let inner = closed_over(&callback, Some("inner"));
+                    if let Some(inner) = inner.first().filter(|one| walk.is_future(one))
+                        && !walk.is_done(inner)
+                    {
+                        edges.push(Edge { to: walk.future(inner), how: How::Shield });
                     }
                 }
                 "_chain_future.<locals>._call_check_cancel" => {
-                    for source in closed_over(&callback) {
+                    for source in closed_over(&callback, None) {
                         if walk.seen.class(&source) == Class::ConcurrentFuture && !walk.is_done(&source) {
                             edges.push(walk.thing(&source, Kind::Job, "call in a thread", How::FinishedBy));
                         }
@@ -386,10 +388,14 @@ fn children<'py>(walk: &mut Walk<'_>, gather: &Bound<'py, PyAny>) -> Vec<Bound<'
     children
 }
 
-/// What a function closes over.
-fn closed_over<'py>(function: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+/// What a function closes over: everything, or what has this name.
+fn closed_over<'py>(function: &Bound<'py, PyAny>, name: Option<&str>) -> Vec<Bound<'py, PyAny>> {
+    let code = function.getattr(intern!(function.py(), "__code__"));
+    let names = code.and_then(|code| code.getattr("co_freevars")?.extract::<Vec<String>>());
+    let names = names.unwrap_or_default();
     let closure = function.getattr(intern!(function.py(), "__closure__")).ok();
     let cells = closure.and_then(|closure| closure.cast_into::<PyTuple>().ok());
     let cells = cells.map_or_else(Vec::new, |cells| cells.iter().collect());
-    cells.into_iter().filter_map(|cell| cell.getattr("cell_contents").ok()).collect()
+    let named = names.iter().zip(cells).filter(|(one, _)| name.is_none_or(|name| name == *one));
+    named.filter_map(|(_, cell)| cell.getattr("cell_contents").ok()).collect()
 }
