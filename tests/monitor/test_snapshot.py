@@ -88,6 +88,15 @@ def test_lock_held_through_a_context_manager(loop: Loop, package: ModuleType) ->
     assert edges(snapshot, "Lock lock") == [("held_by", "task", "holder")]
 
 
+def test_event_named_where_the_variables_were_asked_for(loop: Loop, package: ModuleType) -> None:
+    async def use(first: Any, second: Any) -> None:
+        assert locals().keys() == {"first", "second"}
+        await first.wait()
+
+    snapshot = see(loop, lambda: use(package.Event(), package.Event()))
+    assert edges(snapshot, "waiter") == [("wait", "event", "Event first")]
+
+
 def test_semaphore_named_by_an_attribute(loop: Loop, package: ModuleType) -> None:
     class Pool:
         def __init__(self) -> None:

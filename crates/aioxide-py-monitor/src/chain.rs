@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyCode, PyString};
+use pyo3::types::{PyCode, PyDict, PyString};
 
 use crate::eyes::{Class, Code, Eyes, Seen};
 
@@ -53,8 +53,13 @@ impl<'py> Link<'py> {
         // Before them stand the object's own fields, the code last; from Python 3.14 on some of them come behind.
         let found = self.referents.iter().take(8).rposition(|one| one.is(code));
         // In Python 3.10's frames the builtin and the global names come between.
-        let between = if has_frame_object(code.py()) { 2 } else { 0 };
-        let head = found.map_or(0, |place| place + 1 + between);
+        let head = found.map_or(0, |place| place + 1);
+        let between = if has_frame_object(code.py()) {
+            2 + usize::from(self.referents.get(head + 2).is_some_and(|one| is_locals(one, code)))
+        } else {
+            0
+        };
+        let head = head + between;
         self.referents.get(head..).unwrap_or(&[])
     }
 }
@@ -112,6 +117,20 @@ pub(crate) fn within<'py>(eyes: &Eyes, object: &Bound<'py, PyAny>, class: Class)
 /// Whether a suspended coroutine has a frame of its own, which has its variables: up to Python 3.10.
 pub(crate) fn has_frame_object(py: Python<'_>) -> bool {
     py.version_info() < (3, 11)
+}
+
+/// Whether it is what `locals()` has made of a frame, which keeps it in Python 3.10: all its keys are names of variables.
+fn is_locals(object: &Bound<'_, PyAny>, code: &Bound<'_, PyCode>) -> bool {
+    let Ok(variables) = object.cast_exact::<PyDict>() else { return false };
+    let py = code.py();
+    let names: Vec<String> =
+        [intern!(py, "co_varnames"), intern!(py, "co_cellvars"), intern!(py, "co_freevars")]
+            .iter()
+            .filter_map(|names| code.getattr(*names).ok()?.extract::<Vec<String>>().ok())
+            .flatten()
+            .collect();
+    let is_name = |key: Bound<'_, PyAny>| key.extract::<String>().is_ok_and(|key| names.contains(&key));
+    !variables.is_empty() && variables.keys().into_iter().all(is_name)
 }
 
 fn is_link(class: Class) -> bool {
