@@ -50,7 +50,7 @@ fn tasks_are_grouped_by_coroutine_and_what_they_wait_on() {
     assert!(groups[1].contains("Semaphore db") && groups[1].ends_with("5.8 s"), "{printed}");
     assert!(printed.starts_with("server.py  "), "{printed}");
     assert!(
-        printed.contains("4 817 tasks") && printed.contains("3 ready, 1 timers, 2 descriptors"),
+        printed.contains("4 817 tasks") && printed.contains("3 ready, 1 timer, 2 descriptors"),
         "{printed}"
     );
 }
@@ -72,7 +72,7 @@ fn loop_that_does_not_answer_is_shown_with_its_stack() {
     program.source.lock().lag = vec![lag(300, 1_300_000)];
     program.source.lock().stacks = blocked_stacks();
     let printed = printed(&program, &[&program.pid(), "--once"]);
-    let expected = "blocked: a loop has not answered for 1.3 s, Task-0 is in slow_hash at server.py:99\n    \
+    let expected = "blocked: a loop has not answered for 1.3 s, Task-0 in slow_hash at server.py:99\n    \
         /srv/server.py:20 in handle_request\n    /srv/server.py:99 in slow_hash\n";
     assert!(printed.contains(expected), "{printed}");
     assert!(printed.contains("lag 1.3 s (longest 48 ms), 2 blocked steps"), "{printed}");

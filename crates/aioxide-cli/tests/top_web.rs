@@ -253,6 +253,9 @@ fn browser_shows_all_of_it() {
     browser.wait_for("server.py:99 in slow_hash");
     browser.wait("document.title.startsWith('⚠')");
     browser.picture("top-blocked");
+    program.source.lock().lag = vec![lag(300, 0)];
+    browser.wait_for("did not answer for 1.3 s or longer, Task-0 in slow_hash at server.py:99");
+    browser.wait("!document.body.innerText.includes('has not answered')");
     // What is no more stays, and says so.
     program.source.lock().snapshot.nodes.retain(|node| node.id != 10);
     browser.wait_for("It is no more");

@@ -1,6 +1,10 @@
-//! The thread that asks a program again and again, so that the one that draws never waits for it.
+//! The threads that ask a program again and again, so that the one that draws never waits for it.
+//!
+//! The poller takes snapshots, which takes its time in a large program. The pulse asks how late the loops are, some times a
+//! second: that is answered from numbers that are kept, also while a loop is blocked or the interpreter is held, and it is
+//! when the stack of what blocks has to be asked for.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -12,6 +16,9 @@ use aioxide_monitor::schema::{Ended, Id, Lag};
 
 use super::sample::{BLOCKED, Blocked, Detail, Sample};
 use crate::clock;
+
+/// How often the lag is asked for, if not as often as snapshots are.
+const PULSE: Duration = Duration::from_millis(200);
 
 /// What the poller is to do.
 #[derive(Debug)]
@@ -32,12 +39,15 @@ pub(crate) enum Order {
     Interval(Duration),
 }
 
-/// What the poller tells.
+/// What the poller and the pulse tell.
 #[derive(Debug)]
 pub(crate) enum News {
     Sample(Arc<Sample>),
-    /// The lag is known before a snapshot is there, and also when there is none.
-    Blocked(Vec<Blocked>),
+    /// Of each loop that the watchdog beats, and of those that do not answer now.
+    Pulse {
+        lag: Vec<Lag>,
+        blocked: Vec<Blocked>,
+    },
     /// The watched node; `None` when it is no more.
     Detail(Option<Box<Detail>>),
     History(Result<Vec<Ended>, String>),
@@ -45,22 +55,108 @@ pub(crate) enum News {
     Said(String),
     /// The program refused, for the time being.
     Trouble(String),
-    /// It is no more, or has closed its monitor.
+    /// It is no more, or has closed its monitor. May be told twice.
     Ended,
 }
 
-/// Starts the thread. It ends when nobody listens any more, or the program has ended.
+/// Starts the threads. They end when the orders' sender is dropped, `tell` says that nobody listens any more, or the
+/// program has ended.
+///
+/// # Errors
+/// The system has no thread left.
 pub(crate) fn start(
     path: PathBuf,
     client: Client,
     interval: Duration,
-    tell: impl Fn(News) -> bool + Send + 'static,
+    tell: impl Fn(News) -> bool + Send + Sync + 'static,
 ) -> std::io::Result<Sender<Order>> {
     let (orders, receiver) = channel();
-    let poller =
-        Poller { path, client, interval, paused: false, history: false, watched: None, latest: None, tell };
+    let (pulse, beats) = channel();
+    let tell = Arc::new(tell);
+    let mut pulsing = Pulse { path: path.clone(), client: None, tell: Arc::clone(&tell) };
+    thread::Builder::new()
+        .name("aioxide-pulse".to_owned())
+        .spawn(move || pulsing.run(&beats, interval.min(PULSE)))?;
+    let poller = Poller {
+        path,
+        client,
+        interval,
+        paused: false,
+        history: false,
+        watched: None,
+        latest: None,
+        pulse,
+        tell,
+    };
     thread::Builder::new().name("aioxide-top".to_owned()).spawn(move || poller.run(&receiver))?;
     Ok(orders)
+}
+
+/// Asks again over a new connection if the old one has ended: it does after some idle minutes.
+fn ask_again<T>(
+    path: &Path,
+    client: &mut Client,
+    ask: impl Fn(&mut Client) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match ask(client) {
+        Err(error) if error.io().is_some() => {
+            *client = Client::connect(path)?;
+            ask(client)
+        }
+        answered => answered,
+    }
+}
+
+/// The thread that asks for the lag.
+struct Pulse<F> {
+    path: PathBuf,
+    client: Option<Client>,
+    tell: Arc<F>,
+}
+
+impl<F: Fn(News) -> bool> Pulse<F> {
+    /// `paused` tells whether to pause, and ends this by its own end.
+    fn run(&mut self, paused: &Receiver<bool>, interval: Duration) {
+        let mut pausing = false;
+        loop {
+            if !pausing {
+                match self.beat() {
+                    Ok(news) => {
+                        if !(self.tell)(news) {
+                            return;
+                        }
+                    }
+                    Err(error) if error.io().is_some() => {
+                        let _ = (self.tell)(News::Ended);
+                        return;
+                    }
+                    // A refusal: too many ask at a time.
+                    Err(_) => {}
+                }
+            }
+            let told = match pausing {
+                true => paused.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                false => paused.recv_timeout(interval),
+            };
+            match told {
+                Ok(pause) => pausing = pause,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn beat(&mut self) -> Result<News, Error> {
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => none.insert(Client::connect(&self.path)?),
+        };
+        ask_again(&self.path, client, |client| {
+            let lag = client.lag()?;
+            let blocked = find_blocked(client, &lag)?;
+            Ok(News::Pulse { lag, blocked })
+        })
+    }
 }
 
 /// Asks once for all that a sample holds.
@@ -68,13 +164,10 @@ pub(crate) fn start(
 /// # Errors
 /// The client's.
 pub(crate) fn take(client: &mut Client) -> Result<Sample, Error> {
-    let began = clock::now();
     let lag = client.lag()?;
     let blocked = find_blocked(client, &lag)?;
     let snapshot = client.snapshot(SnapshotOptions::default())?;
-    let mut sample = Sample::new(*snapshot, lag, blocked);
-    sample.took = began.elapsed();
-    Ok(sample)
+    Ok(Sample::new(*snapshot, lag, blocked))
 }
 
 /// The loops that do not answer now, with what their threads do.
@@ -109,8 +202,10 @@ struct Poller<F> {
     history: bool,
     watched: Option<Id>,
     latest: Option<Arc<Sample>>,
+    /// Tells the pulse to pause or to go on; its end ends it.
+    pulse: Sender<bool>,
     /// Returns false when nobody listens.
-    tell: F,
+    tell: Arc<F>,
 }
 
 /// The end of the thread.
@@ -152,7 +247,10 @@ impl<F: Fn(News) -> bool> Poller<F> {
                 self.tell_detail()?;
                 self.tell_history()?;
             }
-            Order::Pause(paused) => self.paused = paused,
+            Order::Pause(paused) => {
+                self.paused = paused;
+                let _ = self.pulse.send(paused);
+            }
             Order::Look => *next = clock::now(),
             Order::Interval(interval) => {
                 self.interval = interval;
@@ -172,23 +270,13 @@ impl<F: Fn(News) -> bool> Poller<F> {
     }
 
     fn look(&mut self) -> Result<(), Stop> {
-        let began = clock::now();
         let asked = self.ask(|client| {
             let lag = client.lag()?;
-            let blocked = find_blocked(client, &lag)?;
-            Ok((lag, blocked))
-        })?;
-        let (lag, blocked) = match asked {
-            Ok(known) => known,
-            Err(error) => return self.tell(News::Trouble(error.to_string())),
-        };
-        // It may be long before a program that is blocked gives a snapshot.
-        self.tell(News::Blocked(blocked.clone()))?;
-        match self.ask(|client| client.snapshot(SnapshotOptions::default()))? {
-            Ok(snapshot) => {
-                let mut sample = Sample::new(*snapshot, lag, blocked);
-                sample.took = began.elapsed();
-                let sample = Arc::new(sample);
+            Ok((lag, client.snapshot(SnapshotOptions::default())?))
+        });
+        match asked? {
+            Ok((lag, snapshot)) => {
+                let sample = Arc::new(Sample::new(*snapshot, lag, Vec::new()));
                 self.latest = Some(Arc::clone(&sample));
                 self.tell(News::Sample(sample))?;
             }
@@ -219,17 +307,9 @@ impl<F: Fn(News) -> bool> Poller<F> {
         self.tell(News::History(history.map_err(|error| error.to_string())))
     }
 
-    /// Asks, once more over a new connection if the old one has ended: it does after some idle minutes.
+    /// Asks; tells when the program has ended.
     fn ask<T>(&mut self, ask: impl Fn(&mut Client) -> Result<T, Error>) -> Result<Result<T, Error>, Stop> {
-        match ask(&mut self.client) {
-            Err(error) if error.io().is_some() => {}
-            answered => return Ok(answered),
-        }
-        let again = Client::connect(&self.path).and_then(|client| {
-            self.client = client;
-            ask(&mut self.client)
-        });
-        match again {
+        match ask_again(&self.path, &mut self.client, ask) {
             Err(error) if error.io().is_some() => {
                 let _ = (self.tell)(News::Ended);
                 Err(Stop)

@@ -1,13 +1,14 @@
 //! One look at a program with all that is computed from it once, so that drawing costs what is seen and no more.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aioxide_monitor::deadlock;
 use aioxide_monitor::graph::{Direction, Graph, Group, Line};
 use aioxide_monitor::schema::{Deadlock, Frame, Id, Lag, Node, Snapshot, Task, ThreadStack};
 
 use crate::args::Sort;
+use crate::clock;
 
 /// A loop that has not answered for so long is shown as blocked.
 pub(crate) const BLOCKED: Duration = Duration::from_millis(100);
@@ -21,13 +22,12 @@ pub(crate) struct Sample {
     pub(crate) snapshot: Snapshot,
     pub(crate) lag: Vec<Lag>,
     pub(crate) deadlocks: Vec<Deadlock>,
+    /// Those that did not answer then, where that was asked for.
     pub(crate) blocked: Vec<Blocked>,
     /// The largest first.
     pub(crate) groups: Vec<Group>,
     /// The longest that one of each group has been waiting, in milliseconds.
     pub(crate) longest: Vec<Option<u64>>,
-    /// How long it took to ask, to read and to compute.
-    pub(crate) took: Duration,
     /// The group of each task, by its id.
     group_of: HashMap<Id, u32>,
     /// Where each node is.
@@ -44,6 +44,37 @@ pub(crate) struct Blocked {
     pub(crate) thread: Option<ThreadStack>,
     /// Why it could not.
     pub(crate) why_not: Option<String>,
+}
+
+/// The longest time that a loop took, or is taking, to answer.
+pub(crate) fn worst_us(lag: &[Lag]) -> Option<u64> {
+    lag.iter().map(|lag| lag.last_us.max(lag.waiting_us)).max()
+}
+
+/// What blocked a loop, after it.
+#[derive(Debug, Clone)]
+pub(crate) struct WasBlocked {
+    /// Seen as late as it was.
+    pub(crate) blocked: Blocked,
+    /// When it was seen last.
+    pub(crate) seen: Instant,
+}
+
+impl WasBlocked {
+    /// For how long it is told.
+    const TOLD: Duration = Duration::from_secs(60);
+
+    /// Remembers the longest of those that are blocked now, in place of what was before.
+    pub(crate) fn remember(before: &mut Option<Self>, blocked: &[Blocked]) {
+        if let Some(worst) = blocked.iter().max_by_key(|one| one.lag.waiting_us) {
+            *before = Some(Self { blocked: worst.clone(), seen: clock::now() });
+        }
+    }
+
+    /// How long ago that was, if not so long that it is forgotten.
+    pub(crate) fn ago(&self) -> Option<Duration> {
+        Some(self.seen.elapsed()).filter(|ago| *ago < Self::TOLD)
+    }
 }
 
 impl Sample {
@@ -67,18 +98,7 @@ impl Sample {
         let tasks = (0..snapshot.nodes.len() as u32)
             .filter(|place| snapshot.nodes[*place as usize].task.is_some())
             .collect();
-        Self {
-            snapshot,
-            lag,
-            deadlocks,
-            blocked,
-            groups,
-            longest,
-            took: Duration::ZERO,
-            group_of,
-            places,
-            tasks,
-        }
+        Self { snapshot, lag, deadlocks, blocked, groups, longest, group_of, places, tasks }
     }
 
     /// The node with this id.
@@ -188,11 +208,6 @@ impl Sample {
             node,
             stack,
         })
-    }
-
-    /// The longest time that a loop took, or is taking, to answer.
-    pub(crate) fn worst_lag_us(&self) -> Option<u64> {
-        self.lag.iter().map(|lag| lag.last_us.max(lag.waiting_us)).max()
     }
 
     /// A number summed over the loops that know it.

@@ -20,7 +20,7 @@ pub(crate) fn head(sample: &Sample) -> String {
         let _ = writeln!(text, "{}", loop_line(one, sample));
     }
     for one in &sample.blocked {
-        let _ = writeln!(text, "\n{}", blocked(one, sample));
+        let _ = writeln!(text, "\nblocked: {}", blocked(one, sample));
         for frame in one.thread.iter().flat_map(|thread| &thread.frames) {
             let _ = writeln!(text, "    {}", frame_line(frame));
         }
@@ -52,16 +52,19 @@ pub(crate) fn title(sample: &Sample) -> String {
 }
 
 fn loop_line(one: &Loop, sample: &Sample) -> String {
-    let number = |number: Option<u64>| known(number, count);
+    let some = |number: Option<u64>, word: &str| match number {
+        Some(number) => counted(number, word),
+        None => format!("– {word}s"),
+    };
     let mut text = format!(
-        "{}{}: {}, {} ready, {} timers, {} descriptors, {} thread jobs",
+        "{}{}: {}, {} ready, {}, {}, {}",
         clean(&one.class),
         if one.running { "" } else { " (not running)" },
         counted(one.tasks, "task"),
-        number(one.ready),
-        number(one.timers),
-        number(one.descriptors),
-        number(one.jobs),
+        known(one.ready, count),
+        some(one.timers, "timer"),
+        some(one.descriptors, "descriptor"),
+        some(one.jobs, "thread job"),
     );
     match lag_of(one, sample) {
         Some(lag) => {
@@ -83,20 +86,28 @@ pub(crate) fn lag_of<'a>(one: &'a Loop, sample: &'a Sample) -> Option<&'a Lag> {
     sample.lag.iter().find(|lag| lag.loop_id == one.id).or(one.lag.as_ref())
 }
 
-/// A blocked loop in a line.
+/// A loop that is blocked, in a line.
 pub(crate) fn blocked(one: &Blocked, sample: &Sample) -> String {
-    let mut text = format!("blocked: a loop has not answered for {}", micros(one.lag.waiting_us));
-    if let Some(thread) = &one.thread {
-        if let Some(task) = thread.task.and_then(|id| sample.node(id)) {
-            let _ = write!(text, ", {}", clean(&task.name));
-        }
-        if let Some(frame) = thread.frames.last() {
-            let _ = write!(text, " is in {} at {}", clean(&frame.function), words::place(frame));
-        }
-    } else if let Some(why_not) = &one.why_not {
-        let _ = write!(text, "; {}", clean(why_not));
+    let begin = format!("a loop has not answered for {}", micros(one.lag.waiting_us));
+    match (by_whom(one, sample), &one.why_not) {
+        (Some(by), _) => format!("{begin}, {by}"),
+        (None, Some(why_not)) => format!("{begin}; {}", clean(why_not)),
+        (None, None) => begin,
     }
-    text
+}
+
+/// The same after it.
+pub(crate) fn was_blocked(one: &Blocked, sample: &Sample) -> String {
+    let begin = format!("a loop did not answer for {} or longer", micros(one.lag.waiting_us));
+    by_whom(one, sample).map_or(begin.clone(), |by| format!("{begin}, {by}"))
+}
+
+/// `Task-7 in slow_hash at server.py:99`.
+fn by_whom(one: &Blocked, sample: &Sample) -> Option<String> {
+    let thread = one.thread.as_ref()?;
+    let task = thread.task.and_then(|id| sample.node(id)).map(|task| format!("{} ", clean(&task.name)));
+    let frame = thread.frames.last()?;
+    Some(format!("{}in {} at {}", task.unwrap_or_default(), clean(&frame.function), words::place(frame)))
 }
 
 /// A frame in a line.

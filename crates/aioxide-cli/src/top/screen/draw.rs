@@ -106,14 +106,21 @@ fn draw_program(frame: &mut Frame<'_>, area: Rect, program: &mut Watched, mode: 
 fn alarms(program: &Watched) -> Vec<(String, Style)> {
     let mut alarms = Vec::new();
     let sample = program.sample.as_deref();
+    let nothing = Sample::default();
     for one in &program.blocked {
-        let nothing = Sample::default();
         let told = text::blocked(one, sample.unwrap_or(&nothing));
-        alarms.push((format!("{} (b)", told.replacen("blocked", "BLOCKED", 1)), ALARM));
+        alarms.push((format!("BLOCKED: {told} (b)"), ALARM));
     }
     if let Some(sample) = sample {
         let told = sample.deadlocks.iter().map(|deadlock| told_deadlock(deadlock, sample));
         alarms.extend(told.map(|told| (format!("{told} (d)"), ALARM)));
+    }
+    if program.blocked.is_empty()
+        && let Some(was) = &program.was_blocked
+        && let Some(ago) = was.ago()
+    {
+        let told = text::was_blocked(&was.blocked, sample.unwrap_or(&nothing));
+        alarms.push((format!("{} ago {told} (b)", micros(ago.as_micros() as u64)), WARNING));
     }
     if let Some(trouble) = &program.trouble
         && sample.is_some()
@@ -156,7 +163,7 @@ fn draw_figures(frame: &mut Frame<'_>, area: Rect, program: &Watched, sample: &S
     let charts = area.width >= 60;
     let mut spans = Vec::new();
     for (name, value, line) in [
-        ("lag ", known(sample.worst_lag_us(), micros), &program.series.lag_us),
+        ("lag ", known(program.worst_lag_us, micros), &program.series.lag_us),
         ("ready ", known(sample.sum(|one| one.ready), count), &program.series.ready),
         ("tasks ", count(sample.count() as u64), &program.series.tasks),
     ] {

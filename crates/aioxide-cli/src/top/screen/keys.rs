@@ -35,7 +35,7 @@ pub(crate) const HELP: [(&str, &str); 17] = [
     ("s S", "sort tasks by the next, the previous column"),
     ("r", "turn the order round"),
     ("d", "go to the deadlock"),
-    ("b", "go to the task that blocks the loop"),
+    ("b", "go to the task that blocks the loop, or did so last"),
     ("c", "cancel the task, after a question"),
     ("Space", "stop looking, go on"),
     ("F5, Ctrl-L", "look now, draw all anew"),
@@ -309,8 +309,9 @@ impl Watched {
         nodes.clone().find(is_task).or_else(|| nodes.clone().next()).copied()
     }
 
-    /// The task in which a loop is blocked.
+    /// The task in which a loop is blocked, or was of late.
     fn blocking(&self) -> Option<Id> {
-        self.blocked.iter().find_map(|one| one.thread.as_ref()?.task)
+        let was = self.was_blocked.iter().filter(|was| was.ago().is_some()).map(|was| &was.blocked);
+        self.blocked.iter().chain(was).find_map(|one| one.thread.as_ref()?.task)
     }
 }

@@ -7,7 +7,7 @@ use crate::top::sample::Sample;
 /// How many looks are kept.
 const KEPT: usize = 240;
 
-/// Figures, one of each look; what was not known is `None`.
+/// Figures, one of each look or pulse; what was not known is `None`.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     pub(crate) lag_us: VecDeque<Option<u64>>,
@@ -16,19 +16,23 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    pub(crate) fn push(&mut self, sample: &Sample) {
-        let tasks = Some(sample.count() as u64 + sample.snapshot.left_out);
-        for (line, value) in [
-            (&mut self.lag_us, sample.worst_lag_us()),
-            (&mut self.ready, sample.sum(|one| one.ready)),
-            (&mut self.tasks, tasks),
-        ] {
-            if line.len() == KEPT {
-                line.pop_front();
-            }
-            line.push_back(value);
-        }
+    /// Adds what a sample tells.
+    pub(crate) fn add(&mut self, sample: &Sample) {
+        push(&mut self.ready, sample.sum(|one| one.ready));
+        push(&mut self.tasks, Some(sample.count() as u64 + sample.snapshot.left_out));
     }
+
+    /// Adds a lag, which is asked for more often.
+    pub(crate) fn add_lag(&mut self, worst_us: Option<u64>) {
+        push(&mut self.lag_us, worst_us);
+    }
+}
+
+fn push(line: &mut VecDeque<Option<u64>>, value: Option<u64>) {
+    if line.len() == KEPT {
+        line.pop_front();
+    }
+    line.push_back(value);
 }
 
 /// The last `width` figures as blocks of eight heights, from nothing to the largest of them.

@@ -10,7 +10,7 @@ use super::series::Series;
 use crate::args::{Sort, TopArgs, View};
 use crate::clock;
 use crate::top::poller::News;
-use crate::top::sample::{Blocked, Chosen, Detail, Sample};
+use crate::top::sample::{Blocked, Chosen, Detail, Sample, WasBlocked, worst_us};
 use crate::top::{Listed, text, words};
 
 /// All of it.
@@ -52,7 +52,9 @@ pub(crate) struct Watched {
     /// What it is called until it has answered.
     pub(crate) name: String,
     pub(crate) sample: Option<Arc<Sample>>,
+    pub(crate) worst_lag_us: Option<u64>,
     pub(crate) blocked: Vec<Blocked>,
+    pub(crate) was_blocked: Option<WasBlocked>,
     pub(crate) trouble: Option<String>,
     /// When it last gave a snapshot.
     pub(crate) heard: Instant,
@@ -109,7 +111,9 @@ impl Watched {
         Self {
             name,
             sample: None,
+            worst_lag_us: None,
             blocked: Vec::new(),
+            was_blocked: None,
             trouble: None,
             heard: clock::now(),
             series: Series::default(),
@@ -136,12 +140,16 @@ impl Watched {
         match news {
             News::Sample(sample) => {
                 self.heard = clock::now();
-                self.series.push(&sample);
-                self.blocked.clone_from(&sample.blocked);
+                self.series.add(&sample);
                 self.trouble = None;
                 self.show(sample);
             }
-            News::Blocked(blocked) => self.blocked = blocked,
+            News::Pulse { lag, blocked } => {
+                self.worst_lag_us = worst_us(&lag);
+                self.series.add_lag(self.worst_lag_us);
+                WasBlocked::remember(&mut self.was_blocked, &blocked);
+                self.blocked = blocked;
+            }
             News::Detail(detail) => self.show_detail(detail),
             News::History(history) => self.history = Some(history),
             News::Trouble(trouble) => self.trouble = Some(trouble),

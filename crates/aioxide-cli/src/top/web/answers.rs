@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::metrics;
 use super::state::Shared;
 use crate::args::Sort;
-use crate::top::sample::{Chosen, Sample};
+use crate::top::sample::{Blocked, Chosen, Sample};
 use crate::top::{text, unix_ms, words};
 
 /// Rows of one answer.
@@ -53,24 +53,28 @@ impl Query {
 
 /// The program, its loops, what is wrong, the figures since the last answer, and the rows of a view.
 fn state(query: &Query, shared: &Shared) -> Value {
-    let (sample, blocked, trouble, points) = {
+    let (sample, blocked, was_blocked, trouble, points) = {
         let known = shared.known();
         let since = query.number("since").unwrap_or(0);
         let points: Vec<_> = known.points.iter().filter(|point| point.at > since).copied().collect();
-        (known.sample.clone(), known.blocked.clone(), known.trouble.clone(), points)
+        let (blocked, was_blocked) = (known.blocked.clone(), known.was_blocked.clone());
+        (known.sample.clone(), blocked, was_blocked, known.trouble.clone(), points)
     };
     let Some(sample) = sample else { return json!({ "trouble": trouble }) };
-    let blocked: Vec<Value> = blocked
-        .iter()
-        .map(|one| {
-            let frames = one.thread.iter().flat_map(|thread| &thread.frames).map(text::frame_line);
-            json!({
-                "text": text::blocked(one, &sample),
-                "task": one.thread.as_ref().and_then(|thread| thread.task),
-                "frames": frames.collect::<Vec<_>>(),
-            })
+    let told = |one: &Blocked, text: String| {
+        let frames = one.thread.iter().flat_map(|thread| &thread.frames).map(text::frame_line);
+        json!({
+            "text": text,
+            "task": one.thread.as_ref().and_then(|thread| thread.task),
+            "frames": frames.collect::<Vec<_>>(),
         })
-        .collect();
+    };
+    let was_blocked = was_blocked.filter(|_| blocked.is_empty()).and_then(|was| {
+        let mut value = told(&was.blocked, text::was_blocked(&was.blocked, &sample));
+        value["ago_ms"] = json!(was.ago()?.as_millis() as u64);
+        Some(value)
+    });
+    let blocked: Vec<Value> = blocked.iter().map(|one| told(one, text::blocked(one, &sample))).collect();
     let deadlocks: Vec<Value> = sample
         .deadlocks
         .iter()
@@ -103,6 +107,7 @@ fn state(query: &Query, shared: &Shared) -> Value {
         "left_out": sample.snapshot.left_out,
         "trouble": trouble,
         "blocked": blocked,
+        "was_blocked": was_blocked,
         "deadlocks": deadlocks,
         "loops": loops,
         "points": points,

@@ -156,10 +156,8 @@ function show(state, other) {
 }
 
 function alarms(state) {
-  const found = state.blocked.map((one) => {
-    const task = one.task ? nodeLink({ id: one.task, name: "the task" }) : "";
-    return ["", "Blocked", one.text.replace(/^blocked: /, "") + " ", task, one.frames.join("\n")];
-  });
+  const task = (one) => (one.task ? nodeLink({ id: one.task, name: "the task" }) : "");
+  const found = state.blocked.map((one) => ["", "Blocked", `${one.text} `, task(one), one.frames.join("\n")]);
   for (const deadlock of state.deadlocks) {
     const chain = [];
     const nodes = deadlock.cycle ? [...deadlock.nodes, deadlock.nodes[0]] : deadlock.nodes.slice(0, 5);
@@ -168,6 +166,10 @@ function alarms(state) {
     });
     const title = `Deadlock of ${counted(deadlock.tasks, "task")}`;
     found.push(["", title, deadlock.cycle ? "" : "nobody is left to finish ", make("span", {}, ...chain), ""]);
+  }
+  if (state.was_blocked) {
+    const was = state.was_blocked;
+    found.push(["warning", `${Math.round(was.ago_ms / 1000)} s ago`, `${was.text} `, task(was), was.frames.join("\n")]);
   }
   if (state.trouble) found.push(["warning", "No new snapshot", state.trouble, "", ""]);
   return found;

@@ -8,7 +8,7 @@ use aioxide_monitor::schema::Id;
 use serde::Serialize;
 
 use crate::top::poller::News;
-use crate::top::sample::{Blocked, Sample};
+use crate::top::sample::{Blocked, Sample, WasBlocked, worst_us};
 
 /// Looks whose figures are kept: a quarter of an hour at one a second.
 const POINTS: usize = 900;
@@ -25,6 +25,9 @@ pub(super) struct Shared {
 pub(super) struct Known {
     pub(super) sample: Option<Arc<Sample>>,
     pub(super) blocked: Vec<Blocked>,
+    pub(super) was_blocked: Option<WasBlocked>,
+    /// Since the last look.
+    worst_lag_us: Option<u64>,
     pub(super) trouble: Option<String>,
     pub(super) points: VecDeque<Point>,
     /// Steps of each task at the last look.
@@ -57,7 +60,11 @@ impl Shared {
         let mut known = self.known();
         match news {
             News::Sample(sample) => known.add(sample),
-            News::Blocked(blocked) => known.blocked = blocked,
+            News::Pulse { lag, blocked } => {
+                known.worst_lag_us = known.worst_lag_us.max(worst_us(&lag));
+                WasBlocked::remember(&mut known.was_blocked, &blocked);
+                known.blocked = blocked;
+            }
             News::Trouble(trouble) => known.trouble = Some(trouble),
             News::Detail(_) | News::History(_) | News::Said(_) | News::Ended => {}
         }
@@ -75,7 +82,7 @@ impl Known {
             self.points.back().map(|point| point.at).filter(|before| at > *before && !steps.is_empty());
         let point = Point {
             at,
-            lag_us: sample.worst_lag_us(),
+            lag_us: self.worst_lag_us.take().max(worst_us(&sample.lag)),
             ready: sample.sum(|one| one.ready),
             tasks: sample.count() as u64 + sample.snapshot.left_out,
             steps_per_s: before.map(|before| run as f64 * 1e3 / (at - before) as f64),
@@ -85,7 +92,6 @@ impl Known {
         }
         self.points.push_back(point);
         self.steps = steps;
-        self.blocked.clone_from(&sample.blocked);
         self.trouble = None;
         self.sample = Some(sample);
     }
