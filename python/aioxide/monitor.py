@@ -58,7 +58,8 @@ class _State:
     """What this process has."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        # A signal's handler may ask, too.
+        self.lock = threading.RLock()
         self.monitor: _Native | None = None
         self.collector: Any = None
 
@@ -229,7 +230,7 @@ def _monitor() -> _Native:
 
 def _forget() -> None:
     """In the child of a fork: the threads are the parent's, and so is the socket."""
-    _state.lock = threading.Lock()
+    _state.lock = threading.RLock()
     _let_collector_go()
     monitor, _state.monitor = _state.monitor, None
     if monitor is not None:

@@ -178,17 +178,20 @@ fn push_line(text: &mut String, graph: &Graph<'_>, id: Id) {
     }
 }
 
-/// A node in a line: `Task-7, main at server.py:31`, or its class.
+/// A node in a line: `Task-7, main at server.py:31`, or its class. No name in it can move a terminal's cursor.
 #[must_use]
 pub fn describe(node: &Node) -> String {
-    let Some(task) = &node.task else {
-        let label = if node.label.is_empty() { String::new() } else { format!(" {}", node.label) };
-        return format!("{}{label}", node.name);
+    let text = match &node.task {
+        None if node.label.is_empty() => node.name.clone(),
+        None => format!("{} {}", node.name, node.label),
+        Some(task) => match &task.at {
+            Some(at) => format!("{}, {} at {}:{}", node.name, task.coroutine, at.file, at.line),
+            None => format!("{}, {}", node.name, task.coroutine),
+        },
     };
-    match &task.at {
-        Some(at) => format!("{}, {} at {}:{}", node.name, task.coroutine, at.file, at.line),
-        None => format!("{}, {}", node.name, task.coroutine),
-    }
+    let turns =
+        |one| matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().map(|one| if one.is_control() || turns(one) { '\u{fffd}' } else { one }).collect()
 }
 
 fn count(number: u64, word: &str) -> String {

@@ -78,7 +78,9 @@ pub(crate) fn chain<'py>(eyes: &Eyes, seen: &mut Seen, coroutine: Bound<'py, PyA
             Class::Awaitable | Class::RustFuture => {
                 let referents = eyes.referents(&object);
                 let qualname = text(&object, intern!(py, "__qualname__"));
-                next = referents.iter().skip(1).find(|one| is_link(seen.class(one))).cloned();
+                // What is put into a queue, or given by `sleep`, may be a coroutine, and is not awaited.
+                let gives = qualname == "sleep" || qualname.ends_with(".put");
+                next = referents.iter().skip(1).find(|one| !gives && is_link(seen.class(one))).cloned();
                 links.push(Link { object, class, qualname, referents, code: None, own: true });
                 continue;
             }
@@ -139,5 +141,10 @@ fn is_link(class: Class) -> bool {
 }
 
 pub(crate) fn text(object: &Bound<'_, PyAny>, attribute: &Bound<'_, PyString>) -> String {
-    object.getattr(attribute).and_then(|text| text.extract()).unwrap_or_default()
+    object.getattr(attribute).map(|text| string(&text)).unwrap_or_default()
+}
+
+/// A string, with replacement characters for what is not Unicode; of another object, nothing.
+pub(crate) fn string(object: &Bound<'_, PyAny>) -> String {
+    object.cast::<PyString>().map(|text| text.to_string_lossy().into_owned()).unwrap_or_default()
 }

@@ -10,6 +10,8 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyCode, PyDict, PyList, PyTuple, PyType};
 
+use crate::chain::text;
+
 /// What an object is, as far as the walk cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
@@ -121,6 +123,8 @@ pub(crate) struct Known {
     pub(crate) base: Py<PyType>,
     /// Its own name.
     pub(crate) name: String,
+    /// What gives an object's dictionary, where it is Python's own.
+    pub(crate) fields: Option<Py<PyAny>>,
     /// Its address is its key; so it must live as long.
     _kept: Py<PyType>,
 }
@@ -280,10 +284,7 @@ impl Seen {
         if let Some(known) = self.codes.get(&key) {
             return Rc::clone(known);
         }
-        let file: String = code
-            .getattr(intern!(code.py(), "co_filename"))
-            .and_then(|file| file.extract())
-            .unwrap_or_default();
+        let file = text(code, intern!(code.py(), "co_filename"));
         let own = eyes.folders.iter().any(|folder| file.starts_with(folder));
         let known = Rc::new(Code { file, own, _kept: code.clone().into_any().unbind() });
         self.codes.insert(key, Rc::clone(&known));
@@ -300,6 +301,7 @@ fn know(type_: &Bound<'_, PyType>) -> Known {
         class,
         base: base.unbind(),
         name: name.clone(),
+        fields: fields(type_),
         _kept: type_.clone().unbind(),
     };
     // Some classes of aioxide are Rust's with a few methods in Python, in a class just above.
@@ -321,6 +323,19 @@ fn know(type_: &Bound<'_, PyType>) -> Known {
         }
     }
     kept(Class::Other, type_.clone())
+}
+
+/// What gives the dictionary of a class's objects. That of a class with a property of this name is its own code.
+fn fields(type_: &Bound<'_, PyType>) -> Option<Py<PyAny>> {
+    let py = type_.py();
+    let get = py.get_type::<PyType>().getattr(intern!(py, "__dict__")).ok()?;
+    let get = get.get_item(intern!(py, "__dict__")).ok()?;
+    let found = mro(type_).iter().find_map(|base| {
+        let names = get.call_method1(intern!(py, "__get__"), (base,)).ok()?;
+        names.get_item(intern!(py, "__dict__")).ok()
+    })?;
+    let is_pythons = found.get_type().name().is_ok_and(|name| name == "getset_descriptor");
+    is_pythons.then(|| found.unbind())
 }
 
 /// The type `list`: called, it copies a set or a list in one go.

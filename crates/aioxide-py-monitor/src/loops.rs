@@ -7,11 +7,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::chain::string;
 use crate::eyes::{Eyes, list_type};
 use crate::walk::{Walk, id_of};
 
 /// From so many waiting timers on, those that nobody waits for are not counted: making the list of them takes too long.
 const TIMERS_COUNTED: u64 = 5_000;
+
+/// Frames of a thread below which its loop is looked for: a program may allow itself deep recursion.
+const DEEPEST: usize = 20_000;
 
 /// The loops that threads run now, found by their frames: the thread's number and the loop.
 pub(crate) fn running<'py>(eyes: &Eyes, py: Python<'py>) -> Vec<(u64, Bound<'py, PyAny>)> {
@@ -19,7 +23,7 @@ pub(crate) fn running<'py>(eyes: &Eyes, py: Python<'py>) -> Vec<(u64, Bound<'py,
     for (thread, frame) in eyes.frames(py).unwrap_or_default() {
         let mut next = Some(frame);
         let mut depth = 0;
-        while let Some(frame) = next.take().filter(|frame| !frame.is_none() && depth < 1_000) {
+        while let Some(frame) = next.take().filter(|frame| !frame.is_none() && depth < DEEPEST) {
             depth += 1;
             if let Some(event_loop) = loop_of_frame(&frame) {
                 found.push((thread, event_loop));
@@ -38,8 +42,8 @@ fn loop_of_frame<'py>(frame: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     (name == "run_forever").then_some(())?;
     let variables = frame.getattr(intern!(py, "f_locals")).ok()?;
     let event_loop = variables.get_item("self").ok()?;
-    // It has to say itself that it is one.
-    event_loop.hasattr("call_soon_threadsafe").ok()?.then_some(event_loop)
+    // Its class has to say that it is one: an object may answer to any name.
+    event_loop.get_type().hasattr("call_soon_threadsafe").ok()?.then_some(event_loop)
 }
 
 /// What is counted of the nodes, not attached.
@@ -161,7 +165,7 @@ pub(crate) fn frames(frame: &Bound<'_, PyAny>) -> Vec<Frame> {
     let mut next = Some(frame.clone());
     while let Some(frame) = next.take().filter(|frame| !frame.is_none() && found.len() < STACK_LIMIT) {
         let Ok(code) = frame.getattr("f_code") else { break };
-        let text = |name: &str| code.getattr(name).and_then(|text| text.extract::<String>()).ok();
+        let text = |name: &str| code.getattr(name).map(|text| string(&text)).ok();
         found.push(Frame {
             file: text("co_filename").unwrap_or_default(),
             line: frame.getattr("f_lineno").and_then(|line| line.extract()).unwrap_or(0),

@@ -20,7 +20,7 @@ use aioxide_monitor::{Source, clock};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
-use crate::chain::{Link, chain};
+use crate::chain::{Link, chain, string};
 use crate::eyes::{Class, Eyes, Seen};
 use crate::loops::{self, Counts};
 use crate::walk::{Walk, id_of};
@@ -348,7 +348,7 @@ impl Source for PythonSource {
         let found = self.find(&mut pauses, task)?.ok_or_else(unknown)?;
         self.enter(&mut pauses, |py| -> PyResult<Option<bool>> {
             let task = found.into_bound(py);
-            if task.call_method0("get_name")?.extract::<String>()? != name {
+            if string(&task.call_method0("get_name")?) != name {
                 return Ok(None);
             }
             if task.call_method0("done")?.is_truthy()? {
@@ -389,7 +389,7 @@ fn stack_of(eyes: &Eyes, task: &Bound<'_, PyAny>) -> TaskStack {
         .map(|coroutine| chain(eyes, &mut seen, coroutine).iter().filter_map(Link::frame).collect());
     TaskStack {
         id: id_of(task),
-        name: call("get_name").and_then(|name| name.extract().ok()).unwrap_or_default(),
+        name: call("get_name").map(|name| string(&name)).unwrap_or_default(),
         frames: frames.unwrap_or_default(),
     }
 }

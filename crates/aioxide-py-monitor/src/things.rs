@@ -36,7 +36,7 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
     if walk.has(id) {
         // Who was seen with it first may have no name for it.
         if walk.may_name(id)
-            && let Some(name) = name_of(object, links)
+            && let Some(name) = name_of(walk, object, links)
             && let Some(node) = walk.node(id)
         {
             node.name = cut(&format!("{} {name}", node.name), NAME_LIMIT);
@@ -53,7 +53,7 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
         Class::Barrier => Kind::Barrier,
         _ => Kind::Queue,
     };
-    let name = match name_of(object, links) {
+    let name = match name_of(walk, object, links) {
         Some(name) => format!("{} {name}", known.name),
         None => {
             walk.unnamed.insert(id, NAMINGS);
@@ -89,7 +89,7 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
 
 /// What a program calls an object: a global name, an attribute or a variable of the innermost frame of the program's own
 /// that uses it.
-fn name_of<'py>(object: &Bound<'py, PyAny>, links: &[Link<'py>]) -> Option<String> {
+fn name_of<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: &[Link<'py>]) -> Option<String> {
     for link in links.iter().rev().filter(|link| !link.own) {
         let Some((code, _)) = &link.code else { continue };
         let names = |attribute: &str| -> Vec<String> {
@@ -98,7 +98,7 @@ fn name_of<'py>(object: &Bound<'py, PyAny>, links: &[Link<'py>]) -> Option<Strin
         let variables = link.variables();
         let used = names("co_names");
         for owner in variables {
-            let Some(fields) = fields_of(owner) else { continue };
+            let Some(fields) = fields_of(walk, owner) else { continue };
             for name in &used {
                 if fields.get_item(name).ok().flatten().is_some_and(|found| found.is(object)) {
                     return Some(name.clone());
@@ -140,18 +140,21 @@ pub(crate) fn contents<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyA
     is_cell(object).then(|| object.getattr("cell_contents").ok())?
 }
 
-fn is_cell(object: &Bound<'_, PyAny>) -> bool {
-    object.get_type().name().is_ok_and(|name| name == "cell")
+/// Whether its type is this one of Python's own, not one that is only called so.
+fn of_builtins(object: &Bound<'_, PyAny>, name: &str) -> bool {
+    let type_ = object.get_type();
+    type_.name().is_ok_and(|found| found == name) && type_.module().is_ok_and(|module| module == "builtins")
 }
 
-/// The fields of an object that are in a dictionary, without asking its class.
-fn fields_of<'py>(object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
-    let type_ = object.get_type();
-    // Builtin objects have none, and those of C are not looked into.
-    let is_python = type_.getattr(intern!(object.py(), "__dictoffset__")).ok()?.extract::<isize>().ok()? != 0;
-    let get = object.py().get_type::<PyAny>().getattr(intern!(object.py(), "__getattribute__")).ok()?;
-    is_python.then_some(())?;
-    get.call1((object, intern!(object.py(), "__dict__"))).ok()?.cast_into::<PyDict>().ok()
+fn is_cell(object: &Bound<'_, PyAny>) -> bool {
+    of_builtins(object, "cell")
+}
+
+/// The fields of an object that are in a dictionary, without asking its class: one with a `__dict__` of its own has none.
+fn fields_of<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>) -> Option<Bound<'py, PyDict>> {
+    let known = walk.seen.known(object);
+    let fields = known.fields.as_ref()?.bind(object.py());
+    fields.call_method1(intern!(object.py(), "__get__"), (object,)).ok()?.cast_into::<PyDict>().ok()
 }
 
 /// The names of a link's module.
@@ -161,8 +164,7 @@ fn global_names<'py>(link: &Link<'py>) -> Option<Bound<'py, PyDict>> {
         return link.referents.get(place + 2)?.clone().cast_into::<PyDict>().ok();
     }
     link.referents.iter().take(8).find_map(|one| {
-        let globals =
-            (one.get_type().name().ok()? == "function").then(|| one.getattr("__globals__").ok())??;
+        let globals = of_builtins(one, "function").then(|| one.getattr("__globals__").ok())??;
         globals.cast_into::<PyDict>().ok()
     })
 }

@@ -9,7 +9,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
-use crate::chain::{Link, chain, text, within};
+use crate::chain::{Link, chain, string, text, within};
 use crate::eyes::{Class, Eyes, Seen, list_type};
 use crate::things;
 
@@ -26,6 +26,9 @@ pub(crate) struct Walk<'e> {
     pub(crate) loops: HashMap<Id, Py<PyAny>>,
     /// Locks and the like that have no name yet, and how often it is still looked for.
     pub(crate) unnamed: HashMap<Id, u8>,
+    /// Futures whose finishers are still to be looked for: one after the other, however long their chain is.
+    open: Vec<(usize, Py<PyAny>)>,
+    opening: bool,
     stacks: bool,
 }
 
@@ -44,6 +47,8 @@ impl<'e> Walk<'e> {
             holders: Vec::new(),
             loops: HashMap::new(),
             unnamed: HashMap::new(),
+            open: Vec::new(),
+            opening: false,
             stacks,
         }
     }
@@ -61,8 +66,7 @@ impl<'e> Walk<'e> {
         if call(intern!(py, "done")).is_some_and(|done| done.is_truthy().unwrap_or(false)) {
             return false;
         }
-        let name: String =
-            call(intern!(py, "get_name")).and_then(|name| name.extract().ok()).unwrap_or_default();
+        let name: String = call(intern!(py, "get_name")).map(|name| string(&name)).unwrap_or_default();
         let cancelling =
             call(intern!(py, "cancelling")).and_then(|count| count.extract().ok()).unwrap_or_else(|| {
                 let must = task.getattr(intern!(task.py(), "_must_cancel"));
@@ -310,7 +314,7 @@ impl<'e> Walk<'e> {
 
     /// The node of a future, with who will finish it where that can be seen; of a task, its number.
     pub(crate) fn future(&mut self, future: &Bound<'_, PyAny>) -> Id {
-        let id = id_of(future);
+        let (py, id) = (future.py(), id_of(future));
         let known = self.seen.known(future);
         if known.class == Class::Task || self.places.contains_key(&id) {
             return id;
@@ -322,8 +326,15 @@ impl<'e> Walk<'e> {
         };
         let loop_id = self.loop_of(future);
         let place = self.add(Node { id, kind, name: known.name.clone(), loop_id, ..Node::default() });
-        let edges = things::finishers(self, future, known.class);
-        self.nodes[place].waits_on = edges;
+        self.open.push((place, future.clone().unbind()));
+        if !std::mem::replace(&mut self.opening, true) {
+            while let Some((place, future)) = self.open.pop() {
+                let future = future.into_bound(py);
+                let class = self.seen.class(&future);
+                self.nodes[place].waits_on = things::finishers(self, &future, class);
+            }
+            self.opening = false;
+        }
         id
     }
 
