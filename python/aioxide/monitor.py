@@ -44,6 +44,7 @@ class _Native(Protocol):
 
     def serve(self, path: str | None = None) -> Path: ...
     def close(self) -> None: ...
+    def descriptors(self) -> list[int]: ...
     def snapshot(self, stacks: bool, limit: int | None) -> str: ...
     def deadlocks(self) -> str: ...
     def lag(self) -> str: ...
@@ -234,6 +235,11 @@ def _forget() -> None:
     _let_collector_go()
     monitor, _state.monitor = _state.monitor, None
     if monitor is not None:
+        # Whoever connects must not wait for this process. The numbers stay taken: no thread is here to close them.
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for descriptor in monitor.descriptors():
+            os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
         monitor.close()
         monitor.unwatch()
 

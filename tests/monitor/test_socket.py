@@ -234,3 +234,28 @@ def test_program_ends_while_it_is_asked(folder: Path) -> None:
             _, errors = process.communicate("\n", timeout=60)
     assert (process.returncode, errors) == (0, "")
     assert process.returncode != -signal.SIGSEGV
+
+
+def test_socket_of_a_parent_that_died_is_free_while_its_child_lives(folder: Path) -> None:
+    path = folder / "m.sock"
+    code = (
+        "import os, sys, warnings\n"
+        "from aioxide import monitor\n"
+        "warnings.simplefilter('ignore')\n"
+        f"monitor.start({str(path)!r})\n"
+        "if os.fork() == 0:\n"
+        "    print(os.getpid(), flush=True)\n"
+        "    sys.stdin.readline()\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()
+        parent.kill()
+        parent.wait()
+        with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):
+            connection.connect(os.fspath(path))
+        # A program that is begun again finds its place free.
+        assert monitor.start(path) == path
+        monitor.stop()

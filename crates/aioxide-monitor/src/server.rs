@@ -11,6 +11,7 @@
 //! program's own (`limit` of a snapshot).
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -132,6 +133,15 @@ impl Server {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The numbers of its descriptors: in the child of a fork they stay open, as its threads are not there to close them.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<RawFd> {
+        // Another thread may have held the lock when the process was forked.
+        let streams = self.shared.streams.try_lock().map_or_else(|_| Vec::new(), |streams| streams.clone());
+        let streams = streams.iter().map(|stream| stream.as_raw_fd());
+        std::iter::once(self.shared.listener.as_raw_fd()).chain(streams).collect()
     }
 
     /// Ends the connections and removes the socket. What is being answered is given up.

@@ -55,6 +55,11 @@ impl Monitor {
         py.detach(|| drop(server));
     }
 
+    /// The numbers of the socket's descriptors.
+    fn descriptors(&self) -> Vec<i32> {
+        locked(&self.server).as_ref().map_or_else(Vec::new, Server::descriptors)
+    }
+
     /// A snapshot, as JSON.
     fn snapshot(&self, py: Python<'_>, stacks: bool, limit: Option<u32>) -> PyResult<String> {
         let options = SnapshotOptions { stacks, limit };
