@@ -68,6 +68,26 @@ def test_wrong_arguments_are_refused_as_ever(run: Any, loop: asyncio.AbstractEve
     run(main())
 
 
+class Plain:
+    pass
+
+
+@pytest.mark.parametrize("cls", [asyncio.StreamReader, asyncio.StreamReaderProtocol, asyncio.StreamWriter])
+@pytest.mark.parametrize("given", [5, None, "text", int, list, type, Plain, object])
+def test_new_is_that_of_object_for_what_is_no_such_class(cls: Any, given: Any) -> None:
+    import aioxide.event_loop  # noqa: F401 - it changes `__new__`
+
+    def outcome(new: Any) -> tuple[type, str]:
+        try:
+            return type(new(given)), ""
+        except TypeError as error:
+            return TypeError, str(error)
+
+    assert outcome(cls.__new__) == outcome(object.__new__)
+    with pytest.raises(TypeError):
+        cls.__new__()
+
+
 def test_derived_classes_are_obeyed(run: Any, loop: asyncio.AbstractEventLoop) -> None:
     class Reader(asyncio.StreamReader):
         def __new__(cls, *args: Any, **kwargs: Any) -> Any:

@@ -327,18 +327,20 @@ def test_states_of_tasks(loop: Loop) -> None:
 
 
 def test_limit_and_what_is_left_out(loop: Loop) -> None:
-    async def main() -> dict[str, Any]:
+    async def main() -> tuple[dict[str, Any], dict[str, Any]]:
         tasks = [loop.create_task(asyncio.sleep(HOUR)) for _ in range(20)]
         await asyncio.sleep(0)
-        snapshot = monitor.snapshot(limit=5)
+        whole, snapshot = monitor.snapshot(), monitor.snapshot(limit=5)
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
-        return snapshot
+        return whole, snapshot
 
-    snapshot = loop.run_until_complete(main())
-    assert len([node for node in snapshot["nodes"] if node["kind"] == "task"]) == 5
-    assert snapshot["left_out"] == 16
+    whole, snapshot = loop.run_until_complete(main())
+    # Tests before this one may have left tasks.
+    every, some = (sum(node["kind"] == "task" for node in one["nodes"]) for one in (whole, snapshot))
+    assert every >= 21
+    assert (some, snapshot["left_out"]) == (5, every - 5)
 
 
 def test_no_value_of_the_program_is_in_a_snapshot(loop: Loop, package: ModuleType) -> None:

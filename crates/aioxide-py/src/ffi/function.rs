@@ -269,6 +269,9 @@ fn dress_class(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let (Some(class), Some(stock)) = (given.next(), given.next()) else {
         return Err(raised::raise(raised::type_error(), "two classes are needed"));
     };
+    if !class.is_type() || !stock.is_type() {
+        return Err(raised::raise(raised::type_error(), "two classes are needed"));
+    }
     dress(class, stock)?;
     Ok(Owned::none())
 }

@@ -153,8 +153,16 @@ pub(crate) fn version_of(class: &Object) -> u32 {
     }
 }
 
-/// What `__new__` does for `class` beyond that of `hooked`, a class that it is or derives from.
+/// What `__new__` does for `class` beyond that of `hooked`, a class whose own is `object`'s but for ours.
+///
+/// `class` is what a program gave: for what is no class, or none that derives from `hooked`, `object`'s answers.
 pub(crate) fn inherited_new(class: &Object, hooked: &Object, arguments: &Arguments<'_>) -> Outcome {
+    if !class.derives_from(hooked) {
+        // SAFETY: a type of the interpreter, which lives for ever.
+        let object = unsafe { Object::from_ptr((&raw mut c::PyBaseObject_Type).cast()) };
+        let new = call::get_attribute(object, &*call::interned(c"__new__")?)?;
+        return call::call(&new, &arguments.positional().collect::<Vec<_>>());
+    }
     let new = |kind: *mut c::PyTypeObject| {
         // SAFETY: a ready type.
         unsafe { (*kind).tp_new }

@@ -133,6 +133,18 @@ impl Object {
         // SAFETY: rule 2; types outlive their instances.
         self.kind() == kind || unsafe { ffi::PyType_IsSubtype(self.kind(), kind) != 0 }
     }
+
+    /// Whether the object is a class.
+    pub(crate) fn is_type(&self) -> bool {
+        self.is_instance(&raw mut ffi::PyType_Type)
+    }
+
+    /// Whether both are classes, and this one is the other or derives from it.
+    pub(crate) fn derives_from(&self, other: &Self) -> bool {
+        let (kind, base) = (self.as_ptr().cast(), other.as_ptr().cast());
+        // SAFETY: types, as was just checked.
+        self.is_type() && other.is_type() && unsafe { ffi::PyType_IsSubtype(kind, base) != 0 }
+    }
 }
 
 /// `None`.
