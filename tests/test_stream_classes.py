@@ -68,6 +68,19 @@ def test_wrong_arguments_are_refused_as_ever(run: Any, loop: asyncio.AbstractEve
     run(main())
 
 
+def test_writer_that_is_its_own_transport_ends_in_a_recursion_error(run: Any, loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        writer = asyncio.StreamWriter(mock.Mock(), protocol, reader, loop)
+        writer._transport = writer  # type: ignore[assignment]
+        with pytest.raises(RecursionError):
+            writer.write(b"data")
+        writer._transport = mock.Mock(spec=asyncio.Transport)
+
+    run(main())
+
+
 class Plain:
     pass
 
