@@ -340,7 +340,9 @@ def test_limit_and_what_is_left_out(loop: Loop) -> None:
     # Tests before this one may have left tasks.
     every, some = (sum(node["kind"] == "task" for node in one["nodes"]) for one in (whole, snapshot))
     assert every >= 21
-    assert (some, snapshot["left_out"]) == (5, every - 5)
+    assert some == 5
+    # Whether one that is left out has just ended is not looked at.
+    assert snapshot["left_out"] >= every - 5
 
 
 def test_no_value_of_the_program_is_in_a_snapshot(loop: Loop, package: ModuleType) -> None:
