@@ -8,6 +8,7 @@ calls imports nothing of asyncio, so that a process which does not use asyncio p
 
 from __future__ import annotations
 
+import functools
 import os
 import site
 import sys
@@ -18,7 +19,6 @@ from . import other_loops
 from .imports import when_imported
 
 VARIABLE = "AIOXIDE"
-_asked: set[str] = set()
 _HOOK = "aioxide_startup.pth"
 
 
@@ -37,6 +37,7 @@ def begin(*, tasks: bool = True) -> None:
     when_imported("asyncio", switch)
 
 
+@functools.cache  # in a virtual environment `site` runs each line of a .pth file twice
 def monitor() -> None:
     """Opens the monitor's socket when asyncio is imported, and another one in each child that is forked."""
 
@@ -53,10 +54,7 @@ def monitor() -> None:
         # Behind the monitor's own, which has forgotten the parent's socket by then.
         os.register_at_fork(after_in_child=open_socket)
 
-    # In a virtual environment `site` runs each line of a .pth file twice.
-    if "monitor" not in _asked:
-        _asked.add("monitor")
-        when_imported("asyncio", begin)
+    when_imported("asyncio", begin)
 
 
 def obeys_variable() -> bool:

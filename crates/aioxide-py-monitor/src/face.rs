@@ -1,7 +1,7 @@
 //! What `aioxide.monitor` calls.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aioxide_monitor::protocol::{Refusal, SnapshotOptions};
@@ -10,6 +10,7 @@ use aioxide_monitor::{Server, Source, clock, server};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::locked;
 use crate::source::PythonSource;
 use crate::watch::{CollectorWatch, Settings, Watchdog};
 
@@ -123,8 +124,4 @@ impl Monitor {
 fn json<T: serde::Serialize>(found: Result<T, Refusal>) -> PyResult<String> {
     let found = found.map_err(|refusal| PyRuntimeError::new_err(refusal.text))?;
     serde_json::to_string(&found).map_err(|error| PyRuntimeError::new_err(error.to_string()))
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

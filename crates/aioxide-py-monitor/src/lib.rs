@@ -24,6 +24,8 @@ mod things;
 mod walk;
 mod watch;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use pyo3::prelude::*;
 
 /// Adds the class to the extension's module.
@@ -32,4 +34,9 @@ use pyo3::prelude::*;
 /// MemoryError.
 pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<face::Monitor>()
+}
+
+/// Locks, also after a panic of who held it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

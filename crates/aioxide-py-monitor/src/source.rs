@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
@@ -22,6 +22,7 @@ use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
 use crate::chain::{Link, chain, string};
 use crate::eyes::{Class, Eyes, Seen};
+use crate::locked;
 use crate::loops::{self, Counts};
 use crate::walk::{Walk, id_of};
 use crate::watch::Beats;
@@ -124,12 +125,7 @@ impl PythonSource {
                 let began = clock::now();
                 let mut dead = Vec::new();
                 while let Some(entry) = tasks.pop().filter(|_| goes_on) {
-                    let entry = entry.into_bound(py);
-                    let task = match entry.cast::<PyWeakrefReference>() {
-                        Ok(reference) => reference.upgrade(),
-                        Err(_) => Some(entry),
-                    };
-                    if let Some(task) = task {
+                    if let Some(task) = task_of(entry.into_bound(py)) {
                         if seen.insert(id_of(&task)) {
                             goes_on = look(&task);
                         }
@@ -228,16 +224,17 @@ impl PythonSource {
     fn find(&self, pauses: &mut Pauses, id: Id) -> Result<Option<Py<PyAny>>, Refusal> {
         let tasks = self.list(pauses)?;
         self.enter(pauses, |py| {
-            let same = |entry: Py<PyAny>| {
-                let entry = entry.into_bound(py);
-                let task = match entry.cast::<PyWeakrefReference>() {
-                    Ok(reference) => reference.upgrade(),
-                    Err(_) => Some(entry),
-                };
-                task.filter(|task| id_of(task) == id).map(Bound::unbind)
-            };
-            tasks.into_iter().find_map(same)
+            let mut tasks = tasks.into_iter().filter_map(|entry| task_of(entry.into_bound(py)));
+            tasks.find(|task| id_of(task) == id).map(Bound::unbind)
         })
+    }
+}
+
+/// The task of an entry of the list, which may be a weak reference to it.
+fn task_of(entry: Bound<'_, PyAny>) -> Option<Bound<'_, PyAny>> {
+    match entry.cast::<PyWeakrefReference>() {
+        Ok(reference) => reference.upgrade(),
+        Err(_) => Some(entry),
     }
 }
 
@@ -392,8 +389,4 @@ fn stack_of(eyes: &Eyes, task: &Bound<'_, PyAny>) -> TaskStack {
         name: call("get_name").map(|name| string(&name)).unwrap_or_default(),
         frames: frames.unwrap_or_default(),
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,7 @@ use aioxide_monitor::{clock, server};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::locked;
 use crate::loops;
 use crate::source::PythonSource;
 use crate::walk::id_of;
@@ -434,8 +435,4 @@ fn describe<'py>(py: Python<'py>, deadlock: &Deadlock) -> PyResult<Bound<'py, Py
     report.set_item("ends", &deadlock.ends)?;
     report.set_item("text", &deadlock.text)?;
     Ok(report)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

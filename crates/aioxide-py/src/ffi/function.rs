@@ -266,13 +266,10 @@ fn dress_constructor(class: &Object, stock: &Object) -> Outcome<()> {
 /// `_dress(class, stock)`, for classes that are written in Python.
 fn dress_class(_: &Object, arguments: &Arguments<'_>) -> Outcome {
     let mut given = arguments.positional();
-    let (Some(class), Some(stock)) = (given.next(), given.next()) else {
-        return Err(raised::raise(raised::type_error(), "two classes are needed"));
-    };
-    if !class.is_type() || !stock.is_type() {
-        return Err(raised::raise(raised::type_error(), "two classes are needed"));
+    match (given.next(), given.next()) {
+        (Some(class), Some(stock)) if class.is_type() && stock.is_type() => dress(class, stock)?,
+        _ => return Err(raised::raise(raised::type_error(), "two classes are needed")),
     }
-    dress(class, stock)?;
     Ok(Owned::none())
 }
 
