@@ -74,10 +74,13 @@ impl Client {
                 // Boxed, since it is rare: its future would lie in that of every request.
                 result = Box::pin(self.repeat(result, &mut request, limits, progress)).await;
             }
-            let (head, mut body) = match result {
+            let (mut head, mut body) = match result {
                 Ok(answer) => answer,
                 Err(error) => return Err(error.with_url(&request.url)),
             };
+            if let Some(transcripts) = &request.options.transcripts {
+                transcripts.answered(&request, &mut head, &body);
+            }
             if let Some(cookies) = &self.cookies
                 && head.headers.contains_key(SET_COOKIE)
             {
@@ -121,6 +124,9 @@ impl Client {
                     }
                     redirect::strip(&mut request.headers, &target);
                     request.is_elsewhere |= target.is_elsewhere;
+                    if let Some(transcripts) = &request.options.transcripts {
+                        Box::pin(transcripts.read_redirect(&mut body)).await;
+                    }
                     // Its rest is read away beside us if it is small: a redirect's body is not worth waiting for.
                     drop(body);
                     progress.tell(&Event::Redirect {
@@ -280,6 +286,9 @@ impl Client {
         }
         self.prove(request, host, message.headers_mut())?;
         progress.tell(&Event::RequestHeaders { headers: message.headers() });
+        if let Some(transcripts) = &request.options.transcripts {
+            transcripts.begin(&request.url, &mut message);
+        }
         Ok(message)
     }
 

@@ -41,6 +41,7 @@ use crate::framing;
 use crate::pool::Pooled;
 use crate::rt::{Io, Stream, Traffic};
 use crate::timeout::{Limits, Watch};
+use crate::transcript::{KeepHead, RawHead};
 
 pub(crate) use aborts::Aborts;
 pub(crate) use multi::{Exchange, Multi};
@@ -169,6 +170,9 @@ impl Single {
         if expects_word(&request) {
             request.body_mut().hold(self.traffic.clone());
         }
+        if request.extensions_mut().remove::<KeepHead>().is_some() {
+            self.traffic.head.borrow_mut().keep();
+        }
         let method = request.method().clone();
         self.wants_upgrade = request.headers().contains_key(UPGRADE);
         let mut answer = pin!(self.sender.try_send_request(request));
@@ -180,6 +184,9 @@ impl Single {
                     let mut head = self.traffic.head.borrow_mut();
                     if head.is_http10() {
                         *response.version_mut() = Version::HTTP_10;
+                    }
+                    if let Some(raw) = head.take_kept() {
+                        response.extensions_mut().insert(RawHead(raw));
                     }
                     if let Some(reason) =
                         head.take_reason().and_then(|words| ReasonPhrase::try_from(words).ok())

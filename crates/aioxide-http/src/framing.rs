@@ -33,6 +33,8 @@ pub(crate) struct Head {
     /// The header whose lines are passing says where the body ends.
     is_framing: bool,
     is_http10: bool,
+    /// The lines of the head as they came, when somebody wants them.
+    kept: Option<Vec<u8>>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +58,29 @@ impl Head {
     pub(crate) fn expect(&mut self) {
         self.line.clear();
         *self = Self { state: State::StatusLine, line: std::mem::take(&mut self.line), ..Self::default() };
+    }
+
+    /// The head that is expected is kept as it comes.
+    pub(crate) fn keep(&mut self) {
+        self.kept = Some(Vec::new());
+    }
+
+    /// The head as it came, if it was to be kept.
+    pub(crate) fn take_kept(&mut self) -> Option<Vec<u8>> {
+        let mut kept = self.kept.take()?;
+        if self.is_http10
+            && let Some(version) = kept.get_mut(7)
+        {
+            *version = b'0';
+        }
+        Some(kept)
+    }
+
+    fn keep_line(&mut self, line: &[u8]) {
+        let is_before = self.state == State::StatusLine && line.trim_ascii().is_empty();
+        if let Some(kept) = self.kept.as_mut().filter(|_| !is_before) {
+            kept.extend_from_slice(line);
+        }
     }
 
     /// Whether bytes that come now belong to a head.
@@ -94,11 +119,13 @@ impl Head {
             }
             if length.is_none() {
                 if self.line.len() > MAX_LINE {
+                    self.kept = None;
                     self.state = State::Over;
                 }
                 return Ok(());
             }
             if self.line.is_empty() {
+                self.keep_line(line);
                 if self.is_headers() && is_plain(line[0]) {
                     self.is_framing = false;
                     self.state = State::Headers;
@@ -107,6 +134,7 @@ impl Head {
                 }
             } else {
                 let line = std::mem::take(&mut self.line);
+                self.keep_line(&line);
                 self.end_line(&line)?;
                 self.line = line;
                 self.line.clear();
@@ -166,6 +194,9 @@ impl Head {
                     return Err(invalid("answers of status 1xx do not end"));
                 }
                 self.is_http10 = false;
+                if let Some(kept) = &mut self.kept {
+                    kept.clear();
+                }
                 self.is_continued |= self.is_continue;
                 State::StatusLine
             }
@@ -275,6 +306,21 @@ mod tests {
         let (_, head) = pass(b"HTTP/1.0 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", 5);
         assert!(!head.is_http10());
         assert!(pass(&b"HTTP/1.1 100 Continue\r\n\r\n".repeat(MAX_INTERIM + 1), 100).0.is_err());
+    }
+
+    #[test]
+    fn head_is_kept_as_it_came_without_those_before() {
+        let answer =
+            b"HTTP/1.1 100 Continue\r\n\r\n\r\nHTTP/1.0 200 So\r\nX-One:  1\n y\r\nbroken\r\n\r\nbody\r\n";
+        for size in 1..answer.len() {
+            let mut head = Head::default();
+            head.expect();
+            head.keep();
+            answer.to_vec().chunks_mut(size).try_for_each(|piece| head.pass(piece)).unwrap();
+            let kept = head.take_kept().unwrap();
+            assert_eq!(kept, b"HTTP/1.0 200 So\r\nX-One:  1\n y\r\nbroken\r\n\r\n", "{size}");
+            assert_eq!(head.take_kept(), None);
+        }
     }
 
     #[test]

@@ -92,7 +92,8 @@ pub(crate) fn leave_behind(headers: &mut HeaderMap) {
     }
 }
 
-fn is_secret(name: &HeaderName) -> bool {
+/// Whether a header of this name proves who we are.
+pub(crate) fn is_secret(name: &HeaderName) -> bool {
     [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE].contains(name) || name == "cookie2"
 }
 

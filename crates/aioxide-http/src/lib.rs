@@ -71,6 +71,7 @@ mod session;
 mod timeout;
 mod tls;
 mod trace;
+mod transcript;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -95,6 +96,7 @@ pub use session::{RequestBuilder, Session, SessionBuilder};
 pub use timeout::Timeouts;
 pub use tls::{Tls, TlsBuilder, TlsVersion};
 pub use trace::{Event, Observer, RequestId, Timings};
+pub use transcript::{Transcript, Transcripts};
 
 #[cfg(feature = "websocket")]
 pub use websocket::{Message, WebSocket, WebSocketBuilder};

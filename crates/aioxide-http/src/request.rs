@@ -15,6 +15,7 @@ use crate::redirect::RedirectPolicy;
 use crate::retry::Retries;
 use crate::timeout::Timeouts;
 use crate::tls::Tls;
+use crate::transcript::Transcripts;
 
 /// What a request is made of, once it is built.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) max_body_size: Option<u64>,
     /// None of the session's own headers goes along.
     pub(crate) is_bare: bool,
+    /// Keeps what goes over the connections.
+    pub(crate) transcripts: Option<Transcripts>,
     pub(crate) route: Route,
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -114,7 +114,7 @@ impl ResponseBody {
         self.trailers.as_ref()
     }
 
-    pub(super) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
         self.peer
     }
 
@@ -280,6 +280,15 @@ impl ResponseBody {
         self.decoder = None;
         self.arrived.progress.tell(&Event::RequestFailed { error: &error });
         error
+    }
+
+    /// The whole body as it comes, not decoded; `None` when it is longer than `most`, or does not come whole.
+    pub(crate) async fn read_raw(&mut self, most: usize) -> Option<Bytes> {
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = poll_fn(|cx| self.poll_raw(cx)).await {
+            bytes.extend_from_slice(&piece.ok().filter(|piece| bytes.len() + piece.len() <= most)?);
+        }
+        Some(bytes.freeze())
     }
 
     /// Reads the rest away, when it is small and comes before time runs out, so that the connection can be used again.

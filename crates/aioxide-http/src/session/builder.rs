@@ -85,6 +85,7 @@ impl Default for SessionBuilder {
                 decompress: true,
                 max_body_size: None,
                 is_bare: false,
+                transcripts: None,
                 route: Route::default(),
             },
             headers: HeaderMap::new(),

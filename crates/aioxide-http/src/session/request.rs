@@ -25,6 +25,7 @@ use crate::retry::Retries;
 use crate::timeout::Timeouts;
 use crate::tls::Tls;
 use crate::trace::Event;
+use crate::transcript::Transcripts;
 
 /// Builds a request; made by [`Session::get`](crate::Session::get) and its kin.
 ///
@@ -273,6 +274,12 @@ impl RequestBuilder {
     /// How TLS is made, in place of the session's way.
     pub fn tls(self, tls: Tls) -> Self {
         self.with(|request| request.options.route.tls = Some(tls))
+    }
+
+    /// Keeps there what goes over the connections: the heads of requests and answers as they were sent and came, and the bodies of
+    /// answers that redirect, which are read to their ends for it.
+    pub fn transcripts(self, transcripts: &Transcripts) -> Self {
+        self.with(|request| request.options.transcripts = Some(transcripts.clone()))
     }
 
     /// Sends the request, follows redirects, and waits for the head of the answer.
