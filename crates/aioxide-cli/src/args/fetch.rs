@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, ValueHint};
 
 use super::access::AccessArgs;
 use super::help::{FETCH_LONG, FETCH_SHORT};
-use super::values::{Jobs, header, jobs, rate, seconds, size};
+use super::values::{Jobs, header, jobs, rate, seconds, size, warc};
 use crate::fetch::{Digest, Format, Template};
 use crate::queue::Address;
 
@@ -66,6 +66,15 @@ pub(crate) struct FetchArgs {
     /// Write tar shards of N downloads each into DIR, in WebDataset's layout, with an index beside each
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), conflicts_with_all = ["discard", "overwrite", "newer", "skip_existing", "name", "output_file"])]
     pub(crate) tar_shards: Option<u64>,
+
+    /// Write what servers answer, with the heads of requests and answers, into FILE in DIR: FILE.warc.gz (WARC/1.1, each record
+    /// compressed) or FILE.warc, with an index FILE.cdxj beside it
+    #[arg(long, value_name = "FILE", value_parser = warc, value_hint = ValueHint::FilePath, conflicts_with_all = ["discard", "overwrite", "newer", "skip_existing", "name", "output_file", "tar_shards", "content_disposition"])]
+    pub(crate) warc: Option<PathBuf>,
+
+    /// Begin another WARC file when one has SIZE bytes: FILE-000000.warc.gz, FILE-000001.warc.gz and so on
+    #[arg(long, value_name = "SIZE", value_parser = size, requires = "warc")]
+    pub(crate) warc_max_size: Option<u64>,
 
     /// Write no files: read every answer to its end and forget it
     #[arg(long, conflicts_with_all = ["output", "overwrite"])]
@@ -164,6 +173,11 @@ pub(crate) struct FetchArgs {
     /// Have each file on the disk before it counts as downloaded
     #[arg(long, conflicts_with = "discard", help_heading = "Certainty")]
     pub(crate) fsync: bool,
+
+    /// Download a file of 16 MiB and more in N ranges at once, each over a connection of its own, from a server that says that it
+    /// takes ranges and which version of the file they are of; never more connections to a host than --per-host
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=32), conflicts_with_all = ["discard", "tar_shards", "warc", "per_address"])]
+    pub(crate) split: u32,
 
     /// Start at most N downloads per second on one host; 0.1 is one in ten seconds
     #[arg(long, value_name = "N", value_parser = rate, help_heading = "Manners")]

@@ -6,6 +6,8 @@ macro_rules! examples {
   aioxide fetch https://example.org/a.pdf           one file
   aioxide fetch -i urls.txt -o files -j 100         a list, 100 at a time
   aioxide fetch -i urls.txt -o files --per-host 4   gently
+  aioxide fetch -i urls.txt --warc site.warc.gz     an archive, with an index
+  aioxide fetch --split 4 https://example.org/a.iso  a large file in four ranges
   zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl
   aioxide fetch -i urls.txt --report - -q | jq 'select(.outcome != \"ok\")'"
     };
@@ -78,6 +80,15 @@ gone on from (Range, If-Range) if the server told an ETag or a Last-Modified, or
 you a checksum; the last 4 KiB come again and are compared, and on any doubt the
 whole is asked for.
 
+With --split N, a file of 16 MiB and more comes in N ranges at once, written to
+their places, if the server says Accept-Ranges: bytes and tells an ETag or a
+Last-Modified. Each range has to be of the same version and length, and to
+repeat the 4 KiB before it; on any doubt, also when the file changes meanwhile,
+the whole is begun again in one stream, once. A range that breaks off or stalls
+is retried on its own; one that is refused comes later over another's
+connection. With --state, what was written of each range stays. --min-speed is
+shared out among the ranges.
+
 With --state, a job can be started again after any end of its runs, kill -9
 included, with the same list (which may have grown), DIR and report: nothing
 that was whole comes again, parts of a megabyte and more are gone on from, and
@@ -102,6 +113,17 @@ download is two members: 000000012.jpg, the body, numbered by its URL's place
 among all, and 000000012.json, its line of the report. shard-000000.jsonl has
 one line for each: where its body begins in the shard, and how long it is. A
 shard has its name only once it is whole.
+
+With --warc FILE.warc.gz, DIR gets a WARC/1.1 file, and FILE.cdxj, an index in
+the order of its keys, for pywb, warcio and the like. Each answer that came
+whole is in it, errors and the redirects on the way among them, with its head as
+it came (HTTP/2: as HTTP/1.1), its body as it came but out of its chunks (the
+head then has X-Crawler-Transfer-Encoding), and the request. What was cut is
+left out, and so are cookies, credentials and secret headers of requests, and
+redirects that led to no answer. Nothing is gone on from: a record is of one
+answer. --compressed keeps bodies compressed. In the report, path is
+FILE#OFFSET. FILE has its name once it is whole; where it is taken, it is
+FILE-1, FILE-2.
 
 File names come from the URL's last part and query, or on request from the
 server (--content-disposition). What could leave DIR, hide a

@@ -1,6 +1,9 @@
 //! Values of options: times, sizes, headers.
 
+use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::fetch::is_warc;
 
 /// Parses a positive number of seconds, fractions allowed.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
@@ -68,6 +71,12 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let number: f64 = number.parse().map_err(|_| "not a size, such as 500, 10k, 1.5M or 2GiB".to_owned())?;
     let bytes = number * factor as f64;
     if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("must be at least one byte".to_owned()) }
+}
+
+/// Parses the name of a WARC file.
+pub(super) fn warc(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if is_warc(&path) { Ok(path) } else { Err("must end in .warc.gz, or in .warc".to_owned()) }
 }
 
 /// Parses a positive number of something per second.

@@ -8,19 +8,20 @@ use std::task::Poll;
 use std::time::Duration;
 
 use aioxide::time::{Instant, timeout_at};
-use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts};
+use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts, Transcripts};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use url::Url;
 
 use super::input::Entry;
 use super::job::Job;
-use super::manners::{Redirects, Retry};
+use super::manners::{Redirects, Speed};
 use super::naming::{self, Template};
-use super::output::Sink;
+use super::output::{Archive, Sink};
 use super::report::answer::Answer;
 use super::report::{Failed, Outcome, Progress, Told};
-use super::resume::{Digest, Hasher, Partial, Validator, Version};
+use super::resume::{Digest, Hasher, Partial, Ranges, Segments, Validator, Version};
 use super::run::Fetch;
+use super::split::{First, Split};
 
 /// What became of a download that went well, and the name of its file.
 pub(super) type Good = (Outcome, Option<String>);
@@ -43,6 +44,8 @@ pub(super) struct Demands {
     pub(super) digest: Option<Digest>,
     /// Files and their names are on the disk before they count.
     pub(super) fsync: bool,
+    /// In so many ranges a large file comes at a time.
+    pub(super) split: usize,
     /// Only what is newer than the file that is there is asked for, and files get the server's time.
     pub(super) newer: bool,
     pub(super) skip_existing: bool,
@@ -72,23 +75,41 @@ impl Fetch {
             }
         }
         let redirects = Redirects::default();
+        let warc = match &self.archive {
+            Some(Archive::Warc(warc)) => Some(warc),
+            _ => None,
+        };
+        let transcripts = Transcripts::default();
         if let Some(robots) = &self.robots {
             robots.permit(&self.session, url, self.robots_timeouts(progress)).await?;
         }
-        let mut held = match partial.take() {
-            None if progress.attempts.get() == 1 => self.left_by_earlier_run(entry).await?,
-            held => held,
+        let mut held = partial.take();
+        // What came in ranges is in the state alone.
+        let mut split = match held.is_none() && !progress.whole_only.get() {
+            true => self.ranges_left(entry),
+            false => None,
         };
+        if held.is_none() && split.is_none() && progress.attempts.get() == 1 {
+            held = self.left_by_earlier_run(entry).await?;
+        }
+        let segment = split.as_ref().and_then(Split::take);
         let from = match &mut held {
             Some(held) => held.sink.continue_from()?,
             None => 0,
         };
         let send = async || {
             let mut request = self.request(entry, progress);
+            if warc.is_some() {
+                // Of an earlier try, which robots.txt had yet to permit.
+                drop(transcripts.take());
+                request = request.transcripts(&transcripts);
+            }
             if let Some(robots) = &self.robots {
                 request = request.redirect_policy(redirects.policy(robots));
             }
-            if let Some(held) = &held {
+            if let (Some(split), Some(segment)) = (&split, segment) {
+                request = split.ask(request, segment);
+            } else if let Some(held) = &held {
                 request = request.header(header::RANGE, format!("bytes={from}-"));
                 if let Some(validator) = &held.version.validator {
                     request = request.header(header::IF_RANGE, validator.condition());
@@ -124,6 +145,22 @@ impl Fetch {
         progress.status.set(Some(status.as_u16()));
         progress.first_byte.set(Some(response.timings().first_byte));
         progress.answer.replace(told(&response, url));
+        let url_of = |own: String| self.name(entry, url, own);
+        let named = |headers: &HeaderMap| {
+            let value = headers.get(header::CONTENT_DISPOSITION).filter(|_| self.demands.server_names);
+            value.and_then(|value| naming::from_disposition(value, url)).map(url_of)
+        };
+        if let (Some(split), Some(segment)) = (split.take(), segment) {
+            let headers = response.headers().clone();
+            progress.length.set(Some(split.length()));
+            self.account.borrow_mut().display.announced(split.length());
+            progress.resumed.set(progress.resumed.get() + split.count());
+            progress.go_back_to(split.count());
+            let first = First { response, segment, is_open: false };
+            self.receive_split(&split, first, &redirects, entry, progress).await?;
+            let name = named(&headers).unwrap_or(name);
+            return self.keep_split(split, &name, &headers, entry, progress).await;
+        }
         let continues = held.is_some() && status == StatusCode::PARTIAL_CONTENT;
         let doubt = match status {
             StatusCode::RANGE_NOT_SATISFIABLE => {
@@ -145,6 +182,17 @@ impl Fetch {
                 Ok(Answer::Whole) => {}
                 Ok(Answer::NotModified) => return Ok((Outcome::NotModified, there.map(|_| name))),
                 Err(failed) => {
+                    if let Some(warc) = warc {
+                        // To an archive it is an answer like any other.
+                        let (mut sink, _) = self.start(entry, progress, &response);
+                        sink.hasher = None;
+                        let whole = self.receive(&mut response, &mut sink, None, None, progress).await;
+                        if whole.is_ok() {
+                            self.archive(warc, sink, transcripts.take()).await?;
+                        }
+                        self.start_over(progress);
+                        return Err(failed);
+                    }
                     // The page is of no use and not waited for; dropped, the answer gives its connection back if it can.
                     progress.add(at_hand(&mut response).await);
                     progress.go_back_to(0);
@@ -183,6 +231,18 @@ impl Fetch {
             progress.length.set(Some(length));
             self.account.borrow_mut().display.announced(length);
         }
+        let ranges = self.splits(status, response.headers(), &version, progress).filter(|_| !asked.is_part());
+        if let (Some(length), Some(directory)) = (ranges, &self.directory) {
+            let headers = response.headers().clone();
+            let mut split = Split::begin(directory, version, length, self.demands.split).await?;
+            self.let_split_stay(&mut split, entry.number)?;
+            if let Some(segment) = split.take() {
+                let first = First { response, segment, is_open: true };
+                self.receive_split(&split, first, &redirects, entry, progress).await?;
+            }
+            let name = named(&headers).unwrap_or(name);
+            return self.keep_split(split, &name, &headers, entry, progress).await;
+        }
         // Where the coding is undone, the length is not the one of what comes.
         let is_plain = !(self.demands.decodes && is_coded(response.headers()));
         let part = match status {
@@ -191,9 +251,10 @@ impl Fetch {
             }
             _ => None,
         };
-        let stays = version.validator.is_some() && !asked.is_part();
+        // A record is of one answer, not of parts of several.
+        let stays = version.validator.is_some() && !asked.is_part() && warc.is_none();
         let mut result =
-            self.receive(&mut response, &mut sink, stays.then_some(&version), entry, progress).await;
+            self.receive(&mut response, &mut sink, stays.then_some(&version), Some(entry), progress).await;
         if result.is_ok() && is_plain && part.is_some_and(|length| progress.bytes() != length) {
             result = Err(Failed::lie("the part does not end where its Content-Range does"));
         }
@@ -204,6 +265,7 @@ impl Fetch {
             let kept = failed.is_worthwhile()
                 && !progress.whole_only.get()
                 && !asked.is_part()
+                && warc.is_none()
                 && (version.validator.is_some() || sink.hasher.is_some() && !self.demands.decodes);
             if kept && sink.settle().await? {
                 *partial = Some(Partial { sink, version });
@@ -212,11 +274,8 @@ impl Fetch {
             }
             return Err(failed);
         }
-        let disposition =
-            response.headers().get(header::CONTENT_DISPOSITION).filter(|_| self.demands.server_names);
-        let given = disposition.and_then(|value| naming::from_disposition(value, url));
-        let name = given.map_or(name, |own| self.name(entry, url, own));
-        self.keep(sink, &name, &response, entry, progress).await
+        let name = named(response.headers()).unwrap_or(name);
+        self.keep(sink, &name, response.headers(), transcripts.take(), entry, progress).await
     }
 
     /// The name that the file of an entry is to have; `own` is the one that it has by itself.
@@ -233,7 +292,7 @@ impl Fetch {
     }
 
     /// The request for an entry, with the time that is left.
-    fn request(&self, entry: &Entry, progress: &Progress) -> RequestBuilder {
+    pub(super) fn request(&self, entry: &Entry, progress: &Progress) -> RequestBuilder {
         // Checked by the caller, who has the reason if it is none.
         let mut request = match &entry.url {
             Ok(url) => self.session.get(url),
@@ -261,7 +320,7 @@ impl Fetch {
     }
 
     /// What came so far is of no use.
-    fn start_over(&self, progress: &Progress) {
+    pub(super) fn start_over(&self, progress: &Progress) {
         self.account.borrow_mut().display.forget(progress.go_back_to(0));
     }
 
@@ -281,13 +340,14 @@ impl Fetch {
         (Sink::new(self.directory.clone(), Hasher::new(digests)), version)
     }
 
-    /// Receives a body, to its end. `stays`: a long part of this version may be gone on from in a later run.
+    /// Receives a body, to its end. `stays`: a long part of this version may be gone on from in a later run. `entry`: what promises
+    /// the content; without one, any will do.
     async fn receive(
         &self,
         response: &mut Response,
         sink: &mut Sink,
         stays: Option<&Version>,
-        entry: &Entry,
+        entry: Option<&Entry>,
         progress: &Progress,
     ) -> Result<(), Failed> {
         let mut speed = self.demands.min_speed.map(|(least, over)| Speed::new(least, over));
@@ -313,8 +373,8 @@ impl Fetch {
                     if error.timeout_phase() == Some(TimeoutPhase::Read) {
                         progress.stalls.set(progress.stalls.get() + 1);
                     }
-                    let url = entry.url.as_ref().map_err(|reason| Failed::invalid_url(reason))?;
-                    return Err(Failed::from_http(&error, url));
+                    let asked = entry.and_then(|entry| entry.url.as_ref().ok());
+                    return Err(Failed::from_http(&error, asked.unwrap_or(response.url())));
                 }
             };
             let share = progress.add(piece.len());
@@ -322,7 +382,7 @@ impl Fetch {
             if let Some(limit) = self.demands.max_size.filter(|limit| progress.bytes() > *limit) {
                 return Err(too_large(limit));
             }
-            if std::mem::take(&mut first) {
+            if let Some(entry) = entry.filter(|_| std::mem::take(&mut first)) {
                 super::report::answer::check_content(entry, &piece)?;
             }
             if let Some(bandwidth) = &self.bandwidth {
@@ -340,7 +400,7 @@ impl Fetch {
                 return Err(told);
             }
             sink.push(piece).await?;
-            if let Some(version) = stays {
+            if let (Some(version), Some(entry)) = (stays, entry) {
                 self.let_stay(sink, version, entry.number)?;
             }
         }
@@ -355,11 +415,28 @@ impl Fetch {
         part.stay(&name)
     }
 
+    /// What is left of an entry that came in ranges, in this run or an earlier one.
+    fn ranges_left(&self, entry: &Entry) -> Option<Split> {
+        let part = self.account.borrow().journal.as_ref()?.part(entry.number).cloned()?;
+        let (have, length, directory) = (part.have?, part.version.length?, self.directory.as_ref()?);
+        let (file, bytes) = directory.reopen(&part.name).ok()?;
+        let mut ranges = Ranges::default();
+        // One byte is always missing: the server is asked whether it still is the same file.
+        let most = length.checked_sub(2)?;
+        have.iter().for_each(|(first, last)| ranges.insert_range(*first, most.min(*last)));
+        let is_sound = bytes == length && have.iter().all(|(_, last)| *last < length);
+        let segments = Segments::new(length, ranges, self.demands.split);
+        is_sound.then(|| Split::with(file, part.version, length, segments))
+    }
+
     /// What an earlier run of the job has left of an entry.
     async fn left_by_earlier_run(&self, entry: &Entry) -> Result<Option<Partial>, Failed> {
         let part =
             self.account.borrow().journal.as_ref().and_then(|journal| journal.part(entry.number).cloned());
         let (Some(part), Some(directory)) = (part, &self.directory) else { return Ok(None) };
+        if part.have.is_some() {
+            return Ok(None);
+        }
         // One that is gone, or was never made, is not missed.
         let Ok((file, written)) = directory.reopen(&part.name) else { return Ok(None) };
         let mut hasher = Hasher::new(self.digests(entry));
@@ -373,106 +450,14 @@ impl Fetch {
     }
 
     /// The checksums that an entry is to have.
-    fn digests(&self, entry: &Entry) -> Vec<Digest> {
+    pub(super) fn digests(&self, entry: &Entry) -> Vec<Digest> {
         let listed = entry.more.iter().flat_map(|more| &more.digests);
         self.demands.digest.iter().chain(listed).cloned().collect()
-    }
-
-    /// The failure of a body that is not what its checksum is of. One that was put together from several answers may be of
-    /// several versions, and is asked for once more, in one.
-    fn unproven(&self, told: String, progress: &Progress) -> Failed {
-        let failed = Failed::new(Outcome::ChecksumError, told);
-        if progress.resumed.get() == 0 || progress.whole_only.replace(true) {
-            return failed;
-        }
-        self.start_over(progress);
-        failed.worth(Retry::Worthwhile)
-    }
-
-    /// The body is whole: proves it and gives it its name.
-    async fn keep(
-        &self,
-        mut sink: Sink,
-        name: &str,
-        response: &Response,
-        entry: &Entry,
-        progress: &Progress,
-    ) -> Result<Good, Failed> {
-        if let Some(hasher) = sink.hasher.take() {
-            hasher.verify().map_err(|told| self.unproven(told, progress))?;
-        }
-        if let Some(shards) = &self.shards {
-            let Some(body) = sink.into_body().await? else { return Ok((Outcome::Ok, None)) };
-            let extension = naming::extension(name).unwrap_or_else(|| extension_of(response).to_owned());
-            let extension = if extension == "json" { "body.json".to_owned() } else { extension };
-            let record = progress.record(entry, Ok((Outcome::Ok, None)));
-            if shards.is_full() {
-                self.account.borrow_mut().flush();
-            }
-            return Ok((Outcome::Ok, Some(shards.add(entry.number, &extension, body, record)?)));
-        }
-        let Some(part) = sink.finish().await? else { return Ok((Outcome::Ok, None)) };
-        if self.demands.newer {
-            let modified = response.headers().get(header::LAST_MODIFIED).and_then(date);
-            if let Some(time) = modified {
-                part.file().set_modified(time)?;
-            }
-        }
-        if self.demands.fsync {
-            let file = part.file().clone();
-            let synced = aioxide::spawn_blocking(move || file.sync_all()).await;
-            synced.map_err(|error| io::Error::other(error.to_string()))??;
-        }
-        let inode = part.inode()?;
-        let name = part.keep(name, &mut |name| {
-            let mut account = self.account.borrow_mut();
-            let Some(journal) = &mut account.journal else { return Ok(()) };
-            journal.keeps(
-                entry.number,
-                inode,
-                progress.record(entry, Ok((Outcome::Ok, Some(name.to_owned())))),
-            )
-        })?;
-        if self.demands.fsync
-            && let Some(directory) = &self.directory
-        {
-            directory.sync()?;
-        }
-        Ok((Outcome::Ok, Some(name)))
     }
 }
 
 /// No host's robots.txt is waited for longer.
 const ROBOTS_TIME: Duration = Duration::from_secs(60);
-
-/// The extension that fits what an answer says it is.
-fn extension_of(response: &Response) -> &'static str {
-    let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    match content_type.and_then(|text| text.split(';').next()).map(str::trim) {
-        Some("image/jpeg") => "jpg",
-        Some("image/png") => "png",
-        Some("image/gif") => "gif",
-        Some("image/webp") => "webp",
-        Some("image/avif") => "avif",
-        Some("image/svg+xml") => "svg",
-        Some("text/html") => "html",
-        Some("text/plain") => "txt",
-        Some("text/csv") => "csv",
-        Some("application/pdf") => "pdf",
-        // `json` is the record's.
-        Some("application/json") => "body.json",
-        Some("video/mp4") => "mp4",
-        Some("video/webm") => "webm",
-        Some("audio/mpeg") => "mp3",
-        Some("audio/flac") => "flac",
-        Some("application/zip") => "zip",
-        _ => "bin",
-    }
-}
-
-fn date(value: &HeaderValue) -> Option<std::time::SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
-}
 
 fn is_coded(headers: &HeaderMap) -> bool {
     headers.contains_key(header::CONTENT_ENCODING)
@@ -490,50 +475,6 @@ fn told(response: &Response, url: &Url) -> Told {
         final_url: elsewhere.then(|| response.url().to_string()),
         content_type: text(header::CONTENT_TYPE).map(str::to_owned),
         encoding: text(header::CONTENT_ENCODING).map(str::to_owned),
-    }
-}
-
-/// Watches that a body comes fast enough: by the time that it is waited for, and not by what the disk or --limit-rate take.
-#[derive(Debug)]
-struct Speed {
-    least: u64,
-    over: Duration,
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Speed {
-    fn new(least: u64, over: Duration) -> Self {
-        Speed { least, over, waited: Duration::ZERO, bytes: 0 }
-    }
-
-    /// Waits for a piece; `None` when it is time to look at what came.
-    async fn watch<T>(&mut self, piece: impl Future<Output = T>) -> Option<T> {
-        let since = Instant::now();
-        let result = timeout_at(Some(since + self.over.saturating_sub(self.waited)), piece).await;
-        self.waited += since.elapsed();
-        result.ok()
-    }
-
-    /// Counts bytes that came; says if they were too few.
-    fn too_slow(&mut self, bytes: usize) -> Option<Failed> {
-        self.bytes += bytes as u64;
-        if self.waited < self.over {
-            return None;
-        }
-        let rate = (self.bytes as f64 / self.waited.as_secs_f64()) as u64;
-        let told = (rate < self.least).then(|| self.told(rate));
-        (self.waited, self.bytes) = (Duration::ZERO, 0);
-        told
-    }
-
-    fn told(&self, rate: u64) -> Failed {
-        let told = format!(
-            "{rate} bytes per second for {:.0} s, fewer than {}",
-            self.waited.as_secs_f64(),
-            self.least
-        );
-        Failed::new(Outcome::Timeout, told).worth(Retry::Worthwhile)
     }
 }
 

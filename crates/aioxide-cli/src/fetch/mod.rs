@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aioxide::net::dns::DnsCache;
-use aioxide_http::{Session, Timeouts};
+use aioxide_http::{Session, Timeouts, header};
 
 use crate::Failure;
 use crate::args::{FetchArgs, Header, Jobs};
@@ -21,12 +21,14 @@ mod access;
 mod download;
 pub(crate) mod input;
 mod job;
+mod keep;
 mod manners;
 mod naming;
 mod output;
 mod report;
 mod resume;
 mod run;
+mod split;
 mod worker;
 
 use access::Access;
@@ -35,7 +37,7 @@ use input::Source;
 use manners::descriptors::{self, Shortage};
 use manners::{Bandwidth, Finder, PerHost, Retries, Robots, Schedule, Starter};
 use naming::Directory;
-use output::{Shards, streams};
+use output::{Archive, Shards, Warc, streams};
 use report::answer::Asked;
 use report::{Account, Display, Report};
 use resume::Journal;
@@ -44,6 +46,7 @@ use run::{Ended, Fetch};
 pub(crate) use input::Format;
 pub(crate) use manners::descriptors::make_room;
 pub(crate) use naming::{Template, fnv1a};
+pub(crate) use output::is_warc;
 pub(crate) use report::{Outcome, Record};
 pub(crate) use resume::Digest;
 
@@ -113,6 +116,24 @@ fn only_file<'a>(
     Ok((directory, Some(name.to_owned())))
 }
 
+/// What downloads go into, if it is not a file for each.
+fn archive(
+    args: &FetchArgs,
+    directory: &Rc<Directory>,
+    journal: Option<&Journal>,
+) -> io::Result<Option<Archive>> {
+    let job = journal.map(|journal| journal.job().to_owned());
+    let position = journal.and_then(Journal::volumes);
+    let directory = Rc::clone(directory);
+    if let Some(samples) = args.tar_shards {
+        return Ok(Some(Archive::Tar(Shards::open(directory, samples, job, position)?)));
+    }
+    let Some(name) = args.warc.as_deref().and_then(Warc::split) else { return Ok(None) };
+    let agent = args.access.user_agent.as_deref().unwrap_or(AGENT);
+    let most = args.warc_max_size;
+    Warc::open(directory, name, most, agent, args.robots, job, position).map(|warc| Some(Archive::Warc(warc)))
+}
+
 /// The list, and how it is read.
 fn input_of(args: &FetchArgs) -> Option<(&Path, Format)> {
     let list = args.input.as_deref().map(|path| (path, args.format.unwrap_or_else(|| Format::of(path))));
@@ -126,10 +147,18 @@ fn run_list(
     shard: Option<Shard>,
 ) -> Result<Ended, Failure> {
     let input = input_of(&args);
-    let (place, only) = match &args.output_file {
-        None => (args.output.as_path(), None),
-        Some(path) => only_file(path, &args, &source)?,
+    let (place, only) = match (&args.output_file, &args.warc) {
+        (Some(path), _) => {
+            let (place, only) = only_file(path, &args, &source)?;
+            (place.to_owned(), only)
+        }
+        (None, Some(path)) => {
+            let path = args.output.join(path);
+            (path.parent().unwrap_or(Path::new(".")).to_owned(), None)
+        }
+        (None, None) => (args.output.clone(), None),
     };
+    let place = place.as_path();
     let overwrite = args.overwrite || args.newer || only.is_some();
     let mut directory = match args.discard {
         true => None,
@@ -166,22 +195,18 @@ fn run_list(
     if typed {
         display.say("Type URLs, one per line; Ctrl-D ends the list.");
     }
-    // A download has a connection and, past its first bytes, a file.
-    let jobs = descriptors::make_room(args.jobs.most(), if args.discard { 1 } else { 2 });
+    // A download has a connection, or several, and, past its first bytes, a file.
+    let jobs = descriptors::make_room(args.jobs.most(), u64::from(args.split) + u64::from(!args.discard));
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let limits = PerHost { jobs: per_host, adapts: args.jobs == Jobs::Auto, interval };
     let directory = directory.map(Rc::new);
-    let shards = match (&directory, args.tar_shards) {
-        (Some(directory), Some(samples)) => {
-            let job = journal.as_ref().map(|journal| journal.job().to_owned());
-            let position = journal.as_ref().and_then(Journal::shards);
-            Some(Rc::new(named(place, Shards::open(Rc::clone(directory), samples, job, position))?))
-        }
-        _ => None,
+    let archive = match &directory {
+        Some(directory) => named(place, archive(&args, directory, journal.as_ref()))?,
+        None => None,
     };
     let mut account = Account::new(display, report, journal, args.fsync);
-    account.shards = shards.clone();
+    account.volumes = archive.as_ref().map(|archive| Rc::clone(archive.volumes()));
     account.take_up(directory.as_deref());
     if let Some(journal) = &account.journal {
         let list = args.list().unwrap_or("-".as_ref());
@@ -193,10 +218,18 @@ fn run_list(
         Timeouts { connect: Some(args.connect_timeout), read: Some(args.read_timeout), ..Timeouts::NONE };
     aioxide::run(async move {
         // What is fetched is kept as it is, so no coding is asked for: an archive stays an archive.
-        let mut session =
-            Session::builder().limit(jobs).timeouts(timeouts).decompress(args.access.compressed);
+        let mut session = Session::builder()
+            .limit(jobs * args.split as usize)
+            .timeouts(timeouts)
+            .decompress(args.access.compressed);
+        if args.access.compressed && args.warc.is_some() {
+            // Asked for, and kept as it comes.
+            session = session.decompress(false).header(header::ACCEPT_ENCODING, "gzip, deflate, br, zstd");
+        }
         // The schedule counts the hosts of the list, the session those that redirects lead to.
-        session = session.limit_per_host(per_host.map_or(0, |limit| limit as usize));
+        // One URL may come over several connections (--split).
+        let connections = args.per_host.filter(|limit| (*limit as usize) < jobs * args.split as usize);
+        session = session.limit_per_host(connections.map_or(0, |limit| limit as usize));
         let given = headers.iter().map(|header| (&header.name, &header.value));
         let asked = Asked::whole(directory.is_none()).with(given);
         for Header { name, mut value, is_secret } in headers {
@@ -231,16 +264,17 @@ fn run_list(
             template: args.name,
             digest: args.checksum,
             fsync: args.fsync,
+            split: args.split as usize,
             newer: args.newer,
             server_names: args.content_disposition,
             skip_existing: args.skip_existing,
             any_content: args.any_content,
-            decodes: args.access.compressed,
+            decodes: args.access.compressed && args.warc.is_none(),
         };
         let fetch = Rc::new(Fetch {
             session: session.redirects(args.max_redirects).build()?,
             directory,
-            shards,
+            archive,
             asked,
             robots,
             finder,
@@ -260,6 +294,9 @@ fn run_list(
         Ok(fetch.finish())
     })?
 }
+
+/// What the session calls itself unless it is told otherwise.
+const AGENT: &str = concat!("aioxide/", env!("CARGO_PKG_VERSION"));
 
 /// With `--per-address`, how long what a name resolves to is used.
 const NAMES_KEPT: Duration = Duration::from_secs(30);

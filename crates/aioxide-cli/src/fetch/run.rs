@@ -18,7 +18,7 @@ use super::manners::descriptors::Shortage;
 use super::manners::stop;
 use super::manners::{Bandwidth, Finder, Next, Retries, Retry, Robots, Seen, Signals, Starter, Stop};
 use super::naming::Directory;
-use super::output::Shards;
+use super::output::Archive;
 use super::report::answer::Asked;
 use super::report::{Account, Failed, Outcome, Report, display};
 use super::resume::Journal;
@@ -31,7 +31,8 @@ pub(super) struct Fetch {
     pub(super) session: Session,
     pub(super) directory: Option<Rc<Directory>>,
     pub(super) asked: Asked,
-    pub(super) shards: Option<Rc<Shards>>,
+    /// In place of a file for each download.
+    pub(super) archive: Option<Archive>,
     pub(super) robots: Option<Rc<Robots>>,
     /// With `--per-address`.
     pub(super) finder: Option<Finder>,
@@ -224,13 +225,20 @@ impl Fetch {
     pub(super) fn finish(&self) -> Ended {
         let mut account = self.account.borrow_mut();
         // A job that goes on later goes on in the same shard.
-        let goes_on = account.journal.is_some() && self.starter.borrow().stop.is_some();
-        let ended = match &self.shards {
-            Some(shards) if !goes_on => shards.finish(),
+        account.flush();
+        // Nor does a shard get its name that the state has not been told of.
+        let goes_on = account.journal.is_some()
+            && (self.starter.borrow().stop.is_some() || account.journal_failed.is_some());
+        let ended = match &self.archive {
+            Some(archive) if !goes_on => archive.volumes().finish(),
             _ => Ok(()),
         };
         if let Err(error) = &ended {
-            account.display.say(&format!("aioxide: the last shard is not whole: {error}"));
+            let what = match &self.archive {
+                Some(Archive::Warc(_)) => "WARC file",
+                _ => "shard",
+            };
+            account.display.say(&format!("aioxide: the last {what} is not whole: {error}"));
         }
         account.flush();
         let journal_failed = account.journal_failed.take();

@@ -43,6 +43,11 @@ const BESIDE: u32 = 8;
 /// The queue cannot be reached, or DIR cannot be written to.
 pub(super) fn run(args: FetchArgs, address: &Address) -> Result<ExitCode, Failure> {
     let in_queue = |error: io::Error| format!("{address}: {error}");
+    if args.warc.as_ref().is_some_and(|name| name.is_absolute()) {
+        return Err(
+            "--warc: each shard of a queue has a file of its own, so name it without a directory".into()
+        );
+    }
     let name = queue::worker_name();
     let queue = queue::open(address, &name).map_err(in_queue)?;
     fs::create_dir_all(&args.output).map_err(|error| format!("{}: {error}", args.output.display()))?;

@@ -1,10 +1,12 @@
 //! What the tests of the program share: running it, reading its report, and servers to run it against.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
+pub mod archivists;
 pub mod browser;
 pub mod nasty;
 pub mod nginx;
 pub mod program;
+pub mod ranges;
 pub mod redis;
 pub mod screen;
 pub mod scripted;

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 pub struct Nginx {
     child: Child,
     port: u16,
+    secure_port: u16,
     directory: TempDir,
 }
 
@@ -19,11 +20,16 @@ impl Nginx {
     pub fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         fs::create_dir(directory.path().join("root")).unwrap();
+        let certified = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        fs::write(directory.path().join("cert.pem"), certified.cert.pem()).unwrap();
+        fs::write(directory.path().join("key.pem"), certified.signing_key.serialize_pem()).unwrap();
         // Another process may take the port between our look and nginx's: then nginx ends, and we choose another.
         for _ in 0..5 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            // Both at a time: one that is free again may come twice.
+            let free = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let [port, secure_port] = free.map(|listener| listener.local_addr().unwrap().port());
             let configuration = directory.path().join("nginx.conf");
-            fs::write(&configuration, configured(directory.path(), port)).unwrap();
+            fs::write(&configuration, configured(directory.path(), port, secure_port)).unwrap();
             let mut child = Command::new(program())
                 .args(["-e", "stderr", "-p"])
                 .arg(directory.path())
@@ -33,7 +39,7 @@ impl Nginx {
                 .spawn()
                 .unwrap();
             if listens(&mut child, &directory.path().join("pid")) {
-                return Nginx { child, port, directory };
+                return Nginx { child, port, secure_port, directory };
             }
         }
         panic!("nginx ended");
@@ -46,6 +52,11 @@ impl Nginx {
 
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// The same over TLS and HTTP/2; the certificate is its own.
+    pub fn secure_url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.secure_port)
     }
 }
 
@@ -83,7 +94,7 @@ fn program() -> &'static str {
         .expect("nginx is missing: run scripts/setup_tests.sh")
 }
 
-fn configured(directory: &Path, port: u16) -> String {
+fn configured(directory: &Path, port: u16, secure_port: u16) -> String {
     let directory = directory.display();
     // Tests may run as root, whose directories nginx's own user could not read.
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
@@ -95,6 +106,10 @@ fn configured(directory: &Path, port: u16) -> String {
              client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
              fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
              server {{ listen 127.0.0.1:{port} backlog=2000; root {directory}/root; }}
+             server {{
+                 listen 127.0.0.1:{secure_port} ssl http2; root {directory}/root;
+                 ssl_certificate {directory}/cert.pem; ssl_certificate_key {directory}/key.pem;
+             }}
          }}"
     )
 }

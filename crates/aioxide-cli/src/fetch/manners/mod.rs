@@ -8,6 +8,7 @@ mod retry;
 mod robots;
 mod schedule;
 mod slots;
+mod speed;
 mod starter;
 pub(crate) mod stop;
 
@@ -17,5 +18,6 @@ pub(crate) use pace::Seen;
 pub(crate) use retry::{Retries, Retry, retry_after};
 pub(crate) use robots::{Redirects, Robots};
 pub(crate) use schedule::{PerHost, Schedule};
+pub(crate) use speed::Speed;
 pub(crate) use starter::{Next, Starter};
 pub(crate) use stop::{Signals, Stop};

@@ -135,9 +135,9 @@ impl Directory {
     /// Another run has it.
     pub(crate) fn lock(&self) -> io::Result<()> {
         match flock(&self.at, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => {
-                Err(io::Error::other("another run writes shards into it; name a directory for each"))
-            }
+            Err(Errno::WOULDBLOCK) => Err(io::Error::other(
+                "another run writes shards or archives into it; name a directory for each",
+            )),
             // Some file systems of networks have no locks.
             _ => Ok(()),
         }

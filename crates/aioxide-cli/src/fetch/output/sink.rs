@@ -9,7 +9,7 @@ use std::sync::Arc;
 use aioxide::Blocking;
 use bytes::Bytes;
 
-use super::shards::Whole;
+use super::volumes::Whole;
 use crate::fetch::naming::{Directory, PartFile};
 use crate::fetch::report::Failed;
 use crate::fetch::resume::{Hasher, OVERLAP};

@@ -10,7 +10,7 @@ use super::record::{Outcome, Record};
 use super::writer::Report;
 use crate::fetch::input::Far;
 use crate::fetch::naming::Directory;
-use crate::fetch::output::Shards;
+use crate::fetch::output::Volumes;
 use crate::fetch::resume::Journal;
 
 /// Counts, shows and reports.
@@ -27,8 +27,8 @@ pub(crate) struct Account {
     pub(crate) journal_failed: Option<io::Error>,
     /// How far the list has been read.
     pub(crate) far: Option<Rc<Cell<Far>>>,
-    /// Samples count once the state says so.
-    pub(crate) shards: Option<Rc<Shards>>,
+    /// What is in them counts once the state says so.
+    pub(crate) volumes: Option<Rc<Volumes>>,
 }
 
 impl Account {
@@ -47,7 +47,7 @@ impl Account {
             sync,
             journal_failed: None,
             far: None,
-            shards: None,
+            volumes: None,
         }
     }
 
@@ -94,13 +94,14 @@ impl Account {
             }
             // A report that is not whole is not counted on.
             let Some(told) = self.report.as_ref().map_or(Some(0), Report::told) else { return };
-            let shards = self.shards.as_deref();
+            let volumes = self.volumes.as_deref();
             let far = self.far.as_ref().map_or_else(|| journal.far(), |far| far.get());
-            let synced = shards.filter(|_| self.sync).map_or(Ok(()), Shards::sync);
-            self.journal_failed =
-                synced.and_then(|()| journal.flush(told, shards.map(Shards::position), far, self.sync)).err();
-            if let (None, Some(shards)) = (&self.journal_failed, shards) {
-                self.journal_failed = shards.end_full().err();
+            let synced = volumes.filter(|_| self.sync).map_or(Ok(()), Volumes::sync);
+            self.journal_failed = synced
+                .and_then(|()| journal.flush(told, volumes.map(Volumes::position), far, self.sync))
+                .err();
+            if let (None, Some(volumes)) = (&self.journal_failed, volumes) {
+                self.journal_failed = volumes.end_full().err();
             }
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Progress {
     pub(crate) stalls: Cell<u32>,
     /// The server does not keep its word about parts: the whole is asked for.
     pub(crate) whole_only: Cell<bool>,
+    /// It is put together from several answers.
+    pub(crate) in_ranges: Cell<bool>,
     /// How long the server took to begin its last answer.
     pub(crate) first_byte: Cell<Option<Duration>>,
     /// What the last answer said about itself.

@@ -5,7 +5,7 @@
 //! ```text
 //! {"list":…,"job":…}            which list it is for, and what tells it from other jobs: the first line
 //! {"keeps":N,"inode":I,…}       entry N is whole; its file is about to get this name, and then has this record
-//! {"part":N,"name":…,…}         entry N has a part under this name, of this version of the file
+//! {"part":N,"name":…,…}         entry N has a part under this name, of this version of the file; `have`: with these ranges
 //! {"done":[[A,B],…],"report":R,"failed":F,"far":…}
 //!                               entries A to B have ended, the report has R bytes, F entries in all have failed, the list
 //!                               has been read so far, and this stood there
@@ -52,7 +52,7 @@ pub(crate) struct Journal {
     parts: BTreeMap<u64, Part>,
     report_bytes: u64,
     failed: u64,
-    shards: Option<Position>,
+    volumes: Option<Position>,
     far: Far,
     bytes: u64,
     /// What the file had when it was written anew.
@@ -68,7 +68,7 @@ enum Line {
         report: u64,
         failed: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        shards: Option<Position>,
+        volumes: Option<Position>,
         #[serde(default)]
         far: Far,
     },
@@ -95,6 +95,9 @@ pub(crate) struct Part {
     part: u64,
     pub(crate) name: String,
     pub(crate) version: Version,
+    /// What of it is there, first and last bytes of each range; `None`: all that is in the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) have: Option<Vec<(u64, u64)>>,
 }
 
 /// How a state begins; one that a kill has left beside its place may be cut.
@@ -135,7 +138,7 @@ impl Journal {
             parts: BTreeMap::new(),
             report_bytes: 0,
             failed: 0,
-            shards: None,
+            volumes: None,
             far: Far::default(),
             bytes: 0,
             bytes_anew: 0,
@@ -166,11 +169,11 @@ impl Journal {
                     return Err(other("the state of a job with another list; remove it to begin anew"));
                 }
                 Ok(_) if first => return Err(other("not a state of aioxide's")),
-                Ok(Line::Done { done, report, failed, shards, far }) => {
+                Ok(Line::Done { done, report, failed, volumes, far }) => {
                     for (begin, end) in done {
                         self.done.insert_range(begin, end);
                     }
-                    (self.report_bytes, self.failed, self.shards, self.far) = (report, failed, shards, far);
+                    (self.report_bytes, self.failed, self.volumes, self.far) = (report, failed, volumes, far);
                 }
                 Ok(Line::Keeps(keeps)) => drop(self.keeps.insert(keeps.keeps, keeps)),
                 Ok(Line::Part(part)) => drop(self.parts.insert(part.part, part)),
@@ -229,7 +232,7 @@ impl Journal {
             done,
             report: self.report_bytes,
             failed: self.failed,
-            shards: self.shards,
+            volumes: self.volumes,
             far: self.far,
         }
     }
@@ -252,9 +255,9 @@ impl Journal {
         self.far
     }
 
-    /// How far the shards had come.
-    pub(crate) fn shards(&self) -> Option<Position> {
-        self.shards
+    /// How far the shards or archives had come.
+    pub(crate) fn volumes(&self) -> Option<Position> {
+        self.volumes
     }
 
     /// What tells the job from others.
@@ -305,9 +308,31 @@ impl Journal {
     /// # Errors
     /// It could not be noted, so the part must not get it.
     pub(crate) fn has_part(&mut self, number: u64, name: &str, version: &Version) -> io::Result<()> {
-        let part = Part { part: number, name: name.to_owned(), version: version.clone() };
+        self.add_part(Part { part: number, name: name.to_owned(), version: version.clone(), have: None })
+    }
+
+    /// An entry has a part under this name, of which these bytes are written.
+    ///
+    /// # Errors
+    /// It could not be noted, so it may be written again.
+    pub(crate) fn has_ranges(
+        &mut self,
+        number: u64,
+        name: &str,
+        version: &Version,
+        have: &Ranges,
+    ) -> io::Result<()> {
+        let have = Some(have.iter().collect());
+        self.add_part(Part { part: number, name: name.to_owned(), version: version.clone(), have })?;
+        if self.bytes > self.bytes_anew + ANEW_BYTES {
+            return self.write_anew();
+        }
+        Ok(())
+    }
+
+    fn add_part(&mut self, part: Part) -> io::Result<()> {
         self.write(&Line::Part(part.clone()))?;
-        self.parts.insert(number, part);
+        self.parts.insert(part.part, part);
         Ok(())
     }
 
@@ -331,14 +356,14 @@ impl Journal {
     pub(crate) fn flush(
         &mut self,
         report_bytes: u64,
-        shards: Option<Position>,
+        volumes: Option<Position>,
         far: Far,
         sync: bool,
     ) -> io::Result<()> {
-        if self.ended.count() == 0 && self.shards == shards {
+        if self.ended.count() == 0 && self.volumes == volumes {
             return Ok(());
         }
-        (self.report_bytes, self.shards, self.far) = (report_bytes, shards, far);
+        (self.report_bytes, self.volumes, self.far) = (report_bytes, volumes, far);
         let done = std::mem::take(&mut self.ended).iter().collect();
         self.write(&self.told(done))?;
         if self.bytes > self.bytes_anew + ANEW_BYTES {

@@ -81,6 +81,32 @@ impl Version {
         (!coding.is_empty() && coding != "identity").then_some(coding)
     }
 
+    /// Whether an answer with the whole is of this version: it says so.
+    pub(crate) fn is_same(&self, headers: &HeaderMap) -> bool {
+        self.validator.is_some()
+            && Validator::of(headers) == self.validator
+            && Self::coding(headers) == self.encoding
+    }
+
+    /// Judges an answer to a request for the bytes from `from` up to `to`, of which others come at the same time.
+    ///
+    /// # Errors
+    /// In what the answer is not what was asked for.
+    pub(crate) fn is_range(&self, from: u64, to: u64, headers: &HeaderMap) -> Result<(), &'static str> {
+        self.continues(from, headers)?;
+        let range = headers.get(CONTENT_RANGE).and_then(|value| content_range(value.to_str().ok()?));
+        match range {
+            Some((_, last, Some(_))) if last.checked_add(1) == Some(to) => {}
+            Some((.., None)) => return Err("a range of a file whose length is not told"),
+            _ => return Err("another range than was asked for"),
+        }
+        match &self.validator {
+            // It has to be told with a range, too (RFC 9110, 15.3.7).
+            Some(Validator::Etag(_)) if !headers.contains_key(ETAG) => Err("a range without the file's ETag"),
+            _ => Ok(()),
+        }
+    }
+
     /// Judges an answer to a request for what follows `from`: whether it goes on there, with the same file.
     ///
     /// # Errors
@@ -147,6 +173,30 @@ mod tests {
         assert_eq!(of(&[("last-modified", modified)]), None);
         assert_eq!(of(&[("last-modified", date.1), date]), None);
         assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn range_is_told_from_one_of_another_file() {
+        let version = Version {
+            validator: Some(Validator::Etag("\"a\"".to_owned())),
+            length: Some(200),
+            encoding: None,
+        };
+        let judged = |pairs: &[_]| version.is_range(50, 100, &headers(pairs));
+        assert_eq!(judged(&[("content-range", "bytes 50-99/200"), ("etag", "\"a\"")]), Ok(()));
+        for pairs in [
+            &[("content-range", "bytes 50-99/200")][..],
+            &[("content-range", "bytes 50-99/200"), ("etag", "\"b\"")],
+            &[("content-range", "bytes 50-99/*"), ("etag", "\"a\"")],
+            &[("content-range", "bytes 50-99/201"), ("etag", "\"a\"")],
+            &[("content-range", "bytes 50-98/200"), ("etag", "\"a\"")],
+            &[("content-range", "bytes 50-199/200"), ("etag", "\"a\"")],
+            &[("content-range", "bytes 0-99/200"), ("etag", "\"a\"")],
+        ] {
+            assert!(judged(pairs).is_err(), "{pairs:?}");
+        }
+        assert!(version.is_same(&headers(&[("etag", "\"a\"")])));
+        assert!(!version.is_same(&headers(&[("etag", "\"b\"")])) && !version.is_same(&headers(&[])));
     }
 
     #[test]

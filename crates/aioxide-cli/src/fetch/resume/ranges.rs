@@ -16,6 +16,11 @@ impl Ranges {
         self.ranges.range(..=number).next_back().is_some_and(|(_, last)| number <= *last)
     }
 
+    /// Whether it has all numbers from `first` to `last`.
+    pub(crate) fn contains_range(&self, first: u64, last: u64) -> bool {
+        self.ranges.range(..=first).next_back().is_some_and(|(_, end)| last <= *end)
+    }
+
     /// How many numbers it has.
     pub(crate) fn count(&self) -> u64 {
         self.count
@@ -87,6 +92,8 @@ mod tests {
                 }
                 plain.extend(first..=first + length);
                 prop_assert_eq!(ranges.count(), plain.len() as u64);
+                let all = (first..=first + 3).all(|number| plain.contains(&number));
+                prop_assert_eq!(ranges.contains_range(first, first + 3), all);
                 let listed: BTreeSet<u64> = ranges.iter().flat_map(|(first, last)| first..=last).collect();
                 prop_assert_eq!(&listed, &plain);
                 let pairs: Vec<_> = ranges.iter().collect();
