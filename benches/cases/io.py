@@ -183,8 +183,9 @@ def accept_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
     return asked(factory, serve_protocol, lambda kind, where: [CLIENT, "connect", kind, where, str(seconds)])
 
 
-@case("connect rate")
-def connect_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
+def connecting(
+    factory: Factory, seconds: float, connect: Callable[[Any, int], Awaitable[None]]
+) -> tuple[float, float, float]:
     """Connects to the minimal C server and closes, one connection after the other."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
@@ -192,8 +193,7 @@ def connect_rate(factory: Factory, seconds: float) -> tuple[float, float, float]
 
     async def work(loop: Any) -> int:
         for _ in range(100):
-            transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
-            transport.close()
+            await connect(loop, port)
         return 100
 
     try:
@@ -203,6 +203,27 @@ def connect_rate(factory: Factory, seconds: float) -> tuple[float, float, float]
     finally:
         server.kill()
         server.communicate()
+
+
+@case("connect rate")
+def connect_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
+    async def connect(loop: Any, port: int) -> None:
+        transport, _ = await loop.create_connection(asyncio.Protocol, "127.0.0.1", port)
+        transport.close()
+
+    return connecting(factory, seconds, connect)
+
+
+@case("connect rate, sock_connect")
+def sock_connect_rate(factory: Factory, seconds: float) -> tuple[float, float, float]:
+    """Connects as aiohttp and happy eyeballs do, with a socket made in Python; no transport."""
+
+    async def connect(loop: Any, port: int) -> None:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, ("127.0.0.1", port))
+
+    return connecting(factory, seconds, connect)
 
 
 def certificate(folder: Path) -> str:
