@@ -128,8 +128,8 @@ def test_blocking_socket_does_not_stop_other_threads(run: Any) -> None:
             later(lambda: socket.create_connection(listener.getsockname()).close())
             accepted, _ = await loop.sock_accept(listener)
             accepted.close()
-        for thread in threads:
-            thread.join()
+            for thread in threads:
+                thread.join()
 
     run(main())
 
