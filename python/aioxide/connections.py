@@ -21,6 +21,8 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 # A class derived from it, or one that a program has put in its place, may have methods of its own: asyncio's code calls
 # them, so it gets such sockets.
 Socket = socket.socket
+# From Python 3.15 on, asyncio gives a connection that it makes a context of its own: there its own code makes it.
+_STARTS_CONNECTING = sys.version_info < (3, 15)
 # What `create_connection` is asked for by host and port alone.
 _NO_OPTIONS = dict(base_events.BaseEventLoop.create_connection.__kwdefaults__ or {})
 # Those whose addresses Rust knows how to show.
@@ -87,7 +89,9 @@ class Connections(selector_events.BaseSelectorEventLoop):
     async def create_connection(
         self, protocol_factory: Any, host: Any = None, port: Any = None, **options: Any
     ) -> tuple[Any, Any]:
-        started = self._start_connecting(host, port) if options.items() <= _NO_OPTIONS.items() else None
+        started = None
+        if _STARTS_CONNECTING and options.items() <= _NO_OPTIONS.items():
+            started = self._start_connecting(host, port)
         if started is not None:
             finishing = self._finish_connecting(protocol_factory, host, port, *started)
             # It has the future, and an exception will have this frame.
@@ -201,6 +205,24 @@ class Connections(selector_events.BaseSelectorEventLoop):
         except BaseException:
             self._give_up(sock, accepted)
             raise
+
+    @as_in(selector_events.BaseSelectorEventLoop)
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        if type(sock) is not Socket:
+            return await super().sock_connect(sock, address)
+        connected = self._try_connect(sock, address)
+        if connected is None:
+            return None
+        if connected is NotImplemented:
+            return await super().sock_connect(sock, address)
+        try:
+            return await connected
+        except BaseException:
+            self._give_up(sock, connected)
+            raise
+        finally:
+            # An exception has this frame, and the future the exception.
+            connected = None
 
     if sys.version_info < (3, 11):
 

@@ -194,5 +194,4 @@ class EventLoop(_aioxide.LoopCore, Connections, Subprocesses, asyncio.SelectorEv
         super().add_signal_handler(sig, callback, *args)
 
 
-if sys.version_info < (3, 15):  # there asyncio gives a connection a context of its own
-    _aioxide._prepare_connecting(EventLoop, Socket)
+_aioxide._prepare_connecting(EventLoop, Socket)

@@ -1,7 +1,7 @@
 //! Sockets that connect to an address without waiting.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
 use super::check;
 use super::socket::Address;
@@ -33,14 +33,15 @@ pub fn tcp_socket(family: libc::c_int) -> io::Result<OwnedFd> {
     }
 }
 
-/// Begins to connect; returns whether that is done already. If not, the socket becomes writable when it is.
+/// Begins to connect; returns whether that is done already. If not, the socket becomes writable when it is. Waits for it if
+/// the descriptor is a blocking one.
 ///
 /// # Errors
 /// Those of `connect`, but for EINPROGRESS, and for EINTR, after which it goes on as well.
-pub fn connect(socket: &OwnedFd, address: &Address) -> io::Result<bool> {
+pub fn connect(fd: RawFd, address: &Address) -> io::Result<bool> {
     let (start, len) = address.raw();
     // SAFETY: an address and its length.
-    match check(unsafe { libc::connect(socket.as_raw_fd(), start, len) }) {
+    match check(unsafe { libc::connect(fd, start, len) }) {
         Ok(_) => Ok(true),
         Err(error) if is_under_way(&error) => Ok(false),
         Err(error) => Err(error),
@@ -69,6 +70,7 @@ pub fn take_error(fd: RawFd) -> io::Result<Option<io::Error>> {
 #[cfg(test)]
 mod tests {
     use std::net::{SocketAddr, TcpListener};
+    use std::os::fd::AsRawFd;
 
     use super::*;
 
@@ -81,7 +83,7 @@ mod tests {
     fn outcome(address: SocketAddr) -> (OwnedFd, Option<io::Error>) {
         let address = Address::from_ip(address);
         let made = tcp_socket(address.family()).unwrap();
-        if !connect(&made, &address).unwrap() {
+        if !connect(made.as_raw_fd(), &address).unwrap() {
             ready(&made);
         }
         let error = take_error(made.as_raw_fd()).unwrap();

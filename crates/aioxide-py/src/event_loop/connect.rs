@@ -55,12 +55,16 @@ const OF_SOCKET: &[&CStr] = &[
     c"__new__",
     c"close",
     c"connect",
+    c"family",
     c"fileno",
     c"getpeername",
     c"getsockname",
     c"getsockopt",
+    c"gettimeout",
+    c"proto",
     c"setblocking",
     c"setsockopt",
+    c"type",
 ];
 
 /// What asyncio's `create_connection` would use.
@@ -114,27 +118,44 @@ pub(super) fn is_replaced_by(name: &str) -> bool {
     OF_LOOP.iter().any(|method| method.to_bytes() == name.as_bytes())
 }
 
-/// Who waits for a connection.
-struct Waiting {
-    fd: RawFd,
-    host: Py<PyString>,
-    address: SocketAddr,
-    future: Py<PyAny>,
+/// Whether asyncio's code that connects to an address would be no other than the stock one, and nobody would see its steps.
+pub(super) fn is_plain(event_loop: &Object, state: &LoopState) -> Outcome<bool> {
+    let Some(stock) = STOCK.get() else { return Ok(false) };
+    Ok(!state.debug.get()
+        && !state.core.is_closed()
+        && stock.is_unchanged(event_loop, state)?
+        && !audit::is_heard(event_loop))
 }
 
-impl Waiting {
-    /// As asyncio's words have the address.
-    fn failed(&self, py: Python<'_>, error: &std::io::Error) -> PyResult<PyErr> {
+/// Where a connection goes.
+pub(super) struct Target {
+    pub(super) host: Py<PyString>,
+    pub(super) address: SocketAddr,
+}
+
+impl Target {
+    /// The exception of a connection that could not be made, with the address as asyncio's words have it.
+    pub(super) fn failed(&self, py: Python<'_>, error: &std::io::Error) -> PyResult<PyErr> {
         let (host, port) = (self.host.bind(py).repr()?, self.address.port());
-        let rest = if self.address.is_ipv6() { ", 0, 0" } else { "" };
+        let rest = match self.address {
+            SocketAddr::V4(_) => String::new(),
+            SocketAddr::V6(v6) => format!(", {}, {}", v6.flowinfo(), v6.scope_id()),
+        };
         let message = format!("Connect call failed ({host}, {port}{rest})");
         Ok(PyOSError::new_err((error.raw_os_error(), message)))
     }
 }
 
+/// Who waits for a connection.
+struct Waiting {
+    fd: RawFd,
+    target: Target,
+    future: Py<PyAny>,
+}
+
 impl Watch for Waiting {
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.host)?;
+        visit.call(&self.target.host)?;
         visit.call(&self.future)
     }
 
@@ -147,7 +168,7 @@ impl Watch for Waiting {
         let error = match connect::take_error(self.fd) {
             Ok(None) => None,
             Ok(Some(error)) if connect::is_under_way(&error) => return Ok(()),
-            Ok(Some(error)) => Some(self.failed(py, &error)?),
+            Ok(Some(error)) => Some(self.target.failed(py, &error)?),
             Err(error) => Some(error::os_error(&error)),
         };
         forget(state, self.fd, token);
@@ -217,11 +238,11 @@ impl Connecting {
 }
 
 /// The address that a host and a port are, if nobody need be asked for it. What asyncio would convert or refuse is none.
-fn address_of(host: &Bound<'_, PyAny>, port: &Bound<'_, PyAny>) -> Option<(Py<PyString>, SocketAddr)> {
+fn target_of(host: &Bound<'_, PyAny>, port: &Bound<'_, PyAny>) -> Option<Target> {
     let host = host.cast_exact::<PyString>().ok()?;
     let port = port.cast_exact::<PyInt>().ok()?.extract::<u16>().ok()?;
     let address = host.to_str().ok()?.parse::<IpAddr>().ok()?;
-    Some((host.clone().unbind(), SocketAddr::new(address, port)))
+    Some(Target { host: host.clone().unbind(), address: SocketAddr::new(address, port) })
 }
 
 #[pymethods]
@@ -234,21 +255,15 @@ impl LoopCore {
         port: &Bound<'py, PyAny>,
     ) -> PyResult<Option<(Connecting, Option<Bound<'py, PyAny>>)>> {
         let (py, state) = (slf.py(), &slf.get().state);
-        let Some((host, address)) = address_of(host, port) else { return Ok(None) };
-        let Some(stock) = STOCK.get() else { return Ok(None) };
-        let event_loop = Object::of(slf);
-        let is_plain = !state.debug.get()
-            && !state.core.is_closed()
-            && stock.is_unchanged(event_loop, state).map_err(|raised| raised::to_pyerr(py, raised))?
-            && !audit::is_heard(event_loop);
-        if !is_plain {
+        let Some(target) = target_of(host, port) else { return Ok(None) };
+        if !is_plain(Object::of(slf), state).map_err(|raised| raised::to_pyerr(py, raised))? {
             return Ok(None);
         }
-        let to = Address::from_ip(address);
+        let to = Address::from_ip(target.address);
         let socket = connect::tcp_socket(to.family()).map_err(|error| error::os_error(&error))?;
         state.expect_events();
-        let connected = connect::connect(&socket, &to).map_err(|error| error::os_error(&error))?;
         let fd = socket.as_raw_fd();
+        let connected = connect::connect(fd, &to).map_err(|error| error::os_error(&error))?;
         let socket = RefCell::new(Some(socket));
         let inner = Inner { state: Rc::clone(state), socket, watched: Cell::new(None) };
         if connected {
@@ -256,7 +271,7 @@ impl LoopCore {
         }
         let future = slf.call_method0(intern!(py, "create_future"))?;
         state.transports.ensure_unused(py, fd, PyInt::new(py, fd).as_any())?;
-        let waiting = Waiting { fd, host, address, future: future.clone().unbind() };
+        let waiting = Waiting { fd, target, future: future.clone().unbind() };
         let token = state.watchers.add(Watcher::Other(Rc::new(waiting)));
         match state.core.reactor().set_writer(fd, token) {
             Ok(before) => {

@@ -5,6 +5,7 @@
 //!   run         running, stopping, closing                               tasks       create_task, create_future
 //!   readers     add_reader and its like       sock   the sock_* methods  server      accepting connections
 //!   transports  which descriptor is whose     views  _ready, _scheduled, _selector
+//!   connect     create_connection to an address      sock_connect   the same for a socket of the program's
 //! ```
 
 mod connect;
@@ -14,6 +15,7 @@ mod run;
 mod schedule;
 mod server;
 mod sock;
+mod sock_connect;
 mod tasks;
 mod transports;
 mod views;

@@ -1,6 +1,6 @@
-//! The waiting half of `sock_recv`, `sock_recv_into`, `sock_sendall` and `sock_accept`.
+//! The waiting half of `sock_recv`, `sock_recv_into`, `sock_sendall`, `sock_accept` and `sock_connect`.
 //!
-//! Each is tried at once. What would block leaves a watcher with a future; the event does the work and sets the result, with
+//! Each is tried at once (`sock_connect` in a file of its own). What would block leaves a watcher with a future; the event does the work and sets the result, with
 //! no handle and no done-callback. The coroutines in `connections.py` take the watcher out when the wait is given up.
 //! A watcher whose future is done already (cancelled a moment ago) touches neither socket nor buffer.
 
@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use aioxide_core::Token;
+use aioxide_core::sys::connect;
 use aioxide_core::sys::socket::{self, Address};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
@@ -22,17 +23,24 @@ use crate::kernel::report::leaves_the_loop;
 use crate::kernel::{LoopCore, LoopState, Watch, Watcher, error, running};
 use crate::transports::{address_to_python, common};
 
+use super::connect::Target;
+
 /// Up to this size bytes are received into the loop's memory and copied, which is cheaper than shrinking a new object.
 const COPIED_BYTES: usize = 64 * 1024;
 /// But not after a receive of so many bytes: the next one is likely to bring as many, and to copy them costs more.
 const LARGE_BYTES: usize = 8 * 1024;
 
 /// What is to be done with a socket.
-enum Work {
+pub(super) enum Work {
     Receive(usize),
     ReceiveInto(Py<PyAny>),
-    Send { data: Py<PyAny>, sent: Cell<usize> },
+    Send {
+        data: Py<PyAny>,
+        sent: Cell<usize>,
+    },
     Accept,
+    /// It is under way: what has become of it.
+    Connect(Target),
 }
 
 /// Somebody who waits for a socket.
@@ -45,7 +53,7 @@ pub(crate) struct Waiting {
 
 impl Work {
     fn is_write(&self) -> bool {
-        matches!(self, Self::Send { .. })
+        matches!(self, Self::Send { .. } | Self::Connect(_))
     }
 
     /// Tries it; `None` if it would block.
@@ -97,6 +105,12 @@ impl Work {
                 Ok((accepted, address)) => accepted_socket(socket, accepted, &address).map(Ok)?,
                 Err(error) => Err(error),
             },
+            Self::Connect(target) => match connect::take_error(fd) {
+                Ok(None) => Ok(py.None().into_bound(py)),
+                Ok(Some(error)) if connect::is_under_way(&error) => return Ok(None),
+                Ok(Some(error)) => return Err(target.failed(py, &error)?),
+                Err(error) => Err(error),
+            },
         };
         match result {
             Ok(value) => Ok(Some(value)),
@@ -136,6 +150,7 @@ impl Watch for Waiting {
         visit.call(&self.future)?;
         match &self.work {
             Work::ReceiveInto(object) | Work::Send { data: object, .. } => visit.call(object),
+            Work::Connect(target) => visit.call(&target.host),
             Work::Receive(_) | Work::Accept => Ok(()),
         }
     }
@@ -190,9 +205,20 @@ impl LoopCore {
         if work.is_write() {
             state.expect_events();
         }
-        if let Some(value) = work.attempt(state, socket, fd)? {
-            return Ok(value);
+        match work.attempt(state, socket, fd)? {
+            Some(value) => Ok(value),
+            None => Self::wait(slf, socket, fd, work),
         }
+    }
+
+    /// The future of what is done when the descriptor is ready.
+    pub(super) fn wait<'py>(
+        slf: &Bound<'py, Self>,
+        socket: &Bound<'py, PyAny>,
+        fd: RawFd,
+        work: Work,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (py, state) = (slf.py(), &slf.get().state);
         let future = slf.call_method0(intern!(py, "create_future"))?;
         state.transports.ensure_unused(py, fd, fd.into_bound_py_any(py)?.as_any())?;
         let is_write = work.is_write();

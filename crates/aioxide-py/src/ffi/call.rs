@@ -63,6 +63,15 @@ pub(crate) fn get_attribute(object: &Object, name: &Object) -> Outcome {
     unsafe { Owned::from_new(ffi::PyObject_GetAttr(object.as_ptr(), name.as_ptr())) }
 }
 
+/// `descriptor.__get__(object)`: a field of an object as the class that has the descriptor shows it.
+pub(crate) fn described(descriptor: &Object, object: &Object) -> Outcome {
+    // SAFETY: attached; a live object's class.
+    let get = unsafe { (*descriptor.kind()).tp_descr_get };
+    let Some(get) = get else { return Ok(descriptor.own()) };
+    // SAFETY: the class's own function; it takes any object, and the object's class; a new reference or null with an exception.
+    unsafe { Owned::from_new(get(descriptor.as_ptr(), object.as_ptr(), object.kind().cast())) }
+}
+
 /// `getattr(object, name, None)`, where a missing attribute is nothing.
 pub(crate) fn find_attribute(object: &Object, name: &Object) -> Outcome<Option<Owned>> {
     match get_attribute(object, name) {

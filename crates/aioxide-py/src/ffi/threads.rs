@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use aioxide_core::sys::connect;
 use aioxide_core::sys::socket::{self, Address};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -36,6 +37,19 @@ pub(crate) fn detached<T>(_py: Python<'_>, wait: impl FnOnce() -> T) -> T {
 /// Those of `accept`.
 pub(crate) fn accept(py: Python<'_>, fd: RawFd, may_block: bool) -> io::Result<(OwnedFd, Address)> {
     if may_block { detached(py, || socket::accept(fd)) } else { socket::accept(fd) }
+}
+
+/// Begins to connect, as `sys::connect` does; without the interpreter, if the socket may block: the object may say that it does
+/// not, and who shares the open file may have changed that.
+///
+/// # Errors
+/// Those of `connect`.
+pub(crate) fn connect(py: Python<'_>, fd: RawFd, address: &Address) -> io::Result<bool> {
+    if socket::may_block(fd) {
+        detached(py, || connect::connect(fd, address))
+    } else {
+        connect::connect(fd, address)
+    }
 }
 
 /// Closes a descriptor; without the interpreter, for it may linger until all is sent.
