@@ -5,13 +5,14 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use support::nginx::Nginx;
 use support::ranges::{How, Ranges};
-use support::{aioxide, body, fetch_into, records};
+use support::{aioxide, body, fetch_into, records, text};
 
 const LENGTH: usize = 17 << 20;
 
@@ -160,12 +161,17 @@ fn killed_job_goes_on_with_all_that_was_written() {
             .unwrap()
     };
     let mut there = 0;
-    for _ in 0..3 {
+    for round in 0..3 {
         let mut child = start(&["--split", "4", "--limit-rate", "4M"]);
         while noted(&state) < there + 3_000_000 && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
-        child.kill().unwrap();
+        if round == 2 {
+            // One that is told to end leaves no less behind.
+            kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        } else {
+            child.kill().unwrap();
+        }
         child.wait().unwrap();
         assert!(noted(&state) > there);
         there = noted(&state);
@@ -183,6 +189,34 @@ fn killed_job_goes_on_with_all_that_was_written() {
     assert_eq!(record["bytes"], LENGTH);
     let left: Vec<String> = support::files(&directory.path().join("out")).into_keys().collect();
     assert_eq!(left, ["file.bin"]);
+}
+
+#[test]
+fn disk_without_room_is_told_before_the_file_comes() {
+    let server = Ranges::start(How::Well, LENGTH);
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("list"), server.url()).unwrap();
+    let run = format!(
+        "{} fetch --split 4 -i list -o out --report report --state state",
+        env!("CARGO_BIN_EXE_aioxide")
+    );
+    let command = format!(
+        "mkdir out && mount -t tmpfs -o size=9m none out && {{ {run}; echo $?; mount -o remount,size=40m out; {run}; \
+         echo $?; ls -A out; }}"
+    );
+    let mut unshared = Command::new("unshare");
+    unshared.current_dir(directory.path()).args(["-rm", "sh", "-c", &command]);
+    let output = unshared.output().unwrap();
+    let errors = text(&output.stderr);
+    if errors.contains("unshare") || errors.contains("mount") {
+        eprintln!("skipped: a file system of a given size needs a user namespace: {errors}");
+        return;
+    }
+    assert!(errors.contains("the disk is full"), "{errors}");
+    let printed = text(&output.stdout);
+    assert_eq!(printed.split_whitespace().collect::<Vec<_>>(), ["1", "0", "file.bin"], "{errors}");
+    let records = records(&directory.path().join("report"));
+    assert_eq!((records.len(), &records[0]["outcome"]), (1, &json!("ok")));
 }
 
 #[test]

@@ -435,6 +435,17 @@ fn tar_shards_and_discarded_bodies_are_for_queues_too() {
     assert_eq!(members, 180);
     let queue = Queue::in_directory();
     queue.fill(&urls, &["--shard-size", "20", "--by", "url"]);
+    assert_eq!(queue.work(&["--warc", "/tmp/site.warc.gz"]).status.code(), Some(2));
+    assert_eq!(queue.work(&["--warc", "site.warc.gz"]).status.code(), Some(0));
+    let mut answers = 0;
+    for shard in queue.shards("out") {
+        let files = support::files(&queue.path("out").join(shard).join("files"));
+        assert!(files.keys().eq(["site.cdxj", "site.warc.gz"]), "{:?}", files.keys());
+        answers += text(&files["site.cdxj"]).lines().count();
+    }
+    assert_eq!(answers, 90);
+    let queue = Queue::in_directory();
+    queue.fill(&urls, &["--shard-size", "20", "--by", "url"]);
     let mut worker = aioxide();
     worker.current_dir(queue.directory.path()).args([
         "fetch",
