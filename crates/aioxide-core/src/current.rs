@@ -47,8 +47,8 @@ pub trait LoopHandle: private::Sealed {
 }
 
 thread_local! {
-    /// The address of the current loop's scheduler: tells in one comparison whether a task is of that loop.
-    static SCHEDULER: Cell<*const ()> = const { Cell::new(std::ptr::null()) };
+    /// The name of the current loop: tells in one comparison whether a task is of that loop.
+    static CURRENT_ID: Cell<Option<LoopId>> = const { Cell::new(None) };
     static CURRENT: RefCell<Option<Rc<dyn LoopHandle>>> = const { RefCell::new(None) };
 }
 
@@ -63,13 +63,10 @@ pub fn current() -> Option<Rc<dyn LoopHandle>> {
     CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
 }
 
-/// Whether the thread's current loop is the one that `scheduler` belongs to.
-///
-/// The caller's `Arc` keeps the address from being used anew.
+/// Whether the thread's current loop is the one with this name.
 #[inline]
-pub(crate) fn is_of(scheduler: &Arc<dyn Schedule>) -> bool {
-    let address: *const () = Arc::as_ptr(scheduler).cast();
-    SCHEDULER.try_with(|current| current.get() == address).unwrap_or(false)
+pub(crate) fn is_current(id: LoopId) -> bool {
+    CURRENT_ID.try_with(|current| current.get() == Some(id)).unwrap_or(false)
 }
 
 /// Makes `event_loop` the thread's current one until the guard is dropped; the one before comes back then.
@@ -78,10 +75,10 @@ pub(crate) fn is_of(scheduler: &Arc<dyn Schedule>) -> bool {
 /// more: its destructors find none.
 pub fn enter(event_loop: Rc<dyn LoopHandle>) -> Entered {
     crate::clock::mark();
-    let address: *const () = Arc::as_ptr(event_loop.scheduler()).cast();
+    let id = event_loop.id();
     let entered = CURRENT.try_with(|current| current.replace(Some(event_loop)));
     if entered.is_ok() {
-        let _ = SCHEDULER.try_with(|current| current.set(address));
+        let _ = CURRENT_ID.try_with(|current| current.set(Some(id)));
     }
     Entered { before: entered.ok().flatten() }
 }
@@ -100,9 +97,8 @@ impl std::fmt::Debug for Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         let before = self.before.take();
-        let address =
-            before.as_ref().map_or(std::ptr::null(), |event_loop| Arc::as_ptr(event_loop.scheduler()).cast());
-        let _ = SCHEDULER.try_with(|current| current.set(address));
+        let id = before.as_ref().map(|event_loop| event_loop.id());
+        let _ = CURRENT_ID.try_with(|current| current.set(id));
         // A thread that is going away has no current loop left to put back.
         let left = CURRENT.try_with(|current| current.replace(before));
         drop(left);

@@ -1,5 +1,6 @@
 //! Destructors of the user that panic where nobody could catch it: on the loop itself, on a thread of a pool.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Drops `value`; a panic of its destructor ends here, told by the panic hook and by nobody else.
@@ -15,7 +16,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// aioxide_core::destroy(Bomb);
 /// ```
 pub fn destroy<T>(value: T) {
-    let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) else { return };
+    contain(|| drop(value));
+}
+
+/// Calls `destructor`; a panic in it ends here, as in [`destroy`].
+#[inline]
+pub(crate) fn contain(destructor: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(destructor)) {
+        destroy_payload(payload);
+    }
+}
+
+#[cold]
+fn destroy_payload(payload: Box<dyn Any + Send>) {
     // What it panicked with may panic as well when it is dropped. What *that* panics with is not tried any more.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(payload);

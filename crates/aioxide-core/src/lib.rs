@@ -85,16 +85,17 @@ pub use reactor::{Reactor, Registration, Token};
 pub use remote::Remote;
 pub use runnable::Runnable;
 pub use sys::Interest;
-pub use task::{JoinError, JoinHandle, Meta, Notified, TaskRef, spawn};
+pub use task::{JoinError, JoinHandle, Meta, Notified, TaskOf, TaskRef, spawn};
 
 /// Names a loop; never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct LoopId(u64);
+pub struct LoopId(std::num::NonZeroU64);
 
 impl LoopId {
     pub(crate) fn next() -> Self {
         use std::sync::atomic::{AtomicU64, Ordering};
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self(std::num::NonZeroU64::new(id).expect("fewer than 2^64 loops"))
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use aioxide_core::task::{Meta, spawn_idle, with_current_meta};
+use aioxide_core::task::{Meta, TaskOf, spawn_idle, with_current_meta};
 use aioxide_core::{JoinHandle, TaskRef, spawn};
 use support::{Loop, block_on, call, iterate, new_loop};
 
@@ -333,6 +333,44 @@ fn meta_is_found_by_its_type_only_and_by_the_task_itself() {
     let found = block_on(&event_loop, task);
     assert_eq!(found.unwrap(), Some("worker"));
     assert!(TaskRef::current().is_none());
+}
+
+#[test]
+fn task_is_known_by_its_data_while_it_is_polled_and_keeps_them_afterwards() {
+    struct Name(&'static str);
+    impl Meta for Name {}
+    let event_loop = new_loop();
+    assert!(TaskOf::<Name>::current().is_none());
+    let task = spawn(
+        &*event_loop,
+        async { TaskOf::<String>::current().map_or_else(TaskOf::<Name>::current, |_| None) },
+        Name("worker"),
+    );
+    let known = block_on(&event_loop, task).unwrap().unwrap();
+    assert!(known.is_complete());
+    assert_eq!(known.meta().0, "worker");
+}
+
+#[test]
+fn data_are_dropped_also_when_the_destructor_of_the_output_panics() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    struct Counted(Rc<Cell<u32>>);
+    impl Meta for Counted {}
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let event_loop = new_loop();
+    let count = Rc::<Cell<u32>>::default();
+    drop(spawn(&*event_loop, async { Bomb }, Counted(Rc::clone(&count))));
+    iterate(&event_loop);
+    assert_eq!(count.get(), 1);
 }
 
 /// The task is over when its last handle drops the output: the output's destructor must not find it any more, or it

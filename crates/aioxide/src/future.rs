@@ -58,6 +58,10 @@ struct Extra<T: 'static> {
 }
 
 impl<T: 'static> Inner<T> {
+    fn is_pending(&self) -> bool {
+        matches!(self.state, State::Pending)
+    }
+
     fn extra(&mut self) -> &mut Extra<T> {
         self.extra.get_or_insert_with(|| {
             Box::new(Extra { others: Line::default(), callbacks: Vec::new(), failure: None })
@@ -123,7 +127,7 @@ impl<T: 'static> Future<T> {
 
     /// Whether it has a value or was cancelled.
     pub fn done(&self) -> bool {
-        !matches!(self.cell.borrow().state, State::Pending)
+        !self.cell.borrow().is_pending()
     }
 
     /// Whether it was cancelled.
@@ -182,12 +186,10 @@ impl<T: 'static> Future<T> {
 
     #[inline]
     fn settle(&self, state: State<T>) -> Result<(), ResultError> {
-        match &self.cell.borrow().state {
-            State::Pending => {}
-            State::Cancelled(cancelled) => return Err(ResultError::Cancelled(cancelled.clone())),
-            State::Finished(_) | State::Taken => return Err(ResultError::InvalidState),
-        }
-        let mut inner = self.cell.borrow_mut();
+        // A cell that is being looked at is done: see `Inner`.
+        let Some(mut inner) = self.cell.try_borrow_mut().ok().filter(|inner| inner.is_pending()) else {
+            return Err(self.settled());
+        };
         inner.state = state;
         let first = inner.first.take();
         let more = inner.extra.is_some();
@@ -200,6 +202,15 @@ impl<T: 'static> Future<T> {
             self.tell_others();
         }
         Ok(())
+    }
+
+    /// Why it cannot be settled any more.
+    #[cold]
+    fn settled(&self) -> ResultError {
+        match &self.cell.borrow().state {
+            State::Cancelled(cancelled) => ResultError::Cancelled(cancelled.clone()),
+            State::Pending | State::Finished(_) | State::Taken => ResultError::InvalidState,
+        }
     }
 
     #[cold]
@@ -239,12 +250,13 @@ impl<T: 'static> Future<T> {
         cx: &mut Context<'_>,
         get: impl FnOnce(&RefCell<Inner<T>>) -> R,
     ) -> Poll<Result<R, Cancelled>> {
-        match &self.cell.borrow().state {
-            State::Pending => {}
+        let is_pending = match &self.cell.borrow().state {
+            State::Pending => true,
             State::Cancelled(cancelled) => return Poll::Ready(Err(cancelled.clone())),
-            State::Finished(_) | State::Taken => self.key = 0,
-        }
-        if self.done() {
+            State::Finished(_) | State::Taken => false,
+        };
+        if !is_pending {
+            self.key = 0;
             self.mark_retrieved();
             return Poll::Ready(Ok(get(&self.cell)));
         }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::rc::Rc;
@@ -109,18 +110,21 @@ impl TaskRef {
     }
 
     /// Whether the future has ended or was dropped.
+    #[inline]
     pub fn is_complete(&self) -> bool {
         // SAFETY: alive by our handle.
         unsafe { self.header.as_ref() }.state.is_complete()
     }
 
     /// Whether the task is in a ready queue.
+    #[inline]
     pub fn is_scheduled(&self) -> bool {
         // SAFETY: alive by our handle.
         unsafe { self.header.as_ref() }.state.is_scheduled()
     }
 
     /// Whether the task is being polled, further up this stack.
+    #[inline]
     pub fn is_running(&self) -> bool {
         // SAFETY: alive by our handle.
         unsafe { self.header.as_ref() }.state.is_running()
@@ -140,6 +144,7 @@ impl TaskRef {
     }
 
     /// Whether the loop that this thread runs is another one than the task's, so that its end would not come meanwhile.
+    #[inline]
     pub fn is_of_another_loop(&self) -> bool {
         // SAFETY: alive by our handle.
         let here = unsafe { self.header.as_ref() }.is_here();
@@ -194,6 +199,43 @@ impl fmt::Debug for TaskRef {
             .field("id", &self.id())
             .field("complete", &self.is_complete())
             .finish()
+    }
+}
+
+/// A [`TaskRef`] of a task whose data is known to be of type `M`, so that no look at it compares types.
+pub struct TaskOf<M> {
+    task: TaskRef,
+    _meta: PhantomData<M>,
+}
+
+impl<M: 'static> TaskOf<M> {
+    /// The task that this thread is polling (or dropping) at the moment, if its data is of type `M`.
+    pub fn current() -> Option<Self> {
+        let task = TaskRef::current()?;
+        task.meta::<M>()?;
+        Some(Self { task, _meta: PhantomData })
+    }
+
+    /// The face's data.
+    #[inline]
+    pub fn meta(&self) -> &M {
+        // SAFETY: the loop's thread (`!Send`), our handle outlives the borrow, and the type was compared by `current`.
+        unsafe { raw::known_meta_of(self.task.header) }
+    }
+}
+
+impl<M> Deref for TaskOf<M> {
+    type Target = TaskRef;
+
+    #[inline]
+    fn deref(&self) -> &TaskRef {
+        &self.task
+    }
+}
+
+impl<M> fmt::Debug for TaskOf<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.task.fmt(formatter)
     }
 }
 

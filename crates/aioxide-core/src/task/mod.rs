@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-pub use join::{End, JoinError, JoinHandle, TaskRef, with_current_meta};
+pub use join::{End, JoinError, JoinHandle, TaskOf, TaskRef, with_current_meta};
 pub use list::TaskList;
 
 use state::State;

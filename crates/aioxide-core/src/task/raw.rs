@@ -1,7 +1,7 @@
 //! The allocation of a task: header, face's data, then the future or its output.
 //!
 //! Who may touch what:
-//! 1. `state`, `scheduler`, `vtable`, `id` are shared: any thread that holds a reference.
+//! 1. `state`, `scheduler`, `loop_id`, `vtable`, `id` are shared: any thread that holds a reference.
 //! 2. Everything else belongs to the loop's thread (the one that spawned it). Handles, the list and `Notified::run`
 //!    are confined to it by `!Send` types, or, for `Notified`, by the contract of `run`.
 //! 3. `local` counts the handles on the loop's thread, the task list's included. When it reaches 0 (the task is
@@ -25,7 +25,8 @@ use super::list::{Links, TaskList};
 use super::state::{AfterPoll, State, Wake};
 use super::waker;
 use super::{Meta, Notified, Schedule};
-use crate::destroy;
+use crate::LoopId;
+use crate::destroy::{contain, destroy};
 
 /// The functions that know the types behind a header.
 pub(crate) struct Vtable {
@@ -45,6 +46,7 @@ pub(crate) struct Header {
     pub(crate) state: State,
     vtable: &'static Vtable,
     scheduler: ManuallyDrop<Arc<dyn Schedule>>,
+    loop_id: LoopId,
     pub(crate) id: u64,
     pub(crate) links: Links,
     local: Cell<u32>,
@@ -58,7 +60,7 @@ impl Header {
     /// Whether this thread runs the task's loop at the moment.
     #[inline]
     pub(crate) fn is_here(&self) -> bool {
-        crate::current::is_of(&self.scheduler)
+        crate::current::is_current(self.loop_id)
     }
 }
 
@@ -104,6 +106,7 @@ pub(crate) fn allocate<F: Future + 'static, M: Meta>(
         header: Header {
             state,
             vtable: &Types::<F, M>::VTABLE,
+            loop_id: scheduler.loop_id(),
             scheduler: ManuallyDrop::new(scheduler),
             id,
             links: Links::default(),
@@ -296,15 +299,15 @@ unsafe fn stage_output<F: Future + 'static, M: Meta>(header: NonNull<Header>) ->
 }
 
 unsafe fn drop_local<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
-    // SAFETY: the last handle is gone and the task complete (rule 3): nobody else can reach these fields. Each is taken
-    // out before its destructor runs, which may panic: the others are dropped all the same.
+    // SAFETY: the last handle is gone and the task complete (rule 3): nobody else can reach these fields. A destructor that
+    // panics leaves its field empty (the meta is not touched again), and the others are dropped all the same.
     unsafe {
         let cell = cell::<F, M>(header);
         (&*cell.meta.get()).abandoned(cell.header.id);
-        destroy(std::mem::replace(&mut *cell.stage.get(), Stage::Empty));
-        destroy((*cell.header.join_waker.get()).take());
+        contain(|| *cell.stage.get() = Stage::Empty);
+        contain(|| *cell.header.join_waker.get() = None);
         *cell.header.list.get() = None;
-        destroy(ManuallyDrop::take(&mut *cell.meta.get()));
+        contain(|| ManuallyDrop::drop(&mut *cell.meta.get()));
     }
 }
 
@@ -322,10 +325,10 @@ unsafe fn free<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
 /// The state said so; `header` is alive.
 pub(crate) unsafe fn schedule(header: NonNull<Header>) {
     // SAFETY: alive.
-    let scheduler = unsafe { &header.as_ref().scheduler };
+    let this = unsafe { header.as_ref() };
     // SAFETY: the reference is the new `Notified`'s.
     let mut task = Some(unsafe { Notified::from_header(header) });
-    if crate::current::is_of(scheduler) {
+    if this.is_here() {
         crate::current::try_with(|current| {
             if let Some(task) = task.take() {
                 current.push_task(task);
@@ -334,7 +337,7 @@ pub(crate) unsafe fn schedule(header: NonNull<Header>) {
     }
     if let Some(task) = task {
         // The clone keeps the scheduler alive while the task may be freed by the loop's thread.
-        Arc::clone(scheduler).schedule_remote(task);
+        Arc::clone(&this.scheduler).schedule_remote(task);
     }
 }
 
@@ -413,9 +416,18 @@ pub(crate) unsafe fn meta_of<'a, M: Any>(header: NonNull<Header>) -> Option<&'a 
     if (vtable.meta_type)() != TypeId::of::<M>() {
         return None;
     }
-    // SAFETY: the type was compared, so the cell holds an `M` at that offset (in cells that are transparent); the handle
-    // keeps it.
-    Some(unsafe { header.byte_add(vtable.meta_offset).cast::<M>().as_ref() })
+    // SAFETY: the caller's contract, and the type was compared.
+    Some(unsafe { known_meta_of(header) })
+}
+
+/// The face's data.
+///
+/// # Safety
+/// As [`meta_of`], and it is of type `M`.
+#[inline]
+pub(crate) unsafe fn known_meta_of<'a, M>(header: NonNull<Header>) -> &'a M {
+    // SAFETY: the cell, alive by the handle, holds an `M` at that offset (in cells that are transparent).
+    unsafe { header.byte_add(header.as_ref().vtable.meta_offset).cast::<M>().as_ref() }
 }
 
 /// Replaces the waker of whoever awaits the task.

@@ -260,11 +260,13 @@ impl Meta {
 
     // -- scopes ---------------------------------------------------------------------------------------------------
 
+    #[inline]
     pub(crate) fn poll_number(&self) -> u16 {
         self.poll.get()
     }
 
     /// Whether the poll with this number is the one that goes on, or the one before.
+    #[inline]
     pub(crate) fn is_latest_but_one(&self, poll: u16) -> bool {
         self.poll.get().wrapping_sub(poll) <= 1
     }
@@ -295,7 +297,10 @@ impl Meta {
             self.waiting_scope.set(ROOT);
         }
         self.forget_asked(id);
-        if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
+        if !self.flag(OFFERED) {
+            let waker = self.look_scopes(|scopes| scopes.remove(id));
+            drop(waker);
+        } else if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
             self.apply(effects, task);
         }
     }
@@ -329,11 +334,13 @@ impl Meta {
     }
 
     /// Ends what [`enter_scope`](Self::enter_scope) began.
+    #[inline]
     pub(crate) fn leave_scope(&self, around: u32) {
         self.scope.set(around);
     }
 
     /// Whether the scope `id` is to be unwound now; if so, that is done with.
+    #[inline]
     pub(crate) fn take_delivery(&self, id: u32) -> bool {
         self.flag(OFFERED) && self.look_scopes(|scopes| scopes.take_delivery(id)).unwrap_or(false)
     }

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use aioxide_core::task::{TaskRef, with_current_meta};
+use aioxide_core::task::{TaskOf, TaskRef, with_current_meta};
 use pin_project_lite::pin_project;
 
 use super::AnyTask;
@@ -27,7 +27,7 @@ pub(crate) struct Scope {
 
 #[derive(Debug)]
 struct Home {
-    task: TaskRef,
+    task: TaskOf<Meta>,
     id: u32,
     /// How many requests to cancel the task were open when the scope came, and those that came while it was left out.
     count_before: Cell<u32>,
@@ -36,11 +36,13 @@ struct Home {
 }
 
 impl Home {
+    #[inline]
     fn meta(&self) -> &Meta {
-        self.task.meta().expect("a scope is opened in a task of this face")
+        self.task.meta()
     }
 
     /// A request that came while the task was busy elsewhere was dealt with there: it does not count here.
+    #[inline]
     fn catch_up(&self) {
         let (meta, (left, poll)) = (self.meta(), self.left.get());
         let open = meta.cancelling();
@@ -49,6 +51,7 @@ impl Home {
         }
     }
 
+    #[inline]
     fn leave(&self, around: u32) {
         let meta = self.meta();
         meta.leave_scope(around);
@@ -74,8 +77,8 @@ impl Scope {
     fn move_here(&self) {
         let requested = self.requested.get();
         self.close();
-        let Some(task) = TaskRef::current() else { return };
-        let Some(meta) = task.meta::<Meta>() else { return };
+        let Some(task) = TaskOf::<Meta>::current() else { return };
+        let meta = task.meta();
         let (id, count) = (meta.open_scope(self.catches.get()), meta.cancelling());
         let (count_before, left) = (Cell::new(count), Cell::new((count, meta.poll_number())));
         *self.home.borrow_mut() = Some(Home { task, id, count_before, left });
@@ -84,21 +87,25 @@ impl Scope {
         }
     }
 
+    #[inline]
     fn look<T>(&self, look: impl FnOnce(&Home) -> T) -> Option<T> {
         self.home.borrow().as_ref().map(look)
     }
 
     /// Whether it is in a task.
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.home.borrow().is_some()
     }
 
     /// Whether the scope is to be unwound now; the cancellation counts as delivered then.
+    #[inline]
     pub(crate) fn take_delivery(&self) -> bool {
         self.look(|home| home.meta().take_delivery(home.id)).unwrap_or(false)
     }
 
     /// Polls `inner` inside the scope.
+    #[inline]
     pub(crate) fn poll<F: Future>(&self, inner: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
         struct Leave<'a>(&'a Home, u32);
         impl Drop for Leave<'_> {
@@ -136,7 +143,7 @@ impl Scope {
     fn make_catching(&self) -> Option<(AnyTask, u32)> {
         self.catches.set(true);
         self.requested.set(true);
-        let (task, id) = self.look(|home| (home.task.clone(), home.id))?;
+        let (task, id) = self.look(|home| (TaskRef::clone(&home.task), home.id))?;
         let task = AnyTask::from_ref(task);
         task.meta().make_catching(id);
         Some((task, id))
@@ -167,16 +174,23 @@ impl Scope {
         self.look(|home| home.meta().cancelled_error()).unwrap_or_default()
     }
 
+    #[inline]
     pub(crate) fn close(&self) {
+        if self.is_open() {
+            self.leave_home();
+        }
+    }
+
+    fn leave_home(&self) {
         self.take_back();
-        let home = self.home.take();
-        if let Some(home) = home {
+        if let Some(home) = self.home.take() {
             home.meta().close_scope(&home.task, home.id);
         }
     }
 }
 
 impl Drop for Scope {
+    #[inline]
     fn drop(&mut self) {
         self.close();
     }

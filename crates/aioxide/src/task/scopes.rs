@@ -135,11 +135,6 @@ impl Scopes {
     /// Closes a scope. What was offered to it on behalf of another one goes on outwards.
     pub(super) fn close(&mut self, id: u32) -> Effects {
         let around = self.node(id).around;
-        while self.node(id).last != NONE {
-            let inside = self.node(id).last;
-            self.unlink(inside);
-            self.link(inside, around);
-        }
         self.withdraw(id);
         let mut effects = Effects::default();
         for at in (0..self.offers.len()).rev() {
@@ -148,10 +143,21 @@ impl Scopes {
                 self.offer_next(at, next, &mut effects);
             }
         }
-        self.unlink(id);
-        effects.old = self.node(id).waker.take();
-        self.free.push(id);
+        effects.old = self.remove(id);
         effects
+    }
+
+    /// Takes out a scope to which nothing is offered; what is inside it goes into the one around it. Its waker, to be dropped.
+    pub(super) fn remove(&mut self, id: u32) -> Option<Waker> {
+        let around = self.node(id).around;
+        while self.node(id).last != NONE {
+            let inside = self.node(id).last;
+            self.unlink(inside);
+            self.link(inside, around);
+        }
+        self.unlink(id);
+        self.free.push(id);
+        self.node(id).waker.take()
     }
 
     /// Notes that `id` is polled, inside `around`.

@@ -117,14 +117,25 @@ impl Timer {
             }
         }
         self.clear();
-        let event_loop = current().expect(NO_LOOP);
-        let key = event_loop.add_timer(deadline.as_ns(), cx.waker().clone());
-        self.set = Some(SetTimer { event_loop, key, deadline, waker: cx.waker().clone() });
+        self.set_on(current().expect(NO_LOOP), deadline, cx);
         Poll::Pending
     }
 
-    /// Takes the timer back.
+    #[inline]
+    fn set_on(&mut self, event_loop: Rc<dyn LoopHandle>, deadline: Instant, cx: &Context<'_>) {
+        let key = event_loop.add_timer(deadline.as_ns(), cx.waker().clone());
+        self.set = Some(SetTimer { event_loop, key, deadline, waker: cx.waker().clone() });
+    }
+
+    /// Takes the timer back, if it is set.
+    #[inline]
     pub(crate) fn clear(&mut self) {
+        if self.set.is_some() {
+            self.take_back();
+        }
+    }
+
+    fn take_back(&mut self) {
         if let Some(set) = self.set.take() {
             set.event_loop.cancel_timer(set.key);
         }
@@ -132,10 +143,15 @@ impl Timer {
 
     /// Ready once `deadline` has come, at once if it has; sets the timer where that is needed.
     pub(crate) fn poll_deadline(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if self.set.is_none() && super::now_ns() >= deadline.as_ns() {
+        if self.set.is_some() {
+            return self.poll(deadline, cx);
+        }
+        let event_loop = current().expect(NO_LOOP);
+        if event_loop.now_ns() >= deadline.as_ns() {
             return Poll::Ready(());
         }
-        self.poll(deadline, cx)
+        self.set_on(event_loop, deadline, cx);
+        Poll::Pending
     }
 }
 

@@ -24,6 +24,7 @@ use super::{
 };
 
 impl Meta {
+    #[inline]
     pub(crate) fn cancelling(&self) -> u32 {
         self.cancelling.get()
     }
