@@ -6,6 +6,9 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+import threading
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import aioxide
@@ -249,3 +252,98 @@ def test_a_long_row_is_released(make: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["made", "released"]
+
+
+def queue_in_itself(package: Any) -> Any:
+    queue = package.Queue()
+    queue.put_nowait(queue)
+    return partial(repr, queue)
+
+
+def derived(base: Any, **methods: Any) -> Any:
+    return type("Derived", (base,), methods)
+
+
+def put_that_puts(package: Any) -> Any:
+    return partial(derived(package.Queue, _put=package.Queue.put_nowait)().put_nowait, 1)
+
+
+def get_that_gets(package: Any) -> Any:
+    queue = derived(package.Queue, _get=package.Queue.get_nowait)()
+    queue.put_nowait(1)
+    return queue.get_nowait
+
+
+def init_that_inits(package: Any) -> Any:
+    return derived(package.Queue, _init=package.Queue.__init__)
+
+
+def size_that_asks(package: Any) -> Any:
+    return derived(package.Queue, qsize=package.Queue.full)(1).full
+
+
+def text_that_shows(package: Any) -> Any:
+    return partial(repr, derived(package.LifoQueue, _format=package.Queue.__repr__)())
+
+
+def comparison_that_puts(package: Any) -> Any:
+    queue = package.PriorityQueue()
+    item = type("Item", (), {"__lt__": queue.put_nowait})
+    queue.put_nowait(item())
+    return partial(queue.put_nowait, item())
+
+
+def waking_that_releases(package: Any) -> Any:
+    return derived(package.Semaphore, _wake_up_next=package.Semaphore.release)().release
+
+
+def time_that_is_set_again(package: Any) -> Any:
+    base = aioxide.EventLoop if package is aioxide else asyncio.SelectorEventLoop
+    loop = derived(base, call_at=base.call_later)()
+    return partial(loop.call_later, 0.0, print)
+
+
+def full_that_pauses_by_feeding(package: Any) -> Any:
+    reader = package.StreamReader(limit=1, loop=SimpleNamespace(get_debug=lambda: False))
+    reader.set_transport(SimpleNamespace(pause_reading=partial(reader.feed_data, b"more")))
+    return partial(reader.feed_data, b"more")
+
+
+RINGS = [
+    queue_in_itself, put_that_puts, get_that_gets, init_that_inits, size_that_asks,
+    text_that_shows, comparison_that_puts, waking_that_releases, time_that_is_set_again, full_that_pauses_by_feeding,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("make", RINGS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_method_that_comes_back_to_itself_raises_recursion_error(package: Any, make: Any) -> None:
+    call = make(package)
+    with pytest.raises(RecursionError):
+        call()
+    close = getattr(getattr(getattr(call, "func", None), "__self__", None), "close", None)
+    if close is not None:
+        close()
+
+
+def test_a_small_stack_is_not_used_up_either(package: Any) -> None:
+    ends: list[Any] = []
+
+    def run() -> None:
+        for make in (queue_in_itself, put_that_puts, comparison_that_puts, queue_in_itself):
+            try:
+                make(package)()
+            except RecursionError as error:
+                ends.append(type(error))
+
+    before = threading.stack_size(512 * 1024)
+    try:
+        # The second of them may get the place of the first one's stack.
+        for _ in range(2):
+            thread = threading.Thread(target=run)
+            thread.start()
+            run()
+            thread.join()
+    finally:
+        threading.stack_size(before)
+    assert ends == [RecursionError] * 16

@@ -25,11 +25,11 @@ pub fn before_forced_exit(handler: fn()) {
 }
 
 /// What [`this_thread`] returns where threads cannot be told apart for nothing: no thread's address.
-const UNKNOWN: usize = 1;
+pub(super) const UNKNOWN: usize = 1;
 
 /// The address of this thread's control block.
 #[inline(always)]
-fn this_thread() -> usize {
+pub(super) fn this_thread() -> usize {
     #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
     {
         let address: usize;

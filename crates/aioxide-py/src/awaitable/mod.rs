@@ -32,7 +32,7 @@ use crate::ffi::arguments::Arguments;
 use crate::ffi::exports::Exports;
 use crate::ffi::free_list::FreeList;
 use crate::ffi::kind::KindBuilder;
-use crate::ffi::method::{guard, guard_object};
+use crate::ffi::method::{guard, guard_always, guard_object};
 use crate::ffi::{
     Class, Confined, Object, Outcome, Owned, Raised, Slot, Visit, cast, coroutine, end, instance, raised,
 };
@@ -407,9 +407,15 @@ unsafe extern "C" fn throw<S: Steps>(
     guard_object(|| {
         // SAFETY: what the interpreter passes to a function of this kind.
         let arguments = unsafe { Arguments::new(values, positional, names) };
-        let exception = raised::from_throw(arguments.positional())?;
         // SAFETY: an instance of ours.
-        resumed::<S>(unsafe { cast(this) }, |this| S::thrown(this, exception))
+        let this: &Awaitable<S> = unsafe { cast(this) };
+        let exception = match raised::from_throw(arguments.positional()) {
+            Ok(exception) => exception,
+            // What is awaited refuses it, which is raised where it is awaited.
+            Err(refused) if matches!(this.stage(), Stage::Suspended) => raised::take(refused),
+            Err(refused) => return Err(refused),
+        };
+        resumed::<S>(this, |this| S::thrown(this, exception))
     })
 }
 
@@ -462,7 +468,7 @@ unsafe extern "C" fn clear<S: Steps>(this: *mut c::PyObject) -> c_int {
 
 /// Called once, when nobody refers to an instance any more.
 unsafe extern "C" fn finalize<S: Steps>(this: *mut c::PyObject) {
-    guard((), || {
+    guard_always((), || {
         // SAFETY: an instance of ours.
         let this: &Awaitable<S> = unsafe { cast(this) };
         if !this.body().finalized.replace(true) && this.stage() == Stage::New {
@@ -473,7 +479,7 @@ unsafe extern "C" fn finalize<S: Steps>(this: *mut c::PyObject) {
 }
 
 unsafe extern "C" fn dealloc<S: Steps>(this: *mut c::PyObject) {
-    guard((), || {
+    guard_always((), || {
         // SAFETY: the last reference to an instance of ours is gone.
         unsafe {
             let body = this.byte_add(size_of::<c::PyObject>()).cast::<Body<S>>();

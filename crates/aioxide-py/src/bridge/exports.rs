@@ -15,7 +15,7 @@ use super::future::{Body, RustFuture};
 use super::leaves::{Timer, Watch};
 use super::parker::{Lazy, Parker, waker_of};
 use super::waiting::Waiting;
-use crate::ffi::method::{guard, guard_object};
+use crate::ffi::method::{guard, guard_always, guard_object};
 use crate::ffi::{Object, call, raised};
 use crate::interp::names;
 use crate::kernel::running;
@@ -152,7 +152,7 @@ unsafe extern "C" fn python_poll(
 }
 
 unsafe extern "C" fn python_drop(waiting: *mut c_void) {
-    guard((), || {
+    guard_always((), || {
         // An exception that the caller has set stays set.
         let pending = raised::pending();
         // SAFETY: from `python_start`, given up.

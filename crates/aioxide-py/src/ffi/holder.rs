@@ -17,7 +17,7 @@ use super::ancestor::Ancestor;
 use super::arguments::parse_init;
 use super::instance;
 use super::kind::KindBuilder;
-use super::method::{guard, guard_object};
+use super::method::{guard, guard_always, guard_object};
 use super::object::{Object, Outcome, Owned, Slot, Visit};
 use super::{Class, Confined, call, cast, end};
 
@@ -354,7 +354,7 @@ unsafe extern "C" fn traverse<T: Contents>(
 }
 
 unsafe extern "C" fn clear<T: Contents>(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
+    guard_always(0, || {
         // SAFETY: an instance of ours.
         let this: &Holder<T> = unsafe { cast(this) };
         T::clear(this);
@@ -366,7 +366,7 @@ unsafe extern "C" fn clear<T: Contents>(this: *mut c::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn dealloc<T: Contents>(this: *mut c::PyObject) {
-    guard((), || {
+    guard_always((), || {
         // SAFETY: the last reference to an instance of ours is gone; a class derived in Python has ended its own part.
         unsafe {
             if T::wants_finalizer(cast(this)) && !instance::finalize(this) {

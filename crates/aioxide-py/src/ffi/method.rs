@@ -7,12 +7,21 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::object::{Object, Outcome, Owned, Raised};
-use super::{call, raised};
+use super::{call, raised, recursion};
 
-/// Runs what a C function stands for: a panic becomes an exception, for it must not pass through C, and the end of the
-/// interpreter does not unwind it, whichever thread it is called in.
+/// Runs what a C function stands for that may raise: a panic becomes an exception, for it must not pass through C, the end of the
+/// interpreter does not unwind it, whichever thread it is called in, and the stack has room for it.
 #[inline]
 pub(crate) fn guard<T>(failure: T, body: impl FnOnce() -> Outcome<T>) -> T {
+    guard_always(failure, || {
+        recursion::check_stack()?;
+        body()
+    })
+}
+
+/// `guard` for what must be done however little of the stack is left: the release of an instance, and a look at what it holds.
+#[inline]
+pub(crate) fn guard_always<T>(failure: T, body: impl FnOnce() -> Outcome<T>) -> T {
     super::outlive_interpreter();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(result)) => result,

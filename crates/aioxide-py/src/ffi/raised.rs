@@ -103,19 +103,27 @@ pub(crate) fn take(_raised: Raised) -> Owned {
     })
 }
 
-/// What stands where an exception has to, if it is one.
-///
-/// The call of an exception's class may give anything, and so may the method `exception` of a future that is not ours.
+/// What `Future.set_exception` makes of what it is given.
 ///
 /// # Errors
-/// TypeError, as the interpreter raises it.
-pub(crate) fn checked(exception: Owned) -> Outcome {
+/// TypeError for what is no exception.
+pub(crate) fn settable(given: &Object) -> Outcome {
+    instance(given)?.ok_or_else(|| raise(type_error(), "invalid exception object"))
+}
+
+/// What the call of the class of exceptions `kind` has made.
+///
+/// # Errors
+/// TypeError when that is no exception.
+fn checked(kind: &Object, made: Owned) -> Outcome {
     // SAFETY: attached; a look at the flags of a live object's type.
-    if unsafe { ffi::PyExceptionInstance_Check(exception.as_ptr()) } != 0 {
-        return Ok(exception);
+    if unsafe { ffi::PyExceptionInstance_Check(made.as_ptr()) } != 0 {
+        return Ok(made);
     }
-    let kind = super::text::type_name(&exception);
-    Err(raise(type_error(), &format!("exceptions must derive from BaseException, not {kind}")))
+    let (kind, class) = (super::call::repr(kind)?, super::call::repr(made.class())?);
+    let (kind, class) = (super::text::to_string(&kind), super::text::to_string(&class));
+    let message = format!("calling {kind} should have returned an instance of BaseException, not {class}");
+    Err(raise(type_error(), &message))
 }
 
 /// Raises an instance again, with the traceback that it carries.
@@ -141,6 +149,24 @@ pub(crate) fn put_back(exception: Owned) -> Raised {
 /// being handled becomes its context.
 pub(crate) fn raise_object(exception: Owned) -> Raised {
     raise_value(exception.class(), &exception)
+}
+
+/// `raise given` of what a program has put where an exception belongs: an instance, a class, or a TypeError for all else.
+pub(crate) fn raise_given(given: Owned) -> Raised {
+    // SAFETY: attached; looks at the flags of a live object's type, and of the object itself if it is a class.
+    let (is_class, is_instance) = unsafe {
+        (
+            ffi::PyExceptionClass_Check(given.as_ptr()) != 0,
+            ffi::PyExceptionInstance_Check(given.as_ptr()) != 0,
+        )
+    };
+    if is_instance {
+        raise_object(given)
+    } else if is_class {
+        raise_value(&given, super::none())
+    } else {
+        raise(type_error(), "exceptions must derive from BaseException")
+    }
 }
 
 /// Runs `body` as if inside of `except`, with the exception as the one that is being handled.
@@ -334,8 +360,8 @@ pub(crate) fn from_throw<'a>(mut arguments: impl ExactSizeIterator<Item = &'a Ob
     } else if is_class {
         match value {
             Some(value) if is_kind(value, kind) => value.own(),
-            Some(value) => checked(super::call::call(kind, &[value])?)?,
-            None => checked(super::call::call(kind, &[])?)?,
+            Some(value) => checked(kind, super::call::call(kind, &[value])?)?,
+            None => checked(kind, super::call::call(kind, &[])?)?,
         }
     } else {
         let message = "exceptions must be classes deriving BaseException or instances of such a class";

@@ -22,15 +22,22 @@ impl Drop for Level {
     }
 }
 
+/// Whether what follows may go deeper. Every function of ours that C calls asks first, so no ring of them can use the stack up.
+///
+/// # Errors
+/// RecursionError when the stack is nearly used up.
+#[inline]
+pub(crate) fn check_stack() -> Outcome<()> {
+    if stack::is_nearly_used_up() { Err(raised::recursion_error()) } else { Ok(()) }
+}
+
 /// Runs `body` one level deeper.
 ///
 /// # Errors
 /// RecursionError when there is none left, and what `body` raises.
 #[inline]
 pub(crate) fn nested<T>(body: impl FnOnce() -> Outcome<T>) -> Outcome<T> {
-    if stack::is_nearly_used_up() {
-        return Err(raised::recursion_error());
-    }
+    check_stack()?;
     // SAFETY: attached; a text that ends in a zero.
     call::check(unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) })?;
     let _level = Level;

@@ -17,8 +17,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use super::layout::slot_offset;
-use super::object::Object;
-use super::{arguments, method, raised};
+use super::object::{Object, Raised};
+use super::{arguments, method, raised, recursion};
 
 /// Where the instances of a class written in Python keep their core.
 pub(crate) struct Place {
@@ -204,6 +204,9 @@ pub(crate) type Arguments<'a, 'py> = [Option<Borrowed<'a, 'py, PyAny>>; MAX_PARA
 /// Runs `body` attached, and turns errors and panics into a raised exception.
 fn guarded<T>(failed: T, body: impl FnOnce(Python<'_>) -> PyResult<T>) -> T {
     super::outlive_interpreter();
+    if let Err(Raised) = recursion::check_stack() {
+        return failed;
+    }
     let call = |py: Python<'_>| {
         let error = match std::panic::catch_unwind(AssertUnwindSafe(|| body(py))) {
             Ok(Ok(value)) => return value,

@@ -11,7 +11,7 @@ use super::{Future, FutureData, KINDS};
 use crate::ffi::free_list::FreeList;
 use crate::ffi::instance::{self, Base};
 use crate::ffi::kind::KindBuilder;
-use crate::ffi::method::{guard, guard_object};
+use crate::ffi::method::{guard_always, guard_object};
 use crate::ffi::{Class, Confined, Object, Outcome, Visit, cast, end, raised};
 use crate::kernel::LoopState;
 
@@ -130,7 +130,7 @@ unsafe fn take_apart<T: Member>(this: *mut c::PyObject) {
 }
 
 unsafe extern "C" fn clear<T: Member>(this: *mut c::PyObject) -> c_int {
-    guard(0, || {
+    guard_always(0, || {
         // SAFETY: an instance of ours.
         unsafe { take_apart::<T>(this) };
         Ok(0)
@@ -138,7 +138,7 @@ unsafe extern "C" fn clear<T: Member>(this: *mut c::PyObject) -> c_int {
 }
 
 unsafe extern "C" fn finalize<T: Member>(this: *mut c::PyObject) {
-    guard((), || {
+    guard_always((), || {
         // SAFETY: an instance of ours.
         let (object, this) = unsafe { (cast::<Object>(this), cast::<T>(this)) };
         // The report may bring it back to life, but nobody will run it any more.
@@ -149,7 +149,7 @@ unsafe extern "C" fn finalize<T: Member>(this: *mut c::PyObject) {
 }
 
 unsafe extern "C" fn dealloc<T: Member>(this: *mut c::PyObject) {
-    guard((), || {
+    guard_always((), || {
         // SAFETY: the last reference to an instance of ours is gone.
         unsafe {
             if cast::<T>(this).needs_finalizer() && !instance::finalize(this) {

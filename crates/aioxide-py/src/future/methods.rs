@@ -31,9 +31,7 @@ fn set_result(this: &Future, result: &Object) -> Outcome {
 
 fn set_exception(this: &Future, exception: &Object) -> Outcome {
     this.refuse_when_done()?;
-    let Some(exception) = raised::instance(exception)? else {
-        return Err(raised::raise(raised::type_error(), "invalid exception object"));
-    };
+    let exception = raised::settable(exception)?;
     let wraps = names().wraps_stop_iteration;
     let stop = raised::stop_iteration();
     // What refuses them looks at the class alone; what wraps them at those derived from it too.

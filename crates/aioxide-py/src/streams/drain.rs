@@ -116,7 +116,7 @@ fn begin(writer: &Writer) -> Outcome<bool> {
             None => call::call_method(&names().exception, &[&reader], None)?,
         };
         if !exception.is_none() {
-            return Err(raised::raise_value(exception.class(), &exception));
+            return Err(raised::raise_given(exception));
         }
     }
     let transport = required(&writer.transport, "_transport")?;

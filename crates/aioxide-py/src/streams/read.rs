@@ -185,7 +185,7 @@ fn begin(this: &Read, reader: &Reader) -> Outcome<Option<Owned>> {
 
 fn raise_exception(reader: &Reader) -> Outcome<()> {
     match some(&reader.exception) {
-        Some(exception) => Err(raised::raise_value(exception.class(), &exception)),
+        Some(exception) => Err(raised::raise_given(exception)),
         None => Ok(()),
     }
 }
@@ -291,7 +291,7 @@ fn overrun(message: &str, consumed: usize) -> Raised {
 
 fn raise_new(made: Outcome) -> Raised {
     match made {
-        Ok(exception) => raised::raise_value(exception.class(), &exception),
+        Ok(exception) => raised::raise_given(exception),
         Err(raised) => raised,
     }
 }

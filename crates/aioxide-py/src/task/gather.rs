@@ -103,7 +103,7 @@ impl Gather {
         if !self.return_exceptions.get() {
             match end_of(child)? {
                 End::Cancelled => return self.fail(cancelled_error_of(child)?),
-                End::Exception(exception) => return self.fail(exception),
+                End::Exception(exception) => return self.fail(raised::settable(&exception)?),
                 End::Well => {}
             }
         }
@@ -348,13 +348,13 @@ fn end_of(child: &Object) -> Outcome<End> {
         return Ok(End::Cancelled);
     }
     let exception = call::call_method(&names.exception, &[child], None)?;
-    if exception.is_none() { Ok(End::Well) } else { raised::checked(exception).map(End::Exception) }
+    Ok(if exception.is_none() { End::Well } else { End::Exception(exception) })
 }
 
 fn cancelled_error_of(child: &Object) -> Outcome {
     match Future::exact(child) {
         Some(future) => future.make_cancelled_error(),
-        None => call::call_method(&names().make_cancelled_error, &[child], None).and_then(raised::checked),
+        None => raised::settable(&*call::call_method(&names().make_cancelled_error, &[child], None)?),
     }
 }
 
