@@ -91,7 +91,7 @@ pub use proxy::{Proxies, Proxy};
 pub use redirect::{Redirect, RedirectAction, RedirectAttempt};
 pub use request::IntoUrl;
 pub use response::{BodyStream, Response};
-pub use retry::Retries;
+pub use retry::{Retries, retry_after};
 pub use session::{RequestBuilder, Session, SessionBuilder};
 pub use timeout::Timeouts;
 pub use tls::{Tls, TlsBuilder, TlsVersion};

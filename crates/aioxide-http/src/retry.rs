@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderMap, RETRY_AFTER};
+use http::header::{DATE, HeaderMap, RETRY_AFTER};
 use http::{Method, StatusCode};
 
 use crate::error::{Error, TimeoutPhase};
@@ -99,7 +99,7 @@ impl Retries {
         if !self.statuses.contains(&status) || !self.may_repeat(attempts, method) {
             return None;
         }
-        match headers.get(RETRY_AFTER).and_then(|value| retry_after(value.to_str().ok()?)) {
+        match retry_after(headers) {
             Some(wait) => (wait <= self.longest_wait).then_some(wait),
             None => Some(self.backoff(attempts)),
         }
@@ -125,21 +125,36 @@ impl Retries {
     }
 }
 
-/// Seconds, or a date.
-fn retry_after(text: &str) -> Option<Duration> {
-    let text = text.trim();
+/// What an answer says in `Retry-After` about when to come back: seconds, or a date (RFC 9110, 10.2.3). A date is taken by the
+/// server's own clock, if the answer's `Date` tells it: ours may be another. `None` where nothing is said, or nothing that can be read.
+///
+/// # Examples
+///
+/// ```
+/// use aioxide_http::{HeaderMap, header, retry_after};
+/// use std::time::Duration;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.insert(header::RETRY_AFTER, "120".parse()?);
+/// assert_eq!(retry_after(&headers), Some(Duration::from_secs(120)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // More than there is a number for is still a number: as long as can be.
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
-    let date = httpdate::parse_http_date(text).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+    let at = httpdate::parse_http_date(text).ok()?;
+    let told = headers.get(DATE).and_then(|date| date.to_str().ok());
+    let now = told.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+    Some(at.duration_since(now).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
+    use http::{HeaderValue, header};
 
     #[test]
     fn pauses_double_up_to_the_longest_and_lose_at_most_their_half() {
@@ -167,5 +182,26 @@ mod tests {
         assert_eq!(after(503, &Method::GET, "99999999999999999999"), None);
         assert_eq!(after(503, &Method::POST, "1"), None);
         assert_eq!(after(404, &Method::GET, "1"), None);
+    }
+
+    #[test]
+    fn seconds_and_dates_are_read() {
+        let told = |pairs: &[(http::HeaderName, &str)]| {
+            retry_after(&pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect())
+        };
+        let date = (header::DATE, "Tue, 01 Jan 2030 00:00:00 GMT");
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(told(&[(header::RETRY_AFTER, " 120 ")]), seconds(120));
+        assert_eq!(
+            told(&[(header::RETRY_AFTER, "Tue, 01 Jan 2030 00:01:30 GMT"), date.clone()]),
+            seconds(90)
+        );
+        assert_eq!(told(&[(header::RETRY_AFTER, "Mon, 31 Dec 2029 00:00:00 GMT"), date]), seconds(0));
+        assert_eq!(told(&[(header::RETRY_AFTER, "99999999999999999999")]), seconds(u64::MAX));
+        for text in ["soon", "-5", "+5", "1e3", "0.5", ""] {
+            assert_eq!(told(&[(header::RETRY_AFTER, text)]), None, "{text}");
+        }
+        assert_eq!(told(&[]), None);
+        assert!(told(&[(header::RETRY_AFTER, "Fri, 01 Jan 2100 00:00:00 GMT")]) > seconds(3600));
     }
 }

@@ -1,8 +1,6 @@
 //! When a failed attempt is made again, and after what pause.
 
-use std::time::{Duration, SystemTime};
-
-use http::{HeaderMap, header};
+use std::time::Duration;
 
 /// How often and after what pauses.
 #[derive(Debug, Clone, Copy)]
@@ -48,20 +46,6 @@ impl Retries {
     }
 }
 
-/// What a server that is busy says about when to come back: seconds, or a date.
-pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than there is a number for is still a number: as long as can be.
-        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
-    }
-    let at = httpdate::parse_http_date(text).ok()?;
-    // By the server's own clock, if it tells it: ours may be another.
-    let told = headers.get(header::DATE).and_then(|date| date.to_str().ok());
-    let now = told.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
-    Some(at.duration_since(now).unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,26 +72,5 @@ mod tests {
         let pause = RETRIES.pause(1, Retry::After(asked)).unwrap();
         assert!((asked..=asked + Duration::from_secs(1)).contains(&pause));
         assert_eq!(RETRIES.pause(1, Retry::After(Duration::from_secs(7))), None);
-    }
-
-    #[test]
-    fn seconds_and_dates_are_read() {
-        let told = |pairs: &[(http::HeaderName, &str)]| {
-            retry_after(&pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect())
-        };
-        let date = (header::DATE, "Tue, 01 Jan 2030 00:00:00 GMT");
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-        assert_eq!(told(&[(header::RETRY_AFTER, " 120 ")]), seconds(120));
-        assert_eq!(
-            told(&[(header::RETRY_AFTER, "Tue, 01 Jan 2030 00:01:30 GMT"), date.clone()]),
-            seconds(90)
-        );
-        assert_eq!(told(&[(header::RETRY_AFTER, "Mon, 31 Dec 2029 00:00:00 GMT"), date]), seconds(0));
-        assert_eq!(told(&[(header::RETRY_AFTER, "99999999999999999999")]), seconds(u64::MAX));
-        for text in ["soon", "-5", "+5", "1e3", "0.5", ""] {
-            assert_eq!(told(&[(header::RETRY_AFTER, text)]), None, "{text}");
-        }
-        assert_eq!(told(&[]), None);
-        assert!(told(&[(header::RETRY_AFTER, "Fri, 01 Jan 2100 00:00:00 GMT")]) > seconds(3600));
     }
 }

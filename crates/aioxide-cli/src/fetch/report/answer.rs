@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use super::failure::Failed;
 use super::record::Outcome;
 use crate::fetch::input::Entry;
-use crate::fetch::manners::{Retry, retry_after};
+use crate::fetch::manners::Retry;
 use crate::fetch::resume::content_range;
 
 /// What the user's own headers ask for beside the whole.
@@ -116,7 +116,7 @@ impl Asked {
             _ => "",
         };
         let colon = if why.is_empty() { "" } else { ": " };
-        let retry = match (status.as_u16(), retry_after(headers)) {
+        let retry = match (status.as_u16(), aioxide_http::retry_after(headers)) {
             (202 | 408 | 425 | 429 | 500..=599, Some(pause)) => Retry::After(pause),
             (408 | 425 | 429 | 500 | 502 | 503 | 504, None) => Retry::Worthwhile,
             _ => Retry::Never,
