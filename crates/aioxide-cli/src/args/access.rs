@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use crate::fetch::Choice;
+
 /// Settings of the session.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Access")]
@@ -69,6 +71,11 @@ pub(crate) struct AccessArgs {
     /// Connect to ADDRESS when a URL says HOST and PORT (* for any)
     #[arg(long, value_name = "HOST:PORT:ADDRESS[,ADDRESS]")]
     pub(crate) resolve: Vec<String>,
+
+    /// Ask these servers for names, in place of the system: in their order, the next one when one is silent or cannot help. FILE
+    /// names them, as /etc/resolv.conf does. For lists with thousands of hosts
+    #[arg(long, value_name = "ADDRESS[,ADDRESS]|FILE|system", default_value = "system", value_parser = Choice::parse)]
+    pub(crate) resolver: Choice,
 
     /// Connect from this address of the machine
     #[arg(long, value_name = "ADDRESS")]

@@ -8,6 +8,7 @@ macro_rules! examples {
   aioxide fetch -i urls.txt -o files --per-host 4   gently
   aioxide fetch -i urls.txt --warc site.warc.gz     an archive, with an index
   aioxide fetch --split 4 https://example.org/a.iso  a large file in four ranges
+  aioxide fetch -i urls.txt --discard --resolver 9.9.9.9,1.1.1.1  names at scale
   zcat urls.gz | aioxide fetch -i - --discard --report report.jsonl
   aioxide fetch -i urls.txt --report - -q | jq 'select(.outcome != \"ok\")'"
     };
@@ -100,6 +101,22 @@ docs/guide/many-machines.md. A worker takes shard after shard, of about 10 000
 URLs, until none is left. SIGTERM has it give its shard back. When it dies or is
 silent for 60 seconds, another one goes on with it. The exit status is then 0
 also when URLs have failed, and 1 when it has set a shard aside.
+
+The system's resolver looks up 64 names at a time and keeps no answer longer
+than 10 seconds. With --resolver, fetch asks the servers itself, 256 questions
+at a time, each from a port of its own: over UDP, and over TCP what is too long
+for that. A server that is silent for 1 second, or cannot help, is passed over
+for the next one; one that was silent three times in a row is asked last for 10
+seconds. A silent one is asked again after 1, 2, 3 seconds; after 10 the name is
+given up, and is a connect_error as with the system. Answers are kept for as
+long as they say, an hour at most; that there is no such name or address, five
+minutes at most, and such a URL is not retried. 16 384 names are kept. At most
+10 aliases (CNAME) lead to an address. IPv6 is asked for beside IPv4 where the
+machine has a route to it, else only for names without IPv4. /etc/hosts and
+--resolve come first. Names of one part, which a search domain completes, and
+names under .local are left to the system; .onion, .invalid and .alt are asked
+for nowhere. An answer must come from the server that was asked, with the
+question's identifier and name; anything else is passed over.
 
 Templates (--name) are made of text and of {name}, the name a file has without
 one; {stem} and {ext}, its parts; {host}; {dir}, the directories of the URL's

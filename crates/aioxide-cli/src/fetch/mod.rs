@@ -26,6 +26,7 @@ mod manners;
 mod naming;
 mod output;
 mod report;
+mod resolver;
 mod resume;
 mod run;
 mod split;
@@ -40,6 +41,7 @@ use naming::Directory;
 use output::{Archive, Shards, Warc, streams};
 use report::answer::Asked;
 use report::{Account, Display, Report};
+use resolver::Resolver;
 use resume::Journal;
 use run::{Ended, Fetch};
 
@@ -48,6 +50,7 @@ pub(crate) use manners::descriptors::make_room;
 pub(crate) use naming::{Template, fnv1a};
 pub(crate) use output::is_warc;
 pub(crate) use report::{Outcome, Record};
+pub(crate) use resolver::Choice;
 pub(crate) use resume::Digest;
 
 /// Runs the command.
@@ -195,8 +198,10 @@ fn run_list(
     if typed {
         display.say("Type URLs, one per line; Ctrl-D ends the list.");
     }
-    // A download has a connection, or several, and, past its first bytes, a file.
-    let jobs = descriptors::make_room(args.jobs.most(), u64::from(args.split) + u64::from(!args.discard));
+    let resolver = Resolver::open(&args.access.resolver)?;
+    // A download has a connection, or several, and, past its first bytes, a file; before, it asks servers for both families.
+    let each = u64::from(args.split) + u64::from(!args.discard || resolver.is_some());
+    let jobs = descriptors::make_room(args.jobs.most(), each);
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let limits = PerHost { jobs: per_host, adapts: args.jobs == Jobs::Auto, interval };
@@ -247,8 +252,13 @@ fn run_list(
             let plain = |(host, port, addresses): (String, u16, Vec<SocketAddr>)| {
                 (host.to_ascii_lowercase(), port, addresses.iter().map(SocketAddr::ip).collect())
             };
-            Finder { limit, cache: DnsCache::new(NAMES_KEPT), given: given.map(plain).collect() }
+            let cache = DnsCache::new(NAMES_KEPT);
+            Finder { limit, cache, resolver: resolver.clone(), given: given.map(plain).collect() }
         });
+        if let Some(resolver) = resolver {
+            // It keeps answers for as long as they say.
+            session = session.resolver(resolver).dns_ttl(Duration::ZERO);
+        }
         if let Some(finder) = &finder {
             session = session.dns_cache(finder.cache.clone());
         }

@@ -7,9 +7,11 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use aioxide::net::dns::DnsCache;
+use aioxide_http::Resolver as _;
 use url::{Host, Url};
 
 use crate::fetch::job::Job;
+use crate::fetch::resolver::Resolver;
 
 /// The addresses that have something under way.
 #[derive(Debug, Default)]
@@ -64,6 +66,8 @@ pub(crate) struct Finder {
     pub(crate) limit: u32,
     /// The session's, too: nothing is asked twice.
     pub(crate) cache: DnsCache,
+    /// The session's, if it is not the system that is asked.
+    pub(crate) resolver: Option<Resolver>,
     /// Of `--resolve`: name, port (0 for any), addresses.
     pub(crate) given: Vec<(String, u16, Vec<IpAddr>)>,
 }
@@ -81,7 +85,11 @@ impl Finder {
         if let Some((_, _, addresses)) = given {
             return addresses.iter().min().copied();
         }
-        let found = self.cache.lookup(name, port).await.ok()?;
+        let found = match &self.resolver {
+            Some(resolver) => self.cache.lookup_with(name, port, || resolver.resolve(name, port)).await,
+            None => self.cache.lookup(name, port).await,
+        };
+        let found = found.ok()?;
         found.iter().map(|address| address.ip()).min()
     }
 }

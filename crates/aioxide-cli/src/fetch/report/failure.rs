@@ -69,7 +69,7 @@ impl Failed {
         // A certificate and a rule that is broken stay as they are; so does the time that is up.
         let accident = match error.timeout_phase() {
             Some(phase) => phase != TimeoutPhase::Total,
-            None => error.is_connect() || error.is_closed(),
+            None => (error.is_connect() && !has_no_address(error)) || error.is_closed(),
         };
         let retry = if accident { Retry::Worthwhile } else { Retry::Never };
         Failed::new(outcome, told(error, url)).worth(retry)
@@ -83,6 +83,12 @@ impl From<io::Error> for Failed {
         let disk_full = matches!(number, Some(Errno::NOSPC | Errno::DQUOT));
         Failed { disk_full, ..Failed::new(Outcome::IoError, error.to_string()) }
     }
+}
+
+/// Whether what a name resolves to is known, and is nothing. (The system does not tell that from a server that cannot be asked.)
+fn has_no_address(error: &aioxide_http::Error) -> bool {
+    let is_not_found = |cause: &io::Error| cause.kind() == io::ErrorKind::NotFound;
+    error.source().and_then(|cause| cause.downcast_ref()).is_some_and(is_not_found)
 }
 
 /// The error and its causes in one line, without the URL, which the report has already, unless a redirect led elsewhere.
