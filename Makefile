@@ -46,6 +46,8 @@ bench:       ## the mechanisms, each beside tokio
 	$(CARGO) bench $(RUST_PACKAGES) $(BENCH)
 bench-fetch: ## `aioxide fetch` beside curl, wget2 and aria2c
 	$(CARGO) build --release --package aioxide-cli && python3 benches/fetch_compare.py $(BENCH)
+bench-names: ## `aioxide fetch --resolver` beside the system's resolver, on 50 000 names
+	$(CARGO) build --release --package aioxide-cli && python3 benches/fetch_names.py $(BENCH)
 fuzz-http:   ## answers of HTTP/1 and HTTP/2 made from seeds, good and bad: MINUTES=10, from SEED=1 on
 	AIOXIDE_FUZZ_MINUTES=$(or $(MINUTES),10) AIOXIDE_FUZZ_SEED=$(or $(SEED),1) $(CARGO) test --package aioxide-http --package aioxide-cli --test http_fuzz --test fetch_fuzz -- --nocapture --test-threads=1
 loom:        ## the concurrent parts under every interleaving
@@ -103,5 +105,5 @@ test-debug-python: ## the Python tests on a debug CPython
 .PHONY: bench-http dist dist-check msrv package site
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
-.PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch loom valgrind
+.PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch bench-names loom valgrind
 .PHONY: differential-rust rooms count check-version
