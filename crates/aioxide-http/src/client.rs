@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, COOKIE, HeaderMap, SET_COOKIE};
 use http::{Method, StatusCode, Version};
@@ -20,6 +21,7 @@ use crate::pool::{Acquired, Pool, PoolClosed};
 use crate::redirect::{self, Next, Redirect, RedirectAction, RedirectAttempt};
 use crate::request::{Options, Request, Route};
 use crate::response::{Arrived, Response, ResponseBody, StreamSlot};
+use crate::retry::Retries;
 use crate::rt::{self, Instant};
 use crate::timeout::{Limits, earlier, within};
 use crate::trace::{Event, Observer, Progress, RequestId, Timings};
@@ -201,6 +203,7 @@ impl Client {
         let host = self.host(&request.url, &request.options.route)?;
         let mut attempts = 0;
         loop {
+            let pause;
             match self.acquire(&host, request, limits.deadline, attempts > 0, progress).await? {
                 Acquired::Reused(mut connection, slot) => {
                     progress.tell(&Event::ConnectionReused);
@@ -218,7 +221,7 @@ impl Client {
                         }
                         Err(failure) => {
                             drop((connection, slot));
-                            self.judge(request, &host.info, failure, attempts)?;
+                            pause = self.judge(request, &host.info, failure, attempts)?;
                         }
                     }
                 }
@@ -226,7 +229,7 @@ impl Client {
                     progress.tell(&Event::ConnectionReused);
                     match self.over_http2(request, &host.info, slot, limits, progress).await? {
                         Ok(answer) => return Ok(answer),
-                        Err(failure) => self.judge(request, &host.info, failure, attempts)?,
+                        Err(failure) => pause = self.judge(request, &host.info, failure, attempts)?,
                     }
                 }
                 Acquired::New(mut slot) => {
@@ -262,13 +265,17 @@ impl Client {
                             self.tend();
                             match self.over_http2(request, &host.info, slot, limits, progress).await? {
                                 Ok(answer) => return Ok(answer),
-                                Err(failure) => self.judge(request, &host.info, failure, attempts)?,
+                                Err(failure) => pause = self.judge(request, &host.info, failure, attempts)?,
                             }
                         }
                     }
                 }
             }
             attempts += 1;
+            if !pause.is_zero() {
+                let until = rt::now() + pause;
+                rt::sleep_until(limits.deadline.map_or(until, |deadline| until.min(deadline))).await;
+            }
         }
     }
 
@@ -331,19 +338,30 @@ impl Client {
         }))
     }
 
-    /// Says whether the request may go out once more, after a connection that had been used before failed.
-    fn judge(&self, request: &mut Request, host: &HostInfo, failure: Failure, attempts: u32) -> Result<()> {
+    /// After what pause the request goes out once more, after a connection that had been used before failed.
+    ///
+    /// # Errors
+    /// The failure, when it does not.
+    fn judge(
+        &self,
+        request: &mut Request,
+        host: &HostInfo,
+        failure: Failure,
+        attempts: u32,
+    ) -> Result<Duration> {
         if failure.wants_http1 && host.insist_on_http1() && request.body.is_replayable() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         if let Some(unsent) = failure.unsent {
             // Nothing has left, so this is no retry; the request gets its body back.
             request.body.restore(unsent.into_body());
             if attempts < MAX_UNSENT {
-                return Ok(());
+                return Ok(Duration::ZERO);
             }
         } else if failure.refused && attempts < MAX_UNSENT && request.body.is_replayable() {
-            return Ok(());
+            // The first time it may be an accident; a server that goes on refusing has too much to do.
+            let pauses = Retries::new(MAX_UNSENT).pause(REFUSED_PAUSE).longest_pause(REFUSED_PAUSE * 64);
+            return Ok(if attempts == 0 { Duration::ZERO } else { pauses.backoff(attempts) });
         }
         // RFC 9110, 9.2.2: what was sent may have been done already, so only what may be done twice is sent twice, and
         // only once, and only when the server closed without a word or what came was no answer to it.
@@ -352,7 +370,7 @@ impl Client {
             && (failure.silent && failure.error.is_closed() || failure.garbled)
             && request.method.is_idempotent()
             && request.body.is_replayable();
-        if retried { Ok(()) } else { Err(failure.error) }
+        if retried { Ok(Duration::ZERO) } else { Err(failure.error) }
     }
 
     fn host(&self, url: &Url, route: &Route) -> Result<Rc<Host>> {
@@ -474,6 +492,9 @@ fn next_id() -> RequestId {
 
 /// How many connections may be closed to a request that never left, or was not looked at, before it is given up.
 const MAX_UNSENT: u32 = 10;
+
+/// The pause before a request that an HTTP/2 server has refused twice goes out again; each one after it is twice as long.
+const REFUSED_PAUSE: Duration = Duration::from_millis(5);
 
 fn decoder_for(request: &Request, head: &http::response::Parts) -> Option<Decoder> {
     if !request.options.decompress || request.method == Method::HEAD {

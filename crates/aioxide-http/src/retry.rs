@@ -118,7 +118,7 @@ impl Retries {
     }
 
     /// From the half to the whole of a pause that doubles: so those that failed together do not come back together.
-    fn backoff(&self, attempts: u32) -> Duration {
+    pub(crate) fn backoff(&self, attempts: u32) -> Duration {
         let whole = self.pause.saturating_mul(1 << (attempts - 1).min(20)).min(self.longest_pause);
         let chance = f64::from(u32::from_le_bytes(random::bytes())) / f64::from(u32::MAX);
         whole.mul_f64(1.0 - chance / 2.0)

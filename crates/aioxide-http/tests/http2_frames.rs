@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use aioxide_http::{Body, Error, Timeouts};
 use support::h2::{
@@ -12,6 +14,7 @@ use support::h2::{
 use support::run;
 
 const NO_ERROR: [u8; 4] = [0; 4];
+const REFUSED_STREAM: [u8; 4] = 7_u32.to_be_bytes();
 
 fn hello(frames: &mut Frames, stream: u32) -> bool {
     frames.send(HEADERS, END_HEADERS, stream, &header_block(200, &[]))
@@ -101,6 +104,35 @@ fn early_answer_to_a_body_that_is_still_being_sent_is_whole() {
         assert_eq!(response.status(), 413);
         assert_eq!(response.text().await.unwrap(), "too large");
     });
+}
+
+#[test]
+fn request_that_is_refused_again_and_again_is_sent_at_growing_distances() {
+    let arrivals = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&arrivals);
+    let error = outcome(move |frames, stream, _| {
+        noted.lock().unwrap().push(Instant::now());
+        frames.send(RST_STREAM, 0, stream, &REFUSED_STREAM)
+    })
+    .unwrap_err();
+    assert!(error.is_closed(), "{error:?}");
+    let arrivals = arrivals.lock().unwrap();
+    let distances: Vec<_> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // The first one at once, then pauses that double, of which chance takes up to a half.
+    assert_eq!(distances.len(), 10);
+    for (number, distance) in distances.iter().enumerate().skip(1) {
+        assert!(*distance >= Duration::from_micros(2400) * (1 << (number - 1).min(6)), "{distances:?}");
+    }
+}
+
+#[test]
+fn request_that_is_refused_twice_is_answered() {
+    let refused = AtomicUsize::new(0);
+    let text = outcome(move |frames, stream, _| match refused.fetch_add(1, Ordering::Relaxed) {
+        0 | 1 => frames.send(RST_STREAM, 0, stream, &REFUSED_STREAM),
+        _ => hello(frames, stream),
+    });
+    assert_eq!(text.unwrap(), "hello");
 }
 
 #[test]
