@@ -161,6 +161,26 @@ fn thousands_of_names_are_accounted_for_with_the_right_outcome() {
 }
 
 #[test]
+fn shortage_of_descriptors_makes_look_ups_wait() {
+    let (server, dns) = (Nasty::start(), Names::start());
+    let kinds = ["ok", "tcp", "slow", "steps"];
+    let port = server.address().port();
+    let urls: Vec<String> =
+        (0..60).map(|number| format!("http://{number}.{}.test:{port}/ok/1", kinds[number % 4])).collect();
+    for limits in ["ulimit -n 64", "ulimit -n 32"] {
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("{limits}; exec \"$@\""), "sh", env!("CARGO_BIN_EXE_aioxide")])
+            .args(["fetch", "-q", "--discard", "-j", "50", "--report", "-", "--resolver", &dns.address()])
+            .args(&urls)
+            .output()
+            .unwrap();
+        let records = parse_records(&text(&output.stdout));
+        let bad: Vec<_> = records.iter().filter(|record| record["outcome"] != "ok").collect();
+        assert!(bad.is_empty() && records.len() == 60, "{limits}: {bad:?} {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn per_address_counts_what_the_servers_say() {
     let (server, dns) = (Nasty::start(), Names::start());
     let names: Vec<String> = (0..40).map(|number| format!("{number}.ok.test")).collect();

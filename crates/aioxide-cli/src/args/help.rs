@@ -104,19 +104,20 @@ also when URLs have failed, and 1 when it has set a shard aside.
 
 The system's resolver looks up 64 names at a time and keeps no answer longer
 than 10 seconds. With --resolver, fetch asks the servers itself, 256 questions
-at a time, each from a port of its own: over UDP, and over TCP what is too long
-for that. A server that is silent for 1 second, or cannot help, is passed over
-for the next one; one that was silent three times in a row is asked last for 10
-seconds. A silent one is asked again after 1, 2, 3 seconds; after 10 the name is
-given up, and is a connect_error as with the system. Answers are kept for as
-long as they say, an hour at most; that there is no such name or address, five
-minutes at most, and such a URL is not retried. 16 384 names are kept. At most
-10 aliases (CNAME) lead to an address. IPv6 is asked for beside IPv4 where the
-machine has a route to it, else only for names without IPv4. /etc/hosts and
---resolve come first. Names of one part, which a search domain completes, and
-names under .local are left to the system; .onion, .invalid and .alt are asked
-for nowhere. An answer must come from the server that was asked, with the
-question's identifier and name; anything else is passed over.
+at a time (those that wait for more than a second do not count), each from a
+port of its own: over UDP, and over TCP what is too long for that. A server that
+is silent for 1 second, or cannot help, is passed over for the next one; one
+that was silent three times in a row is asked last for 10 seconds. A silent one
+is asked again after 1, 2, 3 seconds; after 10 the name is given up, and is a
+connect_error as with the system. Answers are kept for as long as they say, an
+hour at most; that there is no such name or address, five minutes at most, and
+such a URL is not retried. 16 384 names are kept. At most 10 aliases (CNAME)
+lead to an address. IPv6 is asked for beside IPv4 where the machine has a route
+to it, else only for names without IPv4. /etc/hosts and --resolve come first.
+Names of one part, which a search domain completes, and names under .local are
+left to the system; .onion, .invalid and .alt are asked for nowhere. An answer
+must come from the server that was asked, with the question's identifier and
+name; anything else is passed over.
 
 Templates (--name) are made of text and of {name}, the name a file has without
 one; {stem} and {ext}, its parts; {host}; {dir}, the directories of the URL's

@@ -40,7 +40,8 @@ use name::Way;
 use question::{Answer, MAX_ALIASES, Question, too_many_aliases};
 use servers::{PATIENCE, Servers, Trouble};
 
-/// Questions at a time: 100 ms for each are 2 560 a second, and no more than that many descriptors.
+/// Questions at a time, those that have been without an answer for a second aside: 100 ms for each are 2 560 a second. A download
+/// looks up no more than one name, so their sockets are bounded by the number of downloads.
 const QUESTIONS: usize = 256;
 /// Names that are kept: some 150 bytes each.
 const NAMES: usize = 16_384;
@@ -205,11 +206,11 @@ impl Shared {
 
     /// Asks one question, and those that its aliases lead to.
     async fn family(&self, mut question: Question) -> Result<Found, Failure> {
-        let _turn = self.servers.turn().await;
+        let mut turn = Some(self.servers.turn().await);
         let until = Instant::now() + PATIENCE;
         let (mut passed, mut shortest) = (0, u32::MAX);
         loop {
-            match self.servers.ask(&question, until).await.map_err(Failure::Trouble)? {
+            match self.servers.ask(&question, until, &mut turn).await.map_err(Failure::Trouble)? {
                 Answer::Addresses { addresses, ttl } => {
                     return Ok(Found { addresses, time: seconds(ttl.min(shortest)) });
                 }

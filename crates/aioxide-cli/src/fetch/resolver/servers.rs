@@ -85,7 +85,14 @@ impl Servers {
     }
 
     /// Asks, until there is an answer, or no hope of one before `until`.
-    pub(super) async fn ask(&self, question: &Question, until: Instant) -> Result<Answer, Trouble> {
+    ///
+    /// `turn` is given back at the first silence: names whose servers are dead hold up no other.
+    pub(super) async fn ask(
+        &self,
+        question: &Question,
+        until: Instant,
+        turn: &mut Option<Permit<'_>>,
+    ) -> Result<Answer, Trouble> {
         let mut asking = Asking {
             servers: self,
             question,
@@ -99,9 +106,12 @@ impl Servers {
                 if asking.failed[at] {
                     continue;
                 }
-                let turn = Instant::now() + pause;
-                if let Some(answer) = asking.turn(at, turn.min(until)).await? {
+                let end = Instant::now() + pause;
+                if let Some(answer) = asking.turn(at, end.min(until)).await? {
                     return Ok(answer);
+                }
+                if !asking.failed[at] {
+                    drop(turn.take());
                 }
                 if Instant::now() >= until {
                     return Err(asking.trouble());

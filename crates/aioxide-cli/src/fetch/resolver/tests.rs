@@ -1,5 +1,6 @@
 //! Servers that are silent, in no time: the loop's clock is a virtual one.
 
+use std::collections::HashSet;
 use std::fs;
 
 use hickory_proto::op::{Message, OpCode};
@@ -119,6 +120,35 @@ fn both_families_are_asked_for_where_both_are_reached() {
 }
 
 #[test]
+fn each_question_has_a_port_and_an_identifier_of_its_own() {
+    aioxide::testing::run(async {
+        let (sockets, addresses) = silent(1);
+        let resolver = resolver(&addresses, Families::Both);
+        let tasks: Vec<_> = (0..8)
+            .map(|number| {
+                let shared = Rc::clone(&resolver.shared);
+                aioxide::spawn(async move { shared.find(&format!("{number}.test")).await.is_err() })
+            })
+            .collect();
+        sleep(Duration::from_millis(500)).await;
+        sockets[0].set_nonblocking(true).unwrap();
+        let mut datagram = [0; 512];
+        let came: Vec<(u16, [u8; 2])> = std::iter::from_fn(|| {
+            let (_, peer) = sockets[0].recv_from(&mut datagram).ok()?;
+            Some((peer.port(), [datagram[0], datagram[1]]))
+        })
+        .collect();
+        let ports: HashSet<u16> = came.iter().map(|(port, _)| *port).collect();
+        let identifiers: HashSet<[u8; 2]> = came.iter().map(|(_, identifier)| *identifier).collect();
+        // Two of sixteen identifiers may be the same by chance, once in five hundred times.
+        assert!(came.len() == 16 && ports.len() == 16 && identifiers.len() >= 14, "{came:?}");
+        tasks.iter().for_each(|task| {
+            task.cancel();
+        });
+    });
+}
+
+#[test]
 fn questions_wait_when_there_are_too_many() {
     aioxide::testing::run(async {
         let (sockets, addresses) = silent(1);
@@ -131,6 +161,12 @@ fn questions_wait_when_there_are_too_many() {
             .collect();
         sleep(Duration::from_millis(500)).await;
         assert_eq!(asked(&sockets[0]), 16, "two for each name: the first half of them");
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(
+            asked(&sockets[0]),
+            32,
+            "silence holds up nobody: the others are asked, and the first ones again"
+        );
         tasks.iter().for_each(|task| {
             task.cancel();
         });
