@@ -43,7 +43,7 @@ use servers::{PATIENCE, Servers, Trouble};
 /// Questions at a time, those that have been without an answer for a second aside: 100 ms for each are 2 560 a second. A download
 /// looks up no more than one name, so their sockets are bounded by the number of downloads.
 const QUESTIONS: usize = 256;
-/// Names that are kept: some 150 bytes each.
+/// Names that are kept: some 250 bytes each.
 const NAMES: usize = 16_384;
 /// The longest that addresses are kept, and that a name is taken not to exist, whatever the servers say.
 const LONGEST: Duration = Duration::from_secs(3600);

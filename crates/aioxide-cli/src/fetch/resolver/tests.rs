@@ -47,6 +47,10 @@ fn silent_servers_are_asked_in_turn_and_given_up() {
 
 /// A server on the same loop, which answers each question with one address; `six`: those for IPv6, too.
 fn answering(six: bool) -> SocketAddr {
+    answering_for(60, six)
+}
+
+fn answering_for(ttl: u32, six: bool) -> SocketAddr {
     let socket = aioxide::net::UdpSocket::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = socket.local_addr().unwrap();
     let serving = async move {
@@ -61,7 +65,7 @@ fn answering(six: bool) -> SocketAddr {
                 _ if six => RData::AAAA(AAAA(Ipv6Addr::LOCALHOST)),
                 _ => continue,
             };
-            answer.add_answer(Record::from_rdata(query.name.clone(), 60, found)).add_query(query);
+            answer.add_answer(Record::from_rdata(query.name.clone(), ttl, found)).add_query(query);
             socket.send_to(&answer.to_vec().unwrap(), peer).await.unwrap();
         }
     };
@@ -116,6 +120,25 @@ fn both_families_are_asked_for_where_both_are_reached() {
         assert!(resolver.shared.cache.borrow().get("a.test").is_some());
         sleep(UNSURE).await;
         assert!(resolver.shared.cache.borrow().get("a.test").is_none(), "it may have been half of them");
+    });
+}
+
+#[test]
+fn answers_are_not_kept_for_longer_than_an_hour_whatever_they_say() {
+    aioxide::testing::run(async {
+        for (ttl, kept) in [(i32::MAX as u32, LONGEST), (50, Duration::from_secs(50))] {
+            let resolver = resolver(&[answering_for(ttl, true)], Families::FourFirst);
+            let is_known = || resolver.shared.cache.borrow().get("a.test").is_some();
+            assert!(resolver.shared.find("a.test").await.is_ok());
+            sleep(kept - Duration::from_secs(1)).await;
+            assert!(is_known(), "{ttl}");
+            sleep(Duration::from_secs(1)).await;
+            assert!(!is_known(), "{ttl}");
+        }
+        // RFC 2181: such a time to live is none.
+        let resolver = resolver(&[answering_for(u32::MAX, true)], Families::FourFirst);
+        assert!(resolver.shared.find("a.test").await.is_ok());
+        assert!(resolver.shared.cache.borrow().get("a.test").is_none());
     });
 }
 
