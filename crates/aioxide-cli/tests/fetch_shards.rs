@@ -4,12 +4,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
+use support::killed::Killed;
 use support::nasty::Nasty;
 use support::{aioxide, body, fetch_into, records, text};
 
@@ -106,50 +107,15 @@ fn job_that_is_killed_again_and_again_has_each_sample_once() {
 
 #[track_caller]
 fn check_killed_job(samples_per_shard: &str) {
-    let server = Nasty::start();
-    let directory = tempfile::tempdir().unwrap();
-    let length = |number: usize| if number.is_multiple_of(20) { 100_000 + number } else { 100 + number };
-    let urls: Vec<String> =
-        (0..600).map(|number| server.url(&format!("/ok/{}/x.jpg?{number}", length(number)))).collect();
-    fs::write(directory.path().join("list"), urls.join("\n")).unwrap();
-    let mut kills = 0;
-    loop {
-        let before = server.requests().len();
-        let mut child = aioxide()
-            .current_dir(directory.path())
-            .args(["fetch", "-q", "-i", "list", "-o", "out", "--tar-shards", samples_per_shard, "-j", "10"])
-            .args(["--state", "state", "--report", "report"])
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let target = before + 15 + kills * 37 % 60;
-        while server.requests().len() < target && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        let _ = child.kill();
-        if child.wait().unwrap().code() == Some(0) {
-            break;
-        }
-        kills += 1;
-        assert!(kills < 300);
-    }
-    assert!(kills > 4, "{kills}");
-    let samples = samples(&directory.path().join("out"));
+    let killed = Killed::job(600, &["--tar-shards", samples_per_shard]);
+    let samples = samples(&killed.out());
     assert_eq!(samples.len(), 600);
-    for (number, sample) in samples.values().enumerate() {
-        assert!(sample["jpg"] == body(length(number) as u64, length(number)), "{number}");
+    for (number, sample) in (0..).zip(samples.values()) {
+        assert!(sample["jpg"] == Killed::body(number), "{number}");
     }
-    let left: Vec<String> = support::files(&directory.path().join("out"))
-        .into_keys()
-        .filter(|name| name.starts_with('.'))
-        .collect();
+    let left: Vec<String> =
+        support::files(&killed.out()).into_keys().filter(|name| name.starts_with('.')).collect();
     assert_eq!(left, [""; 0]);
-    let mut lines: Vec<u64> = records(&directory.path().join("report"))
-        .iter()
-        .map(|record| record["line"].as_u64().unwrap())
-        .collect();
-    lines.sort_unstable();
-    assert_eq!(lines, (1..=600).collect::<Vec<_>>());
 }
 
 #[test]

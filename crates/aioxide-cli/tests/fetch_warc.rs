@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
+use support::killed::Killed;
 use support::nasty::Nasty;
 use support::nginx::Nginx;
-use support::{aioxide, archivists, body, fetch_into, records, text};
+use support::{aioxide, archivists, body, fetch_into, text};
 
 /// A record as it stands in a file.
 #[derive(Debug)]
@@ -228,57 +229,22 @@ fn job_that_is_killed_again_and_again_has_each_answer_once() {
 
 #[track_caller]
 fn check_killed_job(options: &[&str]) {
-    let server = Nasty::start();
-    let directory = tempfile::tempdir().unwrap();
-    let length = |number: usize| if number.is_multiple_of(20) { 100_000 + number } else { 100 + number };
-    let urls: Vec<String> =
-        (0..400).map(|number| server.url(&format!("/ok/{}/x.jpg?{number}", length(number)))).collect();
-    fs::write(directory.path().join("list"), urls.join("\n")).unwrap();
-    let mut kills = 0;
-    loop {
-        let before = server.requests().len();
-        let mut child = aioxide()
-            .current_dir(directory.path())
-            .args(["fetch", "-q", "-i", "list", "-o", "out", "--warc", "site.warc.gz", "-j", "10"])
-            .args(["--state", "state", "--report", "report"])
-            .args(options)
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
-        let target = before + 15 + kills * 37 % 60;
-        while server.requests().len() < target && child.try_wait().unwrap().is_none() {
-            std::thread::yield_now();
-        }
-        let _ = child.kill();
-        if child.wait().unwrap().code() == Some(0) {
-            break;
-        }
-        kills += 1;
-        assert!(kills < 300);
-    }
-    assert!(kills > 4, "{kills}");
-    let out = directory.path().join("out");
+    let killed = Killed::job(400, &[&["--warc", "site.warc.gz"], options].concat());
     let mut answers = BTreeMap::new();
-    for name in support::files(&out).into_keys() {
+    for name in support::files(&killed.out()).into_keys() {
         assert!(!name.starts_with('.'), "{name}");
         if !name.ends_with(".warc.gz") {
             continue;
         }
-        for record in of(&read(&out.join(&name)), "response") {
+        for record in of(&read(&killed.out().join(&name)), "response") {
             let url = record.field("WARC-Target-URI").to_owned();
             assert_eq!(answers.insert(url, record.body().to_vec()), None, "twice");
         }
     }
     assert_eq!(answers.len(), 400);
-    for (number, url) in urls.iter().enumerate() {
-        assert!(answers[url] == body(length(number) as u64, length(number)), "{number}");
+    for (number, url) in (0..).zip(&killed.urls) {
+        assert!(answers[url] == Killed::body(number), "{number}");
     }
-    let mut lines: Vec<u64> = records(&directory.path().join("report"))
-        .iter()
-        .map(|record| record["line"].as_u64().unwrap())
-        .collect();
-    lines.sort_unstable();
-    assert_eq!(lines, (1..=400).collect::<Vec<_>>());
 }
 
 /// Reads a file with both libraries, checks all digests, and prints what each has found.

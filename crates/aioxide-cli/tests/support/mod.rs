@@ -3,6 +3,7 @@
 
 pub mod archivists;
 pub mod browser;
+pub mod killed;
 pub mod names;
 pub mod nasty;
 pub mod nginx;

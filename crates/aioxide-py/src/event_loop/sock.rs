@@ -1,7 +1,7 @@
 //! The waiting half of `sock_recv`, `sock_recv_into`, `sock_sendall`, `sock_accept` and `sock_connect`.
 //!
-//! Each is tried at once (`sock_connect` in a file of its own). What would block leaves a watcher with a future; the event does the work and sets the result, with
-//! no handle and no done-callback. The coroutines in `connections.py` take the watcher out when the wait is given up.
+//! Each is tried at once (`sock_connect` in a file of its own). What would block leaves a watcher with a future; the event does
+//! the work and sets the result, with no handle and no done-callback. The coroutines in `connections.py` take the watcher out when the wait is given up.
 //! A watcher whose future is done already (cancelled a moment ago) touches neither socket nor buffer.
 
 use std::cell::Cell;
