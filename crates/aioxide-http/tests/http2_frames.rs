@@ -107,6 +107,10 @@ fn early_answer_to_a_body_that_is_still_being_sent_is_whole() {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "when requests arrive at a server in a thread of its own is what is looked at"
+)]
 fn request_that_is_refused_again_and_again_is_sent_at_growing_distances() {
     let arrivals = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&arrivals);
