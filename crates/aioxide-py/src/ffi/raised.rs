@@ -103,6 +103,18 @@ pub(crate) fn take(_raised: Raised) -> Owned {
     })
 }
 
+/// Whether it is an exception.
+fn is_instance(object: &Object) -> bool {
+    // SAFETY: attached; a look at the flags of a live object's type.
+    unsafe { ffi::PyExceptionInstance_Check(object.as_ptr()) != 0 }
+}
+
+/// Whether it is a class of exceptions.
+fn is_class(object: &Object) -> bool {
+    // SAFETY: attached; a look at the flags of a live object, and of its type.
+    unsafe { ffi::PyExceptionClass_Check(object.as_ptr()) != 0 }
+}
+
 /// What `Future.set_exception` makes of what it is given.
 ///
 /// # Errors
@@ -116,8 +128,7 @@ pub(crate) fn settable(given: &Object) -> Outcome {
 /// # Errors
 /// TypeError when that is no exception.
 fn checked(kind: &Object, made: Owned) -> Outcome {
-    // SAFETY: attached; a look at the flags of a live object's type.
-    if unsafe { ffi::PyExceptionInstance_Check(made.as_ptr()) } != 0 {
+    if is_instance(&made) {
         return Ok(made);
     }
     let (kind, class) = (super::call::repr(kind)?, super::call::repr(made.class())?);
@@ -153,16 +164,9 @@ pub(crate) fn raise_object(exception: Owned) -> Raised {
 
 /// `raise given` of what a program has put where an exception belongs: an instance, a class, or a TypeError for all else.
 pub(crate) fn raise_given(given: Owned) -> Raised {
-    // SAFETY: attached; looks at the flags of a live object's type, and of the object itself if it is a class.
-    let (is_class, is_instance) = unsafe {
-        (
-            ffi::PyExceptionClass_Check(given.as_ptr()) != 0,
-            ffi::PyExceptionInstance_Check(given.as_ptr()) != 0,
-        )
-    };
-    if is_instance {
+    if is_instance(&given) {
         raise_object(given)
-    } else if is_class {
+    } else if is_class(&given) {
         raise_value(&given, super::none())
     } else {
         raise(type_error(), "exceptions must derive from BaseException")
@@ -245,22 +249,13 @@ pub(crate) fn again(kind: &Object, exception: Owned) -> Outcome {
 
 /// What `raise argument` raises: an instance, made if `argument` is a type. `None` when it is no exception.
 pub(crate) fn instance(argument: &Object) -> Outcome<Option<Owned>> {
-    // SAFETY: attached; macros of the interpreter over a live object.
-    let (is_class, is_instance) = unsafe {
-        (
-            ffi::PyExceptionClass_Check(argument.as_ptr()) != 0,
-            ffi::PyExceptionInstance_Check(argument.as_ptr()) != 0,
-        )
-    };
-    if is_instance {
+    if is_instance(argument) {
         return Ok(Some(argument.own()));
     }
-    if !is_class {
+    if !is_class(argument) {
         return Ok(None);
     }
-    let made = super::call::call(argument, &[])?;
-    // SAFETY: as above.
-    Ok((unsafe { ffi::PyExceptionInstance_Check(made.as_ptr()) } != 0).then_some(made))
+    Ok(Some(super::call::call(argument, &[])?).filter(|made| is_instance(made)))
 }
 
 /// The same for PyO3.
@@ -348,16 +343,12 @@ pub(crate) fn from_throw<'a>(mut arguments: impl ExactSizeIterator<Item = &'a Ob
             return Err(raise(type_error(), "throw() third argument must be a traceback"));
         }
     }
-    // SAFETY: attached; macros over live objects.
-    let (is_instance, is_class) = unsafe {
-        (ffi::PyExceptionInstance_Check(kind.as_ptr()) != 0, ffi::PyExceptionClass_Check(kind.as_ptr()) != 0)
-    };
-    let exception = if is_instance {
+    let exception = if is_instance(kind) {
         if value.is_some() {
             return Err(raise(type_error(), "instance exception may not have a separate value"));
         }
         kind.own()
-    } else if is_class {
+    } else if is_class(kind) {
         match value {
             Some(value) if is_kind(value, kind) => value.own(),
             Some(value) => checked(kind, super::call::call(kind, &[value])?)?,

@@ -1,11 +1,12 @@
 //! The limit of recursion, for Rust that comes back to itself through Python objects.
 //!
-//! Rule: a function here that may be called again from inside of itself, by way of objects that a program has put together (what
-//! is gathered, awaited, locked or shown may be anything), and with no Python function in between that is bound to count, goes
-//! through [`nested`], or works through the objects by a loop. Else the C stack overflows, which ends the process.
+//! Rule: no ring of objects that a program has put together (what is gathered, awaited, locked or shown may be anything) uses the
+//! stack up, which would end the process. What C calls asks for room by [`check_stack`], in `method::guard` and `slot::guarded`, so
+//! nothing else need be done there. A function that comes back to itself without leaving Rust, or that is to count as a level as
+//! asyncio's own does, goes through [`nested`], or works through the objects by a loop.
 //!
-//! The interpreter counts levels, whatever each takes of the stack: on 3.12 and 3.13 ten thousand, and on any version what a
-//! program has set. So the stack itself is asked too.
+//! The interpreter's count is not enough: it counts levels, whatever each takes of the stack, on 3.12 and 3.13 ten thousand, and on any
+//! version what a program has set.
 
 use aioxide_core::sys::stack;
 use pyo3::ffi;

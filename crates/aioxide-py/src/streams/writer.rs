@@ -6,7 +6,7 @@ use super::stock::{OfWriter, stock};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::layout::{Instance, fields};
 use crate::ffi::method::{method_fast, method_none};
-use crate::ffi::{Object, Outcome, Owned, call, raised, recursion};
+use crate::ffi::{Object, Outcome, Owned, call, raised};
 use crate::future::Future;
 use crate::interp::names;
 use crate::kernel::state_of;
@@ -55,8 +55,7 @@ fn write(this: &Writer, arguments: &Arguments<'_>) -> Outcome {
     let mut given = arguments.positional();
     match (given.next(), given.next(), this.transport.get()) {
         (Some(data), None, Some(transport)) => {
-            // What it was given as its transport may be a writer, and lead back here.
-            recursion::nested(|| call::call_method(&names().write, &[&transport, data], None))?;
+            call::call_method(&names().write, &[&transport, data], None)?;
             Ok(Owned::none())
         }
         _ => stock().of_writer(OfWriter::Write, this.object(), arguments),
