@@ -367,3 +367,46 @@ def test_deadlock_is_reported_once_and_told_over_the_socket(loop_name: str, tmp_
     assert lines == ["Event other", "Event other", "waited on by a", "waited on by b"]
     assert found["tasks"] == 3
     assert len(found["ends"]) == 2
+
+
+LEAVING = """
+import asyncio, sys
+import aioxide
+from aioxide import monitor
+
+async def transfer(source, target):
+    try:
+        async with source:
+            await asyncio.sleep(0)
+            async with target:
+                print("never printed")
+    finally:
+        print("cleaned up")
+
+async def main():
+    first, second = asyncio.Lock(), asyncio.Lock()
+    await asyncio.gather(transfer(first, second), transfer(second, first))
+
+monitor.watchdog(limit=0.2, deadlocks="exit" if sys.argv[2] == "exit" else True)
+if sys.argv[1] == "aioxide":
+    aioxide.install()
+asyncio.run(main())
+"""
+
+
+def test_program_that_wants_it_ends_after_a_deadlock(loop_name: str) -> None:
+    program = [sys.executable, "-c", LEAVING, loop_name, "exit"]
+    ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == monitor.DEADLOCK_STATUS == 70, ended.stderr
+    assert ended.stdout == "cleaned up\n" * 2
+    assert ended.stderr.startswith("deadlock: 3 tasks wait on each other in a circle\n")
+
+
+def test_other_program_goes_on_waiting(loop_name: str) -> None:
+    program = [sys.executable, "-c", LEAVING, loop_name, "report"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("deadlock: ")
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(0.5)
+        running.kill()

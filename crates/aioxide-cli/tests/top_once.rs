@@ -177,9 +177,14 @@ fn distribution_of_the_lag_is_drawn() {
 #[test]
 fn names_of_the_program_do_not_reach_the_terminal_as_commands() {
     let mut snapshot = server(0);
-    snapshot.nodes.push(task(70, "evil\u{1b}[2J\nname", "co\u{7}ro", &[(71, How::Await)]));
+    snapshot.nodes.push(task(70, "evil\u{1b}[2J\nna\u{9b}\u{7f}me", "co\u{7}ro", &[(71, How::Await)]));
     snapshot.nodes.push(support::program::thing(71, Kind::Lock, "Lo\u{1b}ck", &[(70, How::HeldBy)]));
     let program = Program::start(snapshot);
+    let json = printed(&program, &[&program.pid(), "--json"]);
+    assert!(!json.trim_end().contains(char::is_control), "{json:?}");
+    let report: Value = serde_json::from_str(&json).unwrap();
+    let nodes = report["snapshot"]["nodes"].as_array().unwrap();
+    assert!(nodes.iter().any(|node| node["name"] == "evil\u{1b}[2J\nna\u{9b}\u{7f}me"), "{json}");
     for arguments in [&["--view", "tasks"][..], &["--view", "groups"], &["--task", "70"]] {
         let printed = printed(&program, &[&[&program.pid(), "--once"], arguments].concat());
         assert!(!printed.contains('\u{1b}') && !printed.contains('\u{7}'), "{printed:?}");

@@ -19,7 +19,7 @@
 //! not aioxide's or asyncio's and does not tell what it watches counts as alive.
 
 use crate::graph::Graph;
-use crate::schema::{Deadlock, How, Id, Kind, Loop, Node, Snapshot, TaskState};
+use crate::schema::{Deadlock, How, Id, Kind, Loop, Node, Snapshot, TaskState, clean};
 
 /// Nodes that a report's text names; of the others, the number is told.
 const NAMED: usize = 20;
@@ -189,9 +189,7 @@ pub fn describe(node: &Node) -> String {
             None => format!("{}, {}", node.name, task.coroutine),
         },
     };
-    let turns =
-        |one| matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|one| if one.is_control() || turns(one) { '\u{fffd}' } else { one }).collect()
+    clean(&text).into_owned()
 }
 
 fn count(number: u64, word: &str) -> String {

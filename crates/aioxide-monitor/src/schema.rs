@@ -25,6 +25,8 @@
 //! no arguments, no items of queues and no results. A `label` is a program's own `repr`, and is empty unless the program
 //! asked for labels; it is cut to [`LABEL_LIMIT`] bytes.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 /// The version of the schema.
@@ -542,6 +544,23 @@ pub fn cut(text: &str, limit: usize) -> String {
         end -= 1;
     }
     format!("{}…", &text[..end])
+}
+
+/// Whether a character would move a terminal's cursor, or turn the direction of writing.
+#[must_use]
+pub fn is_unsafe_to_show(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text with replacement characters for what is not safe to show.
+#[must_use]
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe_to_show) {
+        return Cow::Borrowed(text);
+    }
+    let shown = |character| if is_unsafe_to_show(character) { '\u{fffd}' } else { character };
+    Cow::Owned(text.chars().map(shown).collect())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]

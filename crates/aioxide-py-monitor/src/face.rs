@@ -78,7 +78,14 @@ impl Monitor {
         json(Ok(self.source.lag()))
     }
 
+    /// The running loops and their numbers, as JSON.
+    fn loops(&self, py: Python<'_>) -> PyResult<String> {
+        py.detach(|| json(self.source.loops()))
+    }
+
     /// Starts the watchdog; `collector` has to be among `gc.callbacks` meanwhile.
+    #[pyo3(signature = (limit, every, deadlocks, report, collector, *, beaten, leave))]
+    #[expect(clippy::too_many_arguments, reason = "each is a setting, and aioxide.monitor alone calls it")]
     fn watch(
         &self,
         limit: f64,
@@ -86,6 +93,8 @@ impl Monitor {
         deadlocks: bool,
         report: Py<PyAny>,
         collector: Py<CollectorWatch>,
+        beaten: Option<Py<PyAny>>,
+        leave: Option<Py<PyAny>>,
     ) -> PyResult<()> {
         let mut watchdog = locked(&self.watchdog);
         if watchdog.is_some() {
@@ -99,7 +108,7 @@ impl Monitor {
         if limit < Duration::from_millis(1) {
             return Err(PyValueError::new_err("a limit below a millisecond measures the monitor"));
         }
-        let settings = Settings { limit, every, deadlocks, report, collector };
+        let settings = Settings { limit, every, deadlocks, report, collector, beaten, leave };
         *watchdog = Some(Watchdog::start(Arc::clone(&self.source), settings)?);
         Ok(())
     }

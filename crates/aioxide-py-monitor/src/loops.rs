@@ -55,11 +55,15 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    pub(crate) fn add_task(&mut self, event_loop: Id) {
+        *self.tasks.entry(event_loop).or_default() += 1;
+    }
+
     pub(crate) fn of(walk: &Walk<'_>) -> Self {
         let mut counts = Self::default();
         for node in &walk.nodes {
             match node.kind {
-                Kind::Task => *counts.tasks.entry(node.loop_id.unwrap_or(0)).or_default() += 1,
+                Kind::Task => counts.add_task(node.loop_id.unwrap_or(0)),
                 Kind::Timer => counts.timers += 1,
                 Kind::Job => counts.jobs += 1,
                 _ => {}

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
 use aioxide_monitor::schema::{
-    Ended, Id, Lag, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack, Why,
+    Ended, Id, Lag, Loop, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack, Why,
 };
 use aioxide_monitor::{Source, clock};
 use pyo3::prelude::*;
@@ -171,6 +171,32 @@ impl PythonSource {
             })?;
         }
         Ok(())
+    }
+
+    /// The running loops, without their nodes: what is counted there is not told.
+    pub(crate) fn loops(&self) -> Result<Vec<Loop>, Refusal> {
+        let mut pauses = Pauses::default();
+        let mut walk = Walk::new(&self.eyes, false);
+        let mut counts = Counts::default();
+        self.each(&mut pauses, |task| {
+            if let Some(event_loop) = walk.loop_of_unfinished(task) {
+                counts.add_task(event_loop);
+            }
+            true
+        })?;
+        let mut loops = self.enter(&mut pauses, |py| {
+            let loops = loops::describe(&mut walk, &counts, py);
+            // As for a snapshot: let go of here, attached.
+            walk.loops.clear();
+            walk.seen = Seen::default();
+            loops
+        })?;
+        loops.retain(|event_loop| event_loop.running);
+        for event_loop in &mut loops {
+            event_loop.jobs = None;
+            event_loop.lag = self.beats.lag(event_loop.id);
+        }
+        Ok(loops)
     }
 
     /// Tells ages, and remembers what was seen for the next time.

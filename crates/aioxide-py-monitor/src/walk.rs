@@ -395,6 +395,12 @@ impl<'e> Walk<'e> {
         link.referents.iter().find(|one| self.seen.class(one) == class).cloned()
     }
 
+    /// The loop of a task that is not done.
+    pub(crate) fn loop_of_unfinished(&mut self, task: &Bound<'_, PyAny>) -> Option<Id> {
+        let is_open = self.seen.class(task) == Class::Task && !self.is_done(task);
+        is_open.then(|| self.loop_of(task)).flatten()
+    }
+
     fn loop_of(&mut self, future: &Bound<'_, PyAny>) -> Option<Id> {
         let event_loop =
             future.getattr(intern!(future.py(), "_loop")).ok().filter(|found| !found.is_none())?;

@@ -188,6 +188,11 @@ pub(crate) struct Settings {
     /// Called with each report, a dictionary.
     pub(crate) report: Py<PyAny>,
     pub(crate) collector: Py<CollectorWatch>,
+    /// Called when a heartbeat was answered: the loop's id, the seconds that took, the seconds since it was sent, and
+    /// whether that was reported.
+    pub(crate) beaten: Option<Py<PyAny>>,
+    /// What a loop is to call after a deadlock on it was reported.
+    pub(crate) leave: Option<Py<PyAny>>,
 }
 
 /// A running watchdog.
@@ -245,6 +250,8 @@ struct Watched {
     collected: Duration,
     sent: Option<Instant>,
     reported: bool,
+    /// Its answer was told to `beaten`.
+    told: bool,
 }
 
 struct Watch {
@@ -266,6 +273,7 @@ impl Watch {
             self.looked = Some(now);
             self.look_for_loops(py);
         }
+        self.tell_answers(py);
         let collected = self.settings.collector.get().total();
         let interval = self.settings.limit / 2;
         let beats = &self.source.beats;
@@ -275,6 +283,7 @@ impl Watch {
                 return true;
             }
             watched.reported = false;
+            watched.told = false;
             watched.collected = collected;
             watched.sent = Some(now);
             watched.pulse.send();
@@ -285,6 +294,23 @@ impl Watch {
             }
             sent.is_ok()
         });
+    }
+
+    /// Tells of the heartbeats that were answered.
+    fn tell_answers(&mut self, py: Python<'_>) {
+        let Some(beaten) = &self.settings.beaten else { return };
+        for watched in &mut self.watched {
+            let Some(sent) = watched.sent.filter(|_| watched.pulse.waits().is_none()) else { continue };
+            if std::mem::replace(&mut watched.told, true) {
+                continue;
+            }
+            let lag = Duration::from_micros(watched.pulse.last_us.load(Ordering::Relaxed));
+            let ago = clock::now() - sent;
+            let told = (watched.pulse.loop_id, lag.as_secs_f64(), ago.as_secs_f64(), watched.reported);
+            if let Err(error) = beaten.bind(py).call1(told) {
+                error.write_unraisable(py, None);
+            }
+        }
     }
 
     fn look_for_loops(&mut self, py: Python<'_>) {
@@ -313,6 +339,7 @@ impl Watch {
                 collected: Duration::ZERO,
                 sent: None,
                 reported: false,
+                told: true,
             });
         }
     }
@@ -369,6 +396,7 @@ impl Watch {
             let name = task.as_ref().and_then(|task| task.call_method0("get_name").ok());
             let told = (|| -> PyResult<()> {
                 report.set_item("kind", "blocked")?;
+                report.set_item("loop", id_of(event_loop.bind(py)))?;
                 report.set_item("cause", cause)?;
                 report.set_item("seconds", waited.as_secs_f64())?;
                 report.set_item("task", name)?;
@@ -405,6 +433,16 @@ impl Watch {
         }
     }
 
+    /// Has a loop end, if the program wants that after a deadlock.
+    fn have_left(&self, py: Python<'_>, loop_id: Id) {
+        let Some(leave) = &self.settings.leave else { return };
+        for watched in self.watched.iter().filter(|watched| watched.pulse.loop_id == loop_id) {
+            if let Err(error) = watched.event_loop.call_method1(py, "call_soon_threadsafe", (leave,)) {
+                error.write_unraisable(py, None);
+            }
+        }
+    }
+
     fn look_for_deadlocks(&mut self) {
         // The whole graph is only looked at when nothing can happen by itself.
         let quiet = Python::try_attach(|py| {
@@ -421,7 +459,10 @@ impl Watch {
                 self.told.clear();
             }
             if self.told.insert(key) {
-                Python::try_attach(|py| self.tell(py, describe(py, &deadlock)));
+                Python::try_attach(|py| {
+                    self.tell(py, describe(py, &deadlock));
+                    self.have_left(py, deadlock.loop_id);
+                });
             }
         }
     }

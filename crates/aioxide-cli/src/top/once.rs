@@ -1,10 +1,11 @@
 //! `--once` and `--json`: looks and prints, for people and for programs.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use aioxide_monitor::client::{Client, Error};
-use aioxide_monitor::schema::{Deadlock, Ended, Id, Lag, Snapshot, ThreadStack};
+use aioxide_monitor::schema::{Deadlock, Ended, Id, Lag, Snapshot, ThreadStack, is_unsafe_to_show};
 use serde::Serialize;
 
 use super::sample::Sample;
@@ -60,9 +61,7 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
         if !args.json {
             return as_text(args, &mut client, &sample, history.as_deref());
         }
-        let mut json = serde_json::to_string(&report(&sample, history))?;
-        json.push('\n');
-        if !write_line(&json)? {
+        if !write_line(&json_line(&report(&sample, history))?)? {
             return Ok(ExitCode::SUCCESS);
         }
         let Some(interval) = args.interval else { return Ok(ExitCode::SUCCESS) };
@@ -70,6 +69,21 @@ pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
         let rest = interval.max(began.elapsed() * 2).saturating_sub(began.elapsed());
         pause(rest);
     }
+}
+
+/// A line of JSON that is safe to show: what it has of such characters stands in its texts, where an escape says the same.
+fn json_line(value: &impl Serialize) -> serde_json::Result<String> {
+    let json = serde_json::to_string(value)?;
+    let mut line = String::with_capacity(json.len() + 1);
+    for character in json.chars() {
+        // None of them is beyond 16 bits.
+        match is_unsafe_to_show(character) {
+            true => _ = write!(line, "\\u{:04x}", u32::from(character)),
+            false => line.push(character),
+        }
+    }
+    line.push('\n');
+    Ok(line)
 }
 
 /// Waits. There is no loop here, and nothing else to do.
@@ -170,7 +184,7 @@ fn programs(args: &TopArgs) -> Result<ExitCode, Failure> {
     let listed = list()?;
     if args.json {
         let programs: Vec<_> = listed.iter().map(|one| &one.hello.program).collect();
-        print(&format!("{}\n", serde_json::to_string(&programs)?))?;
+        print(&json_line(&programs)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if listed.is_empty() {

@@ -2,20 +2,9 @@
 
 use std::borrow::Cow;
 
+pub(crate) use aioxide_monitor::schema::clean;
 use aioxide_monitor::schema::{Frame, How, Kind, Node, TaskState, Why};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
-
-/// A text without what would move the cursor or turn the direction of writing.
-pub(crate) fn clean(text: &str) -> Cow<'_, str> {
-    let bad = |character: char| {
-        character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(bad) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().map(|character| if bad(character) { '\u{fffd}' } else { character }).collect())
-}
 
 /// A text of at most `width` columns; what is cut ends in `…`.
 pub(crate) fn fit(text: &str, width: usize) -> Cow<'_, str> {

@@ -22,18 +22,19 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
-from . import _aioxide
+from .. import _aioxide
+from .telemetry import Telemetry
 
 __all__ = ["Report", "deadlocks", "lag", "snapshot", "start", "stop", "unwatch", "watchdog"]
 
 Report = dict[str, Any]
 """What the watchdog tells: `kind` is "blocked" or "deadlock".
 
-"blocked" has `cause` ("call", "gc" or "held"), `seconds`, `task` (a name, or None), `stack` (of (file, line, function),
-the innermost last), `suppressed` (how often the same place was not reported) and `text`. "deadlock" has `tasks` (how
-many), `cycle` and `ends` (ids of a snapshot) and `text`.
+"blocked" has `loop` (its id in a snapshot), `cause` ("call", "gc" or "held"), `seconds`, `task` (a name, or None),
+`stack` (of (file, line, function), the innermost last), `suppressed` (how often the same place was not reported) and
+`text`. "deadlock" has `tasks` (how many), `cycle` and `ends` (ids of a snapshot) and `text`.
 """
 
 _logger = logging.getLogger("aioxide.monitor")
@@ -48,8 +49,17 @@ class _Native(Protocol):
     def snapshot(self, stacks: bool, limit: int | None) -> str: ...
     def deadlocks(self) -> str: ...
     def lag(self) -> str: ...
+    def loops(self) -> str: ...
     def watch(
-        self, limit: float, every: float, deadlocks: bool, report: Callable[[Report], object], collector: Any
+        self,
+        limit: float,
+        every: float,
+        deadlocks: bool,
+        report: Callable[[Report], object],
+        collector: Any,
+        *,
+        beaten: Callable[[int, float, float, bool], object] | None,
+        leave: Callable[[], object] | None,
     ) -> None: ...
     def unwatch(self) -> None: ...
     def collector_watch(self) -> Any: ...
@@ -135,15 +145,18 @@ def watchdog(
     limit: float = 0.5,
     *,
     callback: Callable[[Report], object] | None = None,
-    deadlocks: bool = True,
+    deadlocks: bool | Literal["exit"] = True,
     every: float = 10.0,
+    telemetry: bool = True,
 ) -> None:
     """Reports what keeps a running loop from its work for longer than `limit` seconds, while it does so.
 
     `callback`: called with each report, on the watchdog's own thread; by default reports are warnings of the logger
     `aioxide.monitor`, which go to standard error where logging is not set up. `deadlocks`: also say, once, when nothing
-    can happen on any loop any more and tasks are waiting. `every`: the same place is reported no more often than that,
-    in seconds.
+    can happen on any loop any more and tasks are waiting; with "exit" the loop then ends by SystemExit, with the status
+    70, so that whoever started the program sees it. `every`: the same place is reported no more often than that, in
+    seconds. `telemetry`: where the program has set a provider of OpenTelemetry's metrics or traces, also give it the
+    loops' numbers and a span for each step that blocked; nothing otherwise.
 
     # Errors
     RuntimeError when the watchdog runs already; ValueError for a limit below a millisecond.
@@ -154,9 +167,13 @@ def watchdog(
         aioxide.monitor.unwatch()
     """
 
+    tells = _telemetry if telemetry else None
+
     def report(found: Report) -> None:
         if found["kind"] == "blocked":
             found["text"] = _text(found)
+            if tells is not None:
+                tells.blocked(found)
         try:
             if callback is not None:
                 callback(found)
@@ -168,7 +185,9 @@ def watchdog(
     monitor = _monitor()
     with _state.lock:
         collector = monitor.collector_watch()
-        monitor.watch(limit, every, deadlocks, report, collector)
+        beaten = None if tells is None else tells.beaten
+        leave = _leave if deadlocks == "exit" else None
+        monitor.watch(limit, every, bool(deadlocks), report, collector, beaten=beaten, leave=leave)
         _state.collector = collector
         gc.callbacks.append(collector)
 
@@ -181,8 +200,29 @@ def unwatch() -> None:
         _state.monitor.unwatch()
 
 
+DEADLOCK_STATUS = 70
+"""What a program ends with after a deadlock, if it asked for that: an error inside of it, as sysexits.h has it."""
+
+
+def _leave() -> None:
+    """Called by the loop that has nothing left to do."""
+    raise SystemExit(DEADLOCK_STATUS)
+
+
+def _loops() -> list[dict[str, Any]]:
+    """The running loops and their numbers; empty when no watchdog runs."""
+    with _state.lock:
+        monitor = _state.monitor if _state.collector is not None else None
+    found: list[dict[str, Any]] = [] if monitor is None else json.loads(monitor.loops())
+    return found
+
+
+_telemetry = Telemetry(_loops)
+
+
 def _let_collector_go() -> None:
     collector, _state.collector = _state.collector, None
+    _telemetry.forget()
     if collector in gc.callbacks:
         gc.callbacks.remove(collector)
 
