@@ -36,6 +36,8 @@ pub trait LoopHandle: private::Sealed {
     fn add_timer(&self, deadline_ns: u64, waker: Waker) -> TimerKey;
     /// Forgets a timer; one that fired already is ignored.
     fn cancel_timer(&self, key: TimerKey);
+    /// Whether a timer has neither fired nor been forgotten.
+    fn has_timer(&self, key: TimerKey) -> bool;
     /// The descriptors that the loop watches.
     fn reactor(&self) -> &Rc<Reactor>;
     /// The tasks that the loop keeps alive.

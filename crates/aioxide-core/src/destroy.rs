@@ -1,7 +1,8 @@
-//! Destructors of the user that panic where nobody could catch it: on the loop itself, on a thread of a pool.
+//! Destructors and wakers of the user that panic where nobody could catch it: on the loop itself, on a thread of a pool.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
 
 /// Drops `value`; a panic of its destructor ends here, told by the panic hook and by nobody else.
 ///
@@ -17,6 +18,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// ```
 pub fn destroy<T>(value: T) {
     contain(|| drop(value));
+}
+
+/// Wakes; a panic of the waker, which may be anybody's code, ends here as one of a destructor does: others are still to be
+/// woken, and what belongs to the loop is still to be put in order.
+///
+/// # Examples
+/// ```
+/// aioxide_core::wake(std::task::Waker::noop().clone());
+/// ```
+#[inline]
+pub fn wake(waker: Waker) {
+    contain(|| waker.wake());
 }
 
 /// Calls `destructor`; a panic in it ends here, as in [`destroy`].

@@ -475,7 +475,7 @@ impl<R: Runnable> EventLoop<R> {
             let due = self.timers.borrow_mut().pop_due(now_ns);
             match due {
                 Some(Due::Run(runnable)) => self.ready.push(runnable),
-                Some(Due::Wake(waker)) => waker.wake(),
+                Some(Due::Wake(waker)) => crate::destroy::wake(waker),
                 None => break,
             }
         }
@@ -525,6 +525,10 @@ impl<R: Runnable> LoopHandle for EventLoop<R> {
         // Bound first: the waker's destructor must not run under the borrow.
         let cancelled = self.timers.borrow_mut().cancel(key);
         drop(cancelled);
+    }
+
+    fn has_timer(&self, key: TimerKey) -> bool {
+        self.timers.borrow().contains(key)
     }
 
     fn reactor(&self) -> &Rc<Reactor> {

@@ -79,7 +79,7 @@ pub mod task;
 pub mod timers;
 
 pub use current::LoopHandle;
-pub use destroy::destroy;
+pub use destroy::{destroy, wake};
 pub use event_loop::EventLoop;
 pub use reactor::{Reactor, Registration, Token};
 pub use remote::Remote;

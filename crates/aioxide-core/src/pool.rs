@@ -13,11 +13,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::current::{LoopHandle, current};
-use crate::destroy;
+use crate::destroy::{destroy, wake};
 use crate::task::JoinError;
 
 /// An idle thread ends after this long.
 const IDLE: Duration = Duration::from_secs(10);
+
+/// How long a free thread waits for whoever's turn it is before it wakes the next: that one's future may not be polled any
+/// more, and must not hold up the others.
+const TURN_OVER: Duration = Duration::from_millis(100);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -85,7 +89,7 @@ impl Pool {
             let outcome = catch_unwind(AssertUnwindSafe(call)).map_err(JoinError::panic);
             let before = std::mem::replace(&mut *slot.lock(), SlotState::Filled(outcome));
             if let SlotState::Waiting(Some(waker)) = before {
-                waker.wake();
+                wake(waker);
             }
         }));
         let event_loop = current();
@@ -168,17 +172,23 @@ impl Crew {
                 shared = self.lock();
             }
             shared.idle += 1;
-            if let Some((_, next)) = shared.turns.pop_first() {
-                drop(shared);
-                next.wake();
-                shared = self.lock();
-            }
             let mut is_over = false;
-            if shared.queue.is_empty() {
-                let (guard, waited) =
-                    self.work.wait_timeout(shared, IDLE).unwrap_or_else(|poisoned| poisoned.into_inner());
-                shared = guard;
-                is_over = waited.timed_out();
+            while shared.queue.is_empty() && !is_over {
+                let next = shared.turns.pop_first();
+                let pause = if next.is_some() { TURN_OVER } else { IDLE };
+                if let Some((_, next)) = next {
+                    drop(shared);
+                    wake(next);
+                    shared = self.lock();
+                }
+                if shared.queue.is_empty() {
+                    let (guard, waited) = self
+                        .work
+                        .wait_timeout(shared, pause)
+                        .unwrap_or_else(|poisoned| poisoned.into_inner());
+                    shared = guard;
+                    is_over = waited.timed_out() && pause == IDLE;
+                }
             }
             shared.idle -= 1;
             if is_over && shared.queue.is_empty() {
@@ -191,7 +201,7 @@ impl Crew {
     fn wake_next_turn(&self) {
         let next = self.lock().turns.pop_first();
         if let Some((_, next)) = next {
-            next.wake();
+            wake(next);
         }
     }
 

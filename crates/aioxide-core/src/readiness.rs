@@ -4,7 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::task::{Context, Poll, Waker};
 
+use crate::destroy::wake;
 use crate::sys::Interest;
+use crate::task::is_of_ended;
 
 /// Of one descriptor, for reading and for writing.
 #[derive(Default)]
@@ -50,7 +52,8 @@ impl Direction {
         if !known {
             // Cloned while nothing is borrowed: the waker may be anybody's code.
             let waker = cx.waker().clone();
-            self.waiters.borrow_mut().add(waker);
+            let ended = self.waiters.borrow_mut().add(waker);
+            drop(ended);
         }
         Poll::Pending
     }
@@ -76,25 +79,32 @@ impl Direction {
             if waiters.wakers.len() <= 1 { Some(waiters.wakers.pop()) } else { None }
         };
         match only {
-            Some(waker) => waker.into_iter().for_each(Waker::wake),
+            Some(waker) => waker.into_iter().for_each(wake),
             None => {
                 let taken = self.waiters.take();
-                taken.wakers.into_iter().for_each(Waker::wake);
+                taken.wakers.into_iter().for_each(wake);
             }
         }
     }
 }
 
-/// Each task that waits has one entry, so they are bounded by the number of tasks.
+/// Each task that waits has one entry. A wait that is given up leaves its entry until the next event; those of tasks that have
+/// ended meanwhile are taken out whenever there are twice as many as were left the last time, so that the entries are
+/// bounded by the number of living tasks.
 #[derive(Default)]
 struct Waiters {
     wakers: Vec<Waker>,
+    /// How many entries were left when it was last looked for ended tasks.
+    living: usize,
     /// Which they are, once there are more than [`FEW`].
     known: HashSet<Identity>,
 }
 
 /// So many are compared one by one: a set costs an allocation.
 const FEW: usize = 16;
+
+/// With fewer entries it is not looked for those of ended tasks.
+const LOOKED_THROUGH: usize = 64;
 
 /// Equal for wakers that wake the same, as [`Waker::will_wake`] has it. A waker in the list keeps its own from being reused.
 type Identity = (usize, usize);
@@ -111,7 +121,17 @@ impl Waiters {
         self.wakers.iter().any(|held| held.will_wake(waker))
     }
 
-    fn add(&mut self, waker: Waker) {
+    /// Adds a waker that is not in it; returns those that wake nobody any more, to be dropped when nothing is borrowed.
+    fn add(&mut self, waker: Waker) -> Vec<Waker> {
+        let mut ended = Vec::new();
+        if self.wakers.len() >= (2 * self.living).max(LOOKED_THROUGH) {
+            ended = self.wakers.extract_if(.., |held| is_of_ended(held)).collect();
+            self.living = self.wakers.len();
+            self.known.clear();
+            if self.living > FEW {
+                self.known = self.wakers.iter().map(identity).collect();
+            }
+        }
         if self.wakers.len() == FEW {
             self.known = self.wakers.iter().map(identity).collect();
         }
@@ -119,6 +139,7 @@ impl Waiters {
             self.known.insert(identity(&waker));
         }
         self.wakers.push(waker);
+        ended
     }
 }
 

@@ -93,6 +93,12 @@ impl<T> Timers<T> {
         self.live == 0
     }
 
+    /// Whether the timer has neither fired nor been cancelled.
+    pub fn contains(&self, key: TimerKey) -> bool {
+        let slot = self.slots.get(key.slot as usize);
+        slot.is_some_and(|slot| slot.sequence == key.sequence && slot.entry.is_some())
+    }
+
     /// How many keys are held, dead ones included: at most `2 * len() + 100`.
     pub fn heap_len(&self) -> usize {
         self.queue.len() + self.heap.len()

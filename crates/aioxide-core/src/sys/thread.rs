@@ -63,9 +63,10 @@ pub fn stand_still() -> ! {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod imp {
     use std::cell::OnceCell;
+    use std::collections::VecDeque;
     use std::ffi::{c_int, c_void};
-    use std::sync::OnceLock;
     use std::sync::atomic::Ordering;
+    use std::sync::{Mutex, OnceLock};
 
     use super::{LAST, UNKNOWN};
 
@@ -80,13 +81,39 @@ mod imp {
 
     type Push = unsafe extern "C" fn(*mut Entry, extern "C" fn(*mut c_void), *mut c_void);
 
-    /// On the heap: thread-local memory may lie beside the stack. Freed when the thread has ended without unwinding.
+    /// On the heap: thread-local memory may lie beside the stack.
     struct Registered {
-        _entry: Box<Entry>,
+        entry: *mut Entry,
+    }
+
+    /// Entries of threads that were at their end: of each the thread's number, and its address. A destructor of another
+    /// thread-local may still leave by `pthread_exit`, which reads the entry, so it is freed when the thread is gone.
+    static LEFT: Mutex<VecDeque<(libc::pid_t, usize)>> = Mutex::new(VecDeque::new());
+
+    /// Frees the oldest entries whose threads are gone; each thread that registers looks at two, so they do not pile up.
+    fn free_left() {
+        // After a fork, whoever held the lock is not here any more.
+        let Ok(mut left) = LEFT.try_lock() else { return };
+        for _ in 0..2 {
+            let Some((thread, entry)) = left.pop_front() else { return };
+            // SAFETY: no signal is sent.
+            let is_gone = unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, 0) } != 0
+                && std::io::Error::last_os_error().raw_os_error() == Some(libc::ESRCH);
+            if is_gone {
+                // SAFETY: made by `register` from a box, and no thread's list leads to it any more.
+                drop(unsafe { Box::from_raw(std::ptr::with_exposed_provenance_mut::<Entry>(entry)) });
+            } else {
+                left.push_back((thread, entry));
+            }
+        }
     }
 
     impl Drop for Registered {
         fn drop(&mut self) {
+            if let Ok(mut left) = LEFT.try_lock() {
+                // SAFETY: no arguments.
+                left.push_back((unsafe { libc::gettid() }, self.entry.expose_provenance()));
+            }
             let here = super::this_thread();
             let _another = LAST.compare_exchange(here, 0, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -117,6 +144,7 @@ mod imp {
         // Without a place to keep the entry in, the thread is at its end already.
         let _ended = ENTRY.try_with(|place| {
             place.get_or_init(|| {
+                free_left();
                 let empty = Entry {
                     routine: None,
                     argument: std::ptr::null_mut(),
@@ -128,8 +156,7 @@ mod imp {
                     // SAFETY: an entry that stays where it is until the thread's frames are gone.
                     unsafe { push(entry, call, handler as *mut c_void) };
                 }
-                // SAFETY: made from a box above; glibc reads it only while it unwinds this thread.
-                Registered { _entry: unsafe { Box::from_raw(entry) } }
+                Registered { entry }
             });
             let here = super::this_thread();
             if here != UNKNOWN {

@@ -22,6 +22,7 @@ use std::task::Waker;
 
 pub use join::{End, JoinError, JoinHandle, TaskOf, TaskRef, with_current_meta};
 pub use list::TaskList;
+pub(crate) use waker::is_of_ended;
 
 use state::State;
 

@@ -164,6 +164,8 @@ unsafe fn poll<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     let outcome = match polled.unwrap_or(Ok(Poll::Pending)) {
         Ok(Poll::Pending) if !goes_on || cell.header.shut.get() => Err(JoinError::cancelled()),
         Ok(Poll::Pending) => {
+            // The face may poll the task again from inside of `schedule`, and let its last handle go: then nobody may find it here.
+            drop(mark);
             match cell.header.state.end_poll() {
                 AfterPoll::Idle => {}
                 // SAFETY: the reference that the `Notified` had is the new one's.
@@ -246,7 +248,7 @@ unsafe fn finish<F: Future + 'static, M: Meta>(
     let (waker, list) =
         unsafe { ((*cell.header.join_waker.get()).take(), (*cell.header.list.get()).clone()) };
     if let Some(waker) = waker {
-        waker.wake();
+        crate::destroy::wake(waker);
     }
     // The list's handle may be the last: what it drops must no longer find this task as the one being polled, or it
     // could make a new handle of it.

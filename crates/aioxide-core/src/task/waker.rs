@@ -21,6 +21,12 @@ pub(crate) fn is_of(waker: &Waker, header: NonNull<Header>) -> bool {
     std::ptr::eq(waker.data(), header.as_ptr().cast_const().cast()) && std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
+/// Whether `waker` is a task's that is complete, so that it wakes nobody.
+pub(crate) fn is_of_ended(waker: &Waker) -> bool {
+    // SAFETY: a pointer beside our table comes from `from_header`; alive by the waker's reference.
+    std::ptr::eq(waker.vtable(), &VTABLE) && unsafe { header(waker.data()).as_ref() }.state.is_complete()
+}
+
 fn header(data: *const ()) -> NonNull<Header> {
     debug_assert!(!data.is_null());
     // SAFETY: `from_header` made it from a NonNull.

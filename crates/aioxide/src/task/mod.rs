@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use aioxide_core::LoopHandle;
-use aioxide_core::current::try_with;
+use aioxide_core::current::{current, try_with};
 use aioxide_core::task::{TaskRef, with_current_meta};
 use pin_project_lite::pin_project;
 
@@ -153,8 +153,9 @@ pub(crate) fn spawn_with<F: Future + 'static>(
     name: Option<Rc<str>>,
     context: Option<Context>,
 ) -> Task<F::Output> {
-    let spawned = try_with(|event_loop| spawn_on(event_loop, future, place, flags, name, context));
-    spawned.unwrap_or_else(|| panic!("{NO_LOOP} ({place})"))
+    // Not from inside of `try_with`: a loop that is closed drops the future now, and its destructor may enter another loop.
+    let event_loop = current().unwrap_or_else(|| panic!("{NO_LOOP} ({place})"));
+    spawn_on(&*event_loop, future, place, flags, name, context)
 }
 
 pub(crate) fn spawn_on<F: Future + 'static>(

@@ -112,7 +112,9 @@ impl Timer {
             }
             // On another loop than before it is set anew: the one before may not run any more.
             let elsewhere = try_with(|here| here.id() != set.event_loop.id()).unwrap_or(true);
-            if set.waker.will_wake(cx.waker()) && !elsewhere {
+            // One that has fired by a clock that was told, and is earlier now, wakes nobody any more.
+            let is_set = !elsewhere && set.event_loop.has_timer(set.key);
+            if set.waker.will_wake(cx.waker()) && is_set {
                 return Poll::Pending;
             }
         }
