@@ -247,6 +247,21 @@ def test_a_group_of_eager_tasks_that_fails(eager_loop: Any) -> None:
     assert log == ["fails", "body goes on", "waits"]
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="the argument came with 3.14")
+def test_eager_start_is_refused_before_it_came(loop: asyncio.AbstractEventLoop) -> None:
+    async def child() -> None:
+        pass
+
+    async def main() -> None:
+        for create in (loop.create_task, asyncio.create_task):
+            coroutine = child()
+            with pytest.raises(TypeError, match="unexpected keyword argument 'eager_start'"):
+                create(coroutine, eager_start=True)  # type: ignore[call-arg]
+            coroutine.close()
+
+    loop.run_until_complete(main())
+
+
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="the argument came with 3.14")
 def test_eager_start_decides_for_one_task(loop: asyncio.AbstractEventLoop) -> None:
     async def child() -> None:

@@ -542,3 +542,26 @@ def test_groups_are_of_asyncio_s_class() -> None:
     if sys.version_info >= (3, 11):
         assert issubclass(aioxide.TaskGroup, asyncio.TaskGroup)
     assert repr(aioxide.TaskGroup()) == "<TaskGroup>"
+
+
+def test_methods_of_a_derived_timeout_are_called(loop: asyncio.AbstractEventLoop, package: Any) -> None:
+    called: list[str] = []
+
+    class Derived(package.Timeout):  # type: ignore[misc, name-defined]
+        def reschedule(self, when: float | None) -> None:
+            called.append("reschedule")
+            super().reschedule(when)
+
+        def _on_timeout(self) -> None:
+            called.append("_on_timeout")
+            super()._on_timeout()
+
+    async def main() -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            async with Derived(loop.time() + 0.01) as limit:
+                assert isinstance(limit._timeout_handler, asyncio.TimerHandle)
+                await forever()
+        assert limit.expired()
+
+    loop.run_until_complete(main())
+    assert called == ["reschedule", "_on_timeout"]

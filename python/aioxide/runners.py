@@ -10,6 +10,7 @@ import sys
 import threading
 from asyncio import coroutines, events
 from collections.abc import Awaitable, Callable
+from functools import cache
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
@@ -31,10 +32,16 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
     asyncio: `asyncio.new_event_loop`.
     """
+    loop: asyncio.AbstractEventLoop = _loop_class()()
+    return loop
+
+
+@cache
+def _loop_class() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Kept: later on the program may have put something in the way of imports, and the interpreter may be ending."""
     from .event_loop import EventLoop
 
-    loop: asyncio.AbstractEventLoop = EventLoop()
-    return loop
+    return EventLoop
 
 
 def run(

@@ -201,7 +201,7 @@ fn timed(
 /// Logs that a callback held the loop up, naming the task when it was a step of one.
 fn report_slow(event_loop: &Bound<'_, PyAny>, handle: Borrowed<'_, '_, PyAny>, seconds: f64) -> PyResult<()> {
     let py = event_loop.py();
-    let base_events = py.import("asyncio.base_events")?;
+    let base_events = report::imported(py, c"asyncio.base_events")?;
     let what = base_events.call_method1("_format_handle", (handle,))?;
     let logger = base_events.getattr("logger")?;
     logger.call_method1("warning", ("Executing %s took %.3f seconds", what, seconds))?;

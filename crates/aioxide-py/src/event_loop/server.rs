@@ -15,8 +15,7 @@ use pyo3::types::PyDict;
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi;
-use crate::kernel::report::call_handler;
-use crate::kernel::report::leaves_the_loop;
+use crate::kernel::report::{call_handler, imported, leaves_the_loop};
 use crate::kernel::{LoopCore, Watch, Watcher, error, running};
 use crate::transports::{Accepted, Connection, ConnectionSocket, StreamTransport, common};
 
@@ -150,12 +149,12 @@ impl Listener {
         context.set_item("socket", common::transport_socket(py)?.call1((&self.socket,))?)?;
         call_handler(event_loop.as_any(), &exception, &context)?;
         event_loop.call_method1("_remove_reader", (self.fd,))?;
-        let delay = py.import("asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
+        let delay = imported(py, c"asyncio.constants")?.getattr("ACCEPT_RETRY_DELAY")?;
         let mut again = event_loop.getattr("_start_serving")?;
         if let Some(context) = &self.server_context {
             let keywords = PyDict::new(py);
             keywords.set_item("context", context)?;
-            again = py.import("functools")?.getattr("partial")?.call((again,), Some(&keywords))?;
+            again = imported(py, c"functools")?.getattr("partial")?.call((again,), Some(&keywords))?;
         }
         let none = py.None();
         let arguments = (delay, again, &self.factory, &self.socket, none, &self.server, self.backlog);

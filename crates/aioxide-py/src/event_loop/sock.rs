@@ -15,7 +15,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyMemoryView};
 use pyo3::{PyTraverseError, PyVisit};
 
 use crate::ffi::{self, Buffer, Owned};
@@ -222,6 +222,13 @@ impl LoopCore {
         let future = slf.call_method0(intern!(py, "create_future"))?;
         state.transports.ensure_unused(py, fd, fd.into_bound_py_any(py)?.as_any())?;
         let is_write = work.is_write();
+        let work = match work {
+            // As asyncio does: what is still to be sent cannot change its size, nor be released, meanwhile.
+            Work::Send { data, sent } => {
+                Work::Send { data: PyMemoryView::from(data.bind(py))?.into_any().unbind(), sent }
+            }
+            other => other,
+        };
         let waiting = Waiting { work, socket: socket.clone().unbind(), fd, future: future.clone().unbind() };
         let token = state.watchers.add(Watcher::Other(Rc::new(waiting)));
         let reactor = state.core.reactor();

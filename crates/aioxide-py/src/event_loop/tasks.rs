@@ -43,9 +43,9 @@ fn create_task(this: &Loop, arguments: &Arguments<'_>) -> Outcome {
     state.refuse_when_closed()?;
     let start = |eager| Start { coro, name, context, eager };
     match (factory, eager) {
+        // Before 3.14 there is no such argument, which asyncio's own method says.
+        (_, Some(_)) if !cfg!(Py_3_14) => inherited(this.object(), c"create_task", Some(arguments)),
         (Some(naming), None) => create(Making::Eager(naming), this.object(), state, &start(true)),
-        // Before 3.14 a factory takes no such argument, which asyncio's own method says.
-        (Some(_), Some(_)) if !cfg!(Py_3_14) => inherited(this.object(), c"create_task", Some(arguments)),
         (_, eager) => {
             let eager = eager.map(call::truth).transpose()?.unwrap_or(false);
             create(Making::Queued, this.object(), state, &start(eager))

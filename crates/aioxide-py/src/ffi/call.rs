@@ -1,9 +1,11 @@
 //! Calls of Python callables, attributes and small values.
 
+use std::cell::RefCell;
 use std::ffi::CStr;
 
 use pyo3::ffi;
 
+use super::confined::Confined;
 use super::object::{Object, Outcome, Owned, Raised};
 
 /// `callable(*arguments)`, at most four.
@@ -233,10 +235,18 @@ pub(crate) fn repr(object: &Object) -> Outcome {
     unsafe { Owned::from_new(ffi::PyObject_Repr(object.as_ptr())) }
 }
 
-/// `import name`, the last module of a dotted one.
-pub(crate) fn import(name: &CStr) -> Outcome {
+/// `import name`, the last module of a dotted one. Kept: later on the program may have put something in the way of imports, and
+/// the interpreter imports nothing any more when it ends.
+pub(crate) fn import(name: &'static CStr) -> Outcome {
+    static KEPT: Confined<RefCell<Vec<(&CStr, Owned)>>> = Confined::new(RefCell::new(Vec::new()));
+    let kept = KEPT.borrow().iter().find(|(known, _)| *known == name).map(|(_, module)| module.clone());
+    if let Some(module) = kept {
+        return Ok(module);
+    }
     // SAFETY: attached; ends in a zero.
-    unsafe { Owned::from_new(ffi::PyImport_ImportModule(name.as_ptr())) }
+    let module = unsafe { Owned::from_new(ffi::PyImport_ImportModule(name.as_ptr())) }?;
+    KEPT.borrow_mut().push((name, module.clone()));
+    Ok(module)
 }
 
 /// Turns the 0 or -1 of a call into a result.

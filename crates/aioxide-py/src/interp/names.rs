@@ -270,7 +270,7 @@ fn queue_shut_down() -> Outcome {
     raised::new_kind(c"aioxide.queues.QueueShutDown", c"Raised by a queue that was shut down.")
 }
 
-fn get(module: &std::ffi::CStr, name: &std::ffi::CStr) -> Outcome {
+fn get(module: &'static std::ffi::CStr, name: &std::ffi::CStr) -> Outcome {
     call::get_attribute(&*call::import(module)?, &*call::interned(name)?)
 }
 

@@ -1,16 +1,23 @@
 //! Reports to the loop's exception handler, with asyncio's keys and texts.
 
+use std::ffi::CStr;
+
 use pyo3::exceptions::{PyBaseException, PyKeyboardInterrupt, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::ffi::{Owned, raised};
+use crate::ffi::{Owned, call, raised};
 
 /// Reports what a callback raised. asyncio: the end of `Handle._run`.
 pub(crate) fn callback_failed(handle: Borrowed<'_, '_, PyAny>, error: PyErr) -> PyResult<()> {
     let exception = error.into_value(handle.py());
     handling(handle.py(), &exception, || tell_of_callback(handle, &exception))
+}
+
+/// A module that was imported before, or is now.
+pub(crate) fn imported<'py>(py: Python<'py>, name: &'static CStr) -> PyResult<Bound<'py, PyAny>> {
+    call::import(name).map(|module| module.into_bound(py)).map_err(|raised| raised::to_pyerr(py, raised))
 }
 
 /// Calls `__repr__` of the callback and of its arguments, which may raise: whoever calls it handles the exception.
@@ -22,8 +29,11 @@ fn tell_of_callback(handle: Borrowed<'_, '_, PyAny>, exception: &Py<PyBaseExcept
     if py.version_info() >= (3, 13) {
         options.set_item("debug", event_loop.call_method0("get_debug")?)?;
     }
-    let source =
-        py.import("asyncio.format_helpers")?.call_method("_format_callback_source", call, Some(&options))?;
+    let source = imported(py, c"asyncio.format_helpers")?.call_method(
+        "_format_callback_source",
+        call,
+        Some(&options),
+    )?;
     let context = PyDict::new(py);
     context.set_item("message", format!("Exception in callback {source}"))?;
     context.set_item("exception", exception)?;

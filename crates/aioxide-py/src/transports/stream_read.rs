@@ -129,6 +129,8 @@ impl<'py> This<'_, 'py> {
         if size == 0 {
             return self.on_eof();
         }
+        // `get_buffer` may have put another protocol in its place.
+        let Some(protocol) = self.core.protocol.get() else { return self.current_protocol().map(drop) };
         let told = ffi::call::integer(size as i64)
             .and_then(|size| ffi::call::call_method(&names().buffer_updated, &[&protocol, &size], None));
         match told {

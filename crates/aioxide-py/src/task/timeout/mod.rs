@@ -108,7 +108,9 @@ impl Entered for TimeoutData {
     }
 
     fn enter(this: &Timeout) -> Outcome<bool> {
-        if this.deadline.phase.get() != Phase::Created || this.seconds.get().is_nan() {
+        // A derived class may have methods of its own, which asyncio's calls.
+        let is_derived = !CLASSES.timeout.holds(this.object().class());
+        if is_derived || this.deadline.phase.get() != Phase::Created || this.seconds.get().is_nan() {
             return Ok(false);
         }
         let running = start::running_loop()?;
