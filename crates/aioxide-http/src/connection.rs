@@ -15,8 +15,11 @@
 //! | `WOKEN` | the parent has been woken and will come | does nothing |
 //! | `RUNNING` | we are polling | sets `WOKEN`, and we poll again |
 //!
-//! An idle connection has no parent. `WOKEN` then says that something happened on the socket, and only then is
+//! Nobody waits for an idle connection. `WOKEN` then says that something happened on the socket, and only then is
 //! the connection looked at before it is used again.
+//!
+//! Invariant: the parent's waker is woken and dropped while nothing is locked. It may be anybody's code, and a waker that polls
+//! at once comes back here.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -24,7 +27,7 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
@@ -244,6 +247,8 @@ impl Single {
             return false;
         }
         if !self.sender.is_ready() {
+            let parent = self.wakeup.lock().take();
+            drop(parent);
             self.drive_detached();
         }
         self.driver.is_some() && self.sender.is_ready()
@@ -262,7 +267,7 @@ impl Single {
         mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<Result<Option<T>, TimeoutPhase>> {
         let before = self.moved();
-        let mut running = Running::enter(&self.wakeup, Some(cx.waker()));
+        let mut running = Running::enter(&self.wakeup, cx.waker());
         let mut own = Context::from_waker(&self.waker);
         let mut idle = Context::from_waker(Waker::noop());
         let mut rounds = 0;
@@ -302,7 +307,7 @@ impl Single {
 
     /// Lets the connection do what it can now, with nobody waiting for it.
     fn drive_detached(&mut self) {
-        let running = Running::enter(&self.wakeup, None);
+        let running = Running::detached(&self.wakeup);
         let mut own = Context::from_waker(&self.waker);
         for _ in 0..MAX_LAST_ROUNDS {
             running.clear();
@@ -375,8 +380,20 @@ const WOKEN: u8 = 1;
 const RUNNING: u8 = 2;
 
 impl Wakeup {
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.parent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_woken(&self) -> bool {
         self.state.load(Ordering::Acquire) & WOKEN != 0
+    }
+
+    fn wake_parent(&self) {
+        // Cloned, not taken: a wake from another thread could take the parent of the poll that begins just now.
+        let parent = self.lock().clone();
+        if let Some(parent) = parent {
+            parent.wake();
+        }
     }
 }
 
@@ -386,10 +403,8 @@ impl Wake for Wakeup {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if self.state.fetch_or(WOKEN, Ordering::AcqRel) == 0
-            && let Some(parent) = &*self.parent.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            parent.wake_by_ref();
+        if self.state.fetch_or(WOKEN, Ordering::AcqRel) == 0 {
+            self.wake_parent();
         }
     }
 }
@@ -401,16 +416,22 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn enter(wakeup: &'a Arc<Wakeup>, parent: Option<&Waker>) -> Self {
-        let mut slot = wakeup.parent.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&mut *slot, parent) {
-            (Some(old), Some(new)) if old.will_wake(new) => {}
-            (slot, new) => *slot = new.cloned(),
+    fn enter(wakeup: &'a Arc<Wakeup>, parent: &Waker) -> Self {
+        let known = wakeup.lock().as_ref().is_some_and(|old| old.will_wake(parent));
+        if !known {
+            let new = parent.clone();
+            let old = wakeup.lock().replace(new);
+            drop(old);
         }
-        drop(slot);
         // A wake from before stays to be seen: it is cleared only when the driver is polled.
         wakeup.state.fetch_or(RUNNING, Ordering::AcqRel);
         Self { wakeup, quiet: false }
+    }
+
+    /// Nobody waits. The last parent stays where it is, since the pool, which is borrowed, may be what calls.
+    fn detached(wakeup: &'a Arc<Wakeup>) -> Self {
+        wakeup.state.fetch_or(RUNNING, Ordering::AcqRel);
+        Self { wakeup, quiet: true }
     }
 
     /// Called just before the driver is polled.
@@ -432,11 +453,66 @@ impl Drop for Running<'_> {
     fn drop(&mut self) {
         // A wake that came after the last look, from another thread or from a timer, must not be lost.
         let before = self.wakeup.state.fetch_and(!RUNNING, Ordering::AcqRel);
-        if before & WOKEN != 0
-            && !self.quiet
-            && let Some(parent) = &*self.wakeup.parent.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            parent.wake_by_ref();
+        if before & WOKEN != 0 && !self.quiet {
+            self.wakeup.wake_parent();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// A waker that looks whether it is called while the connection's is locked.
+    #[derive(Default)]
+    struct Looks {
+        wakeup: OnceLock<Arc<Wakeup>>,
+        calls: Arc<AtomicUsize>,
+    }
+
+    impl Looks {
+        fn look(&self) {
+            let wakeup = self.wakeup.get().expect("set at once");
+            assert!(wakeup.parent.try_lock().is_ok(), "called while it is locked");
+            self.calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            self.look();
+        }
+    }
+
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.look();
+        }
+    }
+
+    #[test]
+    fn a_parent_is_woken_and_dropped_while_nothing_is_locked() {
+        let wakeup = Arc::new(Wakeup::default());
+        let calls = Arc::new(AtomicUsize::new(0));
+        let parent = || {
+            let looks = Looks { wakeup: wakeup.clone().into(), calls: calls.clone() };
+            Waker::from(Arc::new(looks))
+        };
+        drop(Running::enter(&wakeup, &parent()));
+        wakeup.wake_by_ref();
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "woken");
+        let running = Running::enter(&wakeup, &parent());
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "the first one was dropped");
+        running.clear();
+        wakeup.wake_by_ref();
+        assert_eq!(calls.load(Ordering::SeqCst), 2, "not while it is polled");
+        drop(running);
+        assert_eq!(calls.load(Ordering::SeqCst), 3, "woken at the end of the poll");
+        // The parent holds what holds it.
+        let last = wakeup.lock().take();
+        drop(last);
     }
 }

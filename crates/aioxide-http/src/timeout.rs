@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -166,20 +166,72 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// Whether it has gone off; if not, `waker` is woken when it does.
     pub(crate) fn is_over(&self, waker: &Waker) -> bool {
-        let mut target = self.target.lock().unwrap_or_else(PoisonError::into_inner);
-        if !target.as_ref().is_some_and(|target| target.will_wake(waker)) {
-            *target = Some(waker.clone());
+        // Cloned, dropped and woken while nothing is locked: the waker may be anybody's code, and come back here.
+        let known = self.lock().as_ref().is_some_and(|target| target.will_wake(waker));
+        if !known {
+            let new = waker.clone();
+            let old = self.lock().replace(new);
+            drop(old);
         }
-        drop(target);
         self.over.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.target.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
         self.over.store(true, Ordering::Release);
-        if let Some(target) = self.target.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let target = self.lock().take();
+        if let Some(target) = target {
             target.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    /// A waker that asks the alarm when it is woken or dropped.
+    struct Asks {
+        alarm: Arc<Alarm>,
+        calls: Arc<AtomicUsize>,
+    }
+
+    impl Asks {
+        fn ask(&self) {
+            assert!(self.alarm.target.try_lock().is_ok(), "called while it is locked");
+            self.calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Wake for Asks {
+        fn wake(self: Arc<Self>) {
+            self.ask();
+        }
+    }
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.ask();
+        }
+    }
+
+    #[test]
+    fn an_alarm_wakes_and_drops_wakers_while_nothing_is_locked() {
+        let alarm = Arc::new(Alarm::default());
+        let calls = Arc::new(AtomicUsize::new(0));
+        let waker = || Waker::from(Arc::new(Asks { alarm: alarm.clone(), calls: calls.clone() }));
+        assert!(!alarm.is_over(&waker()));
+        assert!(!alarm.is_over(&waker()));
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "the first one was dropped");
+        alarm.clone().wake();
+        assert_eq!(calls.load(Ordering::SeqCst), 3, "the second one was woken and dropped");
+        assert!(alarm.is_over(Waker::noop()));
     }
 }

@@ -167,7 +167,8 @@ impl<'a, C: Pooled, S: Multiplexed, I> Place<'a, C, S, I> {
 impl<C: Pooled, S: Multiplexed, I> Drop for Place<'_, C, S, I> {
     fn drop(&mut self) {
         let Some(sequence) = self.sequence else { return };
-        if let Some(granted) = self.waiter.granted.borrow_mut().take() {
+        let granted = self.waiter.granted.borrow_mut().take();
+        if let Some(granted) = granted {
             // Given, but the task was cancelled before it took it: on to the next one.
             match self.pool.dress(self.host, granted) {
                 Ok(Acquired::Reused(connection, permit)) => permit.park(connection, crate::rt::try_now()),
