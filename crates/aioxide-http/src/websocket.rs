@@ -7,13 +7,13 @@
 //! Invariant: a frame is written whole or not begun. What is to be sent stands in one buffer, so a `send` that is
 //! cancelled leaves nothing half-said, and whoever comes next sends the rest.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake as _, Waker};
 use std::time::Duration;
 
 use aioxide::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -27,12 +27,14 @@ use crate::rt::{self, Instant, Stream};
 use crate::timeout::within;
 
 use codec::{Codec, Fault, Frame};
+use waiters::Waiters;
 
 pub use handshake::WebSocketBuilder;
 
 mod codec;
 mod deflate;
 mod handshake;
+mod waiters;
 
 /// What is sent and received over a websocket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,9 +81,11 @@ pub enum Message {
 /// asyncio: aiohttp's `ClientWebSocketResponse`.
 pub struct WebSocket {
     core: RefCell<Core>,
-    /// Who waits until something can be read, or written. hyper's and TLS's streams know one waker for each.
+    /// Who waits until something can be read, or written.
     readers: Arc<Waiters>,
     writers: Arc<Waiters>,
+    /// How many waits there were.
+    waits: Cell<u64>,
     headers: HeaderMap,
     protocol: Option<String>,
     is_compressed: bool,
@@ -100,6 +104,8 @@ struct Core {
     close_sent: bool,
     /// The other side has said goodbye, or has gone: nothing more is received.
     ended: bool,
+    /// It was closed before everything was sent.
+    is_cut: bool,
     heartbeat: Option<Heartbeat>,
 }
 
@@ -131,7 +137,11 @@ impl WebSocket {
     /// # Cancel safety
     /// The message is sent whole or not at all: not, when it is dropped while others have to be sent first.
     pub async fn send(&self, message: Message) -> Result<()> {
-        poll_fn(|cx| self.poll_drained(cx, HIGH)).await?;
+        let wait = self.wait();
+        // Looked at first: mostly everything was sent.
+        if !self.core.borrow().out.is_empty() {
+            poll_fn(|cx| self.poll_drained(cx, &wait, HIGH)).await?;
+        }
         {
             let mut core = self.core.borrow_mut();
             if core.close_sent || core.ended || core.aborts.is_set() {
@@ -141,7 +151,7 @@ impl WebSocket {
             codec.encode(&message, out).map_err(|why| Error::new(Kind::InvalidRequest).with_source(why))?;
             core.close_sent |= matches!(message, Message::Close { .. });
         }
-        poll_fn(|cx| self.poll_drained(cx, 0)).await
+        poll_fn(|cx| self.poll_drained(cx, &wait, 0)).await
     }
 
     /// Sends text.
@@ -169,25 +179,21 @@ impl WebSocket {
     /// # Cancel safety
     /// Nothing is lost.
     pub async fn receive(&self) -> Result<Option<Message>> {
-        poll_fn(|cx| self.poll_receive(cx)).await
+        let wait = self.wait();
+        poll_fn(|cx| self.poll_core(cx, Some(&wait), true, Core::poll_next)).await
     }
 
     /// [`receive`](Self::receive), for futures written by hand.
+    ///
+    /// The wakers of all tasks that poll are kept, each until something happens at the connection.
     pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
-        self.readers.begin();
-        self.writers.begin();
-        let polled = self.poll_next(cx);
-        if polled.is_pending() {
-            self.readers.add(cx.waker());
-            // What a sender that was cancelled has left is ours to send.
-            self.writers.add(cx.waker());
-        }
-        polled
+        self.poll_core(cx, None, true, Core::poll_next)
     }
 
     /// Says goodbye, waits for the other side's (10 s at most), and closes the connection.
     ///
-    /// Messages that come meanwhile are thrown away; receive them before, where they matter.
+    /// Messages that come meanwhile are thrown away; receive them before, where they matter. Then whoever receives gets `None`, and
+    /// whoever still sends an error.
     ///
     /// # Errors
     /// As [`send`](Self::send), but for a connection that is gone already: then it is closed.
@@ -205,8 +211,9 @@ impl WebSocket {
         };
         let limit = Some((rt::now() + GOODBYE, crate::TimeoutPhase::Read));
         let said = within(limit, goodbye).await.unwrap_or(Ok(()));
-        self.core.borrow_mut().ended = true;
-        let shut = poll_fn(|cx| Pin::new(&mut self.core.borrow_mut().stream).poll_shutdown(cx));
+        self.end();
+        let wait = self.wait();
+        let shut = poll_fn(|cx| self.poll_core(cx, Some(&wait), false, Core::poll_shutdown));
         // The other side may be gone.
         let _ = within(limit, shut).await;
         said
@@ -233,65 +240,130 @@ impl WebSocket {
         core.close_sent || core.ended
     }
 
-    /// Waits until at most `left` bytes are to be sent.
-    fn poll_drained(&self, cx: &mut Context<'_>, left: usize) -> Poll<Result<()>> {
-        self.writers.begin();
-        let polled = self.core.borrow_mut().poll_write(&self.writers, left);
-        if polled.is_pending() {
-            self.writers.add(cx.waker());
+    /// Nothing more is received or sent.
+    fn end(&self) {
+        {
+            let mut core = self.core.borrow_mut();
+            core.ended = true;
+            core.is_cut |= !core.out.is_empty();
+            core.out.clear();
+            core.sent = 0;
         }
+        self.readers.wake_by_ref();
+        self.writers.wake_by_ref();
+    }
+
+    /// Waits until at most `left` bytes are to be sent.
+    fn poll_drained(&self, cx: &mut Context<'_>, wait: &Wait<'_>, left: usize) -> Poll<Result<()>> {
+        self.poll_core(cx, Some(wait), false, |core, _, writers| {
+            let polled = core.poll_write(writers, left);
+            if polled.is_pending() && core.aborts.is_set() {
+                return Poll::Ready(Err(closed("the session was closed")));
+            }
+            polled
+        })
+    }
+
+    /// Polls the core; wakes those who wait for it only when it is no longer borrowed.
+    fn poll_core<T>(
+        &self,
+        cx: &mut Context<'_>,
+        wait: Option<&Wait<'_>>,
+        reads: bool,
+        poll: impl FnOnce(&mut Core, &Arc<Waiters>, &Arc<Waiters>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.readers.begin();
+        self.writers.begin();
+        let mut core = self.core.borrow_mut();
+        let polled = poll(&mut core, &self.readers, &self.writers);
+        let is_over = core.ended && polled.is_ready();
+        drop(core);
+        let waits = polled.is_pending().then(|| (wait.map(Wait::number), cx.waker()));
+        let readers = self.readers.settle(waits.filter(|_| reads), is_over);
+        // Who reads waits here too: what a sender that was cancelled has left is theirs to send.
+        let writers = self.writers.settle(waits, is_over);
+        readers.wake();
+        writers.wake();
         polled
     }
 
-    fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
-        let mut core = self.core.borrow_mut();
-        if core.aborts.is_set() && !core.ended {
-            core.ended = true;
+    fn wait(&self) -> Wait<'_> {
+        let number = self.waits.get();
+        self.waits.set(number + 1);
+        Wait { socket: self, number, has_waited: Cell::new(false) }
+    }
+}
+
+/// The wait of one future; dropped, it leaves no waker.
+struct Wait<'a> {
+    socket: &'a WebSocket,
+    number: u64,
+    has_waited: Cell<bool>,
+}
+
+impl Wait<'_> {
+    fn number(&self) -> u64 {
+        self.has_waited.set(true);
+        self.number
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if self.has_waited.get() {
+            self.socket.readers.forget(self.number);
+            self.socket.writers.forget(self.number);
+        }
+    }
+}
+
+impl Core {
+    fn poll_next(&mut self, readers: &Arc<Waiters>, writers: &Arc<Waiters>) -> Poll<Result<Option<Message>>> {
+        if self.aborts.is_set() && !self.ended {
+            self.ended = true;
             return Poll::Ready(Err(closed("the session was closed")));
         }
         loop {
             // An answer to a ping, or what a sender that was cancelled has left.
-            if core.sent < core.out.len()
-                && let Poll::Ready(Err(error)) = core.poll_write(&self.writers, 0)
+            if self.sent < self.out.len()
+                && let Poll::Ready(Err(error)) = self.poll_write(writers, 0)
             {
-                core.ended = true;
+                self.ended = true;
                 return Poll::Ready(Err(error));
             }
-            if core.ended {
+            if self.ended {
                 return Poll::Ready(Ok(None));
             }
-            match core.codec.next() {
+            match self.codec.next() {
                 Ok(Some(frame)) => {
-                    if let Some(message) = core.take(frame) {
+                    if let Some(message) = self.take(frame) {
                         return Poll::Ready(Ok(Some(message)));
                     }
                     continue;
                 }
                 Ok(None) => {}
-                Err(fault) => return Poll::Ready(Err(core.complain(fault, &self.writers))),
+                Err(fault) => return Poll::Ready(Err(self.complain(fault, writers))),
             }
-            match core.poll_read(&self.readers) {
+            match self.poll_read(readers) {
                 Poll::Ready(Ok(0)) => {
-                    core.ended = true;
+                    self.ended = true;
                     return Poll::Ready(Err(closed("the connection ended without a goodbye")));
                 }
-                Poll::Ready(Ok(_)) => core.came(),
+                Poll::Ready(Ok(_)) => self.came(),
                 Poll::Ready(Err(error)) => {
-                    core.ended = true;
+                    self.ended = true;
                     return Poll::Ready(Err(Error::new(Kind::Closed).with_source(error)));
                 }
                 Poll::Pending => {
-                    if std::task::ready!(core.poll_heartbeat(cx)) {
-                        core.ended = true;
+                    if std::task::ready!(self.poll_heartbeat(readers)) {
+                        self.ended = true;
                         return Poll::Ready(Err(Error::timeout(crate::TimeoutPhase::Read)));
                     }
                 }
             }
         }
     }
-}
 
-impl Core {
     /// What a frame is to the program; those about the connection are answered here.
     fn take(&mut self, frame: Frame) -> Option<Message> {
         match frame {
@@ -341,6 +413,9 @@ impl Core {
     }
 
     fn poll_write(&mut self, writers: &Arc<Waiters>, left: usize) -> Poll<Result<()>> {
+        if self.is_cut {
+            return Poll::Ready(Err(closed("it was closed before everything was sent")));
+        }
         let waker = Waker::from(writers.clone());
         let mut cx = Context::from_waker(&waker);
         let gone = |error| Error::new(Kind::Closed).with_source(error);
@@ -361,6 +436,11 @@ impl Core {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_shutdown(&mut self, _: &Arc<Waiters>, writers: &Arc<Waiters>) -> Poll<std::io::Result<()>> {
+        let waker = Waker::from(writers.clone());
+        Pin::new(&mut self.stream).poll_shutdown(&mut Context::from_waker(&waker))
+    }
+
     fn came(&mut self) {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.since = rt::now();
@@ -369,7 +449,9 @@ impl Core {
     }
 
     /// Ready with `true` when the other side is dead, with `false` when there is a ping to be sent.
-    fn poll_heartbeat(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    ///
+    /// Its timer wakes all who receive: one of them alone may have been cancelled by then.
+    fn poll_heartbeat(&mut self, readers: &Arc<Waiters>) -> Poll<bool> {
         let Some(heartbeat) = &mut self.heartbeat else { return Poll::Pending };
         loop {
             let wait = if heartbeat.pinged { heartbeat.interval / 2 } else { heartbeat.interval };
@@ -385,7 +467,8 @@ impl Core {
                 return Poll::Ready(false);
             }
             let timer = heartbeat.timer.get_or_insert_with(|| Box::pin(rt::sleep_until(until)));
-            std::task::ready!(timer.as_mut().poll(cx));
+            let waker = Waker::from(readers.clone());
+            std::task::ready!(timer.as_mut().poll(&mut Context::from_waker(&waker)));
             heartbeat.timer = None;
         }
     }
@@ -401,55 +484,5 @@ impl fmt::Debug for WebSocket {
             .field("protocol", &self.protocol)
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
-    }
-}
-
-/// Those who wait for the same thing: all of them are woken, and look for themselves.
-#[derive(Default)]
-struct Waiters {
-    state: Mutex<WaitersState>,
-}
-
-#[derive(Default)]
-struct WaitersState {
-    wakers: Vec<Waker>,
-    /// It rang since the poll began: a socket that has had its turn rings at once, before anybody was added.
-    rang: bool,
-}
-
-impl Waiters {
-    fn lock(&self) -> MutexGuard<'_, WaitersState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A poll begins.
-    fn begin(&self) {
-        self.lock().rang = false;
-    }
-
-    /// The poll has to wait.
-    fn add(&self, waker: &Waker) {
-        let mut state = self.lock();
-        if state.rang {
-            drop(state);
-            waker.wake_by_ref();
-        } else if !state.wakers.iter().any(|other| other.will_wake(waker)) {
-            // One for each task that waits: bounded by the number of tasks.
-            state.wakers.push(waker.clone());
-        }
-    }
-}
-
-impl Wake for Waiters {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut state = self.lock();
-        state.rang = true;
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
     }
 }

@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::future::Future;
 use std::rc::Rc;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use aioxide_http::{Message, Proxies, Proxy as Via, Session, WebSocket};
+use aioxide_http::{Message, Proxies, Proxy as Via, Session, Timeouts, WebSocket};
 use support::proxy::Proxy;
 use support::server::{Server, ok};
 use support::ws::{self, BINARY, CLOSE, PING, PONG, TEXT};
@@ -255,5 +257,137 @@ fn a_websocket_goes_through_proxies_by_a_tunnel_and_holds_its_place_in_the_pool(
         }
         assert!(http.seen()[0].starts_with(&format!("CONNECT some.test:{} ", server.port)));
         assert_eq!(socks.seen(), [format!("some.test {}", server.port)]);
+    });
+}
+
+/// A waker, and how many there are of it, itself included.
+fn counted() -> (Waker, impl Fn() -> usize) {
+    struct Nothing;
+    impl Wake for Nothing {
+        fn wake(self: Arc<Self>) {}
+    }
+    let nothing = Arc::new(Nothing);
+    let count = nothing.clone();
+    (Waker::from(nothing), move || Arc::strong_count(&count) - 1)
+}
+
+/// Runs in virtual time, in which a goodbye and a heartbeat are waited for no longer than nothing else happens.
+fn run_virtual<F: Future<Output = ()> + 'static>(
+    serve: impl Fn(ws::Socket) + Send + Sync + 'static,
+    heartbeat: Option<Duration>,
+    test: impl FnOnce(Rc<WebSocket>, Session) -> F + 'static,
+) {
+    let server = ws::start("", move |socket, _| serve(socket));
+    aioxide::testing::run(async move {
+        // Without limits, so that the clock cannot jump to one of them while the server works.
+        let session = Session::builder().timeouts(Timeouts::NONE).build().expect("a session");
+        let mut builder = session.websocket(format!("ws://127.0.0.1:{}/", server.port));
+        if let Some(interval) = heartbeat {
+            builder = builder.heartbeat(interval);
+        }
+        let socket = Rc::new(builder.connect().await.expect("a websocket"));
+        test(socket, session).await;
+    });
+}
+
+/// Reads, and says nothing.
+fn silent(mut socket: ws::Socket) {
+    while socket.read().is_some() {}
+}
+
+/// What a server does that reads nothing, and closes nothing until the other value is dropped.
+fn deaf() -> (mpsc::Sender<()>, impl Fn(ws::Socket) + Send + Sync + 'static) {
+    let (tell, told) = mpsc::channel();
+    let told = std::sync::Mutex::new(told);
+    let serve = move |socket| {
+        let _ = told.lock().map(|told| told.recv());
+        drop(socket);
+    };
+    (tell, serve)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+#[test]
+fn a_close_without_an_answer_ends_those_who_receive_and_send() {
+    let (tell, serve) = deaf();
+    run_virtual(serve, None, |socket, _| async move {
+        let receiver = {
+            let socket = socket.clone();
+            aioxide::spawn(async move { socket.receive().await })
+        };
+        socket.close(1000, "bye").await.unwrap();
+        let received = aioxide::timeout(HOUR, receiver).await.expect("the receiver still waits");
+        assert_eq!(received.unwrap(), None);
+        drop(tell);
+    });
+    // The sender waits for room.
+    let (tell, serve) = deaf();
+    run_virtual(serve, None, |socket, _| async move {
+        let sender = {
+            let socket = socket.clone();
+            aioxide::spawn(async move { socket.send_binary(vec![0; 16 << 20]).await })
+        };
+        aioxide::time::sleep(Duration::ZERO).await;
+        socket.close(1000, "bye").await.unwrap();
+        let sent = aioxide::timeout(HOUR, sender).await.expect("the sender still waits");
+        assert!(sent.unwrap_err().is_closed());
+        assert!(socket.send_text("late").await.unwrap_err().is_closed());
+        assert_eq!(socket.receive().await.unwrap(), None);
+        drop(tell);
+    });
+}
+
+#[test]
+fn an_abort_ends_who_waits_for_room() {
+    let (tell, serve) = deaf();
+    run_virtual(serve, None, |socket, session| async move {
+        let sender = {
+            let socket = socket.clone();
+            aioxide::spawn(async move { socket.send_binary(vec![0; 16 << 20]).await })
+        };
+        aioxide::time::sleep(Duration::ZERO).await;
+        session.abort();
+        let sent = aioxide::timeout(HOUR, sender).await.expect("the sender still waits");
+        assert!(sent.unwrap_err().is_closed());
+        drop(tell);
+    });
+}
+
+#[test]
+fn a_heartbeat_ends_a_receiver_though_one_that_came_later_was_cancelled() {
+    run_virtual(silent, Some(Duration::from_secs(30)), |socket, _| async move {
+        let receiver = {
+            let socket = socket.clone();
+            aioxide::spawn(async move { socket.receive().await })
+        };
+        aioxide::time::sleep(Duration::ZERO).await;
+        let (waker, _) = counted();
+        let mut later = Box::pin(socket.receive());
+        assert!(later.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop(later);
+        let received = aioxide::timeout(HOUR, receiver).await.expect("the receiver still waits");
+        assert!(received.unwrap_err().is_timeout());
+    });
+}
+
+#[test]
+fn a_wait_that_is_cancelled_leaves_no_waker() {
+    let (tell, serve) = deaf();
+    run_virtual(serve, None, |socket, _| async move {
+        let (waker, count) = counted();
+        let mut cx = Context::from_waker(&waker);
+        let mut kept = Box::pin(socket.receive());
+        assert!(kept.as_mut().poll(&mut cx).is_pending());
+        let one = count();
+        assert!(one > 1, "it waits");
+        for _ in 0..10 {
+            assert!(Box::pin(socket.receive()).as_mut().poll(&mut cx).is_pending());
+            assert!(Box::pin(socket.send_binary(vec![0; 16 << 20])).as_mut().poll(&mut cx).is_pending());
+            assert_eq!(count(), one, "those of the wait that is left");
+        }
+        drop(kept);
+        assert_eq!(count(), 1);
+        drop(tell);
     });
 }

@@ -1,6 +1,6 @@
 //! How a request becomes a websocket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -145,8 +145,9 @@ impl WebSocketBuilder {
             return Err(refused("the connection ended with the answer".to_owned()));
         };
         let Upgraded { stream, already, aborts } = upgraded;
-        let readers = Arc::default();
+        let (readers, writers) = (Arc::default(), Arc::default());
         aborts.watch(&readers);
+        aborts.watch(&writers);
         let is_compressed = deflate.is_some();
         let heartbeat = self.heartbeat.map(|interval| Heartbeat {
             interval,
@@ -165,10 +166,12 @@ impl WebSocketBuilder {
                 answers_pings: self.answers_pings,
                 close_sent: false,
                 ended: false,
+                is_cut: false,
                 heartbeat,
             }),
             readers,
-            writers: Arc::default(),
+            writers,
+            waits: Cell::new(0),
             headers,
             protocol,
             is_compressed,
