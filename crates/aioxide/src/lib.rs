@@ -40,6 +40,7 @@ mod race;
 mod report;
 mod runtime;
 mod task;
+mod wake;
 
 pub use blocking::{Blocking, spawn_blocking, to_thread};
 pub use error::{Cancelled, Elapsed, Error, Panic, ResultError, TaskError};

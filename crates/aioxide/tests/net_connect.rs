@@ -4,16 +4,20 @@
 
 mod support;
 
+use std::cell::Cell;
 use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::task::Poll;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use aioxide::net::dns::{DnsCache, lookup};
 use aioxide::net::{TcpListener, connect, connect_any};
+use aioxide::yield_now;
 use aioxide_core::current::current;
 use socket2::{Domain, Socket, Type};
 use support::{run, run_virtual};
@@ -210,15 +214,158 @@ fn failure_is_shared_and_not_kept() {
 }
 
 #[test]
-fn asker_dropped_half_way_is_replaced() {
+fn asker_dropped_half_way_leaves_its_question_to_those_who_wait() {
     run(async {
         let (cache, asker) = asked(Duration::from_secs(10), "localhost").await;
         let mut waiter = start_lookup(&cache, "localhost", 9);
         assert!(poll_once(&mut waiter).await.is_pending());
         drop(asker);
         assert_eq!(waiter.await.unwrap()[0].port(), 9);
-        assert_eq!(cache.questions(), 2);
+        assert_eq!(cache.questions(), 1);
     });
+}
+
+#[test]
+fn question_goes_on_while_the_asker_is_not_polled() {
+    run(async {
+        let (cache, asker) = asked(Duration::from_secs(10), "localhost").await;
+        assert_eq!(cache.lookup("localhost", 9).await.unwrap()[0].port(), 9);
+        assert_eq!(asker.await.unwrap()[0].port(), 0);
+        assert_eq!(cache.questions(), 1);
+    });
+}
+
+#[test]
+fn question_of_a_forgotten_asker_is_answered() {
+    run(async {
+        let (cache, asker) = asked(Duration::from_secs(10), "localhost").await;
+        std::mem::forget(asker);
+        assert_eq!(cache.lookup("localhost", 9).await.unwrap()[0].port(), 9);
+    });
+}
+
+/// Tells when it is dropped.
+struct Tells(Rc<Cell<u32>>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+#[test]
+fn question_ends_with_the_last_who_waits() {
+    run(async {
+        let (cache, dropped) = (DnsCache::new(Duration::from_secs(10)), Rc::<Cell<u32>>::default());
+        let ask = {
+            let dropped = Rc::clone(&dropped);
+            move || {
+                let tells = Tells(Rc::clone(&dropped));
+                async move {
+                    let _tells = tells;
+                    std::future::pending().await
+                }
+            }
+        };
+        let mut waits: Vec<Lookup> = Vec::new();
+        for _ in 0..3 {
+            let (cache, ask) = (cache.clone(), ask.clone());
+            let mut wait: Lookup = Box::pin(async move { cache.lookup_with("a.test", 1, ask).await });
+            assert!(poll_once(&mut wait).await.is_pending());
+            waits.push(wait);
+        }
+        drop(waits.remove(0));
+        drop(waits.remove(0));
+        yield_now().await;
+        assert_eq!((cache.questions(), cache.len(), dropped.get()), (1, 1, 0));
+        waits.clear();
+        assert_eq!((cache.len(), dropped.get()), (0, 1));
+    });
+}
+
+/// Shows how many of its wakers are alive.
+struct NoWake;
+
+impl std::task::Wake for NoWake {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn wait_that_is_dropped_leaves_no_waker() {
+    run(async {
+        let (cache, _asker) = asked(Duration::from_secs(10), "localhost").await;
+        let held = Arc::new(NoWake);
+        let waker = Waker::from(Arc::clone(&held));
+        let mut waiter = start_lookup(&cache, "localhost", 9);
+        assert!(waiter.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        drop((waiter, waker));
+        assert_eq!(Arc::strong_count(&held), 1);
+    });
+}
+
+#[test]
+fn resolver_that_panics_does_so_once_and_the_others_ask_again() {
+    run(async {
+        let (cache, asked) = (DnsCache::new(Duration::from_secs(10)), Rc::<Cell<u32>>::default());
+        let ask = {
+            let asked = Rc::clone(&asked);
+            move || {
+                asked.set(asked.get() + 1);
+                let first = asked.get() == 1;
+                async move {
+                    yield_now().await;
+                    assert!(!first, "the first has no luck");
+                    Ok(vec![SocketAddr::from(LOCALHOST)])
+                }
+            }
+        };
+        let look_up = |port| {
+            let (cache, ask) = (cache.clone(), ask.clone());
+            aioxide::spawn(async move { cache.lookup_with("a.test", port, ask).await })
+        };
+        let (first, second) = (look_up(1), look_up(2));
+        assert!(first.join().await.unwrap_err().to_string().contains("no luck"));
+        assert_eq!(second.await.unwrap(), [SocketAddr::from(LOCALHOST)]);
+        assert_eq!(asked.get(), 2);
+    });
+}
+
+#[test]
+fn question_of_another_loop_is_not_joined() {
+    let (one, two) = (aioxide::Runtime::new().unwrap(), aioxide::Runtime::new().unwrap());
+    let cache = DnsCache::new(Duration::from_secs(10));
+    let ask = {
+        let asked = Rc::<Cell<u32>>::default();
+        move || {
+            asked.set(asked.get() + 1);
+            let is_first = asked.get() == 1;
+            async move {
+                if is_first {
+                    std::future::pending::<()>().await;
+                }
+                Ok(vec![SocketAddr::from(LOCALHOST)])
+            }
+        }
+    };
+    let mut lookup: Lookup = {
+        let (cache, ask) = (cache.clone(), ask.clone());
+        Box::pin(async move { cache.lookup_with("a.test", 0, ask).await })
+    };
+    let lookup = one
+        .block_on(async move {
+            assert!(poll_once(&mut lookup).await.is_pending());
+            Some(lookup)
+        })
+        .unwrap();
+    let other = cache.clone();
+    two.block_on(async move {
+        assert_eq!(other.lookup_with("a.test", 7, ask).await.unwrap()[0].port(), 0);
+        other.clear();
+        // The one that has moved here asks here, too.
+        lookup.unwrap().await.unwrap();
+    })
+    .unwrap();
+    assert_eq!(cache.questions(), 3);
 }
 
 #[test]

@@ -139,18 +139,20 @@ impl Names {
         let found = match &self.resolver {
             None => self.cache.lookup(host, port).await?,
             Some(resolver) => {
-                let resolver = resolver.clone();
-                let asked = || async move {
-                    let found = resolver.resolve(host, port).await?;
-                    match found.is_empty() {
-                        true => Err(io::Error::new(
-                            io::ErrorKind::NotFound,
-                            format!("cannot resolve {host}: it has no address"),
-                        )),
-                        false => Ok(found),
+                let ask = || {
+                    let (resolver, host) = (resolver.clone(), host.to_owned());
+                    async move {
+                        let found = resolver.resolve(&host, port).await?;
+                        match found.is_empty() {
+                            true => Err(io::Error::new(
+                                io::ErrorKind::NotFound,
+                                format!("cannot resolve {host}: it has no address"),
+                            )),
+                            false => Ok(found),
+                        }
                     }
                 };
-                self.cache.lookup_with(host, port, asked).await?
+                self.cache.lookup_with(host, port, ask).await?
             }
         };
         trace::add(&mut progress.timings.dns, began);

@@ -3,16 +3,22 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use aioxide_core::LoopId;
 use aioxide_core::clock::saturating_ns;
+use aioxide_core::current::try_with;
 
 use super::source::running_loop;
+use crate::error::TaskError;
+use crate::line::Line;
+use crate::task::{Task, raise, spawn_hidden};
+use crate::wake::wake_all;
 
 /// How long a cached answer is used by default: aiohttp's `ttl_dns_cache`. (`getaddrinfo` does not tell the name's own.)
 pub const DEFAULT_TTL: Duration = Duration::from_secs(10);
@@ -75,18 +81,26 @@ enum Entry {
     Asked(Rc<Question>),
 }
 
-/// A look-up under way: one asks, the others wait for its answer.
-#[derive(Default)]
+/// A look-up under way, for all who wait for its answer.
+///
+/// It is a task of its own: those who wait need not be polled for it to go on, and the last one who gives it up ends it.
 struct Question {
+    name: String,
+    event_loop: LoopId,
     answer: RefCell<Option<Answer>>,
-    waiting: RefCell<Vec<Waker>>,
+    /// The answer as the resolver returned it, for the one who asked.
+    first_hand: RefCell<Option<io::Result<Vec<SocketAddr>>>>,
+    waiting: RefCell<Line<Waker>>,
+    /// How many [`Wait`]s there are.
+    waits: Cell<usize>,
+    task: RefCell<Option<Task<()>>>,
 }
 
 #[derive(Clone)]
 enum Answer {
     Found(Rc<[SocketAddr]>),
     Failed(io::ErrorKind, String),
-    /// The one who asked was dropped before the answer: somebody else must ask.
+    /// No answer will come: somebody else must ask.
     Abandoned,
 }
 
@@ -159,13 +173,19 @@ impl DnsCache {
     /// As [`lookup`]; everybody who waited for the same answer gets the same error.
     ///
     /// # Cancel safety
-    /// Dropping the future gives the answer up; whoever waits for the same name asks again.
+    /// Dropping the future gives the answer up; the question goes on while anybody else waits for it.
     pub async fn lookup(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        self.lookup_with(host, port, || lookup(host, port)).await
+        let ask = || {
+            let host = host.to_owned();
+            async move { lookup(&host, port).await }
+        };
+        self.find(host, port, Begin::AtOnce, ask).await
     }
 
     /// As [`lookup`](Self::lookup), with another resolver than the system's for what is not known; the cache must be
     /// that resolver's alone.
+    ///
+    /// What `ask` returns runs as a task of its own. It is called again if that task comes to nothing.
     ///
     /// # Errors
     /// Those of the resolver; everybody who waited for the same answer gets the same error.
@@ -174,17 +194,46 @@ impl DnsCache {
     /// As [`lookup`](Self::lookup).
     pub async fn lookup_with<A, F>(&self, host: &str, port: u16, ask: A) -> io::Result<Vec<SocketAddr>>
     where
-        A: FnOnce() -> F,
-        F: Future<Output = io::Result<Vec<SocketAddr>>>,
+        A: FnMut() -> F,
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
+    {
+        self.find(host, port, Begin::InTask, ask).await
+    }
+
+    async fn find<A, F>(&self, host: &str, port: u16, begin: Begin, mut ask: A) -> io::Result<Vec<SocketAddr>>
+    where
+        A: FnMut() -> F,
+        F: Future<Output = io::Result<Vec<SocketAddr>>> + 'static,
     {
         let name = host.to_ascii_lowercase();
         loop {
-            let question = match self.find(&name)? {
+            let (mut wait, answering) = match self.enter(&name)? {
                 Found::Known(addrs) => return Ok(with_port(&addrs, port)),
-                Found::Asked(question) => question,
-                Found::Nothing(asker) => return asker.ask(&name, ask()).await,
+                Found::Asked(wait) => (wait, None),
+                Found::Nothing(wait, answering) => (wait, Some(answering)),
             };
-            match wait_for_answer(&question).await {
+            let asks = answering.is_some();
+            if let Some(answering) = answering {
+                self.shared.questions.set(self.shared.questions.get() + 1);
+                let mut looking = Box::pin(ask());
+                if begin == Begin::AtOnce
+                    && let Poll::Ready(found) = poll_fn(|cx| Poll::Ready(looking.as_mut().poll(cx))).await
+                {
+                    answering.give(&found);
+                    return found;
+                }
+                let task = spawn_hidden(async move {
+                    let found = looking.await;
+                    answering.give(&found);
+                    *answering.question.first_hand.borrow_mut() = Some(found);
+                });
+                *wait.question.task.borrow_mut() = Some(task);
+            }
+            let answer = poll_fn(|cx| wait.poll(cx)).await;
+            if asks && let Some(found) = wait.question.first_hand.take() {
+                return found;
+            }
+            match answer {
                 Answer::Found(addrs) => return Ok(with_port(&addrs, port)),
                 Answer::Failed(kind, text) => return Err(io::Error::new(kind, text)),
                 Answer::Abandoned => {}
@@ -192,92 +241,170 @@ impl DnsCache {
         }
     }
 
-    fn find(&self, name: &str) -> io::Result<Found<'_>> {
-        let now_ns = running_loop()?.now_ns();
+    /// What is known of the name; a place among those who wait otherwise.
+    fn enter(&self, name: &str) -> io::Result<Found<'_>> {
+        let event_loop = running_loop()?;
+        let now_ns = event_loop.now_ns();
         let mut names = self.shared.names.borrow_mut();
         match names.get(name) {
             Some(Entry::Known { addrs, until_ns }) if *until_ns > now_ns => {
                 return Ok(Found::Known(Rc::clone(addrs)));
             }
-            Some(Entry::Asked(question)) => return Ok(Found::Asked(Rc::clone(question))),
+            // The answer to a question of another loop would not come while this one runs.
+            Some(Entry::Asked(question)) if question.event_loop == event_loop.id() => {
+                return Ok(Found::Asked(Wait::new(&self.shared, question)));
+            }
             _ => {}
         }
         if names.len() >= MAX_ENTRIES {
             make_room(&mut names, now_ns);
         }
-        let question = Rc::<Question>::default();
+        let question = Rc::new(Question {
+            name: name.to_owned(),
+            event_loop: event_loop.id(),
+            answer: RefCell::default(),
+            first_hand: RefCell::default(),
+            waiting: RefCell::default(),
+            waits: Cell::new(0),
+            task: RefCell::default(),
+        });
         names.insert(name.to_owned(), Entry::Asked(Rc::clone(&question)));
-        Ok(Found::Nothing(Asker { cache: &self.shared, name: name.to_owned(), question }))
+        let wait = Wait::new(&self.shared, &question);
+        Ok(Found::Nothing(wait, Answering { cache: Rc::clone(&self.shared), question }))
     }
+}
+
+/// Where a question is polled first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Begin {
+    /// In the poll of the one who asks: the place of [`DnsCache::turn`] is taken in it, and a number costs no task.
+    AtOnce,
+    /// In its task, since it may have to do with the task that polls it.
+    InTask,
 }
 
 enum Found<'a> {
     Known(Rc<[SocketAddr]>),
-    Asked(Rc<Question>),
-    Nothing(Asker<'a>),
+    Asked(Wait<'a>),
+    Nothing(Wait<'a>, Answering),
+}
+
+impl Shared {
+    /// Nobody joins the question any more.
+    fn end(&self, question: &Rc<Question>) {
+        let mut names = self.names.borrow_mut();
+        if matches!(names.get(&question.name), Some(Entry::Asked(asked)) if Rc::ptr_eq(asked, question)) {
+            names.remove(&question.name);
+        }
+    }
 }
 
 /// Answers its question when it ends, however it ends.
-struct Asker<'a> {
-    cache: &'a Shared,
-    name: String,
+struct Answering {
+    cache: Rc<Shared>,
     question: Rc<Question>,
 }
 
-impl Asker<'_> {
-    async fn ask(
-        self,
-        name: &str,
-        looking: impl Future<Output = io::Result<Vec<SocketAddr>>>,
-    ) -> io::Result<Vec<SocketAddr>> {
-        self.cache.questions.set(self.cache.questions.get() + 1);
-        let found = looking.await;
-        let answer = match &found {
+impl Answering {
+    fn give(&self, found: &io::Result<Vec<SocketAddr>>) {
+        let answer = match found {
             Ok(addrs) => {
                 let addrs: Rc<[SocketAddr]> = addrs.as_slice().into();
-                if !self.cache.ttl.is_zero() {
-                    let until_ns = running_loop()?.now_ns().saturating_add(saturating_ns(self.cache.ttl));
+                if !self.cache.ttl.is_zero()
+                    && let Ok(event_loop) = running_loop()
+                {
+                    let until_ns = event_loop.now_ns().saturating_add(saturating_ns(self.cache.ttl));
                     let known = Entry::Known { addrs: Rc::clone(&addrs), until_ns };
-                    self.cache.names.borrow_mut().insert(name.to_owned(), known);
+                    self.cache.names.borrow_mut().insert(self.question.name.clone(), known);
                 }
                 Answer::Found(addrs)
             }
             Err(error) => Answer::Failed(error.kind(), error.to_string()),
         };
         *self.question.answer.borrow_mut() = Some(answer);
-        found
     }
 }
 
-impl Drop for Asker<'_> {
+impl Drop for Answering {
     fn drop(&mut self) {
-        let mut names = self.cache.names.borrow_mut();
-        if matches!(names.get(&self.name), Some(Entry::Asked(question)) if Rc::ptr_eq(question, &self.question))
-        {
-            names.remove(&self.name);
-        }
-        drop(names);
+        self.cache.end(&self.question);
         self.question.answer.borrow_mut().get_or_insert(Answer::Abandoned);
-        let waiting = self.question.waiting.take();
-        waiting.into_iter().for_each(Waker::wake);
+        let waiting = self.question.waiting.borrow_mut().take_all();
+        wake_all(waiting);
     }
 }
 
-async fn wait_for_answer(question: &Question) -> Answer {
-    poll_fn(|cx| {
-        if let Some(answer) = &*question.answer.borrow() {
-            return Poll::Ready(answer.clone());
+/// One who waits for an answer.
+struct Wait<'a> {
+    cache: &'a Shared,
+    question: Rc<Question>,
+    /// The place in `waiting`; 0 is none.
+    key: u64,
+}
+
+impl<'a> Wait<'a> {
+    fn new(cache: &'a Shared, question: &Rc<Question>) -> Self {
+        question.waits.set(question.waits.get() + 1);
+        Self { cache, question: Rc::clone(question), key: 0 }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Answer> {
+        let answer = self.question.answer.borrow().clone();
+        match answer {
+            Some(Answer::Abandoned) | None if self.question.is_elsewhere() => Poll::Ready(Answer::Abandoned),
+            Some(Answer::Abandoned) => self.question.end_of_task(),
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                self.keep(cx.waker());
+                Poll::Pending
+            }
         }
-        let known = question.waiting.borrow().iter().any(|waker| waker.will_wake(cx.waker()));
-        // One entry for each task that waits: bounded by the number of tasks.
-        if !known {
-            // Cloned while nothing is borrowed: the waker may be anybody's code.
-            let waker = cx.waker().clone();
-            question.waiting.borrow_mut().push(waker);
+    }
+
+    fn keep(&mut self, waker: &Waker) {
+        let known = self.question.waiting.borrow().get(self.key).is_some_and(|held| held.will_wake(waker));
+        if known {
+            return;
         }
-        Poll::Pending
-    })
-    .await
+        // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.
+        let waker = waker.clone();
+        let before = self.question.waiting.borrow_mut().remove(self.key);
+        self.key = self.question.waiting.borrow_mut().push(waker);
+        drop(before);
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        let waker = self.question.waiting.borrow_mut().remove(self.key);
+        let left = self.question.waits.get() - 1;
+        self.question.waits.set(left);
+        if left == 0 && self.question.answer.borrow().is_none() {
+            self.cache.end(&self.question);
+            let task = self.question.task.borrow().as_ref().map(|task| task.any().clone());
+            if let Some(task) = task {
+                task.task_ref().shut_down();
+            }
+        }
+        drop(waker);
+    }
+}
+
+impl Question {
+    /// Whether the thread runs another loop than the question's.
+    fn is_elsewhere(&self) -> bool {
+        try_with(|here| here.id() != self.event_loop).unwrap_or(false)
+    }
+
+    /// What its resolver did instead of answering comes out at the first who looks.
+    fn end_of_task(&self) -> Poll<Answer> {
+        let ended = self.task.borrow_mut().as_mut().and_then(Task::take_result);
+        match ended {
+            Some(Err(TaskError::Panicked(panic))) => panic.resume(),
+            Some(Err(TaskError::Cancelled(cancelled))) => raise(cancelled.shared_message()),
+            _ => Poll::Ready(Answer::Abandoned),
+        }
+    }
 }
 
 fn with_port(addrs: &[SocketAddr], port: u16) -> Vec<SocketAddr> {
