@@ -4,12 +4,15 @@
 
 mod support;
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
+use std::time::Duration;
 
+use aioxide::Runtime;
 use aioxide::io::{AsyncReadExt, AsyncWriteExt};
 use aioxide::net::{UnixDatagram, UnixListener, UnixStream};
+use aioxide::time::timeout;
 use support::{run, run_virtual, spawn};
 
 #[test]
@@ -138,4 +141,31 @@ fn full_receiver_is_waited_out() {
         }
         sender.await.unwrap();
     });
+}
+
+#[test]
+fn rest_that_began_on_one_loop_ends_on_another() {
+    let [one, two] = [(); 2].map(|()| Runtime::builder().virtual_clock(true).build().unwrap());
+    let (sender, receiver) = one.block_on(async { UnixDatagram::pair().unwrap() }).unwrap();
+    let mut sending = Box::pin(async move {
+        loop {
+            if let Err(error) = sender.send(&[0; 1000]).await {
+                return error;
+            }
+        }
+    });
+    let sending = one
+        .block_on(async move {
+            // Until the queue is full, and it rests between two tries.
+            let full = timeout(Duration::from_secs(1), &mut sending).await;
+            assert!(full.is_err());
+            Some(sending)
+        })
+        .unwrap()
+        .unwrap();
+    // The next try fails at once.
+    drop(receiver);
+    let end = two.block_on(async move { timeout(Duration::from_secs(60), sending).await });
+    let error: io::Error = end.unwrap().unwrap();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }

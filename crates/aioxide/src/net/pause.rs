@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aioxide_core::clock::saturating_ns;
-use aioxide_core::current::LoopHandle;
+use aioxide_core::current::{LoopHandle, current};
 use aioxide_core::timers::TimerKey;
 
 use super::source::running_loop;
@@ -56,6 +56,10 @@ impl Future for Pause {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.cancel();
+        // On another loop than before it is set there: the one before may not run any more.
+        if let Some(here) = current().filter(|here| here.id() != self.event_loop.id()) {
+            self.event_loop = here;
+        }
         if self.event_loop.now_ns() >= self.deadline_ns {
             return Poll::Ready(());
         }
