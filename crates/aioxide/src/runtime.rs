@@ -147,7 +147,8 @@ impl Runtime {
     /// Other tasks run meanwhile, and stay where they are afterwards.
     ///
     /// # Errors
-    /// The loop is closed or running, was stopped before the end, or the future's task was cancelled.
+    /// The loop is closed or running, was stopped before the end, or the future's task was cancelled; the thread is at its
+    /// end, so that its thread-local values are being dropped.
     ///
     /// # Panics
     /// With the panic of `future`.
@@ -241,6 +242,7 @@ impl Runtime {
         if aioxide_core::current::try_with(|_| ()).is_some() {
             return Err(Error::running());
         }
+        self.try_thread()?;
         Ok(spawn_on(&*self.event_loop, future, place, 0, None, None))
     }
 
@@ -301,8 +303,18 @@ impl Runtime {
         if self.running.get() || aioxide_core::current::try_with(|_| ()).is_some() {
             return Err(Error::running());
         }
+        self.try_thread()?;
         self.running.set(true);
         Ok(Running(self))
+    }
+
+    /// Whether the thread can have a current loop: not once its thread-local values are being dropped.
+    fn try_thread(&self) -> Result<(), Error> {
+        let _entered = self.event_loop.enter();
+        match aioxide_core::current::try_with(|_| ()) {
+            Some(()) => Ok(()),
+            None => Err(std::io::Error::other("the thread is at its end, and runs no loop any more").into()),
+        }
     }
 }
 

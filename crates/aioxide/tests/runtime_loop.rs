@@ -32,6 +32,36 @@ fn run_inside_a_running_loop_is_refused() {
     .unwrap();
 }
 
+/// Runs a loop when it is dropped, and tells whether that was refused.
+struct Late(std::sync::mpsc::Sender<bool>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        let refused = Runtime::new().is_ok_and(|runtime| {
+            aioxide::run(async {}).is_err()
+                && runtime.block_on(async {}).is_err()
+                && runtime.run_forever().is_err()
+        });
+        let _ = self.0.send(refused);
+    }
+}
+
+thread_local! {
+    static LATE: RefCell<Option<Late>> = const { RefCell::new(None) };
+}
+
+#[test]
+fn run_by_a_destructor_at_the_end_of_the_thread_is_refused() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(|| {
+        // First here, so it is dropped last.
+        LATE.with(|late| late.replace(Some(Late(sender))));
+        aioxide::run(async {}).unwrap();
+    });
+    thread.join().unwrap();
+    assert!(receiver.recv().unwrap());
+}
+
 #[test]
 fn tasks_stay_where_they_are_between_runs() {
     let runtime = Runtime::builder().virtual_clock(true).build().unwrap();
