@@ -11,6 +11,7 @@ use crate::error::{Cancelled, ResultError};
 use crate::line::Line;
 use crate::report::{Report, ReportKind, report};
 use crate::task::{Waiting, is_unwinding, raise, spawn_hidden, wait_for};
+use crate::wake::HeldPanic;
 
 /// A result that somebody will set: `Pending`, then once and for all `Finished` or `Cancelled`.
 ///
@@ -195,11 +196,10 @@ impl<T: 'static> Future<T> {
         let more = inner.extra.is_some();
         // No borrow is alive while a waker runs.
         drop(inner);
-        if let Some(waker) = first {
-            waker.wake();
-        }
-        if more {
-            self.tell_others();
+        match (first, more) {
+            (first, true) => self.tell_all(first),
+            (Some(waker), false) => waker.wake(),
+            (None, false) => {}
         }
         Ok(())
     }
@@ -214,16 +214,18 @@ impl<T: 'static> Future<T> {
     }
 
     #[cold]
-    fn tell_others(&self) {
+    fn tell_all(&self, first: Option<Waker>) {
         let (others, has_callbacks) = {
             let mut inner = self.cell.borrow_mut();
             let extra = inner.extra();
             (extra.others.take_all(), !extra.callbacks.is_empty())
         };
-        others.for_each(Waker::wake);
+        let mut held = HeldPanic::default();
+        first.into_iter().chain(others).for_each(|waker| held.run(|| waker.wake()));
         if has_callbacks {
             self.schedule_callbacks();
         }
+        held.resume();
     }
 
     /// Calls what was added, each in a task of its own: a panic in one is reported and the others are called.

@@ -9,7 +9,8 @@ use aioxide_core::clock::Clock;
 use aioxide_core::{EventLoop, LoopHandle, Notified, Token};
 
 use crate::error::{Error, TaskError};
-use crate::task::{AnyTask, Task, list_tasks, spawn_on};
+use crate::task::{AnyTask, Task, cancel_each, list_tasks, spawn_on};
+use crate::wake::HeldPanic;
 
 /// What this face's ready queue holds: woken tasks, and nothing else.
 ///
@@ -271,12 +272,12 @@ impl Runtime {
         let mut waiting = spawn_on(
             &*self.event_loop,
             async move {
-                for task in &left {
-                    task.cancel();
-                }
+                let mut held = HeldPanic::default();
+                held.run(|| cancel_each(left.iter().cloned(), None));
                 for task in &left {
                     task.finished().await;
                 }
+                held.resume();
             },
             Location::caller(),
             crate::task::HIDDEN,

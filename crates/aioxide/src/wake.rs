@@ -29,6 +29,11 @@ impl HeldPanic {
         }
     }
 
+    /// Lets the panic end here.
+    pub(crate) fn end(self) {
+        aioxide_core::destroy(self.first);
+    }
+
     /// Lets the panic go on, if there was one, unless the thread unwinds already.
     pub(crate) fn resume(self) {
         match self.first {

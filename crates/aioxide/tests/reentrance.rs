@@ -3,8 +3,12 @@
 
 use std::cell::RefCell;
 use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 
+use aioxide::sync::{Condition, Event, Mutex, Queue};
 use aioxide::{Future, ResultError, Runtime, run, spawn, yield_now};
 
 /// Its `Clone` looks at the cell that holds it.
@@ -76,4 +80,86 @@ fn future_that_a_closed_loop_refuses_may_close_another_loop() {
     one.close();
     // The other loop was closed, with its task.
     assert_eq!(Rc::strong_count(&value), 1);
+}
+
+/// A waker that panics.
+struct Bad;
+
+impl Wake for Bad {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker panics");
+    }
+}
+
+/// Polls `first` with a waker that panics, has a task wait for `second`, and expects the panic of `wakes` and the task's end.
+async fn wakes_all(
+    first: impl std::future::Future,
+    second: impl std::future::Future + 'static,
+    wakes: impl FnOnce(),
+) {
+    let mut first = Box::pin(first);
+    let bad = Waker::from(Arc::new(Bad));
+    assert!(first.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
+    let task = spawn(second);
+    yield_now().await;
+    assert!(!task.done());
+    let payload = catch_unwind(AssertUnwindSafe(wakes)).expect_err("the bad waker is woken");
+    assert_eq!(payload.downcast_ref(), Some(&"a waker panics"));
+    task.await;
+}
+
+#[test]
+fn waker_that_panics_keeps_no_other_from_being_woken() {
+    run(async {
+        let event = Rc::new(Event::new());
+        let other = Rc::clone(&event);
+        wakes_all(event.wait(), async move { other.wait().await }, || event.set()).await;
+
+        let condition = Rc::new((Mutex::new(()), Condition::new()));
+        let wait = |condition: Rc<(Mutex<()>, Condition)>| async move {
+            drop(condition.1.wait(condition.0.lock().await).await);
+        };
+        let (one, two) = (wait(Rc::clone(&condition)), wait(Rc::clone(&condition)));
+        wakes_all(one, two, || condition.1.notify(2)).await;
+
+        let queue = Rc::new(Queue::<u32>::new(0));
+        let other = Rc::clone(&queue);
+        wakes_all(queue.get(), async move { assert!(other.get().await.is_err()) }, || queue.shutdown(false))
+            .await;
+
+        let cell = Future::<u32>::new();
+        let other = cell.clone();
+        wakes_all(cell.clone(), async move { assert_eq!(other.await, 1) }, || cell.set_result(1).unwrap())
+            .await;
+    })
+    .unwrap();
+}
+
+#[test]
+fn task_that_ends_tells_all_though_a_waker_panics() {
+    let ends = Rc::<RefCell<Vec<u32>>>::default();
+    let seen = Rc::clone(&ends);
+    run(async move {
+        let stop = Rc::new(Event::new());
+        let waits = Rc::clone(&stop);
+        let task = Rc::new(spawn(async move { waits.wait().await }));
+        let mut bad_wait = Box::pin(task.finished());
+        yield_now().await;
+        let bad = Waker::from(Arc::new(Bad));
+        assert!(bad_wait.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
+        let told = Rc::clone(&seen);
+        task.add_done_callback(move |_| told.borrow_mut().push(1));
+        let (other, told) = (Rc::clone(&task), Rc::clone(&seen));
+        let waiter = spawn(async move {
+            other.finished().await;
+            told.borrow_mut().push(2);
+        });
+        yield_now().await;
+        stop.set();
+        waiter.await;
+        yield_now().await;
+    })
+    .unwrap();
+    ends.borrow_mut().sort_unstable();
+    assert_eq!(*ends.borrow(), [1, 2]);
 }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use super::mutex::{LockFuture, MutexGuard};
 use super::wait_queue::{Ticket, WaitQueue};
+use crate::wake::wake_all;
 
 /// Tasks that wait, with a [`Mutex`](super::Mutex) given up meanwhile, until somebody notifies them.
 ///
@@ -65,11 +66,8 @@ impl Condition {
 
     /// Wakes the `count` that have waited longest, or as many as there are.
     pub fn notify(&self, count: usize) {
-        for _ in 0..count {
-            if !self.waiters.wake_one() {
-                break;
-            }
-        }
+        let granted = (0..count).map_while(|_| self.waiters.grant_one());
+        wake_all(granted);
     }
 
     /// Wakes all that wait.

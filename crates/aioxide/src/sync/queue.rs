@@ -9,9 +9,10 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::wait_queue::{Ticket, WaitQueue};
+use crate::wake::wake_all;
 
 /// Where a queue keeps its items; the order is its own.
 ///
@@ -351,7 +352,7 @@ impl<S: Store> BaseQueue<S> {
         // Whoever waits to get waits because it is empty; they find it shut down now, as the putters do.
         self.granted_gets.set(self.granted_gets.get() + self.getters.len());
         self.granted_puts.set(self.granted_puts.get() + self.putters.len());
-        self.getters.grant_all().chain(self.putters.grant_all()).for_each(Waker::wake);
+        wake_all(self.getters.grant_all().chain(self.putters.grant_all()));
         drop(left);
     }
 

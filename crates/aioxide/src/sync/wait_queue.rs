@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::line::Line;
 use crate::task::{Waiting, wait_for};
+use crate::wake::wake_all;
 
 /// Tasks that wait, in the order in which they came. No waker is woken or dropped while it is borrowed: that may run anything.
 #[derive(Debug, Default)]
@@ -80,7 +81,7 @@ impl WaitQueue {
 
     /// Grants the tickets of all that wait now, and wakes them.
     pub(super) fn wake_all(&self) {
-        self.grant_all().for_each(Waker::wake);
+        wake_all(self.grant_all());
     }
 
     /// Gives a place up; `true` if the ticket had been granted, which is then the caller's to pass on.

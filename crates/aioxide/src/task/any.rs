@@ -15,6 +15,7 @@ use aioxide_core::task::TaskRef;
 use super::meta::{Callback, Meta, ROOT, default_name};
 use super::waiting::{Passed, Waiting};
 use crate::error::message_of;
+use crate::wake::HeldPanic;
 
 /// A task, whatever the type of its result. Cloning it is one count; equal means the same task.
 ///
@@ -358,13 +359,15 @@ impl HandingOn {
         for task in self.passed {
             task.meta().mark_passed(Passed::Never);
         }
+        let mut held = HeldPanic::default();
         for (task, within) in self.to_unwind {
             if self.is_own || !task.task.is_running() {
-                task.meta().request_cancel(&task.task, within, self.message.clone());
+                held.run(|| task.meta().request_cancel(&task.task, within, self.message.clone()));
             } else {
                 task.meta().must_cancel(within, self.message.clone());
             }
         }
+        held.resume();
     }
 
     fn hand_on(&mut self, task: AnyTask, within: u32, waiting: Option<Waiting>) {
@@ -416,6 +419,17 @@ impl Drop for Finished {
             self.task.meta().remove_waiter(key);
         }
     }
+}
+
+/// Cancels all, in order.
+pub(crate) fn cancel_each(tasks: impl IntoIterator<Item = AnyTask>, message: Option<Rc<str>>) {
+    let mut held = HeldPanic::default();
+    for task in tasks {
+        held.run(|| {
+            task.cancel_shared(message.clone());
+        });
+    }
+    held.resume();
 }
 
 /// Calls the callbacks of an ended task from the loop, each in turn.

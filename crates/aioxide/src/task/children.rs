@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::meta::{HIDDEN, Meta};
 use super::waiting::Delegate;
-use super::{AnyTask, Task, spawn_with};
+use super::{AnyTask, Task, cancel_each, spawn_with};
 use crate::error::{Cancelled, Panic, TaskError};
 
 /// What became of a child.
@@ -144,9 +144,7 @@ impl<T: 'static, E: 'static> Children<T, E> {
 
     /// Cancels every child that runs.
     pub(crate) fn cancel_running(&self, message: Option<Rc<str>>) {
-        for task in self.running() {
-            task.cancel_shared(message.clone());
-        }
+        cancel_each(self.running(), message);
     }
 
     fn running(&self) -> Vec<AnyTask> {

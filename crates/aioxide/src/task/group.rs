@@ -16,7 +16,7 @@ use super::meta::Meta;
 use super::scope::Scope;
 use super::second_turn::SecondTurn;
 use super::waiting::{Delegate, Waiting};
-use super::{AnyTask, Task, catch_cancel, raise, spawn_hidden, spawn_with, wait_for};
+use super::{AnyTask, Task, cancel_each, catch_cancel, raise, spawn_hidden, spawn_with, wait_for};
 use crate::error::{Cancelled, Panic, TaskError};
 use crate::line::Line;
 
@@ -268,9 +268,7 @@ impl<E: 'static> Shared<E> {
             }
             state.running.iter().flatten().cloned().collect()
         };
-        for task in running {
-            task.cancel();
-        }
+        cancel_each(running, None);
     }
 
     fn abort_with_body(&self) {

@@ -18,6 +18,7 @@ use super::waiting::{Waiter, Waiting};
 use crate::error::Cancelled;
 use crate::line::Line;
 use crate::report::{Report, ReportKind, ReportedTask, report, slow_ns};
+use crate::wake::HeldPanic;
 
 /// The task belongs to the crate's own machinery: not listed.
 pub(crate) const HIDDEN: u16 = 1;
@@ -313,11 +314,13 @@ impl Meta {
         if root_due {
             self.set_flag(ROOT_DUE, true);
         }
-        wake.into_iter().for_each(Waker::wake);
+        let mut held = HeldPanic::default();
+        wake.into_iter().for_each(|waker| held.run(|| waker.wake()));
         if root_due || poll_again {
             task.wake();
         }
-        drop(old);
+        old.into_iter().for_each(|waker| held.run(|| drop(waker)));
+        held.resume();
     }
 
     /// Lets an open scope catch from now on.
@@ -417,16 +420,19 @@ impl Meta {
 
     fn tell_the_end(&self, task: &TaskRef) {
         let waiters = self.with_extra(|extra| extra.waiters.take_all());
+        let mut held = HeldPanic::default();
         for waiter in waiters {
-            match waiter {
+            held.run(|| match waiter {
                 Waiter::Task(waker) => waker.wake(),
                 Waiter::Tally(tally) => tally.ended(self),
-            }
+            });
         }
         let callbacks: Vec<_> = self.with_extra(|extra| extra.callbacks.take_all()).collect();
         if !callbacks.is_empty() {
             super::run_callbacks(AnyTask::from_ref(task.clone()), callbacks);
         }
+        // Nobody called this who could be told, and the core has not done yet with the task: the panic hook has told it.
+        held.end();
     }
 
     /// Reports a failure that nobody has looked at.

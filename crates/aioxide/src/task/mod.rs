@@ -34,7 +34,7 @@ pub use local::{Context, ContextVar, ResetToken};
 pub use scope::{CatchCancel, catch_cancel};
 pub use wait::{AsCompleted, ReturnWhen, Shield, Wait, Waited, as_completed, shield, wait};
 
-pub(crate) use any::run_callbacks;
+pub(crate) use any::{cancel_each, run_callbacks};
 pub(crate) use meta::{HIDDEN, Meta};
 pub(crate) use scope::{Scope, raise};
 pub(crate) use waiting::Waiting;

@@ -22,6 +22,7 @@ use super::super::waiting::{Passed, Waiting};
 use super::{
     ASKED, MUST_CANCEL, Meta, OFFERED, POLL_OVER, ROOT, ROOT_DUE, UNDER_WAY, UNWINDING, WAITING, WAITING_LAST,
 };
+use crate::wake::HeldPanic;
 
 impl Meta {
     #[inline]
@@ -108,11 +109,11 @@ impl Meta {
         let target = self.look_scopes(|scopes| scopes.innermost(within, latest)).unwrap_or(ROOT);
         let waker = self.make_due(target, within);
         self.set_message(message);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        let mut held = HeldPanic::default();
+        waker.into_iter().for_each(|waker| held.run(|| waker.wake()));
         // Also when the scope's own waker leads nowhere: the offer then goes to another scope.
         task.wake();
+        held.resume();
     }
 
     /// Lets the scope `within` be asked to unwind at the end of the poll that goes on.
@@ -137,9 +138,11 @@ impl Meta {
         let (asked, message) =
             self.with_extra(|extra| (std::mem::take(&mut extra.asked), extra.message.clone()));
         let task = AnyTask::from_ref(task.clone());
+        let mut held = HeldPanic::default();
         for within in asked {
-            task.cancel_now(within, message.clone());
+            held.run(|| task.cancel_now(within, message.clone()));
         }
+        held.resume();
     }
 
     pub(super) fn make_due(&self, target: u32, within: u32) -> Option<Waker> {
