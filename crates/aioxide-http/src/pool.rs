@@ -17,7 +17,7 @@
 //! ## Invariants
 //!
 //! 1. Waiters are served first come, first served, over all hosts; one is passed over only while its own
-//!    host is at its limit (`blocked`).
+//!    host is at its limit (`blocked`), or by one that waited for `PATIENCE` on a connection that is being made.
 //! 2. When no call of the pool is running, no waiter could be served: idle connections and unblocked waiters never
 //!    stand side by side. So a newcomer that finds nobody waiting at its host takes nothing from anybody.
 //! 3. Connections are dropped, and wakers called, only when nothing is borrowed.
@@ -27,11 +27,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::rt::Instant;
+use crate::rt::{self, Instant, Sleep};
 
 use state::{Blocked, HostState, Idle, Protocol, Shared, State, Take, Trash, Waiter};
 
@@ -138,6 +139,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
                 open: 0,
                 streams: 0,
                 connecting: 0,
+                attempts: 0,
                 protocol: Protocol::Unknown,
                 blocked: false,
             }),
@@ -167,6 +169,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             return acquired;
         }
         let mut place = permit::Place::new(self, host);
+        let mut patience = None;
         let mut take = poll_fn(|cx| {
             let granted = place.waiter.granted.borrow_mut().take();
             if let Some(take) = granted {
@@ -180,7 +183,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
                 let old = held.replace(Some(waker));
                 drop(old);
             }
-            Poll::Pending
+            if host.negotiates { self.poll_patience(cx, &mut place, &mut patience) } else { Poll::Pending }
         })
         .await;
         place.sequence = None;
@@ -192,6 +195,34 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             take = Take::New;
         }
         self.dress(host, take)
+    }
+
+    /// For one that waits where a connection is being made that all may share: it may open its own when that takes too long.
+    ///
+    /// Who makes that one may not be polled any more, and then nobody else would ever be served. One waiter at a time goes.
+    fn poll_patience(
+        &self,
+        cx: &mut Context<'_>,
+        place: &mut permit::Place<'_, C, S, I>,
+        patience: &mut Option<Patience>,
+    ) -> Poll<Take<C, S>> {
+        loop {
+            let attempts = place.host.state.borrow().attempts;
+            let (seen, timer) =
+                patience.get_or_insert_with(|| (attempts, Box::pin(rt::sleep_until(rt::now() + PATIENCE))));
+            std::task::ready!(timer.as_mut().poll(cx));
+            let is_stuck = *seen == attempts;
+            *patience = None;
+            if is_stuck && place.host.state.borrow().connecting > 0 {
+                let mut trash = Vec::new();
+                let taken = self.take(&mut self.state.borrow_mut(), place.host, true, &mut trash);
+                drop(trash);
+                if let Ok(take) = taken {
+                    place.leave();
+                    return Poll::Ready(take);
+                }
+            }
+        }
     }
 
     /// [`acquire`](Self::acquire) without waiting; `None` if it had to.
@@ -325,17 +356,18 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             if !host.state.borrow().waiters.is_empty() {
                 return None;
             }
-            self.take(&mut state, host, &mut trash).ok()
+            self.take(&mut state, host, false, &mut trash).ok()
         };
         drop(trash);
         taken
     }
 
-    /// Takes the best that `host` can have now.
+    /// Takes the best that `host` can have now. `alone`: also beside a connection that is being made and may be shared.
     fn take(
         &self,
         state: &mut State<C, S, I>,
         host: &Rc<Host<C, S, I>>,
+        alone: bool,
         trash: &mut Vec<Trash<C, S>>,
     ) -> Result<Take<C, S>, Blocked> {
         let mut inner = host.state.borrow_mut();
@@ -354,7 +386,8 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
             }
             return Ok(Take::Shared(shared));
         }
-        if inner.connecting > 0 && host.negotiates && inner.protocol != Protocol::OnePerConnection {
+        let may_share = host.negotiates && inner.protocol != Protocol::OnePerConnection;
+        if inner.connecting > 0 && may_share && !alone {
             return Err(Blocked::Host);
         }
         if inner.is_full(self.config.limit_per_host) {
@@ -374,6 +407,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
         state.open += 1;
         inner.open += 1;
         inner.connecting += 1;
+        inner.attempts += 1;
         Ok(Take::New)
     }
 
@@ -426,7 +460,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
                 }
             }
             while let Some((sequence, host)) = state.waiting.pop_first() {
-                match self.take(state, &host, &mut trash) {
+                match self.take(state, &host, false, &mut trash) {
                     Ok(take) => {
                         let mut inner = host.state.borrow_mut();
                         wakers.extend(inner.grant_first(take));
@@ -479,6 +513,12 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
         Ok(())
     }
 }
+
+/// How long a connection that is being made, and that may be shared, is waited for before another one is.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How many attempts there had been, and when the patience ends.
+type Patience = (u64, Pin<Box<Sleep>>);
 
 /// From how many hosts on those without connections are forgotten.
 const FORGET_HOSTS_FROM: usize = 256;

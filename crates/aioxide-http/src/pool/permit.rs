@@ -142,7 +142,7 @@ impl<C: Pooled, S: Multiplexed, I> Drop for StreamPermit<C, S, I> {
 /// A place in the queue; dropped, it is given up.
 pub(super) struct Place<'a, C: Pooled, S: Multiplexed, I> {
     pool: &'a Rc<Pool<C, S, I>>,
-    host: &'a Rc<Host<C, S, I>>,
+    pub(super) host: &'a Rc<Host<C, S, I>>,
     pub(super) waiter: Rc<Waiter<C, S>>,
     /// `None` once what was granted has been taken.
     pub(super) sequence: Option<u64>,
@@ -162,11 +162,26 @@ impl<'a, C: Pooled, S: Multiplexed, I> Place<'a, C, S, I> {
         inner.waiters.insert(sequence, waiter.clone());
         Self { pool, host, waiter, sequence: Some(sequence) }
     }
+
+    /// Leaves the queue.
+    pub(super) fn leave(&mut self) {
+        let Some(sequence) = self.sequence.take() else { return };
+        let mut state = self.pool.state.borrow_mut();
+        let mut inner = self.host.state.borrow_mut();
+        inner.waiters.remove(&sequence);
+        if state.waiting.remove(&sequence).is_some()
+            && let Some((&first, _)) = inner.waiters.first_key_value()
+        {
+            state.waiting.insert(first, self.host.clone());
+        }
+    }
 }
 
 impl<C: Pooled, S: Multiplexed, I> Drop for Place<'_, C, S, I> {
     fn drop(&mut self) {
-        let Some(sequence) = self.sequence else { return };
+        if self.sequence.is_none() {
+            return;
+        }
         let granted = self.waiter.granted.borrow_mut().take();
         if let Some(granted) = granted {
             // Given, but the task was cancelled before it took it: on to the next one.
@@ -178,13 +193,6 @@ impl<C: Pooled, S: Multiplexed, I> Drop for Place<'_, C, S, I> {
             }
             return;
         }
-        let mut state = self.pool.state.borrow_mut();
-        let mut inner = self.host.state.borrow_mut();
-        inner.waiters.remove(&sequence);
-        if state.waiting.remove(&sequence).is_some()
-            && let Some((&first, _)) = inner.waiters.first_key_value()
-        {
-            state.waiting.insert(first, self.host.clone());
-        }
+        self.leave();
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct HostState<C, S> {
     /// Exchanges on multiplexed connections, those that are no longer listed among them.
     pub(super) streams: usize,
     pub(super) connecting: usize,
+    /// How often a connection was begun.
+    pub(super) attempts: u64,
     pub(super) protocol: Protocol,
     /// Its first waiter cannot be served until something happens at this very host.
     pub(super) blocked: bool,

@@ -250,3 +250,30 @@ fn waiters_of_one_host_are_served_in_order_and_wakers_are_called() {
         }
     });
 }
+
+#[test]
+fn who_waits_for_a_connection_that_nobody_makes_any_more_opens_its_own() {
+    aioxide::testing::run(async {
+        let config = PoolConfig { limit: 0, limit_per_host: 0, idle_timeout: Duration::from_secs(1) };
+        let pool: Rc<TestPool> = Pool::new(config);
+        let host = pool.host("shared", true, || Ok::<_, ()>(())).unwrap();
+        let Ok(Acquired::New(never)) = pool.acquire(&host, false).await else { panic!("the first one") };
+        let mut other = Box::pin(pool.acquire(&host, false));
+        let mut third = Box::pin(pool.acquire(&host, false));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(third.as_mut().poll(&mut cx).is_pending());
+        let hour = Duration::from_secs(3600);
+        let Ok(Ok(Acquired::New(mut second))) = aioxide::timeout(hour, other.as_mut()).await else {
+            panic!("it waits with the one that is not made")
+        };
+        assert!(third.as_mut().poll(&mut cx).is_pending(), "one at a time");
+        assert_eq!(pool.stats().waiting, 1);
+        second.established();
+        let Poll::Ready(Ok(Acquired::New(third))) = third.as_mut().poll(&mut cx) else {
+            panic!("it is known that the connections are not shared")
+        };
+        assert_eq!((pool.stats().open, pool.stats().waiting), (3, 0));
+        drop((never, second, third));
+        assert_eq!(pool.stats(), Stats::default());
+    });
+}
