@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -127,3 +128,37 @@ def test_a_predicate_that_raises_stop_iteration_ends_its_wait(run: Run) -> None:
                     await condition.wait_for(predicate)
 
     run(main())
+
+
+def test_future_of_another_loop_is_refused_as_a_task_refuses_it(probe: Any, run: Run) -> None:
+    other = aioxide.new_event_loop()
+
+    async def main(future: Any) -> None:
+        with pytest.raises(RuntimeError, match="Task .* got Future .* attached to a different loop"):
+            await probe.awaits(future)
+        assert not future.cancelled()
+
+    for future in (other.create_future(), asyncio.Future(loop=other)):
+        run(main(future))
+        future.set_result("value")
+        assert run(probe.awaits(future)) == "value"
+    other.close()
+
+
+def test_descriptor_of_another_loop_is_refused(probe: Any, run: Run) -> None:
+    one, peer = socket.socketpair()
+
+    async def watch() -> tuple[Any, Any]:
+        return probe.waits_twice(one.detach())
+
+    async def use(waits: Any, reads: Any) -> None:
+        with pytest.raises(RuntimeError, match="attached to a different loop"):
+            await waits
+        with pytest.raises(OSError, match="attached to a different loop"):
+            await reads
+
+    other = aioxide.new_event_loop()
+    pair = other.run_until_complete(watch())
+    run(use(*pair))
+    other.close()
+    peer.close()

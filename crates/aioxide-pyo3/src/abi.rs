@@ -26,6 +26,8 @@ pub const PENDING: c_int = 0;
 pub const READY: c_int = 1;
 /// What a poll gives when it is over and a Python exception is set.
 pub const RAISED: c_int = 2;
+/// What `fd_poll` gives on another loop than the one that watches: no event would come. No exception is set.
+pub const ELSEWHERE: c_int = 3;
 
 /// [`WakerRef::kind`]: a waker that exists during one poll only and costs nothing until it is armed.
 pub const LAZY: u32 = 0;
@@ -114,7 +116,7 @@ pub struct Api {
 
     /// Watches a descriptor with the loop that this thread runs. Null, with the errno in the place given (0: no loop).
     pub fd_watch: unsafe extern "C" fn(c_int, *mut c_int) -> *mut c_void,
-    /// [`READY`] when reading (`false`) or writing (`true`) may succeed, else [`PENDING`].
+    /// [`READY`] when reading (`false`) or writing (`true`) may succeed, else [`PENDING`] or [`ELSEWHERE`].
     pub fd_poll: unsafe extern "C" fn(*mut c_void, bool, WakerRef) -> c_int,
     /// It did not succeed, `EWOULDBLOCK`: the next `fd_poll` waits.
     pub fd_clear: unsafe extern "C" fn(*mut c_void, bool),

@@ -11,7 +11,7 @@ use crate::{abi, api, waker};
 
 /// A socket, pipe or other descriptor in non-blocking mode that the running loop watches.
 ///
-/// It stays on its thread. Dropping it stops the watching and drops `T`, which closes the descriptor.
+/// It stays on its thread, and is waited for on the loop that it was made on. Dropping it stops the watching and drops `T`, which closes the descriptor.
 ///
 /// # Examples
 /// ```no_run,standalone_crate
@@ -80,13 +80,19 @@ impl<T> AsyncFd<T> {
     }
 
     /// Ready when reading may succeed; else the task is woken when it may.
+    ///
+    /// # Panics
+    /// When it would wait on another loop than it was made on; Python gets that as a `RuntimeError`.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll(READING, cx)
+        self.poll_ready(READING, cx)
     }
 
     /// Ready when writing may succeed; else the task is woken when it may.
+    ///
+    /// # Panics
+    /// As [`poll_readable`](Self::poll_readable).
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll(WRITING, cx)
+        self.poll_ready(WRITING, cx)
     }
 
     /// Reading gave `WouldBlock`: the next wait waits. `read_with` calls it itself.
@@ -100,19 +106,26 @@ impl<T> AsyncFd<T> {
     }
 
     /// Waits until reading may succeed.
+    ///
+    /// # Panics
+    /// As [`poll_readable`](Self::poll_readable).
     pub async fn readable(&self) {
-        poll_fn(|cx| self.poll(READING, cx)).await;
+        poll_fn(|cx| self.poll_ready(READING, cx)).await;
     }
 
     /// Waits until writing may succeed.
+    ///
+    /// # Panics
+    /// As [`poll_readable`](Self::poll_readable).
     pub async fn writable(&self) {
-        poll_fn(|cx| self.poll(WRITING, cx)).await;
+        poll_fn(|cx| self.poll_ready(WRITING, cx)).await;
     }
 
     /// Calls `read` as soon as it may succeed, again after each `WouldBlock`.
     ///
     /// # Errors
-    /// What `read` returns; `Interrupted` is tried again.
+    /// What `read` returns; `Interrupted` is tried again. One without errno when it would wait on another loop than it was
+    /// made on.
     ///
     /// # Cancel safety
     /// Nothing is lost: what `read` took, it gave.
@@ -123,7 +136,7 @@ impl<T> AsyncFd<T> {
     /// Calls `write` as soon as it may succeed, again after each `WouldBlock`.
     ///
     /// # Errors
-    /// What `write` returns; `Interrupted` is tried again.
+    /// As [`read_with`](Self::read_with).
     ///
     /// # Cancel safety
     /// Nothing is lost: `write` is called once for each success.
@@ -133,7 +146,7 @@ impl<T> AsyncFd<T> {
 
     async fn call<R>(&self, writing: bool, mut call: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         loop {
-            poll_fn(|cx| self.poll(writing, cx)).await;
+            poll_fn(|cx| self.poll(writing, cx)).await.map_err(io::Error::other)?;
             match call(&self.inner) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.clear(writing),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -142,11 +155,19 @@ impl<T> AsyncFd<T> {
         }
     }
 
-    fn poll(&self, writing: bool, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_ready(&self, writing: bool, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(writing, cx).map(|ready| ready.unwrap_or_else(|refused| panic!("{refused}")))
+    }
+
+    fn poll(&self, writing: bool, cx: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
         // SAFETY: from `fd_watch`, on its thread: it is not `Send`.
         let status =
             unsafe { (api::loaded().fd_poll)(self.watch.0.as_ptr(), writing, waker::lend(cx.waker())) };
-        if status == abi::PENDING { Poll::Pending } else { Poll::Ready(()) }
+        match status {
+            abi::PENDING => Poll::Pending,
+            abi::ELSEWHERE => Poll::Ready(Err("an AsyncFd is attached to a different loop")),
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     fn clear(&self, writing: bool) {

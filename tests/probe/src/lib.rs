@@ -369,12 +369,31 @@ fn echo(py: Python<'_>, fd: i32, count: usize) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// Watches a socket; the first future that is returned waits by `readable`, the second one reads.
+#[pyfunction]
+fn waits_twice(py: Python<'_>, fd: i32) -> PyResult<(Bound<'_, PyAny>, Bound<'_, PyAny>)> {
+    // SAFETY: the test gives the descriptor away.
+    let stream = UnixStream::from(unsafe { OwnedFd::from_raw_fd(fd) });
+    stream.set_nonblocking(true)?;
+    let stream = Rc::new(AsyncFd::new(stream)?);
+    let shared = Rc::clone(&stream);
+    let waits = into_awaitable(py, async move {
+        shared.readable().await;
+        Ok(())
+    })?;
+    let reads = into_awaitable(py, async move {
+        let mut byte = [0];
+        Ok(stream.read_with(|mut stream| stream.read(&mut byte)).await?)
+    })?;
+    Ok((waits, reads))
+}
+
 #[pymodule]
 mod probe {
     #[pymodule_export]
     use super::{
         Slot, awaits, awaits_for, calls, echo, fail, forever, joins, joins_all, panics, panics_in_drop,
-        polls_timer, ready, sleeps, spawns_sleep, two_guards, unit, watches, woken_by_thread,
+        polls_timer, ready, sleeps, spawns_sleep, two_guards, unit, waits_twice, watches, woken_by_thread,
         woken_within_poll, yields,
     };
 }

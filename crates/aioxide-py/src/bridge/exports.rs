@@ -198,7 +198,8 @@ unsafe extern "C" fn fd_poll(watch: *mut c_void, writing: bool, lent: abi::Waker
         if lent.kind == abi::FOREIGN { watch.poll_relayed(writing, cx) } else { watch.poll(writing, cx) }
     };
     // SAFETY: lent for this call.
-    status(unsafe { with_waker(&lent, poll) })
+    let polled = unsafe { with_waker(&lent, poll) };
+    if polled.is_pending() && watch.is_of_another_loop() { abi::ELSEWHERE } else { status(polled) }
 }
 
 unsafe extern "C" fn fd_clear(watch: *mut c_void, writing: bool) {

@@ -68,6 +68,11 @@ impl Watch {
         polled
     }
 
+    /// Whether the running loop is another one, which gets no event of it.
+    pub(super) fn is_of_another_loop(&self) -> bool {
+        self.registration.is_of_another_loop()
+    }
+
     pub(super) fn clear(&self, writing: bool) {
         if writing {
             self.registration.clear_writable();

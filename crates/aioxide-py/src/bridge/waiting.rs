@@ -11,6 +11,7 @@ use crate::future::parent::{Parent, ParentKind};
 use crate::future::{Future, Waiter, is_done};
 use crate::interp::{current, names};
 use crate::kernel::{LoopState, running};
+use crate::task::step::{different_loop, loop_of};
 use crate::task::{self, Start, Task};
 
 /// Wakes a Rust future when a Python one is done: a waiter of ours, and a callback for the futures of others.
@@ -75,6 +76,8 @@ impl Notifier {
 /// A wait under way.
 pub(super) struct Waiting {
     awaited: Owned,
+    /// It is of another loop, whose affair it stays.
+    refused: Cell<bool>,
     notifier: Option<Py<Notifier>>,
 }
 
@@ -85,7 +88,7 @@ impl Waiting {
             let message = "Python is awaited by a Rust future on a loop that is not aioxide's";
             return Err(raised::raise(raised::runtime_error(), message));
         };
-        Ok(Self { awaited: future_of(awaitable, state)?, notifier: None })
+        Ok(Self { awaited: future_of(awaitable, state)?, refused: Cell::new(false), notifier: None })
     }
 
     /// What came of it, once it has.
@@ -109,6 +112,7 @@ impl Waiting {
             notifier.get().watch(cx.waker());
             return Ok(Poll::Pending);
         }
+        self.refuse_another_loop(ours)?;
         let py = ffi::python(&self.awaited);
         let waker = Confined::new(Cell::new(Some(cx.waker().clone())));
         let notifier = Py::new(py, Notifier { waker }).map_err(|error| raised::from_pyerr(error, py))?;
@@ -122,10 +126,29 @@ impl Waiting {
         self.notifier = Some(notifier);
         Ok(Poll::Pending)
     }
+
+    /// As the step of a task does: the end of a future of another loop would not come while this one runs.
+    fn refuse_another_loop(&self, ours: Option<&Future>) -> Outcome<()> {
+        let Some(state) = running() else { return Ok(()) };
+        let event_loop = state.object()?;
+        let is_here = match ours {
+            Some(future) => future.event_loop.holds(event_loop),
+            None => std::ptr::eq(loop_of(&self.awaited)?.as_ptr(), event_loop.as_ptr()),
+        };
+        if is_here {
+            return Ok(());
+        }
+        self.refused.set(true);
+        let task = current::get(event_loop).unwrap_or_else(Owned::none);
+        Err(raised::raise(raised::runtime_error(), &different_loop(&task, &self.awaited)))
+    }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
+        if self.refused.get() {
+            return;
+        }
         if let Some(notifier) = &self.notifier {
             drop(notifier.get().waker.take());
         }

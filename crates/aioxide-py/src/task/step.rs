@@ -182,7 +182,7 @@ fn wait_for(task: &Task, awaited: Owned) -> Outcome<()> {
             return schedule_throw(task, &format!("Task cannot await on itself: {}", show(task.object())));
         }
         if !future.event_loop.same(&task.as_future().event_loop) {
-            return schedule_throw(task, &different_loop(task, &awaited));
+            return schedule_throw(task, &different_loop(task.object(), &awaited));
         }
         if !future.blocking.replace(false) {
             return schedule_throw(task, &yield_instead(task, &awaited));
@@ -232,12 +232,9 @@ fn wait_for_foreign(task: &Task, awaited: Owned) -> Outcome<()> {
     if !call::truth(&blocking)? {
         return schedule_throw(task, &yield_instead(task, &awaited));
     }
-    let event_loop = match call::find_attribute(&awaited, &names.get_loop)? {
-        Some(get_loop) => call::call(&get_loop, &[])?,
-        None => call::get_attribute(&awaited, &names.loop_attribute)?,
-    };
+    let event_loop = loop_of(&awaited)?;
     if !task.as_future().event_loop.holds(&event_loop) {
-        return schedule_throw(task, &different_loop(task, &awaited));
+        return schedule_throw(task, &different_loop(task.object(), &awaited));
     }
     call::set_attribute(&awaited, &names.blocking, &Owned::boolean(false))?;
     let callback = wakeup_callback(task)?;
@@ -250,8 +247,17 @@ fn wait_for_foreign(task: &Task, awaited: Owned) -> Outcome<()> {
     waiting(task, awaited)
 }
 
-fn different_loop(task: &Task, awaited: &Object) -> String {
-    format!("Task {} got Future {} attached to a different loop", show(task.object()), show(awaited))
+/// The loop of a future of another kind.
+pub(crate) fn loop_of(awaited: &Object) -> Outcome {
+    match call::find_attribute(awaited, &names().get_loop)? {
+        Some(get_loop) => call::call(&get_loop, &[]),
+        None => call::get_attribute(awaited, &names().loop_attribute),
+    }
+}
+
+/// Why `task` cannot wait for `awaited`.
+pub(crate) fn different_loop(task: &Object, awaited: &Object) -> String {
+    format!("Task {} got Future {} attached to a different loop", show(task), show(awaited))
 }
 
 fn yield_instead(task: &Task, awaited: &Object) -> String {
