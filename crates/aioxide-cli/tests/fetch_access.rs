@@ -145,3 +145,34 @@ fn certificates_are_trusted_on_request_and_carelessness_is_said_aloud() {
         assert_eq!(fetch(&["--discard", option, file, &url]).status.code(), Some(2), "{option}");
     }
 }
+
+#[test]
+fn file_that_is_not_what_an_option_takes_is_named_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (garbage, pem) = (directory.path().join("garbage"), directory.path().join("pem"));
+    fs::write(&garbage, "# a comment\nhello\n").unwrap();
+    fs::write(&pem, support::tls::start().1).unwrap();
+    let (garbage, pem) = (garbage.to_str().unwrap(), pem.to_str().unwrap());
+    for (arguments, told) in [
+        (&["-b", garbage][..], format!("--cookies {garbage}: line 2 is no cookie")),
+        (&["--ca", garbage], format!("--ca {garbage}: a certificate in PEM is not in it")),
+        (&["--cert", garbage], format!("--cert {garbage}: a certificate in PEM is not in it")),
+        (&["--cert", pem], format!("--cert {pem}: a key without a password in PEM is not in it")),
+        (&["--cert", pem, "--key", garbage], format!("--key {garbage}: a key without a password")),
+        (&["--ca", "/does/not/exist"], "--ca /does/not/exist: ".to_owned()),
+        (&["--netrc-file", "/does/not/exist"], "--netrc-file /does/not/exist: ".to_owned()),
+        (&["--netrc"], format!("--netrc {}/.netrc: ", directory.path().display())),
+        (&["--proxy", "http://"], "--proxy: ".to_owned()),
+    ] {
+        let output = support::aioxide()
+            .args(["fetch", "--discard", "http://127.0.0.1:1/"])
+            .args(arguments)
+            .env("HOME", directory.path())
+            .env_remove("NETRC")
+            .output()
+            .unwrap();
+        let shown = support::text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {shown}");
+        assert!(shown.contains(&told), "{arguments:?}: {shown}");
+    }
+}

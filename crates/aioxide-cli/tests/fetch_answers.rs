@@ -188,3 +188,67 @@ fn only_file_is_no_directory_that_is_still_to_be_made() {
     }
     assert!(files(directory.path()).is_empty());
 }
+
+/// Answers each path with itself, but for those that fail the first time; knows that nothing is newer than a date.
+fn paths(fails: &'static str) -> Scripted {
+    Scripted::start(move |number, head| {
+        let path = head.split(' ').nth(1).unwrap().to_owned();
+        let is_head = head.starts_with("HEAD ");
+        let dated = ["Last-Modified: Wed, 21 Oct 2020 07:28:00 GMT"];
+        let bytes = match () {
+            () if path == fails && number < 2 => answer("404 Not Found", &[], b""),
+            () if head.to_lowercase().contains("if-modified-since") => {
+                answer("304 Not Modified", &dated, b"")
+            }
+            () if is_head => answer("200 OK", &[dated[0], &format!("Content-Length: {}", path.len())], b""),
+            () => answer("200 OK", &dated, path.as_bytes()),
+        };
+        (bytes, Then::GoesOn)
+    })
+}
+
+#[test]
+fn file_of_another_url_is_not_taken_for_this_ones() {
+    for option in ["--skip-existing", "--newer"] {
+        for fails in ["/a/x", "/b/x"] {
+            let server = paths(fails);
+            let directory = tempfile::tempdir().unwrap();
+            let urls = ["/a/x", "/b/x"].map(|path| server.url(path));
+            let run = |expected: [&str; 2]| {
+                let (_, records) =
+                    support::fetch_into(directory.path(), &["-j1", option, &urls[0], &urls[1]]);
+                let seen: Vec<_> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+                assert_eq!(seen, expected, "{option} {fails}");
+            };
+            let there = if option == "--newer" { "not_modified" } else { "skipped" };
+            match fails {
+                "/a/x" => {
+                    run(["http_error", "ok"]);
+                    run(["ok", there]);
+                }
+                _ => {
+                    run(["ok", "http_error"]);
+                    run([there, "ok"]);
+                }
+            }
+            run([there, there]);
+            let names = files(directory.path());
+            assert_eq!((&names["x"][..], &names["x-1"][..], names.len()), (&b"/a/x"[..], &b"/b/x"[..], 2));
+        }
+    }
+}
+
+#[test]
+fn file_of_another_length_is_not_up_to_date() {
+    let server = paths("");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("f.bin");
+    for (before, outcome) in
+        [("", "ok"), ("/f.b", "ok"), ("/f.bin and more", "ok"), ("/f.bin", "not_modified")]
+    {
+        fs::write(&path, before).unwrap();
+        let (record, files) = fetched(&server, directory.path(), &["-N"]);
+        assert_eq!(record["outcome"], outcome, "{before:?}: {record}");
+        assert!(files == [("f.bin".to_owned(), b"/f.bin".to_vec())], "{before:?}");
+    }
+}

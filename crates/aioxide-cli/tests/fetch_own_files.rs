@@ -323,3 +323,78 @@ fn what_cannot_be_written_to_is_told_before_the_first_download() {
     place.refused(&["-i", "list", "-o", "/proc"], [""; 3], "no file can be made in it");
     place.refused(&["-i", "list", "--state", "/dev/full"], [""; 3], "a state is kept in a file");
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn link_that_leads_to_a_stream_is_refused_and_stays() {
+    let place = Place::new();
+    let (link, url) = (place.path("link"), place.server.url("/ok/10"));
+    symlink("/proc/self/fd/1", &link).unwrap();
+    for option in ["-O", "--save-cookies", "--state"] {
+        let captured = File::create(place.path("captured")).unwrap();
+        let output = aioxide().args(["fetch", option, &link, &url]).stdout(captured).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{option}");
+        assert!(text(&output.stderr).contains("fd/1 is a link to an open file"), "{}", text(&output.stderr));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{option}");
+    }
+    assert_eq!(place.server.requests(), [""; 0]);
+}
+
+#[test]
+fn pipes_are_not_replaced_by_cookies_or_a_state() {
+    let place = Place::new();
+    let (pipe, url) = (place.path("pipe"), place.server.url("/ok/10"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    symlink(&pipe, place.path("link")).unwrap();
+    for (option, path) in
+        [("--save-cookies", "pipe"), ("--state", "pipe"), ("--save-cookies", "link"), ("-O", "link")]
+    {
+        let output = fetch(&[option, &place.path(path), &url]);
+        assert_eq!(output.status.code(), Some(2), "{option} {path}");
+        assert!(text(&output.stderr).contains("pipe"), "{}", text(&output.stderr));
+    }
+    assert!(!fs::metadata(&pipe).unwrap().is_file());
+    assert!(fs::symlink_metadata(place.path("link")).unwrap().is_symlink());
+}
+
+#[test]
+fn links_to_files_are_followed_and_modes_are_kept() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    fs::create_dir(place.path("d")).unwrap();
+    let url = place.server.url("/ok/10");
+    for (option, name) in [("-O", "file"), ("--save-cookies", "cookies"), ("--state", "state")] {
+        let (target, link) = (place.path(&format!("d/{name}")), place.path(&format!("{name}.link")));
+        File::create(&target).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        symlink(format!("d/{name}"), &link).unwrap();
+        let output = aioxide()
+            .current_dir(&place.directory)
+            .args(["fetch", "-q", option, &link, &url])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{option}");
+        let there = fs::metadata(&target).unwrap();
+        assert!(there.len() > 0, "{option}");
+        assert_eq!(there.permissions().mode() & 0o777, 0o600, "{option}");
+    }
+    // Also where a name in DIR is replaced.
+    fs::set_permissions(place.path("10"), fs::Permissions::from_mode(0o640)).unwrap();
+    let directory = place.path(".");
+    assert!(fetch(&["-q", "--overwrite", "-o", &directory, &url]).status.success());
+    assert_eq!(fs::metadata(place.path("10")).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn new_report_with_a_password_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let secret = place.server.url("/ok/10").replace("://", "://me:hunter2@");
+    for (name, url, others) in [("plain", &place.server.url("/ok/10"), true), ("secret", &secret, false)] {
+        let report = place.path(name);
+        assert!(fetch(&["-q", "--discard", "--report", &report, url]).status.success());
+        let mode = fs::metadata(&report).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077 != 0, others, "{name}: {mode:o}");
+    }
+}

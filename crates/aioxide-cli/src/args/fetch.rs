@@ -158,11 +158,13 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "ALGORITHM:HEX", value_parser = Digest::parse, conflicts_with = "input", help_heading = "Certainty")]
     pub(crate) checksum: Option<Digest>,
 
-    /// Leave alone what has a file of its name in DIR from an earlier run
+    /// Leave alone what has a file of its name in DIR from an earlier run. Of URLs with one name the first of the list has it, the
+    /// next ones have numbers: use it in the first run, too, where there are such
     #[arg(long, conflicts_with_all = ["discard", "overwrite", "newer"], help_heading = "Certainty")]
     pub(crate) skip_existing: bool,
 
-    /// Replace a file in DIR only if the server's is newer; files get the server's time
+    /// Replace a file in DIR only if the server's is newer, or has another length; files get the server's time. Names are given as
+    /// with --skip-existing
     #[arg(short = 'N', long, conflicts_with = "discard", help_heading = "Certainty")]
     pub(crate) newer: bool,
 

@@ -35,7 +35,8 @@ columns are passed over. A name may have directories.
 The report has one JSON object per URL, in the order in which they ended. It is
 written as they end:
   line      the URL's line in FILE; for a URL of the command line, its place
-  url       as it was given, password and all; messages hide passwords
+  url       as it was given, password and all (a new report is then its owner's
+            alone, mode 0600); messages hide passwords
   outcome   one of those below
   status    the HTTP status, or null
   bytes     how many bytes of the body came

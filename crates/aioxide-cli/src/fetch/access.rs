@@ -1,7 +1,7 @@
 //! How servers are reached and who we say we are: the session's settings from the options.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufReader, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use aioxide_http::{CookieJar, Digest, Netrc, Proxies, Proxy, SessionBuilder, Tls
 use http::{HeaderValue, header};
 
 use super::named;
+use super::output::followed;
 use crate::Failure;
 use crate::args::AccessArgs;
 
@@ -77,9 +78,12 @@ impl Access {
             session = session.secret_header(header::AUTHORIZATION, hidden(&format!("Bearer {token}"))?);
         }
         if let Some(path) = &args.netrc_file {
-            session = session.netrc(named(path, Netrc::read(path))?);
+            session = session.netrc(of_option("--netrc-file", path, Netrc::read(path))?);
         } else if args.netrc {
-            session = session.netrc(Netrc::from_env().map_err(|error| format!("--netrc: {error}"))?);
+            let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".netrc"));
+            let path = std::env::var_os("NETRC").map(PathBuf::from).or_else(home);
+            let path = path.ok_or("--netrc: neither NETRC nor HOME says where the file is")?;
+            session = session.netrc(of_option("--netrc", &path, Netrc::read(&path))?);
         }
         Ok(session)
     }
@@ -95,9 +99,10 @@ impl Access {
         // Whoever names hosts by their addresses knows whose they are.
         let jar = Rc::new(CookieJar::new().allow_ip_hosts(true));
         if let Some(path) = &args.cookies {
-            named(path, File::open(path).and_then(|file| jar.load_netscape(BufReader::new(file))))?;
+            of_option("--cookies", path, load(&jar, path))?;
         }
         if let Some(path) = &args.save_cookies {
+            followed(path).map_err(|error| format!("--save-cookies {}: {error}", path.display()))?;
             self.jar = Some((Rc::clone(&jar), path.clone()));
         }
         Ok((self, session.cookie_store(jar)))
@@ -113,14 +118,36 @@ impl Access {
     }
 }
 
+/// Reads cookies into the jar.
+///
+/// # Errors
+/// The file cannot be read, or a line of it is none.
+fn load(jar: &CookieJar, path: &Path) -> io::Result<usize> {
+    let text = fs::read(path)?;
+    for (place, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        let line = line.strip_prefix(b"#HttpOnly_").unwrap_or(line);
+        let is_passed_over = line.trim_ascii().is_empty() || line.starts_with(b"#");
+        // A value may be empty, and its tab left out.
+        if !is_passed_over && line.iter().filter(|byte| **byte == b'\t').count() < 5 {
+            let told = format!(
+                "line {} is no cookie: Netscape's form has 7 fields, with tabs between them",
+                place + 1
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+        }
+    }
+    jar.load_netscape(&text[..])
+}
+
 /// Writes the jar beside the file and puts it in its place.
 fn save(jar: &CookieJar, path: &Path) -> io::Result<()> {
+    let path = followed(path)?;
     let mut text = Vec::new();
     jar.save_netscape(&mut text)?;
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.new", std::process::id()));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-    let saved = file.write_all(&text).and_then(|()| fs::rename(&beside, path));
+    let saved = file.write_all(&text).and_then(|()| fs::rename(&beside, &path));
     if saved.is_err() {
         let _ = fs::remove_file(&beside);
     }
@@ -149,21 +176,60 @@ fn tls(args: &AccessArgs) -> Result<Option<Tls>, Failure> {
         return Ok(None);
     }
     let mut tls = Tls::builder().danger_accept_any_certificate(args.insecure);
+    let mut options = Vec::new();
     if let Some(path) = &args.ca {
-        tls = tls.root_pem(&named(path, fs::read(path))?);
+        tls = tls.root_pem(&pem("--ca", path, "a certificate", &["CERTIFICATE"])?);
+        options.push(format!("--ca {}", path.display()));
     }
-    if let Some(certificate) = &args.cert {
-        let key = args.key.as_ref().unwrap_or(certificate);
-        tls = tls
-            .client_certificate_pem(&named(certificate, fs::read(certificate))?, &named(key, fs::read(key))?);
+    if let Some(path) = &args.cert {
+        let certificate = pem("--cert", path, "a certificate", &["CERTIFICATE"])?;
+        let (option, key) = args.key.as_ref().map_or(("--cert", path), |key| ("--key", key));
+        let keys = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+        tls = tls.client_certificate_pem(&certificate, &pem(option, key, "a key without a password", &keys)?);
+        options.push(format!("--cert {}", path.display()));
     }
-    Ok(Some(tls.build()?))
+    let told = |error| format!("{}: {}", options.join(", "), with_causes(&error));
+    Ok(Some(tls.build().map_err(told)?))
+}
+
+/// Reads a file in which one of these is to be.
+fn pem(option: &str, path: &Path, what: &str, labels: &[&str]) -> Result<Vec<u8>, String> {
+    let text = of_option(option, path, fs::read(path))?;
+    let begins = |label: &&str| {
+        let begin = format!("-----BEGIN {label}-----");
+        text.windows(begin.len()).any(|window| window == begin.as_bytes())
+    };
+    match labels.iter().any(begins) {
+        true => Ok(text),
+        false => Err(format!("{option} {}: {what} in PEM is not in it", path.display())),
+    }
+}
+
+/// Names the option and its file in an error about it.
+fn of_option<T>(option: &str, path: &Path, result: io::Result<T>) -> Result<T, String> {
+    result.map_err(|error| format!("{option} {}: {error}", path.display()))
+}
+
+/// An error and what it comes from, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_told = cause.to_string();
+        if !told.ends_with(&cause_told) {
+            told = format!("{told}: {cause_told}");
+        }
+        source = cause.source();
+    }
+    told
 }
 
 fn proxies(args: &AccessArgs) -> Result<Proxies, Failure> {
     let proxies = match &args.proxy {
         Some(url) if url.is_empty() => Proxies::none(),
-        Some(url) => Proxies::all(Proxy::new(url)?),
+        Some(url) => {
+            Proxies::all(Proxy::new(url).map_err(|error| format!("--proxy: {}", with_causes(&error)))?)
+        }
         None => Proxies::from_env()?,
     };
     Ok(match &args.no_proxy {

@@ -1,21 +1,22 @@
 //! One attempt to download one URL.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aioxide::time::{Instant, timeout_at};
 use aioxide_http::{RequestBuilder, Response, TimeoutPhase, Timeouts, Transcripts};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use url::Url;
 
 use super::input::Entry;
 use super::job::Job;
 use super::manners::{Redirects, Speed};
-use super::naming::{self, Template};
+use super::naming::{self, Wanted};
 use super::output::{Archive, Sink};
 use super::report::answer::Answer;
 use super::report::{Failed, Outcome, Progress, Told};
@@ -36,10 +37,8 @@ pub(super) struct Demands {
     pub(super) max_size: Option<u64>,
     /// Bytes per second, over so long a time.
     pub(super) min_speed: Option<(u64, Duration)>,
-    /// The name of the only file, as it is.
-    pub(super) only: Option<String>,
-    /// How files are named, but for those that the list has a name for.
-    pub(super) template: Option<Template>,
+    /// How files are named.
+    pub(super) wanted: Rc<Wanted>,
     /// A checksum for the only URL.
     pub(super) digest: Option<Digest>,
     /// Files and their names are on the disk before they count.
@@ -67,10 +66,10 @@ impl Fetch {
             return Ok((Outcome::Skipped, None));
         }
         let name = self.name(entry, url, naming::from_url(url));
-        let mut there = None;
+        let there = Cell::new(None);
         if self.demands.skip_existing || self.demands.newer {
-            there = self.directory.as_ref().and_then(|directory| directory.stood_before(&name));
-            if self.demands.skip_existing && there.is_some() {
+            there.set(self.directory.as_ref().and_then(|directory| directory.stood_before(&name)));
+            if self.demands.skip_existing && there.get().is_some() {
                 return Ok((Outcome::Skipped, Some(name)));
             }
         }
@@ -114,7 +113,7 @@ impl Fetch {
                 if let Some(validator) = &held.version.validator {
                     request = request.header(header::IF_RANGE, validator.condition());
                 }
-            } else if let Some(time) = there {
+            } else if let Some((time, _)) = there.get() {
                 request = request.header(header::IF_MODIFIED_SINCE, httpdate::fmt_http_date(time));
             }
             request.send().await
@@ -122,6 +121,13 @@ impl Fetch {
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
         let mut response = loop {
             match self.no_connections.outlast(&send).await {
+                Ok(response)
+                    if response.status() == StatusCode::NOT_MODIFIED
+                        && held.is_none()
+                        && self.has_another_length(entry, progress, &there, &response, &redirects).await =>
+                {
+                    there.set(None);
+                }
                 Ok(response) => {
                     // Once its rules are known, the redirect is followed.
                     let (Some(robots), Some(to)) = (&self.robots, redirects.stopped_at()) else {
@@ -178,9 +184,9 @@ impl Fetch {
         let listed = entry.more.iter().flat_map(|more| &more.headers);
         let asked = self.asked.with(listed.map(|(name, value)| (name, value)));
         if !continues {
-            match asked.judge(status, response.headers(), there.is_some()) {
+            match asked.judge(status, response.headers(), there.get().is_some()) {
                 Ok(Answer::Whole) => {}
-                Ok(Answer::NotModified) => return Ok((Outcome::NotModified, there.map(|_| name))),
+                Ok(Answer::NotModified) => return Ok((Outcome::NotModified, there.get().map(|_| name))),
                 Err(failed) => {
                     if let Some(warc) = warc {
                         // To an archive it is an answer like any other.
@@ -280,23 +286,47 @@ impl Fetch {
 
     /// The name that the file of an entry is to have; `own` is the one that it has by itself.
     fn name(&self, entry: &Entry, url: &Url, own: String) -> String {
-        if let Some(name) = &self.demands.only {
-            return name.clone();
+        self.demands.wanted.name(url, entry.number, entry.line, entry.listed_name(), &own)
+    }
+
+    /// Whether the file that is there has another length than the server's, which says that it is no newer: it was cut, or changed
+    /// by somebody.
+    async fn has_another_length(
+        &self,
+        entry: &Entry,
+        progress: &Progress,
+        there: &Cell<Option<(SystemTime, u64)>>,
+        response: &Response,
+        redirects: &Redirects,
+    ) -> bool {
+        let length = |headers: &HeaderMap| {
+            let length = headers.get(header::CONTENT_LENGTH).filter(|_| !is_coded(headers));
+            length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok())
+        };
+        let Some((_, bytes)) = there.get().filter(|_| !self.demands.decodes) else { return false };
+        // Few servers tell it in such an answer, and some tell 0, the length of the answer.
+        let mut told = length(response.headers()).filter(|length| *length > 0);
+        if told.is_none() {
+            let mut request = self.request_by(Method::HEAD, entry, progress);
+            if let Some(robots) = &self.robots {
+                request = request.redirect_policy(redirects.policy(robots));
+            }
+            let head = request.send().await.ok().filter(|head| head.status() == StatusCode::OK);
+            told = head.and_then(|head| length(head.headers()));
         }
-        let named = entry.more.as_ref().and_then(|more| more.name.as_deref());
-        match (named, &self.demands.template) {
-            (Some(name), _) => naming::path(name, &own, url),
-            (None, Some(template)) => template.name(url, entry.number + 1, entry.line, &own),
-            (None, None) => own,
-        }
+        told.map_or(bytes == 0, |told| told != bytes)
     }
 
     /// The request for an entry, with the time that is left.
     pub(super) fn request(&self, entry: &Entry, progress: &Progress) -> RequestBuilder {
+        self.request_by(Method::GET, entry, progress)
+    }
+
+    fn request_by(&self, method: Method, entry: &Entry, progress: &Progress) -> RequestBuilder {
         // Checked by the caller, who has the reason if it is none.
         let mut request = match &entry.url {
-            Ok(url) => self.session.get(url),
-            Err(_) => self.session.get(entry.text.as_str()),
+            Ok(url) => self.session.request(method, url),
+            Err(_) => self.session.request(method, entry.text.as_str()),
         };
         if let Some(more) = &entry.more {
             for (name, value) in &more.headers {

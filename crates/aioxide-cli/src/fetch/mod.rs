@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ use download::Demands;
 use input::Source;
 use manners::descriptors::{self, Shortage};
 use manners::{Bandwidth, Finder, PerHost, Retries, Robots, Schedule, Starter};
-use naming::Directory;
+use naming::{Directory, Wanted};
 use output::{Archive, Shards, Warc, streams};
 use report::answer::Asked;
 use report::{Account, Display, Report};
@@ -95,28 +95,26 @@ impl std::fmt::Display for Unsayable {
 impl std::error::Error for Unsayable {}
 
 /// The directory of the only file, and its name.
-fn only_file<'a>(
-    path: &'a Path,
-    args: &FetchArgs,
-    source: &Source,
-) -> Result<(&'a Path, Option<String>), Failure> {
+fn only_file(path: &Path, args: &FetchArgs, source: &Source) -> Result<(PathBuf, Option<String>), Failure> {
     if source.total(input_of(args)) != Some(1) {
         return Err("-O is for one URL; -o DIR and --name are for more".into());
     }
     // What ends in a slash is a directory, also when it is not there yet.
     let is_directory =
         path.is_dir() || [&b"/"[..], b"/."].iter().any(|end| path.as_os_str().as_bytes().ends_with(end));
-    let name = path.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-" && !is_directory);
-    let name = name.ok_or_else(|| format!("-O {}: not the name of a file", path.display()))?;
-    if path.metadata().is_ok_and(|there| !there.is_file()) {
+    if is_directory {
         return Err(format!(
-            "-O {}: a device or a pipe, which no file replaces; see --discard",
+            "-O {0}: a directory, not the name of a file; -o {0} writes into it",
             path.display()
         )
         .into());
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok((directory, Some(name.to_owned())))
+    let at =
+        output::followed(path).map_err(|error| format!("-O {}: {error}; see --discard", path.display()))?;
+    let name = at.file_name().and_then(|name| name.to_str()).filter(|name| *name != "-");
+    let name = name.ok_or_else(|| format!("-O {}: not the name of a file", path.display()))?;
+    let directory = at.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok((directory.to_owned(), Some(name.to_owned())))
 }
 
 /// What downloads go into, if it is not a file for each.
@@ -153,7 +151,7 @@ fn run_list(
     let (place, only) = match (&args.output_file, &args.warc) {
         (Some(path), _) => {
             let (place, only) = only_file(path, &args, &source)?;
-            (place.to_owned(), only)
+            (place, only)
         }
         (None, Some(path)) => {
             let path = args.output.join(path);
@@ -218,6 +216,14 @@ fn run_list(
         named(list, source.pass_over(journal.done().clone(), journal.far(), input))?;
         account.far = Some(source.far());
     }
+    let wanted = Rc::new(Wanted {
+        only,
+        template: args.name,
+        directory: directory.clone().filter(|_| args.skip_existing || args.newer),
+    });
+    if wanted.directory.is_some() {
+        source.claim_names(Rc::clone(&wanted));
+    }
     let starter = Starter::new(Schedule::new(source, limits));
     let timeouts =
         Timeouts { connect: Some(args.connect_timeout), read: Some(args.read_timeout), ..Timeouts::NONE };
@@ -270,8 +276,7 @@ fn run_list(
             time: args.timeout,
             max_size: args.max_size,
             min_speed: args.min_speed.map(|speed| (speed, args.speed_time)),
-            only,
-            template: args.name,
+            wanted,
             digest: args.checksum,
             fsync: args.fsync,
             split: args.split as usize,

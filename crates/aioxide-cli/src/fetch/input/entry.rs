@@ -67,6 +67,11 @@ impl Entry {
         Entry { line, text, url: Err(reason.to_owned()), at: None, number: 0, is_again: false, more: None }
     }
 
+    /// The name that the list has for its file.
+    pub(crate) fn listed_name(&self) -> Option<&str> {
+        self.more.as_ref().and_then(|more| more.name.as_deref())
+    }
+
     /// The object that a list in JSON has for it.
     pub(crate) fn to_json(&self) -> Value {
         let mut object = Map::new();

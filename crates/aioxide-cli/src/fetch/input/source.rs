@@ -21,7 +21,7 @@ use super::format::Format;
 use super::lines::Lines;
 use super::pipe::Pipe;
 use crate::clock::Stopwatch;
-use crate::fetch::naming;
+use crate::fetch::naming::{self, Wanted};
 use crate::fetch::output::streams::{Identity, Patient};
 use crate::fetch::resume::Ranges;
 
@@ -41,6 +41,8 @@ pub(crate) struct Source {
     before: Far,
     /// Entries that are passed over, by number.
     done: Ranges,
+    /// Told of all entries in the order of the list, so that names are given in it.
+    wanted: Option<Rc<Wanted>>,
     /// Hashes of the URLs that have come, if each is to come once.
     seen: Option<HashSet<u64>>,
     /// There was no time for all URLs of the command line.
@@ -103,6 +105,7 @@ impl Source {
             far: Rc::default(),
             before: Far::default(),
             done,
+            wanted: None,
             seen,
             is_cut: false,
         })
@@ -202,6 +205,11 @@ impl Source {
         self.seen = Some(HashSet::new());
     }
 
+    /// Has names told apart in the order of the list.
+    pub(crate) fn claim_names(&mut self, wanted: Rc<Wanted>) {
+        self.wanted = Some(wanted);
+    }
+
     /// Passes over these entries, by number; up to `before` the list is to be the same as in an earlier run.
     ///
     /// # Errors
@@ -265,6 +273,9 @@ impl Source {
                     && !seen.insert(naming::fnv1a(url[..Position::AfterQuery].as_bytes()))
                 {
                     entry.is_again = true;
+                }
+                if let (Some(wanted), Ok(url), false) = (&self.wanted, &entry.url, entry.is_again) {
+                    wanted.claim(url, entry.number, entry.line, entry.listed_name());
                 }
                 entry
             })

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, statat};
 use rustix::io::Errno;
 
+use super::claims::Claims;
 use super::names;
 use crate::fetch::manners::descriptors::Shortage;
 use crate::fetch::output::streams::Identity;
@@ -40,6 +41,8 @@ pub(crate) struct Directory {
     /// With `overwrite`: hashes of the names this run has given, which it must not give twice. Eight bytes per file.
     /// (Two names with one hash: the second is numbered though it need not be.)
     given: RefCell<HashSet<u64>>,
+    /// Which entry of the list has which name, where that is to be the same in each run.
+    claims: RefCell<Claims>,
     /// Such hashes are noted without `overwrite`, too.
     remembers: bool,
     /// With `overwrite`: the file system takes names for the same that are not (`a` and `A`), so they are compared folded.
@@ -77,6 +80,7 @@ impl Directory {
             temporary: Cell::new(0),
             hints: RefCell::default(),
             given: RefCell::default(),
+            claims: RefCell::default(),
             remembers: false,
             folds: false,
             shortage: Shortage::default(),
@@ -91,8 +95,8 @@ impl Directory {
         Ok(directory)
     }
 
-    /// When the file of this name was changed last; `None` when there was none before this run.
-    pub(crate) fn stood_before(&self, name: &str) -> Option<SystemTime> {
+    /// When the file of this name was changed last, and its length; `None` when there was none before this run.
+    pub(crate) fn stood_before(&self, name: &str) -> Option<(SystemTime, u64)> {
         if self.given.borrow().contains(&self.hash(name)) {
             return None;
         }
@@ -100,7 +104,8 @@ impl Directory {
         // A file may be older or newer than a date of HTTP can tell.
         let changed = u64::try_from(stat.st_mtime).unwrap_or(0).min(LAST_DATE);
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        is_file.then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(changed))
+        let bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        is_file.then(|| (SystemTime::UNIX_EPOCH + Duration::from_secs(changed), bytes))
     }
 
     /// Whether the name is taken.
@@ -141,6 +146,16 @@ impl Directory {
             // Some file systems of networks have no locks.
             _ => Ok(()),
         }
+    }
+
+    /// An entry of the list wants a name, which it has from then on unless an earlier one does.
+    pub(crate) fn claim(&self, wanted: &str, entry: u64) {
+        self.claims.borrow_mut().add(wanted, entry, |name| self.hash(name));
+    }
+
+    /// The name that an entry has where it wants this one.
+    pub(crate) fn claimed(&self, wanted: String, entry: u64) -> String {
+        self.claims.borrow().of(wanted, entry)
     }
 
     /// Takes note of the names that this run gives, as with `overwrite`.
@@ -255,6 +270,18 @@ impl Directory {
         Ok(rustix::fs::linkat(file, "", &self.at, name, AtFlags::EMPTY_PATH)?)
     }
 
+    /// Gives a file the permissions of the one that it is about to replace.
+    fn take_mode(&self, file: &File, name: &str) -> io::Result<()> {
+        let Ok(there) = statat(&self.at, name, AtFlags::empty()) else { return Ok(()) };
+        match FileType::from_raw_mode(there.st_mode) {
+            // What came from elsewhere runs in nobody else's name.
+            FileType::RegularFile => {
+                Ok(rustix::fs::fchmod(file, Mode::from_raw_mode(there.st_mode) & Mode::from_raw_mode(0o777))?)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Renames, over whatever file has the name.
     fn replace(&self, temporary: &str, name: &str) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.at, temporary, &self.at, name)?)
@@ -337,7 +364,9 @@ impl Directory {
         }
         let named = match &part.name {
             None => Err(io::Error::from(io::ErrorKind::Unsupported)),
-            Some(temporary) if self.overwrite => self.replace(temporary, name),
+            Some(temporary) if self.overwrite => {
+                self.take_mode(&part.file, name).and_then(|()| self.replace(temporary, name))
+            }
             Some(temporary) => self.rename_if_free(temporary, name),
         };
         match named {

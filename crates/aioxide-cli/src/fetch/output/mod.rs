@@ -4,6 +4,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 mod cdxj;
+mod place;
 mod shards;
 mod sink;
 mod sort;
@@ -11,6 +12,7 @@ pub(crate) mod streams;
 mod volumes;
 mod warc;
 
+pub(crate) use place::followed;
 pub(crate) use shards::Shards;
 pub(crate) use sink::Sink;
 pub(crate) use volumes::{Position, Volumes};

@@ -21,6 +21,11 @@ pub(crate) fn hidden(text: &str) -> String {
     }
 }
 
+/// Whether a text has what a message must not show.
+pub(crate) fn is_in(text: &str) -> bool {
+    text.contains('@') && hidden(text) != text
+}
+
 fn without(mut url: Url, hide: impl FnOnce(&mut Url) -> Result<(), ()>) -> String {
     match hide(&mut url) {
         Ok(()) => url.into(),

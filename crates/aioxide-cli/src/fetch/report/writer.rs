@@ -1,13 +1,15 @@
 //! The report: one JSON line per URL, told to the system as they end.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, IsTerminal, Seek};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::record::Record;
+use super::secret;
 use crate::fetch::output::streams::{self, Identity};
 
 /// Where the report goes; each record is one line.
@@ -20,6 +22,8 @@ pub(crate) struct Report {
     told: u64,
     /// The first failure to write; the downloads go on, the exit status tells.
     failed: Option<io::Error>,
+    /// This run has made the file, and no password stands in it yet.
+    is_open_to_others: bool,
 }
 
 #[derive(Debug)]
@@ -38,14 +42,21 @@ impl Report {
         if path == Path::new("-") {
             return Ok(Report::new(To::Out(out)));
         }
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+        let made = OpenOptions::new().write(true).create_new(true).open(path);
+        let is_made = made.is_ok();
+        let file = match made {
+            // A link that leads nowhere yet is there, too.
+            Err(_) => OpenOptions::new().write(true).create(true).truncate(false).open(path)?,
+            Ok(file) => file,
+        };
         // Opened once more, a file would be written from its beginning, over what is written to the standard output.
         let is_out = Identity::of(&out)? == Identity::of(&file)?;
-        Ok(Report::new(if is_out { To::Out(out) } else { To::File(file) }))
+        let report = Report::new(if is_out { To::Out(out) } else { To::File(file) });
+        Ok(Report { is_open_to_others: is_made, ..report })
     }
 
     fn new(to: To) -> Self {
-        Report { to, lines: Vec::new(), told: 0, failed: None }
+        Report { to, lines: Vec::new(), told: 0, failed: None, is_open_to_others: false }
     }
 
     /// Takes away what an earlier run has left in the file, but for its first `bytes`, which this run goes on from.
@@ -101,6 +112,15 @@ impl Report {
     pub(crate) fn write(&mut self, record: &Record) {
         if self.failed.is_some() {
             return;
+        }
+        if let (true, To::File(file)) = (self.is_open_to_others, &self.to)
+            && [Some(&record.url), record.final_url.as_ref()]
+                .into_iter()
+                .flatten()
+                .any(|url| secret::is_in(url))
+        {
+            self.is_open_to_others = false;
+            self.failed = file.set_permissions(Permissions::from_mode(0o600)).err();
         }
         match serde_json::to_writer(&mut self.lines, record) {
             Ok(()) => self.lines.push(b'\n'),

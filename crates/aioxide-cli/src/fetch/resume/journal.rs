@@ -21,6 +21,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -30,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use super::partial::Version;
 use super::ranges::Ranges;
 use crate::fetch::input::Far;
-use crate::fetch::output::Position;
 use crate::fetch::output::streams::Identity;
+use crate::fetch::output::{Position, followed};
 use crate::fetch::report::Record;
 
 /// The state of a job.
@@ -103,6 +104,9 @@ pub(crate) struct Part {
 /// How a state begins; one that a kill has left beside its place may be cut.
 const LIST: &[u8] = b"{\"list\":";
 
+/// URLs may have passwords: it is for its owner alone.
+const STATE_MODE: u32 = 0o600;
+
 /// The file is written anew when it has grown by so much.
 const ANEW_BYTES: u64 = 16 << 20;
 
@@ -112,7 +116,10 @@ impl Journal {
     /// # Errors
     /// It cannot be read or written, is in use, is no such file, or is for another list.
     pub(crate) fn open(path: &Path, list: String) -> io::Result<Self> {
-        let open = || OpenOptions::new().read(true).append(true).create(true).open(path);
+        // Written anew, it is put in the place of the file itself.
+        let kept = |error| io::Error::other(format!("a state is kept in a file: {error}"));
+        let path = &followed(path).map_err(kept)?;
+        let open = || OpenOptions::new().read(true).append(true).create(true).mode(STATE_MODE).open(path);
         let mut file = open()?;
         if !Identity::of(&file)?.is_regular() {
             return Err(io::Error::other("a state is kept in a file, not in a pipe or a device"));
@@ -128,7 +135,7 @@ impl Journal {
         }
         let mut journal = Journal {
             file,
-            path: path.to_owned(),
+            path: path.clone(),
             list,
             job: format!("{:016x}", fastrand::u64(..)),
             done: Ranges::default(),
@@ -208,7 +215,8 @@ impl Journal {
         let mut beside = self.path.clone().into_os_string();
         beside.push(".new");
         let beside = PathBuf::from(beside);
-        let mut file = OpenOptions::new().read(true).append(true).create(true).open(&beside)?;
+        let mut file =
+            OpenOptions::new().read(true).append(true).create(true).mode(STATE_MODE).open(&beside)?;
         // Locked before it has the name: nobody comes in between.
         lock(&file)?;
         let mut begin = Vec::new();
@@ -218,6 +226,7 @@ impl Journal {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, told));
         }
         file.set_len(0)?;
+        file.set_permissions(self.file.metadata()?.permissions())?;
         file.write_all(&text)?;
         file.sync_data()?;
         std::fs::rename(&beside, &self.path)?;
