@@ -228,6 +228,58 @@ fn what_failed_in_an_earlier_run_is_tried_again() {
 }
 
 #[test]
+fn what_failed_is_tried_again_with_the_name_and_the_checksum_that_it_had() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let wrong = "0".repeat(64);
+    let (ok, busy) = (server.url("/ok/1"), server.url("/busy/500/1/"));
+    fs::write(path("l.csv"), format!("url,name,sha256\n{ok},mine.txt,{wrong}\n{busy},other.txt,\n")).unwrap();
+    let output =
+        fetch(&["-q", "--retries", "0", "-i", &path("l.csv"), "-o", &path("out"), "--report", &path("r")]);
+    assert_eq!(output.status.code(), Some(1));
+    let (_, records) = fetch_into(&directory.path().join("out"), &["--retry-failed", &path("r")]);
+    let mut seen: Vec<_> = records.iter().map(|record| (&record["outcome"], &record["path"])).collect();
+    seen.sort_by_key(|(outcome, _)| outcome.to_string());
+    assert_eq!(seen, [(&json!("checksum_error"), &json!(null)), (&json!("ok"), &json!("other.txt"))]);
+
+    // So is that of the command line.
+    let checksum = format!("sha256:{wrong}");
+    let arguments = ["-q", "--discard", "--checksum", &checksum, &ok, "--report", &path("r")];
+    assert_eq!(fetch(&arguments).status.code(), Some(1));
+    let (_, records) = fetch_into(&directory.path().join("out"), &["--retry-failed", &path("r")]);
+    assert_eq!(records[0]["outcome"], "checksum_error");
+}
+
+#[test]
+fn what_failed_with_headers_is_tried_again_with_its_list_only() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let urls = ["/ok/1", "/busy/500/1/", "/ok/2"].map(|path| server.url(path));
+    let list: String = urls.iter().map(|url| format!("{url},hunter2\n")).collect();
+    fs::write(path("l.csv"), format!("url,header:X-Key\n{list}")).unwrap();
+    let run = ["-q", "--discard", "--retries", "0", "-i", &path("l.csv"), "--report", &path("r")];
+    assert_eq!(fetch(&run).status.code(), Some(1));
+    assert!(!fs::read_to_string(path("r")).unwrap().contains("hunter2"));
+    let before = server.requests().len();
+    let refused = fetch(&["--discard", "--retry-failed", &path("r")]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(text(&refused.stderr).contains("had headers for 1 URL"), "{}", text(&refused.stderr));
+    fs::write(path("other.csv"), format!("url\n{}\n", urls[0])).unwrap();
+    let refused = fetch(&["--discard", "--retry-failed", &path("r"), "-i", &path("other.csv")]);
+    assert!(text(&refused.stderr).contains("not the list that"), "{}", text(&refused.stderr));
+    let refused =
+        fetch(&["--discard", "--retry-failed", &path("r"), "-i", &path("l.csv"), "--report", &path("r")]);
+    assert!(text(&refused.stderr).contains("the one that is read"), "{}", text(&refused.stderr));
+    assert_eq!(server.requests().len(), before);
+    let (status, records) =
+        fetch_into(&directory.path().join("out"), &["--retry-failed", &path("r"), "-i", &path("l.csv")]);
+    assert_eq!((status, outcomes(&records)), (Some(0), vec![(3, "ok")]));
+    assert!(server.heads().last().unwrap().to_lowercase().contains("x-key: hunter2"));
+}
+
+#[test]
 fn url_without_a_scheme_is_answered_with_the_one_that_is_meant() {
     for (url, meant) in [
         ("localhost:8080/x", "http://localhost:8080/x"),

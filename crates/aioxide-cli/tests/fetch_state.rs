@@ -234,6 +234,35 @@ fn state_is_for_one_list_and_one_run_at_a_time() {
 }
 
 #[test]
+fn state_is_for_one_output() {
+    let server = Nasty::start();
+    let job = Job::new(&[server.url("/ok/1")], &[]);
+    assert_eq!(job.run().0, Some(0));
+    let run = |options: &[&str], told: &str| {
+        let mut command = aioxide();
+        command.current_dir(&job.directory).args(["fetch", "-i", "list", "--state", "state"]).args(options);
+        let output = command.output().unwrap();
+        let printed = text(&output.stderr);
+        assert!(printed.contains(told), "{options:?}: {printed}");
+        output.status.code()
+    };
+    for (options, told) in [
+        (&["-o", "elsewhere"][..], "writes files into out, where this run would write files into elsewhere"),
+        (&["-o", "out", "--name", "{n}"], "would write files named {n} into out"),
+        (&["--discard"], "would write no files"),
+        (&["-o", "out", "--tar-shards", "5"], "would write shards of 5 into out"),
+        (&["-o", "out", "--warc", "a.warc"], "would write a.warc into out"),
+    ] {
+        assert_eq!(run(options, told), Some(2), "{options:?}");
+    }
+    assert!(!job.path("elsewhere").exists());
+    assert_eq!(run(&["-o", "./out/../out"], "1 done before"), Some(0));
+    fs::remove_dir_all(job.path("out")).unwrap();
+    assert_eq!(run(&["-o", "out"], "out is gone"), Some(2));
+    assert!(!job.path("out").exists());
+}
+
+#[test]
 fn last_line_that_a_kill_has_cut_is_passed_over() {
     let server = Nasty::start();
     let urls: Vec<String> = (1..=3).map(|length| server.url(&format!("/ok/{length}"))).collect();

@@ -33,8 +33,9 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "FORMAT", requires = "input")]
     pub(crate) format: Option<Format>,
 
-    /// Read the report of an earlier run, and download what failed there
-    #[arg(long, value_name = "REPORT", value_hint = ValueHint::FilePath, conflicts_with_all = ["input", "urls"])]
+    /// Read the report of an earlier run, and download what failed there, with the names and checksums that its list had. With -i LIST
+    /// it is taken from the list, with headers, which a report does not keep, and the places that {n} and {line} tell
+    #[arg(long, value_name = "REPORT", value_hint = ValueHint::FilePath, conflicts_with = "urls")]
     pub(crate) retry_failed: Option<PathBuf>,
 
     /// Take shards of a list from QUEUE, which `aioxide queue fill` made, until none is left: a directory, or

@@ -51,6 +51,9 @@ written as they end:
   final_url where redirects led, or null
   content_type, encoding
             what the answer said about itself, or null
+  list      only of what failed, if there was any: the name and the checksums
+            that its list had for it, and the names of headers; --retry-failed
+            uses them, and wants the list, too (-i), where there were headers
 
 Outcomes, and their marks:
   .  ok              the whole thing came
@@ -92,7 +95,8 @@ connection. With --state, what was written of each range stays. --min-speed is
 shared out among the ranges.
 
 With --state, a job can be started again after any end of its runs, kill -9
-included, with the same list (which may have grown), DIR and report: nothing
+included, with the same list (which may have grown), DIR, names and report; with
+another DIR or --name it is refused. Nothing
 that was whole comes again, parts of a megabyte and more are gone on from, and
 the report has one line per URL. What is cancelled has no line: it is still to
 come. What has failed has failed. A power cut is survived with --fsync.

@@ -38,6 +38,7 @@ use input::Source;
 use manners::descriptors::{self, Shortage};
 use manners::{Bandwidth, Finder, PerHost, Retries, Robots, Schedule, Starter};
 use naming::{Directory, Wanted};
+use output::streams::Identity;
 use output::{Archive, Shards, Warc, streams};
 use report::answer::Asked;
 use report::{Account, Display, Report};
@@ -74,6 +75,13 @@ fn run_once(mut args: FetchArgs, shard: Option<Shard>) -> Result<Ended, Failure>
         return Err("--checksum is for one URL; a list can tell a checksum for each".into());
     }
     let mut source = named(args.list().unwrap_or("-".as_ref()), Source::open(urls, input_of(&args)))?;
+    match (&args.retry_failed, input_of(&args)) {
+        (Some(report), Some((list, format))) if args.input.is_some() => {
+            source.take_only(input::Failed::read(report, list, format)?);
+        }
+        (Some(report), _) => input::check_report(report)?,
+        (None, _) => {}
+    }
     if args.unique {
         source.mark_repeated();
     }
@@ -115,6 +123,30 @@ fn only_file(path: &Path, args: &FetchArgs, source: &Source) -> Result<(PathBuf,
     let name = name.ok_or_else(|| format!("-O {}: not the name of a file", path.display()))?;
     let directory = at.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok((directory.to_owned(), Some(name.to_owned())))
+}
+
+/// What a job writes, and where: `place`, which is there. Below the state's own directory both may move.
+fn output_of(args: &FetchArgs, place: Option<&Path>) -> io::Result<String> {
+    let state = args.state.as_deref().and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+    let at = match place {
+        Some(place) if !args.discard => {
+            let (place, state) = (place.canonicalize()?, state.unwrap_or(Path::new(".")).canonicalize()?);
+            let shown = place.strip_prefix(&state).unwrap_or(&place).display().to_string();
+            format!(" into {}", if shown.is_empty() { "." } else { &shown })
+        }
+        _ => String::new(),
+    };
+    let named = match &args.name {
+        Some(template) => format!(" named {}", template.text()),
+        None if args.content_disposition => " with the names of their servers".to_owned(),
+        None => String::new(),
+    };
+    Ok(match (&args.warc, args.tar_shards) {
+        _ if args.discard => "no files".to_owned(),
+        (Some(name), _) => format!("{}{at}", name.file_name().unwrap_or_default().display()),
+        (None, Some(downloads)) => format!("shards of {downloads}{at}"),
+        (None, None) => format!("files{named}{at}"),
+    })
 }
 
 /// What downloads go into, if it is not a file for each.
@@ -161,17 +193,42 @@ fn run_list(
     };
     let place = place.as_path();
     let overwrite = args.overwrite || args.newer || only.is_some();
+    let stood = place.exists();
     let mut directory = match args.discard {
         true => None,
         false => Some(named(place, Directory::open(place, overwrite))?),
     };
     let state = args.state.as_deref();
-    let journal = state.map(|path| named(path, Journal::open(path, source.mark(input)))).transpose()?;
+    let journal = match state {
+        Some(path) => {
+            // A shard's directory has another path on another machine.
+            let place = shard.is_none().then_some(place);
+            let opened = Journal::open(path, source.mark(input), output_of(&args, place)?);
+            let opened = named(path, opened).and_then(|journal| match journal.before() {
+                before if before > 0 && !stood && !args.discard => Err(format!(
+                    "{} is gone, where {} put what it had done: remove the state to begin anew",
+                    args.output.display(),
+                    path.display()
+                )),
+                _ => Ok(journal),
+            });
+            if opened.is_err() && !stood {
+                // It has been made for nothing.
+                let _ = std::fs::remove_dir(&args.output);
+            }
+            Some(opened?)
+        }
+        None => None,
+    };
     // After the directory, in which it may stand.
     let mut report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
     let state_file = journal.as_ref().map(Journal::identity).transpose()?;
     streams::check(&args, list, report_file, state_file)?;
+    let read = args.retry_failed.as_deref().and_then(|path| Identity::at(path).ok());
+    if read.is_some_and(|read| read.is_regular() && Some(read) == report_file) {
+        return Err("the report would be written over the one that is read: name another file".into());
+    }
     if let (Some(report), Some(path)) = (&mut report, &args.report) {
         named(path, report.begin(journal.as_ref().map_or(0, Journal::report_bytes)))?;
     }
@@ -179,7 +236,8 @@ fn run_list(
         if args.skip_existing {
             directory.remember_names();
         }
-        let replaced = [state, args.access.save_cookies.as_deref(), args.access.cookies.as_deref()];
+        let read = args.retry_failed.as_deref();
+        let replaced = [read, state, args.access.save_cookies.as_deref(), args.access.cookies.as_deref()];
         directory.spare(
             list.into_iter().chain(report_file).chain(streams::outputs(&args)),
             replaced.into_iter().flatten().map(Path::to_owned),

@@ -13,6 +13,7 @@ use aioxide_http::Session;
 
 use super::access::Access;
 use super::download::{Demands, Good};
+use super::input::Entry;
 use super::job::Job;
 use super::manners::descriptors::Shortage;
 use super::manners::stop;
@@ -20,7 +21,7 @@ use super::manners::{Bandwidth, Finder, Next, Retries, Retry, Robots, Seen, Sign
 use super::naming::Directory;
 use super::output::Archive;
 use super::report::answer::Asked;
-use super::report::{Account, Failed, Outcome, Report, display};
+use super::report::{Account, Failed, Outcome, Progress, Record, Report, display};
 use super::resume::Journal;
 use crate::clock::Stopwatch;
 use crate::queue::{self, Hold};
@@ -180,7 +181,7 @@ impl Fetch {
             }
             result => result,
         };
-        let record = progress.record(&entry, result);
+        let record = self.record(&progress, &entry, result);
         if let (Some(journal), Some(directory)) = (&account.journal, &self.directory)
             && record.outcome != Outcome::Cancelled
             && let Some(part) = journal.part(entry.number)
@@ -195,6 +196,15 @@ impl Fetch {
         } else if self.fail_fast && !record.outcome.is_good() {
             self.starter.borrow_mut().stop(Stop::FailFast);
         }
+    }
+
+    /// The record of what has come to its end, with the checksum of the command line.
+    fn record(&self, progress: &Progress, entry: &Entry, result: Result<Good, Failed>) -> Record {
+        let mut record = progress.record(entry, result);
+        if let (Some(digest), false) = (&self.demands.digest, record.outcome.is_good()) {
+            record.list.get_or_insert_default().checksums.push(digest.text());
+        }
+        record
     }
 
     /// Accounts for the entries that a stopped run never started, or never started again.
@@ -213,7 +223,7 @@ impl Fetch {
                 Ok(_) => Failed::new(Outcome::Cancelled, stop.reason()),
                 Err(reason) => Failed::invalid_url(reason),
             };
-            let record = progress.record(&entry, Err(failed));
+            let record = self.record(&progress, &entry, Err(failed));
             account.ended(entry.number, &progress, &record);
         }
         if starter.schedule.is_open() {

@@ -4,6 +4,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::fetch::report::Listed;
 use crate::fetch::resume::Digest;
 
 /// One URL of the list, or a line that is none.
@@ -72,6 +73,15 @@ impl Entry {
         self.more.as_ref().and_then(|more| more.name.as_deref())
     }
 
+    /// What the list says about it, but for the values of headers.
+    pub(crate) fn listed(&self) -> Option<Listed> {
+        self.more.as_deref().map(|More { name, headers, digests }| Listed {
+            name: name.clone(),
+            checksums: digests.iter().map(Digest::text).collect(),
+            headers: headers.iter().map(|(name, _)| name.to_string()).collect(),
+        })
+    }
+
     /// The object that a list in JSON has for it.
     pub(crate) fn to_json(&self) -> Value {
         let mut object = Map::new();
@@ -96,7 +106,7 @@ impl Entry {
                 let name =
                     if object.contains_key(digest.algorithm()) { "checksum" } else { digest.algorithm() };
                 let hex = digest.hex();
-                let text = if name == "checksum" { format!("{}:{hex}", digest.algorithm()) } else { hex };
+                let text = if name == "checksum" { digest.text() } else { hex };
                 object.insert(name.to_owned(), text.into());
             }
         }

@@ -8,7 +8,8 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::entry::{Entry, More};
-use crate::fetch::report::Outcome;
+use super::failed::NEEDS_LIST;
+use crate::fetch::report::{Listed, Outcome};
 use crate::fetch::resume::Digest;
 
 /// How the lines of a list are read.
@@ -231,7 +232,17 @@ pub(super) fn of_json(format: Format, line: u64, text: &str) -> Option<Entry> {
             return None;
         }
         let line = object.get("line").and_then(Value::as_u64).unwrap_or(line);
-        return Some(made(line, text("url").unwrap_or_default().to_owned(), More::default(), None));
+        let url = text("url").unwrap_or_default().to_owned();
+        let listed = object.get("list").map(Listed::deserialize).transpose();
+        let Ok(Listed { name, checksums, headers }) = listed.map(Option::unwrap_or_default) else {
+            return Some(made(line, url, More::default(), Some("its list is of the wrong type".to_owned())));
+        };
+        let digests: Result<Vec<_>, _> = checksums.iter().map(|text| Digest::parse(text)).collect();
+        let (digests, fault) = match digests {
+            Ok(digests) => (digests, (!headers.is_empty()).then(|| NEEDS_LIST.to_owned())),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        return Some(made(line, url, More { name, digests, headers: Vec::new() }, fault));
     }
     let Some(url) = text("url") else {
         return Some(Entry::unreadable(line, b"", "the object has no text named url"));

@@ -5,6 +5,7 @@ mod arguments;
 mod compressed;
 mod entry;
 mod expand;
+mod failed;
 mod format;
 mod lines;
 mod pipe;
@@ -18,6 +19,7 @@ use super::output::streams::Patient;
 
 pub(crate) use again::{Far, Stretch};
 pub(crate) use entry::Entry;
+pub(crate) use failed::{Failed, check_report};
 pub(crate) use format::Format;
 pub(crate) use lines::Lines;
 pub(crate) use source::Source;

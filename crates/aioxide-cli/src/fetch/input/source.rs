@@ -17,6 +17,7 @@ use super::again::{Far, From, Stretch};
 use super::arguments::Arguments;
 use super::compressed;
 use super::entry::Entry;
+use super::failed::Failed;
 use super::format::Format;
 use super::lines::Lines;
 use super::pipe::Pipe;
@@ -41,6 +42,8 @@ pub(crate) struct Source {
     before: Far,
     /// Entries that are passed over, by number.
     done: Ranges,
+    /// Only these are taken.
+    failed: Option<Failed>,
     /// Told of all entries in the order of the list, so that names are given in it.
     wanted: Option<Rc<Wanted>>,
     /// Hashes of the URLs that have come, if each is to come once.
@@ -105,6 +108,7 @@ impl Source {
             far: Rc::default(),
             before: Far::default(),
             done,
+            failed: None,
             wanted: None,
             seen,
             is_cut: false,
@@ -118,6 +122,9 @@ impl Source {
 
     /// How many entries there will be, where that can be told without waiting: a pass over the file.
     pub(crate) fn total(&self, input: Option<(&Path, Format)>) -> Option<u64> {
+        if let Some(failed) = &self.failed {
+            return Some(failed.count());
+        }
         let listed = match (&self.list, input) {
             (List::None, _) => 0,
             (List::File(_), Some((path, format))) => {
@@ -146,7 +153,7 @@ impl Source {
                 return Poll::Ready(Some(Err(io::Error::other(CHANGED))));
             }
             match entry {
-                Poll::Ready(Some(Ok(entry))) if self.done.contains(entry.number) => {}
+                Poll::Ready(Some(Ok(entry))) if self.done.contains(entry.number) || !self.takes(&entry) => {}
                 entry => return entry,
             }
         }
@@ -156,6 +163,19 @@ impl Source {
     /// so long, since it may be silent or never end; so is the command line, since a range may have more URLs than a disk
     /// has room for.
     pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
+        loop {
+            match self.next_left(since) {
+                Some(Ok(entry)) if !self.takes(&entry) => {}
+                entry => return entry,
+            }
+        }
+    }
+
+    fn takes(&self, entry: &Entry) -> bool {
+        self.failed.as_ref().is_none_or(|failed| failed.has(entry))
+    }
+
+    fn next_left(&mut self, since: Stopwatch) -> Option<io::Result<Entry>> {
         let entry = match self.arguments.next() {
             Some(_) if since.elapsed() > RANGES => {
                 self.is_cut = true;
@@ -203,6 +223,11 @@ impl Source {
     /// Marks URLs that have come before. Sixteen bytes per URL are kept, its hash.
     pub(crate) fn mark_repeated(&mut self) {
         self.seen = Some(HashSet::new());
+    }
+
+    /// Takes only what failed in an earlier run.
+    pub(crate) fn take_only(&mut self, failed: Failed) {
+        self.failed = Some(failed);
     }
 
     /// Has names told apart in the order of the list.
@@ -257,6 +282,9 @@ impl Source {
             }
             (List::Pipe(_), _) => text.push('|'),
             _ => {}
+        }
+        if self.failed.is_some() {
+            text.push_str("\nwhat failed");
         }
         format!("{:016x}", naming::fnv1a(text.as_bytes()))
     }

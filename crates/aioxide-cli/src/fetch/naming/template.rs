@@ -6,7 +6,10 @@ use super::names::{NAME_BYTES, component, cut, fnv1a, safe, split_extension};
 
 /// How files are named.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Template(Vec<Part>);
+pub(crate) struct Template {
+    parts: Vec<Part>,
+    text: String,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -56,14 +59,19 @@ impl Template {
         }
         plain.push_str(rest);
         parts.push(Part::Text(plain));
-        Ok(Template(parts))
+        Ok(Template { parts, text: text.to_owned() })
+    }
+
+    /// As it was given.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
     }
 
     /// The name for a URL, made of plain components with `/` between them. `n` is its place among all URLs of the run,
     /// from 1; `name` stands for the last part of the URL.
     pub(crate) fn name(&self, url: &Url, n: u64, line: u64, name: &str) -> String {
         let mut text = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Text(plain) => text.push_str(plain),
                 Part::Number(number, width) => {
@@ -226,7 +234,10 @@ mod tests {
         #[test]
         fn no_name_leaves_the_directory(text in "\\PC{0,60}", wanted in "[./\\\\a-z~-]{0,20}") {
             let url = Url::parse(&format!("http://host/{text}")).unwrap();
-            let template = Template(vec![Part::Text(wanted.clone()), Part::Field(Field::Path)]);
+            let template = Template {
+                    parts: vec![Part::Text(wanted.clone()), Part::Field(Field::Path)],
+                    text: String::new(),
+                };
             for name in [template.name(&url, 1, 1, &from_url(&url)), path(&wanted, "x", &url)] {
                 let plain = Path::new(&name).components().all(|part| matches!(part, Component::Normal(_)));
                 prop_assert!(plain && !name.is_empty() && !name.starts_with('/'), "{:?}", name);

@@ -15,5 +15,5 @@ pub(crate) use account::Account;
 pub(crate) use display::Display;
 pub(crate) use failure::Failed;
 pub(crate) use progress::{Progress, Told};
-pub(crate) use record::{Outcome, Record};
+pub(crate) use record::{Listed, Outcome, Record};
 pub(crate) use writer::Report;

@@ -111,6 +111,7 @@ impl Progress {
             final_url: told.final_url,
             content_type: told.content_type,
             encoding: told.encoding,
+            list: (!outcome.is_good()).then(|| entry.listed()).flatten(),
         }
     }
 }

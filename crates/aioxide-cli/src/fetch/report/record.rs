@@ -117,6 +117,23 @@ pub(crate) struct Record {
     pub(crate) content_type: Option<String>,
     #[serde(default)]
     pub(crate) encoding: Option<String>,
+    /// Of what failed: with what it is to be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) list: Option<Listed>,
+}
+
+/// What a list, or the command line, said about a URL.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Listed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    /// As `ALGORITHM:HEX`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) checksums: Vec<String>,
+    /// The names of headers, whose values may be secrets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headers: Vec<String>,
 }
 
 /// Rounds to what the clock is worth, so that a line does not carry 17 digits.

@@ -55,6 +55,11 @@ impl Algorithm {
 }
 
 impl Digest {
+    /// `sha256:HEX`, as it is parsed.
+    pub(crate) fn text(&self) -> String {
+        format!("{}:{}", self.algorithm(), self.hex())
+    }
+
     /// Reads `sha256:HEX` or `sha256=HEX`.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 //! The file has one JSON object per line, and is only ever added to:
 //!
 //! ```text
-//! {"list":…,"job":…}            which list it is for, and what tells it from other jobs: the first line
+//! {"list":…,"job":…,"output":…} which list it is for, what tells it from other jobs, where its files go: the first line
 //! {"keeps":N,"inode":I,…}       entry N is whole; its file is about to get this name, and then has this record
 //! {"part":N,"name":…,…}         entry N has a part under this name, of this version of the file; `have`: with these ranges
 //! {"done":[[A,B],…],"report":R,"failed":F,"far":…}
@@ -41,6 +41,8 @@ pub(crate) struct Journal {
     file: File,
     path: PathBuf,
     list: String,
+    /// Where the files go, and how they are named.
+    output: String,
     /// Part of the names of this job's parts: another job with the same list may have the same directory.
     job: String,
     done: Ranges,
@@ -79,6 +81,8 @@ enum Line {
         list: String,
         #[serde(default)]
         job: Option<String>,
+        #[serde(default)]
+        output: Option<String>,
     },
 }
 
@@ -111,11 +115,11 @@ const STATE_MODE: u32 = 0o600;
 const ANEW_BYTES: u64 = 16 << 20;
 
 impl Journal {
-    /// Opens or makes the file. `list` tells lists apart.
+    /// Opens or makes the file. `list` tells lists apart, `output` where the files go.
     ///
     /// # Errors
-    /// It cannot be read or written, is in use, is no such file, or is for another list.
-    pub(crate) fn open(path: &Path, list: String) -> io::Result<Self> {
+    /// It cannot be read or written, is in use, is no such file, or is for another list or another output.
+    pub(crate) fn open(path: &Path, list: String, output: String) -> io::Result<Self> {
         // Written anew, it is put in the place of the file itself.
         let kept = |error| io::Error::other(format!("a state is kept in a file: {error}"));
         let path = &followed(path).map_err(kept)?;
@@ -137,6 +141,7 @@ impl Journal {
             file,
             path: path.clone(),
             list,
+            output,
             job: format!("{:016x}", fastrand::u64(..)),
             done: Ranges::default(),
             before: 0,
@@ -171,7 +176,16 @@ impl Journal {
                 };
             }
             match serde_json::from_slice(&text) {
-                Ok(Line::List { list, job }) if first && list == self.list => self.job = job.unwrap_or(list),
+                Ok(Line::List { list, job, output }) if first && list == self.list => {
+                    self.job = job.unwrap_or(list);
+                    if let Some(output) = output.filter(|output| *output != self.output) {
+                        return Err(other(&format!(
+                            "the state of a job that writes {output}, where this run would write {}: give the same options, \
+                             or another state",
+                            self.output
+                        )));
+                    }
+                }
                 Ok(Line::List { .. }) if first => {
                     return Err(other("the state of a job with another list; remove it to begin anew"));
                 }
@@ -204,7 +218,14 @@ impl Journal {
     fn write_anew(&mut self) -> io::Result<()> {
         self.forget_done();
         let mut text = Vec::new();
-        add(&mut text, &Line::List { list: self.list.clone(), job: Some(self.job.clone()) })?;
+        add(
+            &mut text,
+            &Line::List {
+                list: self.list.clone(),
+                job: Some(self.job.clone()),
+                output: Some(self.output.clone()),
+            },
+        )?;
         add(&mut text, &self.told(self.done.iter().collect()))?;
         for keeps in self.keeps.values() {
             add(&mut text, &Line::Keeps(keeps.clone()))?;
