@@ -57,7 +57,7 @@ impl<T> Future for Blocking<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = Pin::new(&mut self.inner).poll(cx);
         if polled.is_pending() {
-            wait_for(Waiting::Other("spawn_blocking"));
+            wait_for(Waiting::alone("spawn_blocking"));
         }
         polled.map_err(|error| match error.into_panic() {
             Some(payload) => TaskError::Panicked(Panic::new(payload)),

@@ -282,7 +282,7 @@ impl<T: 'static> Future<T> {
             drop(inner);
             drop(old);
         }
-        wait_for(Waiting::Other("Future"));
+        wait_for(Waiting::alone("Future"));
         Poll::Pending
     }
 }

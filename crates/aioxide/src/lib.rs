@@ -36,6 +36,8 @@ mod error;
 mod future;
 mod handle;
 mod line;
+#[cfg(feature = "monitor")]
+mod monitor;
 mod race;
 mod report;
 mod runtime;

@@ -146,7 +146,12 @@ pub(crate) fn report(report: &Report) {
         called.map_err(aioxide_core::destroy).is_ok()
     });
     if !told {
-        // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(std::io::stderr(), "aioxide: {report}");
+        tell(report);
     }
+}
+
+/// Writes a line to standard error.
+pub(crate) fn tell(text: &impl fmt::Display) {
+    // Nobody is left to tell when standard error is closed.
+    let _ = writeln!(std::io::stderr(), "aioxide: {text}");
 }

@@ -85,6 +85,8 @@ where
 pub struct Runtime {
     event_loop: Rc<EventLoop<Runnable>>,
     running: Rc<std::cell::Cell<bool>>,
+    #[cfg(feature = "monitor")]
+    watched: Option<Rc<crate::monitor::Watched>>,
 }
 
 impl std::fmt::Debug for Runtime {
@@ -99,6 +101,8 @@ impl std::fmt::Debug for Runtime {
 pub struct RuntimeBuilder {
     virtual_clock: bool,
     poll_interval: Option<u32>,
+    #[cfg(feature = "monitor")]
+    monitor: bool,
 }
 
 impl RuntimeBuilder {
@@ -115,17 +119,49 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Lets `aioxide top`, and whoever else asks as the crate `aioxide-monitor` does, look into the loop: which tasks there are,
+    /// what each waits for, who can never go on; tasks can be cancelled. (Feature `monitor`.)
+    ///
+    /// The first loop opens the socket, `$XDG_RUNTIME_DIR/aioxide/PID.sock` or `/tmp/aioxide-UID/PID.sock`, which only this user
+    /// may ask; the last one that is dropped closes it. With `AIOXIDE_MONITOR=1` in the environment it is on for every loop
+    /// on the system's clock. A thread answers; the loop is asked between two of its iterations.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// let runtime = aioxide::Runtime::builder().monitor(true).build()?;
+    /// runtime.block_on(async { /* a service */ })?;
+    /// # Ok::<(), aioxide::Error>(())
+    /// ```
+    #[cfg(feature = "monitor")]
+    pub fn monitor(mut self, on: bool) -> Self {
+        self.monitor = on;
+        self
+    }
+
     /// Makes the loop.
     ///
     /// # Errors
-    /// As [`Runtime::new`].
+    /// As [`Runtime::new`]; those of the monitor's socket, if the monitor is on.
     pub fn build(self) -> Result<Runtime, Error> {
         let clock = if self.virtual_clock { Clock::virtual_from(0) } else { Clock::Monotonic };
         let event_loop = EventLoop::with_clock(clock)?;
         if let Some(entries) = self.poll_interval {
             event_loop.set_poll_interval(entries);
         }
-        Ok(Runtime { event_loop, running: Rc::default() })
+        #[cfg(feature = "monitor")]
+        let watched = if self.monitor {
+            Some(crate::monitor::watch(&event_loop)?)
+        } else if self.virtual_clock {
+            None
+        } else {
+            crate::monitor::watch_if_wanted(&event_loop)
+        };
+        Ok(Runtime {
+            event_loop,
+            running: Rc::default(),
+            #[cfg(feature = "monitor")]
+            watched: watched.map(Rc::new),
+        })
     }
 }
 
@@ -305,8 +341,16 @@ impl Runtime {
             return Err(Error::running());
         }
         self.try_thread()?;
-        self.running.set(true);
+        self.set_running(true);
         Ok(Running(self))
+    }
+
+    fn set_running(&self, running: bool) {
+        self.running.set(running);
+        #[cfg(feature = "monitor")]
+        if let Some(watched) = &self.watched {
+            watched.set_running(running);
+        }
     }
 
     /// Whether the thread can have a current loop: not once its thread-local values are being dropped.
@@ -332,6 +376,6 @@ struct Running<'a>(&'a Runtime);
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.running.set(false);
+        self.0.set_running(false);
     }
 }

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::task::{Context, Poll, Waker};
 
 use crate::line::Line;
-use crate::task::{Waiting, wait_for};
+use crate::task::{Operation, Waiting, wait_for};
 use crate::wake::wake_all;
 
 /// Tasks that wait, in the order in which they came. No waker is woken or dropped while it is borrowed: that may run anything.
@@ -60,7 +60,7 @@ impl WaitQueue {
                 }
             }
         }
-        wait_for(Waiting::Other(what));
+        wait_for(Waiting::Other(Operation { name: what, of: std::ptr::from_ref(self).addr() }));
         Poll::Pending
     }
 

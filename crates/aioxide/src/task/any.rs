@@ -163,7 +163,7 @@ impl AnyTask {
             Waiting::Task(task) => WaitingOn::Task(Self::from_ref(task.clone())),
             Waiting::Shielded(task) => WaitingOn::Shielded(Self::from_ref(task.clone())),
             Waiting::Group(name, group) => WaitingOn::Tasks(name, group.tasks()),
-            Waiting::Other(name) => WaitingOn::Operation(name),
+            Waiting::Other(operation) => WaitingOn::Operation(operation.name),
         }))
     }
 

@@ -14,7 +14,7 @@ use aioxide_core::task::{End, Meta as CoreMeta, TaskRef};
 use super::AnyTask;
 use super::local::Context;
 use super::scopes::{Effects, Latest, Scopes};
-use super::waiting::{Waiter, Waiting};
+use super::waiting::{Operation, Waiter, Waiting};
 use crate::error::Cancelled;
 use crate::line::Line;
 use crate::report::{Report, ReportKind, ReportedTask, report, slow_ns};
@@ -59,8 +59,8 @@ pub(crate) struct Meta {
     flags: Cell<u16>,
     /// The number of the last poll; it may begin again at 0.
     poll: Cell<u16>,
-    /// The operation waited for, by name; tasks and groups stand in `waiting`, with a flag, since most polls have none.
-    waiting_name: Cell<Option<&'static str>>,
+    /// The operation waited for; tasks and groups stand in `waiting`, with a flag, since most polls have none.
+    waiting_operation: Cell<Option<Operation>>,
     waiting: Cell<Waiting>,
     context: RefCell<Context>,
     extra: RefCell<Option<Box<Extra>>>,
@@ -101,7 +101,7 @@ impl Meta {
             waiting_scope: Cell::new(ROOT),
             flags: Cell::new(flags),
             poll: Cell::new(0),
-            waiting_name: Cell::new(None),
+            waiting_operation: Cell::new(None),
             waiting: Cell::new(Waiting::Nothing),
             context: RefCell::new(context),
             extra: RefCell::new(extra),
@@ -175,8 +175,8 @@ impl Meta {
     /// Says what the task waits for, until its next poll.
     #[inline]
     pub(crate) fn wait_for(&self, what: Waiting) {
-        if let Waiting::Other(name) = what {
-            self.waiting_name.set(Some(name));
+        if let Waiting::Other(operation) = what {
+            self.waiting_operation.set(Some(operation));
             return;
         }
         self.waiting_scope.set(self.scope.get());
@@ -186,7 +186,7 @@ impl Meta {
 
     #[inline]
     fn forget_waiting(&self) {
-        self.waiting_name.set(None);
+        self.waiting_operation.set(None);
         if self.flag(WAITING) {
             self.set_flag(WAITING, false);
             drop(self.waiting.take());
@@ -195,7 +195,7 @@ impl Meta {
 
     pub(crate) fn look_waiting<T>(&self, look: impl FnOnce(&Waiting) -> T) -> T {
         if !self.flag(WAITING) {
-            return look(&self.waiting_name.get().map_or(Waiting::Nothing, Waiting::Other));
+            return look(&self.waiting_operation.get().map_or(Waiting::Nothing, Waiting::Other));
         }
         let waiting = self.waiting.take();
         let seen = look(&waiting);

@@ -37,7 +37,7 @@ pub use wait::{AsCompleted, ReturnWhen, Shield, Wait, Waited, as_completed, shie
 pub(crate) use any::{cancel_each, run_callbacks};
 pub(crate) use meta::{HIDDEN, Meta};
 pub(crate) use scope::{Scope, raise};
-pub(crate) use waiting::Waiting;
+pub(crate) use waiting::{Operation, Waiting};
 
 /// Starts a task on the thread's running loop, which polls it from its next iteration on.
 ///

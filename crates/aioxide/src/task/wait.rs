@@ -170,7 +170,7 @@ impl<T> Future for Wait<T> {
             let old = this.count.waker.replace(Some(cx.waker().clone()));
             drop(old);
             this.second_turn.note_wait(true);
-            wait_for(Waiting::Other("wait"));
+            wait_for(Waiting::alone("wait"));
             return Poll::Pending;
         }
         if over && this.second_turn.poll(cx).is_pending() {
@@ -304,7 +304,7 @@ where
             if self.children.in_flight() > 0 {
                 self.children.keep_waker(cx);
                 self.second_turn.note_wait(!stands_for_task::<I::Item, T, E>());
-                wait_for(Waiting::Other("as_completed"));
+                wait_for(Waiting::alone("as_completed"));
                 return Poll::Pending;
             }
             return Poll::Ready(None);

@@ -27,8 +27,25 @@ pub(crate) enum Waiting {
     Shielded(TaskRef),
     /// Several tasks, by name of the operation.
     Group(&'static str, Rc<dyn Delegate>),
-    /// Anything else, by name.
-    Other(&'static str),
+    /// Anything else.
+    Other(Operation),
+}
+
+/// An operation of this crate that waits.
+#[derive(Clone, Copy)]
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    /// The address of the lock, queue or the like that it waits for; 0 where there is none that others wait for as well.
+    #[cfg_attr(not(feature = "monitor"), expect(dead_code, reason = "it is told to the monitor alone"))]
+    pub(crate) of: usize,
+}
+
+impl Waiting {
+    /// An operation that is its task's own.
+    #[inline]
+    pub(crate) fn alone(name: &'static str) -> Self {
+        Self::Other(Operation { name, of: 0 })
+    }
 }
 
 /// Who is told of a task's end, before its callbacks.

@@ -82,7 +82,7 @@ impl Interval {
         let due = self.next;
         if self.timer.poll_deadline(due, cx).is_pending() {
             self.at_once = 0;
-            wait_for(Waiting::Other("Interval::tick"));
+            wait_for(Waiting::alone("Interval::tick"));
             return Poll::Pending;
         }
         self.at_once += 1;

@@ -74,7 +74,7 @@ impl Future for Sleep {
         };
         let polled = this.timer.poll(deadline, cx);
         if polled.is_pending() {
-            wait_for(Waiting::Other("sleep"));
+            wait_for(Waiting::alone("sleep"));
         }
         polled
     }

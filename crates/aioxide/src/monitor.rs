@@ -1,0 +1,315 @@
+//! What `aioxide top` sees of a Rust program: the loops that are watched, and the socket on which they answer.
+//!
+//! ```text
+//! a loop's thread                         the monitor's thread (aioxide-monitor's looker)
+//!   Watched: one per loop  ──registers──>   Loops: a Source
+//!   look: reads the loop   <──posts a call──   asks each loop that runs, and waits for its answer
+//! ```
+//!
+//! Nothing of a loop is touched on another thread: a question is a call on the loop, made between two iterations. A loop that
+//! does not run has no answer, and one that is blocked lets nobody in, which the answer says.
+
+mod look;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::rc::{Rc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aioxide_core::EventLoop;
+use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
+use aioxide_monitor::schema::{Ended, Id, Lag, Language, Loop, Node, Program, Snapshot, Stacks, TaskStack};
+use aioxide_monitor::{Server, Source, clock};
+
+use crate::handle::{Handle, RemoteHandle};
+use crate::runtime::Runnable;
+
+type WatchedLoop = EventLoop<Runnable>;
+
+/// How often it is looked whether a loop that was asked still runs.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The variable that turns it on for every loop.
+const VARIABLE: &str = "AIOXIDE_MONITOR";
+
+/// A loop that is watched, until it is dropped.
+pub(crate) struct Watched {
+    id: Id,
+    state: Arc<State>,
+}
+
+/// What the monitor's thread knows of a loop.
+#[derive(Default)]
+struct State {
+    running: AtomicBool,
+    thread: AtomicU64,
+}
+
+struct Registered {
+    id: Id,
+    remote: RemoteHandle,
+    state: Arc<State>,
+}
+
+/// The loops of this process that are watched.
+struct Loops {
+    began: Instant,
+    began_unix_ms: u64,
+    loops: Mutex<Vec<Registered>>,
+    /// Since when a loop has been asked, in nanoseconds after `began`; 0: none is.
+    asked: AtomicU64,
+    memory: Mutex<Memory>,
+}
+
+/// What earlier snapshots have seen.
+#[derive(Default)]
+struct Memory {
+    tasks: HashMap<Id, Seen>,
+    /// The newest last.
+    ended: VecDeque<Ended>,
+}
+
+struct Seen {
+    name: String,
+    coroutine: String,
+    first: Instant,
+    waits_on: Option<Id>,
+    since: Instant,
+}
+
+/// The socket, while a loop is watched.
+static MONITOR: Mutex<Option<(Server, Arc<Loops>)>> = Mutex::new(None);
+
+thread_local! {
+    /// The watched loops of this thread.
+    static HERE: RefCell<Vec<(Id, Weak<WatchedLoop>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Watches a loop; the first one opens the socket.
+pub(crate) fn watch(event_loop: &Rc<WatchedLoop>) -> io::Result<Watched> {
+    let mut monitor = locked(&MONITOR);
+    let loops = match &*monitor {
+        Some((_, loops)) => Arc::clone(loops),
+        None => {
+            let loops = Arc::new(Loops {
+                began: clock::now(),
+                began_unix_ms: clock::unix_ms(),
+                loops: Mutex::default(),
+                asked: AtomicU64::new(0),
+                memory: Mutex::default(),
+            });
+            let server = Server::start(None, Arc::clone(&loops) as Arc<dyn Source>)?;
+            monitor.insert((server, loops)).1.clone()
+        }
+    };
+    drop(monitor);
+    let id = Rc::as_ptr(event_loop).addr() as Id;
+    let state = Arc::<State>::default();
+    let remote = Handle::new(Rc::clone(event_loop) as Rc<_>).remote();
+    HERE.with_borrow_mut(|here| here.push((id, Rc::downgrade(event_loop))));
+    locked(&loops.loops).push(Registered { id, remote, state: Arc::clone(&state) });
+    Ok(Watched { id, state })
+}
+
+/// Watches a loop if the environment says so; what stands in the way is told, and is no reason not to run.
+pub(crate) fn watch_if_wanted(event_loop: &Rc<WatchedLoop>) -> Option<Watched> {
+    if std::env::var_os(VARIABLE).is_none_or(|value| value != "1") {
+        return None;
+    }
+    match watch(event_loop) {
+        Ok(watched) => Some(watched),
+        Err(error) => {
+            crate::report::tell(&format!("{VARIABLE}: the monitor cannot be opened: {error}"));
+            None
+        }
+    }
+}
+
+impl Watched {
+    pub(crate) fn set_running(&self, running: bool) {
+        self.state.thread.store(look::this_thread(), Ordering::SeqCst);
+        self.state.running.store(running, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ended = HERE.try_with(|here| here.borrow_mut().retain(|(id, _)| *id != self.id));
+        let mut monitor = locked(&MONITOR);
+        let Some((_, loops)) = &*monitor else { return };
+        let (gone, is_last) = {
+            let mut left = locked(&loops.loops);
+            let gone: Vec<Registered> = left.extract_if(.., |one| one.id == self.id).collect();
+            (gone, left.is_empty())
+        };
+        let server = if is_last { monitor.take() } else { None };
+        drop(monitor);
+        // Its end waits for connections: nothing is locked meanwhile. The mailbox's end wakes a task of the loop.
+        drop((server, gone));
+    }
+}
+
+impl Loops {
+    /// What `ask` finds on each loop that runs, with the loop's facts; `left` of them are asked no more.
+    fn each<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&WatchedLoop, Id) -> T + Clone + Send + 'static,
+    ) -> Result<Vec<T>, Refusal> {
+        let asked: Vec<(Arc<State>, Receiver<T>)> = locked(&self.loops)
+            .iter()
+            .filter(|one| one.state.running.load(Ordering::SeqCst))
+            .filter_map(|one| {
+                let (sender, answer) = sync_channel(1);
+                let (id, ask) = (one.id, ask.clone());
+                let call = move || {
+                    let event_loop = HERE.with_borrow(|here| {
+                        here.iter().find(|(known, _)| *known == id).and_then(|(_, one)| one.upgrade())
+                    });
+                    if let Some(event_loop) = event_loop {
+                        // Nobody waits any more, if the question was given up.
+                        let _given_up = sender.send(ask(&event_loop, id));
+                    }
+                };
+                one.remote.call_soon(call).ok().map(|()| (Arc::clone(&one.state), answer))
+            })
+            .collect();
+        let now = self.began.elapsed().as_nanos() as u64;
+        self.asked.store(now.max(1), Ordering::SeqCst);
+        let mut found = Vec::with_capacity(asked.len());
+        for (state, answer) in asked {
+            loop {
+                match answer.recv_timeout(LOOK) {
+                    Ok(one) => {
+                        found.push(one);
+                        break;
+                    }
+                    Err(RecvTimeoutError::Timeout) if state.running.load(Ordering::SeqCst) => {}
+                    // It has stopped, or was closed.
+                    Err(_) => break,
+                }
+            }
+        }
+        self.asked.store(0, Ordering::SeqCst);
+        Ok(found)
+    }
+
+    /// Tells since when each task has been waiting, and remembers what was seen for the next time.
+    fn remember(&self, nodes: &mut [Node]) {
+        let (now, now_ms) = (clock::now(), clock::unix_ms());
+        let mut memory = locked(&self.memory);
+        let mut tasks = HashMap::with_capacity(nodes.len());
+        for node in nodes {
+            let Some(task) = &mut node.task else { continue };
+            let waits_on = node.waits_on.first().map(|edge| edge.to);
+            let before = memory.tasks.remove(&node.id);
+            let first = before.as_ref().map_or(now, |before| before.first);
+            let since =
+                before.filter(|before| before.waits_on == waits_on).map_or(now, |before| before.since);
+            if waits_on.is_some() {
+                task.waiting_ms = Some((now - since).as_millis() as u64);
+            }
+            let (name, coroutine) = (node.name.clone(), task.coroutine.clone());
+            tasks.insert(node.id, Seen { name, coroutine, first, waits_on, since });
+        }
+        let gone = std::mem::replace(&mut memory.tasks, tasks);
+        for (id, seen) in gone {
+            let lived_ms = (now - seen.first).as_millis() as u64;
+            let (name, coroutine) = (seen.name, seen.coroutine);
+            memory.ended.push_back(Ended {
+                id,
+                name,
+                coroutine,
+                noticed_unix_ms: now_ms,
+                lived_ms,
+                ..Ended::default()
+            });
+        }
+        let too_many = memory.ended.len().saturating_sub(HISTORY_LIMIT);
+        drop(memory.ended.drain(..too_many));
+    }
+}
+
+impl Source for Loops {
+    fn program(&self) -> Program {
+        let name = std::env::args_os().next().map(std::path::PathBuf::from);
+        let name = name.as_deref().and_then(std::path::Path::file_name).map(|name| name.to_string_lossy());
+        Program {
+            pid: std::process::id(),
+            name: name.map(Into::into).unwrap_or_default(),
+            language: Language::Rust,
+            runtime: "Rust".to_owned(),
+            aioxide: env!("CARGO_PKG_VERSION").to_owned(),
+            monitored_since_unix_ms: self.began_unix_ms,
+        }
+    }
+
+    fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
+        let (limit, stacks) = (options.limit.unwrap_or(DEFAULT_LIMIT), options.stacks);
+        let found = self.each(move |event_loop, id| look::look(event_loop, id, limit, stacks))?;
+        let known: Vec<(Id, Arc<State>)> =
+            locked(&self.loops).iter().map(|one| (one.id, Arc::clone(&one.state))).collect();
+        let of_loops: Vec<u64> = known.iter().map(|(_, state)| state.thread()).collect();
+        let threads = look::other_threads(&of_loops);
+        let mut snapshot = Snapshot::default();
+        for one in found {
+            snapshot.left_out += one.left_out;
+            snapshot.taken.longest_pause_us = snapshot.taken.longest_pause_us.max(one.took_us);
+            snapshot.taken.chunks += 1;
+            snapshot.nodes.extend(one.nodes);
+            snapshot.loops.push(Loop { threads, ..one.facts });
+        }
+        for (id, state) in known {
+            match snapshot.loops.iter_mut().find(|one| one.id == id) {
+                Some(one) => one.thread = Some(state.thread()),
+                None => snapshot.loops.push(Loop { id, class: look::CLASS.to_owned(), ..Loop::default() }),
+            }
+        }
+        snapshot.loops.sort_by_key(|one| one.id);
+        self.remember(&mut snapshot.nodes);
+        Ok(snapshot)
+    }
+
+    fn stacks(&self, tasks: &[Id]) -> Result<Stacks, Refusal> {
+        let tasks = tasks.to_vec();
+        let found: Vec<Vec<TaskStack>> = self.each(move |event_loop, _| look::stacks(event_loop, &tasks))?;
+        Ok(Stacks { tasks: found.into_iter().flatten().collect(), threads: Vec::new() })
+    }
+
+    fn cancel(&self, task: Id, name: &str) -> Result<bool, Refusal> {
+        let name = name.to_owned();
+        let found = self.each(move |event_loop, _| look::cancel(event_loop, task, &name))?;
+        found.into_iter().flatten().next().ok_or_else(|| {
+            Refusal::new(RefusalKind::UnknownTask, "there is no such task any more, or it has another name")
+        })
+    }
+
+    fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
+        Ok(locked(&self.memory).ended.iter().rev().take(limit).cloned().collect())
+    }
+
+    fn lag(&self) -> Vec<Lag> {
+        Vec::new()
+    }
+
+    fn held_for(&self) -> Duration {
+        match self.asked.load(Ordering::SeqCst) {
+            0 => Duration::ZERO,
+            since => self.began.elapsed().saturating_sub(Duration::from_nanos(since)),
+        }
+    }
+}
+
+impl State {
+    fn thread(&self) -> u64 {
+        self.thread.load(Ordering::SeqCst)
+    }
+}
+
+/// Locks, also after a panic of who held it.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

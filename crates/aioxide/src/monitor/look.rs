@@ -1,0 +1,203 @@
+//! What a loop has, read on its own thread.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use aioxide_monitor::clock;
+use aioxide_monitor::schema::{
+    self, Edge, Frame, How, Id, Kind, Language, Loop, NAME_LIMIT, Node, TaskStack, cut,
+};
+
+use super::WatchedLoop;
+use crate::task::{AnyTask, Operation, TaskState, Waiting, list_tasks};
+
+/// What a loop is called.
+pub(super) const CLASS: &str = "aioxide::Runtime";
+
+/// What one loop has.
+pub(super) struct Looked {
+    pub(super) facts: Loop,
+    pub(super) nodes: Vec<Node>,
+    pub(super) left_out: u64,
+    pub(super) took_us: u64,
+}
+
+/// A number for what a task waits for alone; others have their address, and tasks their own number.
+const ALONE: Id = 1 << 51;
+
+pub(super) fn look(event_loop: &WatchedLoop, id: Id, limit: u32, stacks: bool) -> Looked {
+    let began = clock::now();
+    let tasks = list_tasks(event_loop);
+    let left_out = tasks.len().saturating_sub(limit as usize) as u64;
+    let mut walk =
+        Walk { loop_id: id, stacks, nodes: Vec::with_capacity(tasks.len()), known: HashSet::new() };
+    // The newest are left out last.
+    for task in tasks.iter().skip(left_out as usize) {
+        walk.task(task);
+    }
+    let jobs = walk.nodes.iter().filter(|node| node.kind == Kind::Job).count();
+    let facts = Loop {
+        id,
+        class: CLASS.to_owned(),
+        running: true,
+        ready: Some(event_loop.ready_len() as u64),
+        timers: Some(event_loop.timers_len() as u64),
+        descriptors: Some(event_loop.reactor().watched() as u64),
+        jobs: Some(jobs as u64),
+        // A listener of signals is a descriptor.
+        signals: Some(0),
+        tasks: tasks.len() as u64,
+        ..Loop::default()
+    };
+    Looked { facts, nodes: walk.nodes, left_out, took_us: began.elapsed().as_micros() as u64 }
+}
+
+struct Walk {
+    loop_id: Id,
+    stacks: bool,
+    nodes: Vec<Node>,
+    /// What has a node beside the tasks.
+    known: HashSet<Id>,
+}
+
+impl Walk {
+    fn task(&mut self, task: &AnyTask) {
+        let place = frame(task);
+        let state = match task.state() {
+            TaskState::Ready => schema::TaskState::Ready,
+            TaskState::Running => schema::TaskState::Running,
+            TaskState::Waiting => schema::TaskState::Waiting,
+            _ => return,
+        };
+        let waits_on = if state == schema::TaskState::Waiting { self.edges(task) } else { Vec::new() };
+        self.nodes.push(Node {
+            id: task.id(),
+            kind: Kind::Task,
+            name: cut(&task.name(), NAME_LIMIT),
+            loop_id: Some(self.loop_id),
+            waits_on,
+            task: Some(schema::Task {
+                coroutine: format!("{}:{}", short(&place.file), place.line),
+                state,
+                language: Language::Rust,
+                age_ms: Some(task.age().as_millis() as u64),
+                cancelling: task.cancelling(),
+                stack: if self.stacks { vec![place.clone()] } else { Vec::new() },
+                created: Some(place),
+                ..schema::Task::default()
+            }),
+            ..Node::default()
+        });
+    }
+
+    fn edges(&mut self, task: &AnyTask) -> Vec<Edge> {
+        let to = |task: &AnyTask, how| Edge { to: task.stood_for().id(), how };
+        // What is waited for is told first, then looked at: a group's list of tasks may be asked of it.
+        enum On {
+            Edges(Vec<Edge>),
+            Group(&'static str, Vec<AnyTask>),
+            Operation(Operation),
+        }
+        let on = task.meta().look_waiting(|waiting| match waiting {
+            Waiting::Nothing => On::Edges(Vec::new()),
+            Waiting::Task(task) => On::Edges(vec![to(&AnyTask::from_ref(task.clone()), How::Await)]),
+            Waiting::Shielded(task) => On::Edges(vec![to(&AnyTask::from_ref(task.clone()), How::Shield)]),
+            Waiting::Group(name, group) => On::Group(name, group.tasks()),
+            Waiting::Other(operation) => On::Operation(*operation),
+        });
+        match on {
+            // It does not say: a socket, a future of another crate. Anything may happen to it.
+            On::Edges(edges) if edges.is_empty() => {
+                vec![self.thing(ALONE + task.id(), Kind::Other, "unknown", How::Other)]
+            }
+            On::Edges(edges) => edges,
+            On::Group(name, tasks) => {
+                let (kind, how) = match name {
+                    "gather" => (Kind::Gather, How::Gather),
+                    _ => (Kind::TaskGroup, How::TaskGroup),
+                };
+                let edge = self.thing(ALONE + task.id(), kind, name, How::Await);
+                let members: Vec<Edge> = tasks.iter().map(|task| to(task, how)).collect();
+                if let Some(node) = self.nodes.last_mut() {
+                    node.waits_on = members;
+                }
+                vec![edge]
+            }
+            On::Operation(operation) => {
+                let (kind, how) = kind_of(operation.name);
+                let id = if operation.of == 0 { ALONE + task.id() } else { operation.of as Id };
+                vec![self.thing(id, kind, operation.name, how)]
+            }
+        }
+    }
+
+    /// A node for something that is no task, unless there is one; and the edge to it.
+    fn thing(&mut self, id: Id, kind: Kind, operation: &str, how: How) -> Edge {
+        if self.known.insert(id) {
+            let name = operation.split("::").next().unwrap_or(operation).to_owned();
+            self.nodes.push(Node { id, kind, name, loop_id: Some(self.loop_id), ..Node::default() });
+        }
+        Edge { to: id, how }
+    }
+}
+
+/// What an operation waits for, and how.
+fn kind_of(operation: &str) -> (Kind, How) {
+    match operation {
+        "Mutex::lock" => (Kind::Lock, How::Acquire),
+        "Semaphore::acquire" => (Kind::Semaphore, How::Acquire),
+        "Condition::wait" => (Kind::Condition, How::Wait),
+        "Event::wait" => (Kind::Event, How::Wait),
+        "Barrier::wait" => (Kind::Barrier, How::Wait),
+        "Queue::get" => (Kind::Queue, How::Get),
+        "Queue::put" => (Kind::Queue, How::Put),
+        "Queue::join" => (Kind::Queue, How::Join),
+        "Future" => (Kind::Future, How::Await),
+        "sleep" | "Interval::tick" => (Kind::Timer, How::FinishedBy),
+        "spawn_blocking" => (Kind::Job, How::FinishedBy),
+        _ => (Kind::Other, How::Other),
+    }
+}
+
+fn frame(task: &AnyTask) -> Frame {
+    let place = task.place();
+    Frame { file: place.file().to_owned(), line: place.line(), function: String::new() }
+}
+
+/// The last two parts of a path.
+fn short(file: &str) -> String {
+    let parts: Vec<&str> = file.rsplitn(3, '/').take(2).collect();
+    parts.into_iter().rev().collect::<Vec<_>>().join("/")
+}
+
+pub(super) fn stacks(event_loop: &WatchedLoop, wanted: &[Id]) -> Vec<TaskStack> {
+    let tasks = list_tasks(event_loop).into_iter().filter(|task| wanted.contains(&task.id()));
+    tasks.map(|task| TaskStack { id: task.id(), name: task.name(), frames: vec![frame(&task)] }).collect()
+}
+
+/// Whether the task could be cancelled; `None` when it is not here, or has another name.
+pub(super) fn cancel(event_loop: &WatchedLoop, id: Id, name: &str) -> Option<bool> {
+    let task = list_tasks(event_loop).into_iter().find(|task| task.id() == id)?;
+    (task.name() == name).then(|| task.cancel())
+}
+
+/// The native number of this thread, as `ps -L` shows it.
+pub(super) fn this_thread() -> u64 {
+    let link = std::fs::read_link("/proc/thread-self").ok();
+    let number = link.as_deref().and_then(Path::file_name).and_then(|number| number.to_str()?.parse().ok());
+    number.unwrap_or(0)
+}
+
+/// Threads beside the loops' and this crate's own: each may wake anybody. `None` where they cannot be counted.
+pub(super) fn other_threads(of_loops: &[u64]) -> Option<u64> {
+    let mut count = 0;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let thread = thread.ok()?;
+        let number: u64 = thread.file_name().to_str()?.parse().ok()?;
+        // A thread that has ended meanwhile has no name.
+        let name =
+            std::fs::read_to_string(thread.path().join("comm")).unwrap_or_else(|_| "aioxide".to_owned());
+        count += u64::from(!of_loops.contains(&number) && !name.starts_with("aioxide"));
+    }
+    Some(count)
+}

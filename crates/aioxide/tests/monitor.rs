@@ -1,0 +1,220 @@
+//! What `aioxide top` sees of a Rust program: a process of its own, asked over its real socket.
+
+#![cfg(feature = "monitor")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use aioxide::sync::{Mutex, Queue};
+use aioxide::time::sleep;
+use aioxide::{Runtime, spawn, task_group};
+use aioxide_monitor::client::{self, Client};
+use aioxide_monitor::protocol::SnapshotOptions;
+use aioxide_monitor::schema::{How, Kind, Language, Node, Snapshot, TaskState};
+
+const ROLE: &str = "AIOXIDE_TEST_MONITORED";
+
+/// Waits for standard input to end, without keeping the loop.
+async fn told_to_end() {
+    aioxide::to_thread(|| std::io::stdin().read_line(&mut String::new()).unwrap()).await.unwrap();
+}
+
+fn say_ready() {
+    let mut output = std::io::stdout();
+    output.write_all(b"ready\n").unwrap();
+}
+
+async fn many_kinds() {
+    let lock = Rc::new(Mutex::new(()));
+    let queue = Rc::new(Queue::<u32>::new(0));
+    let guard = lock.lock().await;
+    let mut tasks = Vec::new();
+    for _ in 0..5 {
+        let lock = Rc::clone(&lock);
+        tasks.push(spawn(async move { drop(lock.lock().await) }));
+    }
+    for _ in 0..2 {
+        let queue = Rc::clone(&queue);
+        tasks.push(spawn(async move { queue.get().await.map(drop).unwrap() }));
+    }
+    let sleeper = spawn(sleep(Duration::from_secs(1000)));
+    sleeper.set_name("the sleeper");
+    let child = spawn(async {
+        let never = task_group(async |group| {
+            drop(group.spawn(async {
+                sleep(Duration::from_secs(1000)).await;
+                Ok::<(), ()>(())
+            }));
+            Ok(())
+        });
+        drop(never.await);
+    });
+    let parent = spawn(child);
+    parent.set_name("the parent");
+    aioxide::yield_now().await;
+    say_ready();
+    told_to_end().await;
+    drop((guard, sleeper));
+}
+
+async fn circle() {
+    // Each waits for the other's end.
+    let other: Rc<std::cell::RefCell<Option<aioxide::Task<()>>>> = Rc::default();
+    let taken = Rc::clone(&other);
+    let one = spawn(async move {
+        aioxide::yield_now().await;
+        let two = taken.borrow_mut().take().unwrap();
+        two.await;
+    });
+    let finished = one.any().clone();
+    *other.borrow_mut() = Some(spawn(async move { finished.finished().await }));
+    sleep(Duration::from_millis(1)).await;
+    say_ready();
+    told_to_end().await;
+    drop(one);
+}
+
+async fn blocked() {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+        release.send(()).unwrap();
+    });
+    spawn(async move {
+        say_ready();
+        held.recv().unwrap();
+    })
+    .await;
+}
+
+/// The program: runs only in a process that was started for it.
+#[test]
+fn program_that_is_looked_into() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let runtime = match role.as_str() {
+        // By the variable.
+        "many kinds" => Runtime::new().unwrap(),
+        _ => Runtime::builder().monitor(true).build().unwrap(),
+    };
+    match role.as_str() {
+        "many kinds" => runtime.block_on(many_kinds()).unwrap(),
+        "circle" => runtime.block_on(circle()).unwrap(),
+        "blocked" => runtime.block_on(blocked()).unwrap(),
+        other => panic!("no role {other}"),
+    }
+    runtime.close();
+    drop(runtime);
+    assert!(client::find().unwrap().is_empty(), "the socket is closed with the last loop");
+}
+
+struct Program {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    folder: tempfile::TempDir,
+}
+
+impl Program {
+    fn start(role: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "program_that_is_looked_into", "--nocapture"]);
+        command.env(ROLE, role).env("XDG_RUNTIME_DIR", folder.path());
+        if role == "many kinds" {
+            command.env("AIOXIDE_MONITOR", "1");
+        }
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut lines = output.by_ref().lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.ends_with("ready")), "it ended before it was ready");
+        Self { child, output, folder }
+    }
+
+    fn client(&self) -> Client {
+        let found = client::find_in(&self.folder.path().join("aioxide")).unwrap().remove(0);
+        assert_eq!(found.pid, self.child.id());
+        Client::connect(&found.path).unwrap()
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        self.output.read_to_end(&mut Vec::new()).unwrap();
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+fn snapshot(client: &mut Client) -> Snapshot {
+    *client.snapshot(SnapshotOptions::default()).unwrap()
+}
+
+fn of_kind(snapshot: &Snapshot, kind: Kind) -> Vec<&Node> {
+    snapshot.nodes.iter().filter(|node| node.kind == kind).collect()
+}
+
+#[test]
+fn tasks_and_what_they_wait_for_are_told() {
+    let program = Program::start("many kinds");
+    let mut client = program.client();
+    let snapshot = snapshot(&mut client);
+    assert_eq!(snapshot.program.language, Language::Rust);
+    let locks = of_kind(&snapshot, Kind::Lock);
+    assert_eq!((locks.len(), locks[0].name.as_str(), locks[0].waited_by.len()), (1, "Mutex", 5));
+    let queues = of_kind(&snapshot, Kind::Queue);
+    assert_eq!((queues.len(), queues[0].waited_by.len()), (1, 2));
+    let sleeper = snapshot.tasks().find(|(node, _)| node.name == "the sleeper").unwrap();
+    assert_eq!(snapshot.node(sleeper.0.waits_on[0].to).unwrap().kind, Kind::Timer);
+    assert!(sleeper.1.coroutine.starts_with("tests/monitor.rs:"), "{}", sleeper.1.coroutine);
+    // From the parent to the child, its group, and the group's task.
+    let (parent, facts) = snapshot.tasks().find(|(node, _)| node.name == "the parent").unwrap();
+    assert_eq!(facts.state, TaskState::Waiting);
+    let child = snapshot.node(parent.waits_on[0].to).unwrap();
+    let group = snapshot.node(child.waits_on[0].to).unwrap();
+    assert_eq!((group.kind, group.waits_on[0].how), (Kind::TaskGroup, How::TaskGroup));
+    assert_eq!(snapshot.node(group.waits_on[0].to).unwrap().kind, Kind::Task);
+    let jobs = of_kind(&snapshot, Kind::Job);
+    assert_eq!((jobs.len(), jobs[0].waited_by.len()), (1, 1));
+    let event_loop = &snapshot.loops[0];
+    assert!(event_loop.running && event_loop.thread.is_some());
+    assert_eq!(
+        (snapshot.loops.len(), event_loop.tasks, event_loop.jobs),
+        (1, snapshot.tasks().count() as u64, Some(1))
+    );
+    assert!(client.deadlocks().unwrap().is_empty());
+    program.end();
+}
+
+#[test]
+fn task_is_cancelled_by_its_number_and_name() {
+    let program = Program::start("many kinds");
+    let mut client = program.client();
+    let id = snapshot(&mut client).nodes.iter().find(|node| node.name == "the sleeper").unwrap().id;
+    assert!(client.cancel(id, "another name").is_err());
+    assert!(client.cancel(id, "the sleeper").unwrap());
+    let again = snapshot(&mut client);
+    assert!(again.node(id).is_none());
+    let history = client.history(None).unwrap();
+    assert_eq!(history.iter().map(|ended| ended.name.as_str()).collect::<Vec<_>>(), ["the sleeper"]);
+    program.end();
+}
+
+#[test]
+fn circle_is_found() {
+    let program = Program::start("circle");
+    let mut client = program.client();
+    let found = client.deadlocks().unwrap();
+    assert_eq!((found.len(), found[0].cycle.len(), found[0].tasks), (1, 2, 2));
+    program.end();
+}
+
+#[test]
+fn loop_that_is_blocked_is_told() {
+    let program = Program::start("blocked");
+    let mut client = program.client();
+    let refused = client.snapshot(SnapshotOptions::default()).unwrap_err();
+    assert!(refused.to_string().contains("has let nobody in"), "{refused}");
+    program.end();
+}
