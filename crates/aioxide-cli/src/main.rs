@@ -71,6 +71,7 @@ fn man(names: &[String]) -> Result<ExitCode, Failure> {
     let mut page = Vec::new();
     clap_mangen::Man::new(command).render(&mut page)?;
     io::stdout().write_all(&page)?;
+    io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -78,5 +79,6 @@ fn completions(shell: clap_complete::Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "aioxide", &mut script);
     io::stdout().write_all(&script)?;
+    io::stdout().flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -252,3 +252,41 @@ fn file_of_another_length_is_not_up_to_date() {
         assert!(files == [("f.bin".to_owned(), b"/f.bin".to_vec())], "{before:?}");
     }
 }
+
+#[test]
+fn page_is_none_of_what_the_name_promises() {
+    let server = Scripted::start(|_, head| {
+        let html = ["Content-Type: text/html; charset=utf-8"];
+        let bytes = match head.split(' ').nth(1).unwrap() {
+            "/to" => answer("302 Found", &["Location: /page/x.zip"], b""),
+            "/csv" => answer("200 OK", &["Content-Type: text/csv"], b"a,b\n"),
+            _ => answer("200 OK", &html, b"<!-- x --><title>Just a moment...</title>"),
+        };
+        (bytes, Then::GoesOn)
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    for (path, options, code) in [
+        ("/page/x.iso", &[][..], 1),
+        ("/page/x.csv", &[], 1),
+        ("/page/x.json?a=b", &[], 1),
+        ("/page/x.xml", &[], 1),
+        ("/page/x.css", &[], 1),
+        ("/page/x.js", &[], 1),
+        ("/to", &[], 1),
+        ("/page", &["-O", &at("my.zip")], 1),
+        ("/page", &["-o", &at("o"), "--name", "n.zip"], 1),
+        ("/page?to=x.zip", &[], 0),
+        ("/page/x.zip", &["-O", &at("x.html")], 0),
+        ("/page/x.php", &[], 0),
+        ("/page/x.iso", &["--any-content"], 0),
+        ("/csv", &["-O", &at("x.csv")], 0),
+    ] {
+        let mut command = support::aioxide();
+        command.current_dir(&directory).args(["fetch", &server.url(path)]).args(options);
+        let output = command.output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{path} {options:?}: {told}");
+        assert_eq!(told.contains("unexpected_content"), code == 1, "{told}");
+    }
+}

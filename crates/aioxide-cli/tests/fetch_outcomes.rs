@@ -245,6 +245,14 @@ fn server_that_speaks_no_tls_is_a_tls_error() {
 }
 
 #[test]
+fn server_that_hangs_up_on_a_handshake_is_a_tls_error() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    check(&url, &[], "tls_error", None);
+}
+
+#[test]
 fn certificate_that_nobody_vouches_for_is_a_tls_error() {
     let url = format!("https://127.0.0.1:{}/", tls::start().0);
     check(&url, &[], "tls_error", None);

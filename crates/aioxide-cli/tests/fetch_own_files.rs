@@ -398,3 +398,15 @@ fn new_report_with_a_password_is_for_its_owner_alone() {
         assert_eq!(mode & 0o077 != 0, others, "{name}: {mode:o}");
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn marks_that_cannot_be_written_are_a_failure() {
+    let place = Place::new();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let mut command = aioxide();
+    command.args(["fetch", "--discard", "--marks", &place.server.url("/ok/10")]).stdout(full);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("the marks are not whole"), "{}", text(&output.stderr));
+}

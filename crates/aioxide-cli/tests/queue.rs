@@ -413,6 +413,11 @@ fn list_keeps_names_headers_and_checksums() {
         assert_eq!(files(&queue.path("out/000000/files")).keys().collect::<Vec<_>>(), ["a, b.txt"]);
         let status = queue.status();
         assert_eq!((&status["good"], &status["outcomes"]["checksum_error"]), (&1.into(), &1.into()));
+        // Lines are those of the list.
+        let records = support::records(&queue.path("out/000000/report.jsonl"));
+        let mut lines: Vec<_> = records.iter().filter_map(|record| record["line"].as_u64()).collect();
+        lines.sort_unstable();
+        assert_eq!(lines, [2, 3]);
     }
 }
 

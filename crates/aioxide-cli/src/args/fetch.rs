@@ -48,7 +48,8 @@ pub(crate) struct FetchArgs {
     #[arg(long)]
     pub(crate) unique: bool,
 
-    /// Name files by TEMPLATE, such as {host}/{path} or {n:05}-{name}; also {stem} {ext} {dir} {hash} {line}
+    /// Name files by TEMPLATE, such as {host}/{path} or {n:05}-{name}; also {stem} {ext} {dir} {hash} {line}. A name that the list
+    /// has for a URL comes first
     #[arg(long, value_name = "TEMPLATE", value_parser = Template::parse, conflicts_with = "discard")]
     pub(crate) name: Option<Template>,
 

@@ -23,8 +23,8 @@ pub(super) const FETCH_LONG: &str = concat!(
     r#"
 
 A list has one URL per line, in UTF-8, and nothing else: a tab, a control
-character or a second URL in a line makes it an invalid_url. It is read as it
-comes, so it may be a pipe that another program still writes to.
+character, a comment or a second URL behind it makes it an invalid_url. It is
+read as it comes, so it may be a pipe that another program still writes to.
 
 A table (.csv, .tsv, --format) has a first line that names its columns, JSON
 lines (.jsonl) have the same names: url, and if wanted name, sha256, sha512,
@@ -34,7 +34,8 @@ columns are passed over. A name may have directories.
 
 The report has one JSON object per URL, in the order in which they ended. It is
 written as they end:
-  line      the URL's line in FILE; for a URL of the command line, its place
+  line      the URL's line in FILE, also where it came by a queue; for a URL of
+            the command line, its place
   url       as it was given, password and all (a new report is then its owner's
             alone, mode 0600); messages hide passwords
   outcome   one of those below
@@ -71,8 +72,9 @@ Outcomes, and their marks:
   G  too_large       larger than --max-size
   D  checksum_error  whole, but not what the checksum is of
   N  unexpected_content
-                     a web page where the URL promises a picture, an archive, a
-                     film: a challenge, a login, a consent that answers 200
+                     a web page, by its type or its first bytes, where the name
+                     promises a picture, an archive, a table (.jpg, .iso, .csv):
+                     a challenge, a login, a consent that answers 200
   R  disallowed      by the host's robots.txt (--robots), or because the server
                      cannot tell whether it has one
   I  io_error        a file could not be written
@@ -124,11 +126,11 @@ left to the system; .onion, .invalid and .alt are asked for nowhere. An answer
 must come from the server that was asked, with the question's identifier and
 name; anything else is passed over.
 
-Templates (--name) are made of text and of {name}, the name a file has without
-one; {stem} and {ext}, its parts; {host}; {dir}, the directories of the URL's
-path; {path}, which is {dir}/{name}; {hash}, of the URL; {n:1}, the URL's place
-among all, and {n:05}, with five digits; {line}, its line. Other formats
-come by a pipe:
+Templates (--name) are for URLs that the list has no name for. They are made of
+text and of {name}, the name a file has without one; {stem} and {ext}, its
+parts; {host}; {dir}, the directories of the URL's path; {path}, which is
+{dir}/{name}; {hash}, of the URL; {n:1}, the URL's place among all, and {n:05},
+with five digits; {line}, its line. Other formats come by a pipe:
 duckdb -c "copy (from 'x.parquet') to '/dev/stdout' (format csv)" | ...
 
 With --tar-shards N, DIR gets shard-000000.tar and so on, of N downloads each. A
@@ -149,9 +151,10 @@ FILE#OFFSET. FILE has its name once it is whole; where it is taken, it is
 FILE-1, FILE-2.
 
 File names come from the URL's last part and query, or on request from the
-server (--content-disposition). What could leave DIR, hide a
-file or upset a shell becomes _. A taken name gets a number: a.pdf, a-1.pdf,
-a-2.pdf. A file has its name only once it is whole.
+server (--content-disposition). What could leave DIR or hide a file becomes _:
+/ \ : * ? " < > |, control characters, a first . - or ~. Blanks, $ & ; ( ) ' and
+` stay: in a shell, put names in quotes. A taken name gets a number: a.pdf,
+a-1.pdf, a-2.pdf. A file has its name only once it is whole.
 
 Ctrl-C once stops, removes what is half done and completes the report; twice
 kills. SIGTERM and SIGHUP do as Ctrl-C once. A list in a file is accounted for

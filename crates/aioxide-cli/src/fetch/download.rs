@@ -19,6 +19,7 @@ use super::manners::{Redirects, Speed};
 use super::naming::{self, Wanted};
 use super::output::{Archive, Sink};
 use super::report::answer::Answer;
+use super::report::content;
 use super::report::{Failed, Outcome, Progress, Told};
 use super::resume::{Digest, Hasher, Partial, Ranges, Segments, Validator, Version};
 use super::run::Fetch;
@@ -284,6 +285,28 @@ impl Fetch {
         self.keep(sink, &name, response.headers(), transcripts.take(), entry, progress).await
     }
 
+    /// Refuses a web page where something else is promised, by the name that the user has chosen, or by the URL and where it led.
+    pub(super) fn check_content(
+        &self,
+        entry: &Entry,
+        response: &Response,
+        beginning: &[u8],
+    ) -> Result<(), Failed> {
+        let Ok(url) = &entry.url else { return Ok(()) };
+        // What stands in a query is seldom what comes.
+        let mut bare = url.clone();
+        bare.set_query(None);
+        let chosen = self.name(entry, &bare, naming::from_url(&bare));
+        let urls = [url.path(), response.url().path()];
+        let coded = is_coded(response.headers()) && !self.demands.decodes;
+        let names = match content::extension(&chosen) {
+            Some(_) if self.demands.wanted.is_chosen(entry.listed_name()) => (Some(&*chosen), &urls[..0]),
+            _ => (None, &urls[..]),
+        };
+        let names = names.0.into_iter().chain(names.1.iter().copied());
+        content::check_content(names, response.headers(), (!coded).then_some(beginning))
+    }
+
     /// The name that the file of an entry is to have; `own` is the one that it has by itself.
     fn name(&self, entry: &Entry, url: &Url, own: String) -> String {
         self.demands.wanted.name(url, entry.number, entry.line, entry.listed_name(), &own)
@@ -413,7 +436,7 @@ impl Fetch {
                 return Err(too_large(limit));
             }
             if let Some(entry) = entry.filter(|_| std::mem::take(&mut first)) {
-                super::report::answer::check_content(entry, &piece)?;
+                self.check_content(entry, response, &piece)?;
             }
             if let Some(bandwidth) = &self.bandwidth {
                 let left = self.demands.time.map(|time| time.saturating_sub(progress.elapsed()));

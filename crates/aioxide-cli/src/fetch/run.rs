@@ -266,6 +266,7 @@ impl Fetch {
         }
         account.display.finish();
         let all_ok = account.display.count() == account.display.good()
+            && account.display.is_whole()
             && !failed_before
             && journal_failed.is_none()
             && saved.is_ok()

@@ -32,7 +32,6 @@ use super::input::Entry;
 use super::manners::{Redirects, Retry, Speed};
 use super::naming::{Directory, PartFile};
 use super::output::Sink;
-use super::report::answer::check_content;
 use super::report::{Failed, Outcome, Progress};
 use super::resume::{Hasher, OVERLAP, Segment, Segments, Version};
 use super::run::Fetch;
@@ -386,7 +385,7 @@ impl Work<'_> {
                 let share = progress.add(own.len());
                 fetch.account.borrow_mut().display.received(own.len(), share);
                 if std::mem::take(&mut first) {
-                    check_content(self.entry, &own).map_err(Trouble::Everywhere)?;
+                    fetch.check_content(self.entry, response, &own).map_err(Trouble::Everywhere)?;
                 }
                 at += own.len() as u64;
                 batch.bytes += own.len();

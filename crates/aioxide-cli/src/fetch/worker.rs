@@ -168,7 +168,7 @@ impl Worker<'_> {
         }
         let mut args = self.args.clone();
         args.input = Some(list);
-        args.format = Some(Format::Jsonl);
+        args.format = Some(Format::Shard);
         args.output = part.join("files");
         args.report = Some(part.join("report.jsonl"));
         args.state = Some(part.join("state"));

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<ExitCode, Failure> {
     let page = page(&tally, &shown.to_string());
     match &args.output {
         Some(path) => fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))?,
-        None => io::stdout().write_all(page.as_bytes())?,
+        None => io::stdout().write_all(page.as_bytes()).and_then(|()| io::stdout().flush())?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -28,6 +28,7 @@ pub(crate) fn run(args: &QueueArgs) -> Result<ExitCode, Failure> {
                 false => shown(&args.queue, &status),
             };
             io::stdout().write_all(text.as_bytes())?;
+            io::stdout().flush()?;
             Ok(ExitCode::SUCCESS)
         }
         QueueCommand::Retry(args) => {

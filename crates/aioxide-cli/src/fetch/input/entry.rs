@@ -85,6 +85,7 @@ impl Entry {
     /// The object that a list in JSON has for it.
     pub(crate) fn to_json(&self) -> Value {
         let mut object = Map::new();
+        object.insert("line".to_owned(), self.line.into());
         object.insert("url".to_owned(), self.text.trim().into());
         if let Some(More { name, headers, digests }) = self.more.as_deref() {
             if let Some(name) = name {
@@ -138,6 +139,9 @@ fn more_than_a_url(text: &str) -> Option<String> {
             '\0' => "a NUL inside: the list must be UTF-8, not UTF-16".to_owned(),
             other => format!("a control character inside: {}", other.escape_default()),
         });
+    }
+    if text.split_whitespace().skip(1).any(|part| part.starts_with('#')) {
+        return Some("a comment behind the URL: it needs a line of its own".to_owned());
     }
     let another = |part: &str| {
         let scheme = part.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());

@@ -26,6 +26,9 @@ pub(crate) enum Format {
     /// The report of an earlier run: what failed there
     #[value(skip)]
     Report,
+    /// A part of a list in a queue: JSON lines that tell in which line of the whole they stood
+    #[value(skip)]
+    Shard,
 }
 
 impl Format {
@@ -247,6 +250,8 @@ pub(super) fn of_json(format: Format, line: u64, text: &str) -> Option<Entry> {
     let Some(url) = text("url") else {
         return Some(Entry::unreadable(line, b"", "the object has no text named url"));
     };
+    let own = object.get("line").and_then(Value::as_u64).filter(|_| format == Format::Shard);
+    let line = own.unwrap_or(line);
     let (mut more, mut fault) = (More::default(), None);
     for (name, value) in &object {
         let said = match (name.as_str(), value) {

@@ -162,7 +162,9 @@ impl<R: BufRead> Lines<R> {
         }
         Some(match std::str::from_utf8(bytes) {
             Ok(text) => match (self.format, &self.columns) {
-                (Format::Jsonl | Format::Report, _) => return format::of_json(self.format, line, text),
+                (Format::Jsonl | Format::Report | Format::Shard, _) => {
+                    return format::of_json(self.format, line, text);
+                }
                 (Format::Csv | Format::Tsv, Some(columns)) => {
                     let fields = self.fields.get_or_insert_with(|| Box::new(Fields::of(self.format)));
                     match fields.read(text) {
@@ -279,6 +281,8 @@ mod tests {
         check(b"http://a/x\0y", "a NUL inside");
         check(b"http://a/x\x1b[2Jy", "a control character inside: \\u{1b}");
         check(b"http://a/x HTTPS://b/y", "two URLs");
+        check(b"http://a/x # the first", "a comment behind the URL");
+        check(b"http://a/x\t#", "a tab inside");
         check(b"http://a/x\xc2\x85y", "a control character inside: \\u{85}");
         check(&[b"http://host/".as_slice(), &vec![b'x'; 70_000]].concat(), "64 KiB");
     }

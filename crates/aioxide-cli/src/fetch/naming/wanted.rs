@@ -35,6 +35,11 @@ impl Wanted {
         }
     }
 
+    /// Whether the user has chosen the name, or a part of it.
+    pub(crate) fn is_chosen(&self, listed: Option<&str>) -> bool {
+        self.only.is_some() || listed.is_some() || self.template.is_some()
+    }
+
     fn plain(&self, url: &Url, number: u64, line: u64, listed: Option<&str>, own: &str) -> String {
         match (&self.only, listed, &self.template) {
             (Some(only), ..) => only.clone(),

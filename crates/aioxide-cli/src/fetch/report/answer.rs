@@ -4,7 +4,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::failure::Failed;
 use super::record::Outcome;
-use crate::fetch::input::Entry;
 use crate::fetch::manners::Retry;
 use crate::fetch::resume::content_range;
 
@@ -125,41 +124,6 @@ impl Asked {
     }
 }
 
-/// Refuses a page where the URL, or the name in the list, promises something that is none: a picture, an archive, a film. Sites
-/// that want a proof of being human, a consent or a login answer so, with 200.
-///
-/// # Errors
-/// `unexpected_content`.
-pub(crate) fn check_content(entry: &Entry, beginning: &[u8]) -> Result<(), Failed> {
-    let named = entry.more.as_ref().and_then(|more| more.name.as_deref());
-    let promised = named.or(entry.url.as_ref().ok().map(|url| url.path())).unwrap_or_default();
-    let extension =
-        promised.rsplit('/').next().and_then(|last| last.rsplit_once('.')).map(|(_, extension)| extension);
-    let Some(extension) =
-        extension.filter(|extension| BINARY.iter().any(|known| extension.eq_ignore_ascii_case(known)))
-    else {
-        return Ok(());
-    };
-    let beginning = beginning.strip_prefix("\u{feff}".as_bytes()).unwrap_or(beginning).trim_ascii_start();
-    let is_page = PAGE.iter().any(|tag| {
-        beginning.len() >= tag.len() && beginning[..tag.len()].eq_ignore_ascii_case(tag.as_bytes())
-    });
-    match is_page {
-        true => Err(Failed::new(Outcome::UnexpectedContent, format!("a web page in place of .{extension}"))),
-        false => Ok(()),
-    }
-}
-
-/// How a web page begins.
-const PAGE: [&str; 3] = ["<!doctype html", "<html", "<head"];
-
-/// Extensions of what never begins like one.
-const BINARY: [&str; 40] = [
-    "jpg", "jpeg", "png", "gif", "webp", "avif", "heic", "bmp", "tif", "tiff", "ico", "jxl", "mp3", "mp4",
-    "m4a", "m4v", "mov", "mkv", "webm", "avi", "ogg", "flac", "wav", "pdf", "zip", "gz", "tgz", "bz2", "xz",
-    "zst", "7z", "rar", "tar", "whl", "jar", "exe", "deb", "rpm", "parquet", "warc",
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,23 +169,6 @@ mod tests {
             }
             let asked_for = Asked::whole(false).with([(&header::RANGE, &range)]);
             assert_eq!(asked_for.part(&headers).map_err(|_| ()), length, "{asked} {told}");
-        }
-    }
-
-    #[test]
-    fn page_in_place_of_a_picture_is_told() {
-        let entry = |url: &str| Entry::new(1, url.to_owned());
-        for (url, body, fine) in [
-            ("http://a/b.jpg", &b"\xff\xd8\xff\xe0"[..], true),
-            ("http://a/b.JPG?x=1", b"\n <!DOCTYPE html><title>Just a moment...", false),
-            ("http://a/b.pdf", b"<HTML>", false),
-            ("http://a/b.html", b"<html>", true),
-            ("http://a/b", b"<html>", true),
-            ("http://a.jpg/", b"<html>", true),
-            ("http://a/b.zip", b"<h", true),
-            ("http://a/b.zip", b"", true),
-        ] {
-            assert_eq!(check_content(&entry(url), body).is_ok(), fine, "{url}");
         }
     }
 

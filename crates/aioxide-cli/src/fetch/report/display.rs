@@ -33,6 +33,8 @@ pub(crate) struct Display {
     length: Option<u64>,
     /// The file that the last URL went to.
     path: Option<String>,
+    /// Why a mark could not be written.
+    marks_failed: Option<io::Error>,
     started: Stopwatch,
     meter: Meter,
     /// For the last lines, where a person reads them.
@@ -82,6 +84,7 @@ impl Display {
             under_way: 0,
             length: None,
             path: None,
+            marks_failed: None,
             started: Stopwatch::start(),
             meter: Meter::new(),
             tally: Tally::default(),
@@ -121,13 +124,22 @@ impl Display {
         }
         if matches!(self.mode, Mode::Marks { .. }) {
             let mut mark = [0; 4];
-            // Whoever reads the marks may have gone; the downloads go on.
             let mark = record.outcome.mark().encode_utf8(&mut mark);
-            let _ = streams::write_all(io::stdout(), mark.as_bytes());
+            self.write_marks(mark.as_bytes());
         }
         // A run that was stopped has a report for what it did not do; a line for each would bury the rest.
         if !record.outcome.is_good() && record.outcome != Outcome::Cancelled {
             self.say(&failure_line(record));
+        }
+    }
+
+    fn write_marks(&mut self, marks: &[u8]) {
+        match streams::write_all(io::stdout(), marks) {
+            // Whoever reads the marks may have gone; the downloads go on.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                self.marks_failed.get_or_insert(error);
+            }
+            _ => {}
         }
     }
 
@@ -195,6 +207,11 @@ impl Display {
         self.tallies.iter().sum()
     }
 
+    /// Whether all marks could be written.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.marks_failed.is_none()
+    }
+
     /// Takes the bar away and prints the summary.
     pub(crate) fn finish(&mut self) {
         self.draw();
@@ -205,9 +222,12 @@ impl Display {
                 closing::lines(&self.tally).iter().for_each(|line| print_line(&printable(line)));
             }
             Mode::Marks { .. } if self.count() > 0 => {
-                let _ = streams::write_all(io::stdout(), b"\n");
+                self.write_marks(b"\n");
             }
             _ => {}
+        }
+        if let Some(error) = &self.marks_failed {
+            print_line(&format!("aioxide: the marks are not whole: {error}"));
         }
         print_line(&self.summary(self.started.elapsed()));
     }

@@ -54,7 +54,7 @@ impl Failed {
 
     /// Sorts an error of the session.
     pub(crate) fn from_http(error: &aioxide_http::Error, url: &Url) -> Self {
-        let outcome = if error.is_tls() {
+        let outcome = if error.is_tls() || is_in_handshake(error) {
             Outcome::TlsError
         } else if error.is_connect() {
             // Before timeouts: running out of time while connecting is both.
@@ -83,6 +83,11 @@ impl From<io::Error> for Failed {
         let disk_full = matches!(number, Some(Errno::NOSPC | Errno::DQUOT));
         Failed { disk_full, ..Failed::new(Outcome::IoError, error.to_string()) }
     }
+}
+
+/// Whether a connection was made, and ended while TLS was agreed on, as a server does that speaks none.
+fn is_in_handshake(error: &aioxide_http::Error) -> bool {
+    error.source().is_some_and(|cause| cause.is::<aioxide::net::tls::Error>())
 }
 
 /// Whether what a name resolves to is known, and is nothing. (The system does not tell that from a server that cannot be asked.)

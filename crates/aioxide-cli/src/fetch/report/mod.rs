@@ -3,6 +3,7 @@
 mod account;
 pub(crate) mod answer;
 mod closing;
+pub(crate) mod content;
 pub(crate) mod display;
 mod failure;
 mod meter;
