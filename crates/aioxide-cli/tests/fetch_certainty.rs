@@ -132,6 +132,7 @@ fn server_that_says_when_to_come_back_is_obeyed() {
     // Longer than there is patience: at once, and with its status.
     let (record, _) = fetched(&server, "/busy/503/9/3600", &["--retry-max-wait", "60"]);
     assert_eq!((&record["outcome"], &record["attempts"]), (&json!("http_error"), &json!(1)), "{record}");
+    assert!(record["error"].as_str().unwrap().contains("Retry-After is 3600 s"), "{record}");
 }
 
 #[test]

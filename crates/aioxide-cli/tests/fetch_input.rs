@@ -360,3 +360,25 @@ fn servers_name_their_files_on_request() {
     let given = names(&["--content-disposition", "--name", "{n:02}-{name}"]);
     assert_eq!(given[..2], ["01-report 1.pdf", "02-na\u{ef}ve.txt"]);
 }
+
+#[test]
+fn url_in_place_of_a_list_and_a_list_without_one_are_told() {
+    let output = fetch(&["--discard", "-i", "http://me:hunter2@127.0.0.1:1/x"]);
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(printed.contains("that is a URL, not a list") && !printed.contains("hunter2"), "{printed}");
+    let output = fetch(&["--discard", "-i", "/dev/null"]);
+    assert!(text(&output.stderr).contains("there was no URL in the list"), "{}", text(&output.stderr));
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn message_says_how_often_it_was_tried() {
+    let server = Nasty::start();
+    let output = fetch(&["--discard", "--retries", "2", "--retry-wait", "0.01", &server.url("/status/503")]);
+    assert!(
+        text(&output.stderr).contains("503 Service Unavailable (3 attempts)"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -263,6 +263,16 @@ fn state_is_for_one_output() {
 }
 
 #[test]
+fn what_failed_before_is_told_again() {
+    let server = Nasty::start();
+    let job = Job::new(&[server.url("/ok/1"), server.url("/status/404")], &[]);
+    assert_eq!(job.run().0, Some(1));
+    let (status, printed) = job.run();
+    assert!(printed.contains("; 2 done before, 1 of them failed"), "{printed}");
+    assert_eq!(status, Some(1));
+}
+
+#[test]
 fn last_line_that_a_kill_has_cut_is_passed_over() {
     let server = Nasty::start();
     let urls: Vec<String> = (1..=3).map(|length| server.url(&format!("/ok/{length}"))).collect();

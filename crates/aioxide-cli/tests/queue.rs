@@ -422,6 +422,18 @@ fn list_keeps_names_headers_and_checksums() {
 }
 
 #[test]
+fn one_is_told_in_the_singular() {
+    let queue = Queue::in_directory();
+    fs::write(queue.path("list"), "http://127.0.0.1/\nnothing\n").unwrap();
+    let output = queue.command("fill", &["-i"]).arg(queue.path("list")).output().unwrap();
+    let printed = text(&output.stderr);
+    assert!(
+        printed.contains("1 shard with 1 URL, at most 1") && printed.contains("; 1 line is no URL"),
+        "{printed}"
+    );
+}
+
+#[test]
 fn tar_shards_and_discarded_bodies_are_for_queues_too() {
     let server = Nasty::start();
     let urls: Vec<String> = (1..=90).map(|number| server.url(&format!("/ok/{number}"))).collect();

@@ -45,11 +45,11 @@ pub(crate) struct AccessArgs {
 
     /// Go through this proxy (http, https, socks5, socks5h) in place of the one that http_proxy, https_proxy and all_proxy
     /// name; '' for none
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help_heading = "Network")]
     pub(crate) proxy: Option<String>,
 
     /// Go through no proxy to these names (with all names under them), addresses and networks, in place of no_proxy
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", help_heading = "Network")]
     pub(crate) no_proxy: Option<String>,
 
     /// Trust the certificates in FILE (PEM), too
@@ -69,23 +69,23 @@ pub(crate) struct AccessArgs {
     pub(crate) insecure: bool,
 
     /// Connect to ADDRESS when a URL says HOST and PORT (* for any)
-    #[arg(long, value_name = "HOST:PORT:ADDRESS[,ADDRESS]")]
+    #[arg(long, value_name = "HOST:PORT:ADDRESS[,ADDRESS]", help_heading = "Network")]
     pub(crate) resolve: Vec<String>,
 
     /// Ask these servers for names, in place of the system: in their order, the next one when one is silent or cannot help. FILE
     /// names them, as /etc/resolv.conf does. For lists with thousands of hosts
-    #[arg(long, value_name = "ADDRESS[,ADDRESS]|FILE|system", default_value = "system", value_parser = Choice::parse)]
+    #[arg(long, value_name = "ADDRESS[,ADDRESS]|FILE|system", default_value = "system", value_parser = Choice::parse, help_heading = "Network")]
     pub(crate) resolver: Choice,
 
     /// Connect from this address of the machine
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", help_heading = "Network")]
     pub(crate) interface: Option<IpAddr>,
 
     /// Ask for gzip, br and zstd, and decode what comes; without it files are kept as they come
-    #[arg(long)]
+    #[arg(long, help_heading = "Network")]
     pub(crate) compressed: bool,
 
     /// Use HTTP/1.1 also where the server offers HTTP/2
-    #[arg(long)]
+    #[arg(long, help_heading = "Network")]
     pub(crate) http1: bool,
 }

@@ -86,7 +86,7 @@ pub(crate) struct FetchArgs {
     #[arg(long)]
     pub(crate) overwrite: bool,
 
-    /// How many downloads run at a time; `auto`: for each host as many as more come of, up to 256, and fewer when it slows down or
+    /// How many downloads run at a time, 10 000 at most; `auto`: for each host as many as more come of, up to 256, and fewer when it slows down or
     /// refuses; up to 1000 in all
     #[arg(short, long, value_name = "N|auto", default_value = "50", value_parser = jobs)]
     pub(crate) jobs: Jobs,
@@ -199,19 +199,19 @@ pub(crate) struct FetchArgs {
     pub(crate) access: AccessArgs,
 
     /// Write one JSON line per URL to FILE, `-` for the standard output
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
 
     /// Stop at the first URL that fails
-    #[arg(long)]
+    #[arg(long, help_heading = "Certainty")]
     pub(crate) fail_fast: bool,
 
     /// Print one mark per URL as it ends, on the standard output
-    #[arg(long, conflicts_with = "quiet")]
+    #[arg(long, conflicts_with = "quiet", help_heading = "Output")]
     pub(crate) marks: bool,
 
     /// Print nothing: the exit status and the report tell
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Output")]
     pub(crate) quiet: bool,
 }
 

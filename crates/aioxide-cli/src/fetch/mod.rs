@@ -74,6 +74,13 @@ fn run_once(mut args: FetchArgs, shard: Option<Shard>) -> Result<Ended, Failure>
     if args.checksum.is_some() && urls.len() != 1 {
         return Err("--checksum is for one URL; a list can tell a checksum for each".into());
     }
+    if let Some(list) = args.list().filter(|list| !list.exists()) {
+        let text = list.display().to_string();
+        if text.starts_with("http://") || text.starts_with("https://") {
+            let shown = report::secret::hidden(&text);
+            return Err(format!("{shown}: that is a URL, not a list; leave out the option before it").into());
+        }
+    }
     let mut source = named(args.list().unwrap_or("-".as_ref()), Source::open(urls, input_of(&args)))?;
     match (&args.retry_failed, input_of(&args)) {
         (Some(report), Some((list, format))) if args.input.is_some() => {
@@ -248,7 +255,7 @@ fn run_list(
     let before = journal.as_ref().map_or(0, Journal::before);
     let total = || source.total(input).map(|total| total.saturating_sub(before));
     let mut display = Display::new(args.quiet, args.marks, plain, total);
-    display.before = before;
+    display.before = (before, journal.as_ref().map_or(0, Journal::failed));
     let (label, hold) = shard.unzip();
     display.label = label;
     if typed {

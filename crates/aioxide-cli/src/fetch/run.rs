@@ -115,7 +115,7 @@ impl Fetch {
 
     fn progress(&self) -> queue::Progress {
         let account = self.account.borrow();
-        let ended = account.display.before + account.display.count();
+        let ended = account.display.before.0 + account.display.count();
         let failed = account.journal.as_ref().map_or(0, Journal::failed);
         queue::Progress { ended, good: ended.saturating_sub(failed), bytes: account.display.bytes() }
     }
@@ -191,8 +191,12 @@ impl Fetch {
         account.ended(entry.number, &progress, &record);
         drop(account);
         if disk_full {
-            self.account.borrow().display.say("aioxide: the disk is full; the run ends");
-            self.starter.borrow_mut().stop(Stop::DiskFull);
+            let mut starter = self.starter.borrow_mut();
+            // Others that meet it have nothing new to tell.
+            if starter.stop.is_none() {
+                self.account.borrow().display.say("aioxide: the disk is full; the run ends");
+            }
+            starter.stop(Stop::DiskFull);
         } else if self.fail_fast && !record.outcome.is_good() {
             self.starter.borrow_mut().stop(Stop::FailFast);
         }
@@ -272,6 +276,10 @@ impl Fetch {
             && saved.is_ok()
             && ended.is_ok();
         let list_failed = account.list_failed.take();
+        let is_empty = account.display.count() == 0 && account.display.before.0 == 0;
+        if is_empty && list_failed.is_none() && self.hold.is_none() && self.starter.borrow().stop.is_none() {
+            account.display.say("aioxide: there was no URL in the list");
+        }
         // A signal may have ended the last flush, when the list had come to its end.
         let stop = self.starter.borrow().stop.or_else(|| stop::gave_up_after().map(Stop::Signal));
         let status = match stop {
@@ -281,7 +289,7 @@ impl Fetch {
         };
         let trouble = [ended.err(), journal_failed, report.err()].into_iter().flatten().next();
         let trouble = trouble.map(|error| error.to_string());
-        Ended { status, stop, trouble, list_failed, before: account.display.before }
+        Ended { status, stop, trouble, list_failed, before: account.display.before.0 }
     }
 }
 
@@ -334,6 +342,18 @@ impl Flight {
         let Some(mut job) = self.job.take() else { return };
         let address = job.address.take();
         let again = result.as_ref().err().and_then(|failed| self.fetch.pause(&job, failed));
+        let longest = self.fetch.retries.longest;
+        let result = result.map_err(|failed| match failed.retry {
+            Retry::After(asked) if asked > longest => {
+                let told = format!(
+                    "{}; Retry-After is {} s, more than --retry-max-wait",
+                    failed.error,
+                    asked.as_secs()
+                );
+                Failed { error: told, ..failed }
+            }
+            _ => failed,
+        });
         let (host, epoch) = (Rc::clone(&job.host), job.epoch);
         let seen = match &result {
             Err(failed) if failed.is_worthwhile() => Seen::Refusal,

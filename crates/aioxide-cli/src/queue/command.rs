@@ -81,17 +81,24 @@ fn shards(count: u64) -> String {
     if count == 1 { "1 shard".to_owned() } else { format!("{} shards", HumanCount(count)) }
 }
 
+fn counted(urls: u64) -> String {
+    if urls == 1 { "1 URL".to_owned() } else { format!("{} URLs", HumanCount(urls)) }
+}
+
 fn filled(sums: &Sums) -> String {
     let Sums { shards: count, urls, invalid, longest, bytes } = sums;
     let mut text = format!(
-        "{} with {} URLs, at most {} in one; the lists take {}",
+        "{} with {}, at most {} in one; the lists take {}",
         shards(*count),
-        HumanCount(*urls),
+        counted(*urls),
         HumanCount(*longest),
         DecimalBytes(*bytes)
     );
     if *invalid > 0 {
-        let _ = write!(text, "; {} lines are no URLs, and are left out", HumanCount(*invalid));
+        let _ = match invalid {
+            1 => write!(text, "; 1 line is no URL, and is left out"),
+            _ => write!(text, "; {} lines are no URLs, and are left out", HumanCount(*invalid)),
+        };
     }
     text
 }

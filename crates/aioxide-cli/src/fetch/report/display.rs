@@ -18,8 +18,8 @@ use crate::page::tally::Tally;
 /// Shows the run, and counts its outcomes.
 #[derive(Debug)]
 pub(crate) struct Display {
-    /// How many URLs had ended before this run of their job.
-    pub(crate) before: u64,
+    /// How many URLs had ended before this run of their job, and how many of them had failed.
+    pub(crate) before: (u64, u64),
     /// What the run is called, where there are several.
     pub(crate) label: Option<String>,
     mode: Mode,
@@ -76,7 +76,7 @@ impl Display {
             Mode::Plain
         };
         Display {
-            before: 0,
+            before: (0, 0),
             label: None,
             mode,
             tallies: [0; Outcome::ALL.len()],
@@ -247,8 +247,12 @@ impl Display {
             let before = if place == 0 { ";" } else { "," };
             let _ = write!(text, "{before} {} {}", HumanCount(self.tally(*outcome)), outcome.name());
         }
-        if self.before > 0 {
-            let _ = write!(text, "; {} done before", HumanCount(self.before));
+        let (before, failed) = self.before;
+        if before > 0 {
+            let _ = write!(text, "; {} done before", HumanCount(before));
+        }
+        if failed > 0 {
+            let _ = write!(text, ", {} of them failed", HumanCount(failed));
         }
         // Of one file it is worth saying: it may have got a number.
         if let (1, Some(path)) = (self.count(), &self.path) {
@@ -264,6 +268,9 @@ fn failure_line(record: &Record) -> String {
     let mut line = format!("line {}: {}: {url}", record.line, record.outcome.name());
     if let Some(error) = &record.error {
         let _ = write!(line, ": {}", printable(error));
+    }
+    if record.attempts > 1 {
+        let _ = write!(line, " ({} attempts)", record.attempts);
     }
     line
 }
