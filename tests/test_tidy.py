@@ -17,7 +17,7 @@ LONGEST_OF_EXTENSION = 600
 # Crate -> those of ours that it may use.
 ARROWS = {
     "aioxide-core": set(),
-    "aioxide": {"aioxide-core"},
+    "aioxide": {"aioxide-core", "aioxide-monitor"},
     "aioxide-http": {"aioxide"},
     "aioxide-cli": {"aioxide-http", "aioxide", "aioxide-monitor"},
     "aioxide-monitor": set(),
