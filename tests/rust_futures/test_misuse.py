@@ -134,7 +134,7 @@ def test_future_of_another_loop_is_refused_as_a_task_refuses_it(probe: Any, run:
     other = aioxide.new_event_loop()
 
     async def main(future: Any) -> None:
-        with pytest.raises(RuntimeError, match="Task .* got Future .* attached to a different loop"):
+        with pytest.raises(RuntimeError, match=r"Task .* got Future .* attached to a different loop"):
             await probe.awaits(future)
         assert not future.cancelled()
 
