@@ -15,21 +15,6 @@ from .conftest import Client, echo, web
 pytest.importorskip("opentelemetry.sdk")
 
 
-@pytest.fixture
-def spans(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What comes of a provider, which is taken back: a process may set one only once."""
-    from opentelemetry import trace
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    exporter = InMemorySpanExporter()
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    return exporter.get_finished_spans
-
-
 def test_request_has_a_span_and_carries_it(ours: Client, spans: Any) -> None:
     from opentelemetry import trace
 
