@@ -85,7 +85,7 @@ pub use reactor::{Reactor, Registration, Token};
 pub use remote::Remote;
 pub use runnable::Runnable;
 pub use sys::Interest;
-pub use task::{JoinError, JoinHandle, Meta, Notified, TaskOf, TaskRef, spawn};
+pub use task::{JoinError, JoinHandle, Meta, Notified, TaskOf, TaskRef, Then, spawn};
 
 /// Names a loop; never reused within a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -153,6 +153,32 @@ fn scope_around_one_that_is_not_looked_after_catches() {
 }
 
 #[test]
+fn cancellation_that_passes_a_scope_not_looked_after_is_not_late() {
+    testing::run(async {
+        let caught = Rc::new(Cell::new(0));
+        let count = Rc::clone(&caught);
+        let task = spawn(async move {
+            let body = async {
+                let mut work = Box::pin(catch_cancel(pending::<()>()));
+                select(&mut work, Box::pin(sleep(SECOND))).await;
+                pending::<()>().await;
+            };
+            assert!(catch_cancel(body).await.is_err());
+            count.set(1);
+            assert!(catch_cancel(pending::<()>()).await.is_err());
+            count.set(2);
+        });
+        sleep(2 * SECOND).await;
+        for times in 1..=2 {
+            task.cancel();
+            turns(1).await;
+            assert_eq!(caught.get(), times, "two in the same instant are two");
+        }
+        task.await;
+    });
+}
+
+#[test]
 fn scopes_behind_a_queue_of_their_own_catch_in_their_turn() {
     testing::run(async {
         let task = spawn(async {

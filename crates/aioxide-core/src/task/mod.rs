@@ -37,6 +37,17 @@ pub trait Schedule: Send + Sync {
     fn schedule_remote(&self, task: Notified);
 }
 
+/// What becomes of a task whose future is pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// It waits to be woken.
+    Wait,
+    /// It is polled again before anything else runs; once in a run, and if nothing has woken it: else it is queued.
+    PollAgain,
+    /// The future is dropped, and the task ends as cancelled.
+    Cancel,
+}
+
 /// What a face keeps with each task, and what it is told about it; `()` keeps nothing.
 ///
 /// The calls come on the loop's thread, and none of them may panic.
@@ -47,12 +58,12 @@ pub trait Meta: 'static {
         true
     }
 
-    /// After a poll, or after one that [`before_poll`](Self::before_poll) refused; `pending`: the future goes on.
-    ///
-    /// `false` drops the future of a pending task, which ends as cancelled.
+    /// After a poll, or after one that [`before_poll`](Self::before_poll) refused; what is to become of a task whose future
+    /// is `pending`.
     #[inline]
-    fn after_poll(&self, pending: bool) -> bool {
-        pending
+    fn after_poll(&self, pending: bool) -> Then {
+        let _ = pending;
+        Then::Wait
     }
 
     /// The task has ended, its output stands; `end` is `None` when it has one. Nobody who awaits it is woken yet.

@@ -24,7 +24,7 @@ use super::join::{JoinError, TaskRef};
 use super::list::{Links, TaskList};
 use super::state::{AfterPoll, State, Wake};
 use super::waker;
-use super::{Meta, Notified, Schedule};
+use super::{Meta, Notified, Schedule, Then};
 use crate::LoopId;
 use crate::destroy::{contain, destroy};
 
@@ -130,7 +130,7 @@ unsafe fn cell<'a, F: Future, M>(header: NonNull<Header>) -> &'a TaskCell<F, M> 
     unsafe { header.cast::<TaskCell<F, M>>().as_ref() }
 }
 
-/// Polls the future once, with the reference of a `Notified`, which it uses up.
+/// Polls the future once, or twice where the face asks for it, with the reference of a `Notified`, which it uses up.
 ///
 /// # Safety
 /// On the loop's thread; `header` is alive and of these types; the caller owns a `Notified`'s reference.
@@ -150,17 +150,30 @@ unsafe fn poll<F: Future + 'static, M: Meta>(header: NonNull<Header>) {
     // SAFETY: the list's handle keeps the meta of a task that is not complete.
     let meta: &M = unsafe { &*cell.meta.get() };
     let mark = Polled::begin(header);
-    let polled = meta.before_poll().then(|| {
-        catch_unwind(AssertUnwindSafe(|| {
-            // SAFETY: RUNNING is ours (rule 2), so nobody else touches the stage; the future is never moved (rule 4).
-            match unsafe { &mut *cell.stage.get() } {
-                // SAFETY: as above: pinned in its allocation until it is dropped in place.
-                Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(&mut cx),
-                _ => unreachable!("a task that is not complete has a future"),
+    let mut polls = 0;
+    let (polled, goes_on) = loop {
+        polls += 1;
+        let polled = meta.before_poll().then(|| {
+            catch_unwind(AssertUnwindSafe(|| {
+                // SAFETY: RUNNING is ours (rule 2), so nobody else touches the stage; the future is never moved (rule 4).
+                match unsafe { &mut *cell.stage.get() } {
+                    // SAFETY: as above: pinned in its allocation until it is dropped in place.
+                    Stage::Future(future) => unsafe { Pin::new_unchecked(future) }.poll(&mut cx),
+                    _ => unreachable!("a task that is not complete has a future"),
+                }
+            }))
+        });
+        let is_pending = matches!(polled, Some(Ok(Poll::Pending)));
+        let then = meta.after_poll(is_pending);
+        if is_pending && then == Then::PollAgain && !cell.header.shut.get() {
+            if polls == 1 && !cell.header.state.is_scheduled() {
+                continue;
             }
-        }))
-    });
-    let goes_on = meta.after_poll(matches!(polled, Some(Ok(Poll::Pending))));
+            // It is RUNNING, so that this only marks it.
+            let _marked = cell.header.state.wake_by_ref();
+        }
+        break (polled, is_pending && then != Then::Cancel);
+    };
     let outcome = match polled.unwrap_or(Ok(Poll::Pending)) {
         Ok(Poll::Pending) if !goes_on || cell.header.shut.get() => Err(JoinError::cancelled()),
         Ok(Poll::Pending) => {

@@ -9,7 +9,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use aioxide_core::clock::lap_ns;
-use aioxide_core::task::{End, Meta as CoreMeta, TaskRef};
+use aioxide_core::task::{End, Meta as CoreMeta, TaskRef, Then};
 
 use super::AnyTask;
 use super::local::Context;
@@ -302,13 +302,15 @@ impl Meta {
             let waker = self.look_scopes(|scopes| scopes.remove(id));
             drop(waker);
         } else if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
-            self.apply(effects, task);
+            if self.apply(effects, task) {
+                task.wake();
+            }
         }
     }
 
-    /// Wakes and drops what a change of the scopes leaves behind.
-    fn apply(&self, effects: Effects, task: &TaskRef) {
-        let Effects { root_due, poll_again, wake, old } = effects;
+    /// Wakes and drops what a change of the scopes leaves behind; whether the task is to be polled again at once.
+    fn apply(&self, effects: Effects, task: &TaskRef) -> bool {
+        let Effects { root_due, poll_in_turn, poll_again, wake, old } = effects;
         let offered = self.look_scopes(|scopes| scopes.has_offers()).unwrap_or(false);
         self.set_flag(OFFERED, offered);
         if root_due {
@@ -316,11 +318,12 @@ impl Meta {
         }
         let mut held = HeldPanic::default();
         wake.into_iter().for_each(|waker| held.run(|| waker.wake()));
-        if root_due || poll_again {
+        if root_due || poll_in_turn {
             task.wake();
         }
         old.into_iter().for_each(|waker| held.run(|| drop(waker)));
         held.resume();
+        poll_again
     }
 
     /// Lets an open scope catch from now on.
@@ -369,12 +372,15 @@ impl CoreMeta for Meta {
     }
 
     #[inline]
-    fn after_poll(&self, pending: bool) -> bool {
+    fn after_poll(&self, pending: bool) -> Then {
         let took_ns = lap_ns();
         if took_ns >= slow_ns() {
             self.report_slow(took_ns);
         }
-        pending && (!self.flag(ROOT_DUE | OFFERED | MUST_CANCEL) || self.end_poll_of_cancelled())
+        if pending && self.flag(ROOT_DUE | OFFERED | MUST_CANCEL) {
+            return self.end_poll_of_cancelled();
+        }
+        Then::Wait
     }
 
     #[inline]

@@ -74,7 +74,9 @@ impl Node {
 pub(super) struct Effects {
     /// The cancellation has reached the task itself.
     pub(super) root_due: bool,
-    /// The task is to be polled again.
+    /// The task is to be polled again, in its turn.
+    pub(super) poll_in_turn: bool,
+    /// A scope that waits with the task's own waker is to be polled, at once.
     pub(super) poll_again: bool,
     /// To be woken.
     pub(super) wake: Vec<Waker>,
@@ -279,7 +281,7 @@ impl Scopes {
             }
             self.offers[at].patience -= 1;
             if self.offers[at].patience > 0 && !self.node(target).is_direct {
-                effects.poll_again = true;
+                effects.poll_in_turn = true;
             } else {
                 let next = self.find(within, |node| node.polled == poll);
                 self.offer_next(at, next, &mut effects);
@@ -295,8 +297,13 @@ impl Scopes {
             effects.root_due = true;
         } else {
             self.redirect(at, next);
-            effects.wake.extend(self.node(next).waker.clone());
-            effects.poll_again = true;
+            match (self.node(next).is_direct, self.node(next).waker.clone()) {
+                (false, Some(waker)) => {
+                    effects.wake.push(waker);
+                    effects.poll_in_turn = true;
+                }
+                _ => effects.poll_again = true,
+            }
         }
     }
 

@@ -15,7 +15,7 @@
 use std::rc::Rc;
 use std::task::Waker;
 
-use aioxide_core::task::TaskRef;
+use aioxide_core::task::{TaskRef, Then};
 
 use super::super::AnyTask;
 use super::super::waiting::{Passed, Waiting};
@@ -176,11 +176,10 @@ impl Meta {
     }
 
     #[cold]
-    pub(super) fn end_poll_of_cancelled(&self) -> bool {
-        let Some(task) = TaskRef::current() else { return true };
-        if let Some(effects) = self.look_scopes(|scopes| scopes.end_poll(self.poll.get())) {
-            self.apply(effects, &task);
-        }
+    pub(super) fn end_poll_of_cancelled(&self) -> Then {
+        let Some(task) = TaskRef::current() else { return Then::Wait };
+        let effects = self.look_scopes(|scopes| scopes.end_poll(self.poll.get()));
+        let poll_again = effects.is_some_and(|effects| self.apply(effects, &task));
         let goes_on = !self.flag(ROOT_DUE);
         self.set_flag(UNWINDING, !goes_on);
         if goes_on && self.flag(MUST_CANCEL) {
@@ -189,6 +188,10 @@ impl Meta {
             self.cancel_asked(&task);
             self.set_flag(POLL_OVER, false);
         }
-        goes_on
+        match (goes_on, poll_again) {
+            (false, _) => Then::Cancel,
+            (true, true) => Then::PollAgain,
+            (true, false) => Then::Wait,
+        }
     }
 }
