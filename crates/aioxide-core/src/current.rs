@@ -71,6 +71,12 @@ pub(crate) fn is_current(id: LoopId) -> bool {
     CURRENT_ID.try_with(|current| current.get() == Some(id)).unwrap_or(false)
 }
 
+/// Whether the thread has a current loop, and it is another than the one with this name.
+#[inline]
+pub(crate) fn is_another(id: Option<LoopId>) -> bool {
+    CURRENT_ID.try_with(|current| current.get().is_some_and(|current| id != Some(current))).unwrap_or(false)
+}
+
 /// Makes `event_loop` the thread's current one until the guard is dropped; the one before comes back then.
 ///
 /// On a thread that is going away (a loop that is closed by the destructor of a thread-local) there is no current loop any

@@ -90,7 +90,7 @@ impl<R: Runnable> EventLoop<R> {
     pub fn with_clock(clock: Clock) -> io::Result<Rc<Self>> {
         let id = LoopId::next();
         let inbox = Arc::new(Inbox::new(id)?);
-        let reactor = Rc::new(Reactor::new()?);
+        let reactor = Rc::new(Reactor::of_loop(Some(id))?);
         reactor.watch_wakeup(inbox.wakeup_fd())?;
         Ok(Rc::new(Self {
             id,

@@ -22,6 +22,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use crate::LoopId;
 use crate::patience::Patience;
 use crate::readiness::Readiness;
 use crate::sys::{Event, Interest, Selector, Trigger, is_open, wakeup_seen};
@@ -35,6 +36,8 @@ const WAKEUP_KEY: u64 = u64::MAX;
 
 /// The table of watched descriptors, and the kernel's set behind it.
 pub struct Reactor {
+    /// None of one that no loop has.
+    loop_id: Option<LoopId>,
     /// None once the loop is closed.
     selector: RefCell<Option<Selector>>,
     sources: RefCell<Vec<Source>>,
@@ -113,7 +116,13 @@ impl Reactor {
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM.
     pub fn new() -> io::Result<Self> {
+        Self::of_loop(None)
+    }
+
+    /// That of the loop with this name.
+    pub(crate) fn of_loop(loop_id: Option<LoopId>) -> io::Result<Self> {
         Ok(Self {
+            loop_id,
             selector: RefCell::new(Some(Selector::new()?)),
             sources: RefCell::new(Vec::new()),
             wakeup_fd: Cell::new(-1),
@@ -470,7 +479,7 @@ impl Registration {
 
     /// Whether the loop that this thread runs is another one than that of the reactor, so that no event would come.
     pub fn is_of_another_loop(&self) -> bool {
-        crate::current::try_with(|current| !Rc::ptr_eq(current.reactor(), &self.reactor)).unwrap_or(false)
+        crate::current::is_another(self.reactor.loop_id)
     }
 
     /// Runs `call` as soon as reading may succeed, again after each `WouldBlock`.

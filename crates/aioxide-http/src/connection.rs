@@ -197,7 +197,7 @@ impl Single {
                         response.extensions_mut().insert(reason);
                     }
                 }
-                match framing::judge(&method, response.status(), response.version(), response.headers()) {
+                match framing::judge(&method, &response) {
                     Ok(reusable) => {
                         self.is_upgraded =
                             self.wants_upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -347,7 +347,11 @@ pub(crate) struct Upgraded {
 
 /// Whether the body is to be sent only when the server asks for it.
 fn expects_word(request: &Request<Body>) -> bool {
-    request.headers().get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+    !request.body().is_end_stream()
+        && request
+            .headers()
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 /// The next piece of `incoming`; `None` at its end, with the headers behind it in `trailers`.

@@ -9,7 +9,8 @@ use std::io;
 use std::sync::LazyLock;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
-use http::{Method, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
+use http_body::Body;
 use memchr::memmem;
 
 pub(crate) use frames::Frames;
@@ -226,16 +227,15 @@ fn is_whole_and_plain(bytes: &[u8]) -> bool {
     }
     // An empty line without a `\r`, and a `\r` that ends no line, are found below.
     let Some(end) = END.find(bytes).map(|end| end + 2).filter(|&end| end < bytes.len()) else { return false };
-    let (head, next) = (&bytes[..end], &bytes[1..=end]);
-    // Without a branch and in bytes, so that it looks at many at once.
-    let odd = head.iter().zip(next).fold(0, |odd: u8, (&byte, &next)| {
-        let is = u8::from;
-        let is_control = is(byte < b' ') & is(byte != b'\t') & is(byte != b'\r') & is(byte != b'\n');
-        let is_bare = is(byte == b'\r') & is(next != b'\n');
-        let goes_on = is(byte == b'\n') & (is(next == b'\n') | is(next == b' ') | is(next == b'\t'));
-        odd | is_control | is(byte > b'~') | is_bare | goes_on
+    let (before, head, next) = (&bytes[..end - 1], &bytes[1..end], &bytes[2..=end]);
+    // Without a branch and in bytes, so that it looks at many at once. A tab is rare enough to be read with care.
+    let is_plain = before.iter().zip(head).zip(next).fold(true, |is_plain, ((&before, &byte), &next)| {
+        let is_printable = byte.wrapping_sub(b' ') <= b'~' - b' ';
+        let is_return = (byte == b'\r') & (next == b'\n');
+        let is_end = (byte == b'\n') & (before == b'\r') & (next != b' ');
+        is_plain & (is_printable | is_return | is_end)
     });
-    odd == 0
+    is_plain
 }
 
 /// Whether a line that begins with `first` is a header of its own that says nothing about the body's end.
@@ -263,14 +263,12 @@ fn invalid(text: &str) -> io::Error {
 }
 
 /// Whether another exchange may follow on the connection of an answer; an error when the end of its body cannot be known.
-pub(crate) fn judge(
-    method: &Method,
-    status: StatusCode,
-    version: Version,
-    headers: &HeaderMap,
-) -> Result<bool, &'static str> {
-    let mut reusable = version == Version::HTTP_11 || has_token(headers, "keep-alive");
-    if has_body(method, status) && headers.contains_key(TRANSFER_ENCODING) {
+pub(crate) fn judge<B: Body>(method: &Method, answer: &Response<B>) -> Result<bool, &'static str> {
+    let headers = answer.headers();
+    let mut reusable = answer.version() == Version::HTTP_11 || has_token(headers, "keep-alive");
+    // A body whose length is known has no transfer coding.
+    let is_sized = answer.body().size_hint().exact().is_some();
+    if !is_sized && has_body(method, answer.status()) && headers.contains_key(TRANSFER_ENCODING) {
         // RFC 9112, 6.1: other codings are sent only to who asked for them, and we never do.
         let mut codings = headers
             .get_all(TRANSFER_ENCODING)
@@ -301,7 +299,11 @@ fn has_token(headers: &HeaderMap, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use http::HeaderValue;
+    use http_body_util::combinators::BoxBody;
+    use http_body_util::{BodyExt, Full, StreamBody};
     use proptest::prelude::*;
 
     use super::*;
@@ -387,7 +389,14 @@ mod tests {
             if length {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from_static("5"));
             }
-            judge(&Method::GET, StatusCode::OK, Version::HTTP_11, &headers)
+            let body: BoxBody<&[u8], Infallible> = if values.is_empty() {
+                Full::new(&b"12345"[..]).boxed()
+            } else {
+                StreamBody::new(futures_util::stream::empty()).boxed()
+            };
+            let mut answer = Response::new(body);
+            *answer.headers_mut() = headers;
+            judge(&Method::GET, &answer)
         };
         assert_eq!(judged(&[], true), Ok(true));
         assert_eq!(judged(&["chunked"], false), Ok(true));

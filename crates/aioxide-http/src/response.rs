@@ -56,9 +56,13 @@ impl Response {
         history: Vec<Redirect>,
         body: Box<ResponseBody>,
     ) -> Self {
-        let content_length = match head.headers.get(CONTENT_LENGTH) {
-            Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()),
-            None => body.exact_length(),
+        let content_length = match body.exact_length() {
+            // Over already: an answer without a body may announce what it would have had.
+            Some(0) => match head.headers.get(CONTENT_LENGTH) {
+                Some(value) => value.to_str().ok().and_then(|text| text.parse().ok()),
+                None => Some(0),
+            },
+            known => known,
         };
         let reason = head.extensions.remove::<ReasonPhrase>();
         let (status, version, headers) = (head.status, head.version, head.headers);

@@ -171,15 +171,16 @@ impl ResponseBody {
 
     /// The body is complete: the connection goes back to the pool.
     fn end(&mut self) {
+        let now = rt::try_now();
         if !self.is_rest && self.arrived.progress.timings.body.is_none() {
-            self.arrived.progress.timings.body = rt::try_now().map(|now| now.duration_since(self.arrived.at));
+            self.arrived.progress.timings.body = now.map(|now| now.duration_since(self.arrived.at));
         }
         if let Source::Single { incoming, mut connection, slot } =
             std::mem::replace(&mut self.source, Source::Ended)
         {
             drop(incoming);
             if connection.is_reusable() {
-                slot.park(connection, rt::try_now());
+                slot.park(connection, now);
             }
         }
     }
