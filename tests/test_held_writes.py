@@ -1,4 +1,4 @@
-"""What one callback or step writes leaves in one system call, and nobody can tell but by the time."""
+"""What callbacks and steps write leaves when the loop has run what is ready, and nobody can tell but by the time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -60,7 +61,6 @@ async def end(connected: Connected) -> None:
 # What asks the transport for something else, after which asyncio would have sent what was written before.
 ASKED: dict[str, Callable[[Any], object]] = {
     "get_write_buffer_size": lambda transport: transport.get_write_buffer_size(),
-    "is_closing": lambda transport: transport.is_closing(),
     "close": lambda transport: transport.close(),
     "abort": lambda transport: transport.abort(),
     "write_eof": lambda transport: transport.write_eof(),
@@ -158,6 +158,89 @@ def test_writes_of_one_step_leave_when_it_ends(loop_factory: Any, loop_name: str
     assert seen == [b"headbody" if loop_name == "asyncio" else b"", b"headbody"]
 
 
+@pytest.mark.parametrize("asks", [False, True])
+def test_answers_of_one_iteration_leave_together(loop_factory: Any, loop_name: str, asks: bool) -> None:
+    loop = loop_factory()
+    seen: list[bytes] = []
+
+    async def main() -> None:
+        connections = [await connect() for _ in range(3)]
+
+        def answer(connected: Connected) -> None:
+            connected.transport.write(b"head")
+            connected.transport.write(b"body")
+            if asks:
+                assert not connected.transport.is_closing()
+                assert connected.transport.is_reading()
+                assert connected.transport.get_protocol() is connected.protocol
+
+        def look() -> None:
+            seen.extend(waiting(connected.peer) for connected in connections)
+
+        for connected in connections:
+            loop.call_soon(answer, connected)
+        loop.call_soon(look)
+        loop.call_soon(loop.call_soon, look)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        for connected in connections:
+            await end(connected)
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert seen == [b"" if loop_name == "aioxide" else b"headbody"] * 3 + [b"headbody"] * 3
+
+
+@pytest.mark.parametrize("slow", ["before", "behind"])
+def test_answer_does_not_wait_for_all_of_a_slow_iteration(loop_factory: Any, slow: str) -> None:
+    loop = loop_factory()
+    seen: list[bytes] = []
+
+    async def main() -> None:
+        connected = await connect()
+        loop.call_soon(time.sleep, 0.02 if slow == "before" else 0)
+        loop.call_soon(connected.transport.write, b"answer")
+        loop.call_soon(time.sleep, 0.02 if slow == "behind" else 0)
+        loop.call_soon(lambda: seen.append(waiting(connected.peer)))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await end(connected)
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert seen == [b"answer"]
+
+
+def test_held_write_is_sent_before_a_loop_inside_of_the_callback_waits(loop_factory: Any, loop_name: str) -> None:
+    if loop_name == "asyncio":
+        pytest.skip("it is no loop that can be run by the iteration")
+    loop = loop_factory()
+
+    async def main() -> None:
+        connected = await connect()
+
+        def nested() -> None:
+            connected.transport.write(b"ping")
+            loop.call_later(0.01, lambda: None)
+            loop._run_once()
+            seen.append(waiting(connected.peer))
+
+        loop.call_soon(nested)
+        await asyncio.sleep(0)
+        await end(connected)
+
+    seen: list[bytes] = []
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert seen == [b"ping"]
+
+
 def test_loop_that_is_told_to_write_at_once_sends_what_is_held(loop_factory: Any, loop_name: str) -> None:
     loop = loop_factory()
 
@@ -244,13 +327,18 @@ def test_lost_connection_is_told_where_the_first_write_stood(run: Any, loop_name
             transport.write(b"two")
             loop.call_soon(log.append, "after")
 
+        def others() -> None:
+            loop.call_soon(log.append, "later")
+
         loop.call_soon(step)
+        loop.call_soon(others)
+        loop.call_soon(others)
         await ended.wait()
         await asyncio.sleep(0)
         return log
 
     where = "" if sys.version_info >= (3, 15) else "at the first write"
-    assert run(main()) == ["before", f"lost ConnectionResetError {where}", "between", "after"]
+    assert run(main()) == ["before", f"lost ConnectionResetError {where}", "between", "after", "later", "later"]
 
 
 def test_writes_before_a_fork_are_not_sent_twice(run: Any) -> None:

@@ -58,6 +58,8 @@ pub struct EventLoop<R: Runnable> {
     outside_work: Cell<i32>,
     poll_interval: Cell<u32>,
     run_since_poll: Cell<u32>,
+    /// How many entries of the batch under way are still to run.
+    left: Cell<usize>,
     last_poll_ns: Cell<u64>,
 }
 
@@ -109,6 +111,7 @@ impl<R: Runnable> EventLoop<R> {
             outside_work: Cell::new(0),
             poll_interval: Cell::new(DEFAULT_POLL_INTERVAL),
             run_since_poll: Cell::new(0),
+            left: Cell::new(0),
             last_poll_ns: Cell::new(coarse_ns()),
         }))
     }
@@ -329,7 +332,17 @@ impl<R: Runnable> EventLoop<R> {
     pub fn run_batch(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
         let batch = self.ready.len();
         self.run_since_poll.set(self.run_since_poll.get().saturating_add(batch as u32));
-        for _ in 0..batch {
+        // An entry may run the loop.
+        let around = self.left.replace(batch);
+        let flow = self.run_left(context);
+        self.left.set(around);
+        flow
+    }
+
+    #[inline]
+    fn run_left(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
+        while let Some(left) = self.left.get().checked_sub(1) {
+            self.left.set(left);
             // An entry may have cleared the queue by closing the loop.
             let Some(runnable) = self.ready.pop() else { break };
             if !runnable.is_cancelled() {
@@ -337,6 +350,18 @@ impl<R: Runnable> EventLoop<R> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// How many entries of the batch under way are still to run: those stand first in the queue.
+    #[inline]
+    pub fn batch_left(&self) -> usize {
+        self.left.get()
+    }
+
+    /// For how long the batch under way has been running, or the last one ran, to a tick of the coarse clock.
+    #[inline]
+    pub fn batch_age_ns(&self) -> u64 {
+        coarse_ns().saturating_sub(self.last_poll_ns.get())
     }
 
     /// Drops everything: ready entries, timers, unfinished tasks, the loop's own descriptors; refuses posts from now on.

@@ -81,7 +81,8 @@ impl Runnable for Entry {
             }
         };
         let result = result.or_else(|failed| failed.handle(py, context.state));
-        let sent = if context.state.held.end() { transports::send_held(py, context.state) } else { Ok(()) };
+        let is_due = context.state.held.end(|| context.state.core.clock().now_ns());
+        let sent = if is_due { transports::send_held(py, context.state) } else { Ok(()) };
         match result.and(sent) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

@@ -149,6 +149,8 @@ impl LoopCore {
     fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
         let core = &self.state.core;
         if core.needs_poll() || self.state.replaces_time.get() {
+            // Of an entry that runs the loop.
+            self.send_held(context.py)?;
             // A signal that came while C code ran must not wait until the next event.
             context.py.check_signals()?;
             self.state.read_time(context.py)?;
@@ -164,9 +166,16 @@ impl LoopCore {
             }
         }
         let broken_off = core.run_batch(context).is_break();
+        let sent = self.send_held(context.py);
         if broken_off && let Some(error) = context.raised.take() {
             return Err(error);
         }
-        Ok(())
+        sent
+    }
+
+    /// Sends what the entries have written.
+    #[inline]
+    fn send_held(&self, py: Python<'_>) -> PyResult<()> {
+        if self.state.held.is_waiting() { send_held(py, &self.state) } else { Ok(()) }
     }
 }

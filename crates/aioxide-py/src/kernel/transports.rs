@@ -66,11 +66,16 @@ impl TransportTable {
     }
 }
 
-/// The transports of a loop that hold writes of the entry that runs, in the order of their first ones.
+/// The longest time, in nanoseconds, for which a write is held back at the end of an entry.
+const LONGEST_NS: u64 = 2_000_000;
+
+/// The transports of a loop that hold writes of the batch that runs, in the order of their first ones.
 #[derive(Default)]
 pub(crate) struct HeldWrites {
     in_entry: Cell<bool>,
     at_once: Cell<bool>,
+    /// Until when they may be held.
+    until_ns: Cell<u64>,
     pub(crate) transports: RefCell<Vec<Owned>>,
 }
 
@@ -96,10 +101,26 @@ impl HeldWrites {
         self.in_entry.set(true);
     }
 
-    /// The entry has ended; whether there is something to send.
+    /// The entry has ended; whether what is held is to be sent now, `now_ns`.
     #[inline]
-    pub(crate) fn end(&self) -> bool {
+    pub(crate) fn end(&self, now_ns: impl FnOnce() -> u64) -> bool {
         self.in_entry.set(false);
+        self.is_waiting() && now_ns() >= self.until_ns.get()
+    }
+
+    /// Whether something is held.
+    #[inline]
+    pub(crate) fn is_waiting(&self) -> bool {
         !self.transports.borrow().is_empty()
+    }
+
+    /// A transport holds its first write; `now` tells the time, and whether the batch has taken long already.
+    pub(crate) fn add(&self, transport: Owned, now: impl FnOnce() -> (u64, bool)) {
+        let mut transports = self.transports.borrow_mut();
+        if transports.is_empty() {
+            let (now_ns, is_late) = now();
+            self.until_ns.set(if is_late { 0 } else { now_ns.saturating_add(LONGEST_NS) });
+        }
+        transports.push(transport);
     }
 }

@@ -435,7 +435,10 @@ impl<'a, 'py> This<'a, 'py> {
         deferred[index] = Some(what);
         let entry = Entry::Transport(self.transport.clone().unbind());
         match self.core.hold.place() {
-            Some(place) => self.core.state.core.call_soon_at(place, entry),
+            Some(place) => {
+                let core = &self.core.state.core;
+                core.call_soon_at(core.batch_left() + place, entry);
+            }
             None => self.core.state.core.call_soon(entry),
         }
     }

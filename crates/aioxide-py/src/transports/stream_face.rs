@@ -44,10 +44,10 @@ static METHODS: &[Method] = &[
         [],
         0,
         "Returns whether the transport is closing or closed.",
-        |transport, _| { This::of(transport)?.core.closing.get().into_py_any(transport.py()) }
+        |transport, _| { This::holding(transport)?.core.closing.get().into_py_any(transport.py()) }
     ),
     slot_method!("is_reading", [], 0, "Returns whether the transport receives.", |transport, _| {
-        This::of(transport)?.is_reading().into_py_any(transport.py())
+        This::holding(transport)?.is_reading().into_py_any(transport.py())
     }),
     slot_method!("pause_reading", [], 0, "Stops receiving until resume_reading().", pause_reading),
     slot_method!("resume_reading", [], 0, "Receives again.", resume_reading),
@@ -278,7 +278,7 @@ fn set_protocol<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py
 }
 
 fn protocol(transport: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-    This::of(transport)?.protocol().into_py_any(transport.py())
+    This::holding(transport)?.protocol().into_py_any(transport.py())
 }
 
 fn force_close<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {

@@ -1,15 +1,18 @@
-//! Writes that are held until the entry that makes them ends, so that they leave in one system call.
+//! Writes that are held until the loop has run what is ready, so that they leave in one system call, and wake the peer once.
 //!
-//! What a transport is given within one entry of the ready queue (a callback, a task's step) waits in its buffer and is sent
-//! when the entry ends. Only the time at which the peer gets it tells:
+//! What a transport is given within one batch of the ready queue waits in its buffer and is sent when the batch ends: when the loop
+//! would ask the kernel again. A peer that sleeps is woken by the first answer, while the others are still to come: to send
+//! them one after the other, with the work for each in between, costs up to twice the system time. A batch that takes long is not
+//! waited for: what has been held for [`LONGEST`], or was written when the batch had already run for a tick of the coarse clock,
+//! is sent when the entry ends. Only the time at which the peer gets it tells:
 //!
-//! * Whatever asks the transport for anything but to write more is answered after what is held was sent: `This::of` does that, and so
-//!   do `close` and `force_close`.
+//! * Whatever asks the transport for anything but to write more, and could tell, is answered after what is held was sent: `This::of`
+//!   does that, and so do `close` and `force_close`. `is_closing` does not: the news that the peer has gone may come a little later.
 //! * No more is held than a full buffer, nor than the high-water mark: what would pause the protocol is sent at once, with what is held.
 //! * What shows only at the send, a lost connection or a full socket, takes effect where asyncio has it: with the context of the
 //!   write that it befalls, and at the place in the ready queue of the first one.
 //! * A connection whose socket object the program has as well holds nothing: the program may use it at any time.
-//! * Outside of an entry nothing is held, so nothing is when an entry begins, when the loop waits and when it stops.
+//! * Outside of an entry nothing is held, and at the end of a batch all is sent, so nothing is when the loop waits and when it stops.
 
 use std::cell::{Cell, RefCell};
 use std::io::IoSlice;
@@ -33,7 +36,7 @@ pub(super) const MOST_COPIED_BYTES: usize = 4 * 1024;
 /// The writes that one transport holds; their data are in its buffer.
 pub(super) struct Hold {
     writes: RefCell<Vec<HeldWrite>>,
-    /// How many entries were ready at the first of them.
+    /// How many entries were ready for the next batch at the first of them.
     place: Cell<usize>,
     /// What follows from one of them is done just now: it gets its context, and the place.
     follows: RefCell<Option<Captured>>,
@@ -54,7 +57,7 @@ impl Hold {
         self.writes.borrow().is_empty()
     }
 
-    /// The place in the ready queue of what follows from the writes that are sent just now.
+    /// The place in the next batch of what follows from the writes that are sent just now.
     pub(super) fn place(&self) -> Option<usize> {
         self.follows.borrow().is_some().then(|| self.place.get())
     }
@@ -143,8 +146,9 @@ impl Stream {
             return false;
         }
         if self.hold.is_empty() {
-            self.hold.place.set(self.state.core.ready_len());
-            self.state.held.transports.borrow_mut().push(transport.own());
+            let core = &self.state.core;
+            self.hold.place.set(core.ready_len().saturating_sub(core.batch_left()));
+            self.state.held.add(transport.own(), || (core.clock().now_ns(), core.batch_age_ns() > 0));
         }
         self.add_to_hold(chunk(), HeldWrite { bytes, context });
         true

@@ -58,7 +58,7 @@ fn whole_bytes(limit: &Bound<'_, PyAny>) -> PyResult<usize> {
 
 /// The low and the high limit, as they were given.
 pub(super) fn limits<'py>(transport: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyAny>)> {
-    let (py, core) = (transport.py(), This::of(transport)?.core);
+    let (py, core) = (transport.py(), This::holding(transport)?.core);
     if let Some((low, high)) = &*core.limits.borrow() {
         return Ok((low.bind(py).clone(), high.bind(py).clone()));
     }
