@@ -82,8 +82,8 @@ impl LoopCore {
         self.state.core.set_poll_interval(entries);
     }
 
-    /// Whether a transport sends each write at once, as asyncio does; else what one callback or step writes leaves in one
-    /// system call when that ends.
+    /// Whether a transport sends each write at once, as asyncio does; else what callbacks and steps write leaves when the loop
+    /// has run what is ready, or after 2 ms at the end of the one that runs.
     ///
     /// The environment variable `AIOXIDE_WRITE_AT_ONCE=1` sets it for new loops.
     #[getter]

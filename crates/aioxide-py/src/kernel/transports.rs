@@ -66,8 +66,11 @@ impl TransportTable {
     }
 }
 
-/// The longest time, in nanoseconds, for which a write is held back at the end of an entry.
+/// A write that has been held so long, in nanoseconds, is sent at the end of the entry that runs.
 const LONGEST_NS: u64 = 2_000_000;
+
+/// One that is made when the batch has been running so long is sent at the end of its own entry.
+const LONG_BATCH_NS: u64 = 8_000_000;
 
 /// The transports of a loop that hold writes of the batch that runs, in the order of their first ones.
 #[derive(Default)]
@@ -114,11 +117,12 @@ impl HeldWrites {
         !self.transports.borrow().is_empty()
     }
 
-    /// A transport holds its first write; `now` tells the time, and whether the batch has taken long already.
-    pub(crate) fn add(&self, transport: Owned, now: impl FnOnce() -> (u64, bool)) {
+    /// A transport holds its first write; `now` tells the time, and for how long the batch has been running.
+    pub(crate) fn add(&self, transport: Owned, now: impl FnOnce() -> (u64, u64)) {
         let mut transports = self.transports.borrow_mut();
         if transports.is_empty() {
-            let (now_ns, is_late) = now();
+            let (now_ns, age_ns) = now();
+            let is_late = age_ns >= LONG_BATCH_NS;
             self.until_ns.set(if is_late { 0 } else { now_ns.saturating_add(LONGEST_NS) });
         }
         transports.push(transport);

@@ -3,8 +3,8 @@
 //! What a transport is given within one batch of the ready queue waits in its buffer and is sent when the batch ends: when the loop
 //! would ask the kernel again. A peer that sleeps is woken by the first answer, while the others are still to come: to send
 //! them one after the other, with the work for each in between, costs up to twice the system time. A batch that takes long is not
-//! waited for: what has been held for [`LONGEST`], or was written when the batch had already run for a tick of the coarse clock,
-//! is sent when the entry ends. Only the time at which the peer gets it tells:
+//! waited for: what has been held for 2 ms, or was written when the batch had been running for 8, is sent when the entry
+//! ends. Only the time at which the peer gets it tells:
 //!
 //! * Whatever asks the transport for anything but to write more, and could tell, is answered after what is held was sent: `This::of`
 //!   does that, and so do `close` and `force_close`. `is_closing` does not: the news that the peer has gone may come a little later.
@@ -148,7 +148,7 @@ impl Stream {
         if self.hold.is_empty() {
             let core = &self.state.core;
             self.hold.place.set(core.ready_len().saturating_sub(core.batch_left()));
-            self.state.held.add(transport.own(), || (core.clock().now_ns(), core.batch_age_ns() > 0));
+            self.state.held.add(transport.own(), || (core.clock().now_ns(), core.batch_age_ns()));
         }
         self.add_to_hold(chunk(), HeldWrite { bytes, context });
         true
