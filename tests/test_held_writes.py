@@ -193,6 +193,44 @@ def test_answers_of_one_iteration_leave_together(loop_factory: Any, loop_name: s
     assert seen == [b"" if loop_name == "aioxide" else b"headbody"] * 3 + [b"headbody"] * 3
 
 
+def test_answer_by_data_received_leaves_when_that_ends(loop_factory: Any) -> None:
+    loop = loop_factory()
+    seen: list[bytes] = []
+
+    class Answers(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.transport = transport
+
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+            self.transport.write(b"!")
+            loop.call_soon(looks)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            pass
+
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            transport, _ = await loop.create_connection(Answers, *server.getsockname())
+            peers.append(server.accept()[0])
+        peers[0].send(b"asked")
+        while not seen:
+            await asyncio.sleep(0.001)
+        transport.abort()
+        await asyncio.sleep(0)
+        peers[0].close()
+
+    def looks() -> None:
+        seen.append(waiting(peers[0]))
+
+    peers: list[socket.socket] = []
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert seen == [b"asked!"]
+
+
 @pytest.mark.parametrize("slow", ["before", "behind"])
 def test_answer_does_not_wait_for_all_of_a_slow_iteration(loop_factory: Any, slow: str) -> None:
     loop = loop_factory()

@@ -39,6 +39,7 @@ impl Runnable for Entry {
             context.state.leave_current_task();
         }
         let after_task = std::mem::take(&mut context.after_task);
+        let is_event = matches!(self, Self::Io(_));
         context.state.held.begin();
         let result = match self {
             Self::Handle(handle) => {
@@ -81,7 +82,7 @@ impl Runnable for Entry {
             }
         };
         let result = result.or_else(|failed| failed.handle(py, context.state));
-        let is_due = context.state.held.end(|| context.state.core.clock().now_ns());
+        let is_due = context.state.held.end(is_event, || context.state.core.clock().now_ns());
         let sent = if is_due { transports::send_held(py, context.state) } else { Ok(()) };
         match result.and(sent) {
             Ok(()) => ControlFlow::Continue(()),

@@ -76,6 +76,8 @@ const LONG_BATCH_NS: u64 = 8_000_000;
 #[derive(Default)]
 pub(crate) struct HeldWrites {
     in_entry: Cell<bool>,
+    /// A transport has begun to hold writes since the entry began.
+    is_fresh: Cell<bool>,
     at_once: Cell<bool>,
     /// Until when they may be held.
     until_ns: Cell<u64>,
@@ -102,13 +104,15 @@ impl HeldWrites {
     #[inline]
     pub(crate) fn begin(&self) {
         self.in_entry.set(true);
+        self.is_fresh.set(false);
     }
 
-    /// The entry has ended; whether what is held is to be sent now, `now_ns`.
+    /// The entry has ended; whether what is held is to be sent now, `now_ns`. What is written when an event comes (`is_event`)
+    /// took no time to make, and peers that are answered so are awake: theirs are sent at once.
     #[inline]
-    pub(crate) fn end(&self, now_ns: impl FnOnce() -> u64) -> bool {
+    pub(crate) fn end(&self, is_event: bool, now_ns: impl FnOnce() -> u64) -> bool {
         self.in_entry.set(false);
-        self.is_waiting() && now_ns() >= self.until_ns.get()
+        self.is_waiting() && (is_event && self.is_fresh.get() || now_ns() >= self.until_ns.get())
     }
 
     /// Whether something is held.
@@ -126,5 +130,6 @@ impl HeldWrites {
             self.until_ns.set(if is_late { 0 } else { now_ns.saturating_add(LONGEST_NS) });
         }
         transports.push(transport);
+        self.is_fresh.set(true);
     }
 }

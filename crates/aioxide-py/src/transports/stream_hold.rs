@@ -4,7 +4,8 @@
 //! would ask the kernel again. A peer that sleeps is woken by the first answer, while the others are still to come: to send
 //! them one after the other, with the work for each in between, costs up to twice the system time. A batch that takes long is not
 //! waited for: what has been held for 2 ms, or was written when the batch had been running for 8, is sent when the entry
-//! ends. Only the time at which the peer gets it tells:
+//! ends; and so is what a protocol writes in `data_received`, where no work lies between. Only the time at which the peer
+//! gets it tells:
 //!
 //! * Whatever asks the transport for anything but to write more, and could tell, is answered after what is held was sent: `This::of`
 //!   does that, and so do `close` and `force_close`. `is_closing` does not: the news that the peer has gone may come a little later.
