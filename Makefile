@@ -100,10 +100,12 @@ soak: develop  ## a million connections beside 10 000 idle ones, ten million tas
 	.venv/bin/python scripts/soak.py connections --idle 10000 $(SOAK) && .venv/bin/python scripts/soak.py tasks $(SOAK) && .venv/bin/python scripts/soak.py requests $(SOAK)
 refleaks:    ## each behaviour over and over on a debug CPython: references, memory and descriptors must not grow
 	scripts/debug_python.sh $(REFLEAKS)
+sanitize:    ## the address sanitizer over the core's tests and the extension's (SANITIZE="--python tests/test_tasks.py": only these)
+	PYTHON=$(PYTHON) scripts/sanitize.sh $(SANITIZE)
 test-debug-python: ## the Python tests on a debug CPython
 	scripts/debug_python.sh --tests $(TESTS)
 .PHONY: bench-http dist dist-check msrv package site
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
 .PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch bench-names loom valgrind
-.PHONY: differential-rust rooms count check-version
+.PHONY: differential-rust rooms count check-version sanitize

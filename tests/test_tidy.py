@@ -20,10 +20,10 @@ ARROWS = {
     "aioxide": {"aioxide-core", "aioxide-monitor"},
     "aioxide-http": {"aioxide"},
     "aioxide-cli": {"aioxide-http", "aioxide", "aioxide-monitor"},
-    "aioxide-monitor": set(),
+    "aioxide-monitor": {"aioxide-core"},
     "aioxide-pyo3": set(),
     "aioxide-py-http": {"aioxide-http", "aioxide", "aioxide-core", "aioxide-pyo3"},
-    "aioxide-py-monitor": {"aioxide-monitor"},
+    "aioxide-py-monitor": {"aioxide-core", "aioxide-monitor"},
     "aioxide-py": {
         "aioxide-http",
         "aioxide-py-http",

@@ -8,7 +8,7 @@ use std::process::{Output, Stdio};
 
 use aioxide_monitor::schema::*;
 use serde_json::Value;
-use support::program::{Program, blocked_stacks, lag, server, task};
+use support::program::{Program, blocked_stacks, lag, server, task, timeline};
 use support::{aioxide, text};
 
 fn top(program: &Program, arguments: &[&str]) -> Output {
@@ -278,4 +278,47 @@ fn program_without_a_monitor_that_cannot_be_asked_for_one_is_told() {
     assert_eq!(output.status.code(), Some(2));
     let told = text(&output.stderr);
     assert!(told.contains("has no monitor") && told.contains("AIOXIDE_MONITOR=1"), "{told}");
+}
+
+#[test]
+fn what_runs_is_recorded_for_perfetto() {
+    let program = Program::start(server(0));
+    program.source.lock().timelines = vec![timeline()];
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace.json");
+    let told =
+        printed(&program, &[&program.pid(), "--trace", file.to_str().unwrap(), "--for", "0.05", "-n", "2"]);
+    assert_eq!(program.source.lock().recorded, Some(std::time::Duration::from_millis(50)));
+    assert!(told.starts_with("server.py  CPython 3.13.1, written to "), "{told}");
+    assert!(told.contains("201 runs in 1.0 s, busy for 66 % of it"), "{told}");
+    let rows: Vec<&str> = told.lines().skip_while(|line| !line.contains("longest")).skip(1).collect();
+    assert_eq!(
+        rows[0].split_whitespace().collect::<Vec<_>>(),
+        ["1", "600", "ms", "600", "ms", "300", "ms", "callback", "slow<b>"]
+    );
+    assert!(rows[1].contains("100") && rows[1].ends_with("step      read_all"), "{told}");
+    assert_eq!(rows[2], "… and 1 more");
+    let trace: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    assert_eq!(events.iter().filter(|event| event["ph"] == "X").count(), 201);
+    assert_eq!(events.iter().filter(|event| event["ph"] == "s").count(), 199);
+    // To standard output there is nothing else.
+    let trace = printed(&program, &[&program.pid(), "--trace", "-", "--for", "0.01"]);
+    assert!(serde_json::from_str::<Value>(&trace).is_ok());
+}
+
+#[test]
+fn recording_that_cannot_be_is_told() {
+    let program = Program::start(server(0));
+    for (arguments, expected) in [
+        (&[program.pid().as_str(), "--trace", "/nowhere/trace.json"][..], "/nowhere/trace.json"),
+        (&["--trace", "trace.json"], "which program"),
+        (&[program.pid().as_str(), "--for", "2"], "--trace"),
+        (&[program.pid().as_str(), "--trace", "-", "--for", "61"], "at most 60 s"),
+    ] {
+        let output = top(&program, arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?} {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(expected), "{arguments:?} {}", text(&output.stderr));
+    }
+    assert_eq!(program.source.lock().recorded, None);
 }

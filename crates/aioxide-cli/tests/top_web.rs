@@ -9,7 +9,7 @@ use aioxide_monitor::schema::*;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::browser::Browser;
-use support::program::{Program, blocked_stacks, lag, server, task, thing};
+use support::program::{Program, blocked_stacks, lag, server, task, thing, timeline};
 use support::web::Web;
 
 /// What is below the secret, once the first snapshot is there.
@@ -331,4 +331,40 @@ fn page_stays_usable_with_a_hundred_thousand_tasks() {
     browser.wait_for("1 to 100 of 100\u{a0}005");
     browser.keys("#filter", "Task-777");
     browser.wait_for("1 to 100 of 111");
+}
+
+#[test]
+fn timeline_is_recorded_drawn_and_taken_away() {
+    let program = Program::start(server(3));
+    program.source.lock().timelines = vec![timeline()];
+    let web = Web::start(&program);
+    let told = get(&web, &program, "timeline?ms=10");
+    assert_eq!(program.source.lock().recorded, Some(std::time::Duration::from_millis(10)));
+    let one = &told["loops"][0];
+    assert_eq!(one["spans"].as_array().unwrap().len(), 201);
+    assert_eq!(one["tracks"], serde_json::json!(["reader read_all", "writer write_all", "callback"]));
+    assert_eq!(one["totals"][0]["what"], "slow<b>");
+    let trace = get(&web, &program, "trace.json");
+    assert!(trace["traceEvents"].as_array().unwrap().len() > 201);
+    // However long it is asked for, and of whatever length.
+    get(&web, &program, "timeline?ms=0");
+    assert_eq!(program.source.lock().recorded, Some(std::time::Duration::from_millis(1)));
+    let Some(browser) = Browser::start(1280, 900) else { return };
+    browser.open(&web.address());
+    browser.click("#tab-timeline");
+    browser.wait_for("Record a second");
+    browser.click("#record");
+    browser.wait_for("201 runs in 1.0 s, busy for 66 % of it");
+    browser.wait("document.querySelectorAll('tbody tr').length === 3");
+    browser.wait_for("slow<b>");
+    browser.wait("!document.querySelector('#line').hidden && document.querySelector('#line').height > 60");
+    // The long one fills much of its row.
+    browser.wait(
+        "(() => { const c = document.querySelector('#line'); const d = c.getContext('2d')
+            .getImageData(c.width * 0.6, c.height - 9, 1, 1).data; return d[3] === 255; })()",
+    );
+    browser.click("#closer");
+    browser.click("#whole");
+    browser.picture("top-timeline");
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }

@@ -13,6 +13,7 @@ use crate::LoopId;
 use crate::clock::{Clock, coarse_ns, mark, marked};
 use crate::current::{Entered, LoopHandle, enter};
 use crate::destroy;
+use crate::observer::{Observed, Observer};
 use crate::reactor::Reactor;
 use crate::ready::Ready;
 use crate::remote::{Inbox, Remote};
@@ -28,6 +29,11 @@ pub const DEFAULT_POLL_INTERVAL: u32 = 61;
 
 /// A wait that ends so much after the deadline was not late by itself: something stopped the process.
 const JUMP_NS: u64 = 20_000_000;
+
+/// A stop was asked for.
+const STOPPING: u8 = 1;
+/// Somebody sees what runs.
+const OBSERVED: u8 = 1 << 1;
 
 /// What a timer does when it is due.
 enum Due<R> {
@@ -53,7 +59,9 @@ pub struct EventLoop<R: Runnable> {
     told_ns: Cell<Option<u64>>,
     events: Cell<Option<Events>>,
     posted: Cell<Vec<R::Posted>>,
-    stopping: Cell<bool>,
+    /// [`STOPPING`], [`OBSERVED`]: what an iteration must not pass over.
+    attention: Cell<u8>,
+    observed: Observed<R>,
     closed: Cell<bool>,
     outside_work: Cell<i32>,
     poll_interval: Cell<u32>,
@@ -106,7 +114,8 @@ impl<R: Runnable> EventLoop<R> {
             told_ns: Cell::new(None),
             events: Cell::new(Some(Events::new())),
             posted: Cell::new(Vec::new()),
-            stopping: Cell::new(false),
+            attention: Cell::new(0),
+            observed: Observed::default(),
             closed: Cell::new(false),
             outside_work: Cell::new(0),
             poll_interval: Cell::new(DEFAULT_POLL_INTERVAL),
@@ -237,7 +246,8 @@ impl<R: Runnable> EventLoop<R> {
             if self.run_once(context)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }
-            if self.stopping.replace(false) {
+            if self.is_stopping() {
+                self.clear_stop();
                 return Ok(ControlFlow::Continue(()));
             }
         }
@@ -245,17 +255,32 @@ impl<R: Runnable> EventLoop<R> {
 
     /// Lets the iteration under way be the last; if none is, the next one.
     pub fn stop(&self) {
-        self.stopping.set(true);
+        self.attention.set(self.attention.get() | STOPPING);
     }
 
     /// Whether a stop was asked for that has not happened yet.
+    #[inline]
     pub fn is_stopping(&self) -> bool {
-        self.stopping.get()
+        self.attention.get() & STOPPING != 0
     }
 
     /// Forgets a stop that was asked for.
     pub fn clear_stop(&self) {
-        self.stopping.set(false);
+        self.attention.set(self.attention.get() & !STOPPING);
+    }
+
+    /// Lets `observer` see each entry that runs, from the next batch on, in place of the one before; `None`: nobody.
+    ///
+    /// Meanwhile the kernel is asked in each iteration. Entries that stand in the queue already have been queued by nobody.
+    pub fn observe(&self, observer: Option<Rc<dyn Observer<R>>>) {
+        let observed = if observer.is_some() { OBSERVED } else { 0 };
+        self.attention.set(self.attention.get() & !OBSERVED | observed);
+        self.observed.set(observer);
+    }
+
+    /// Whether somebody sees what runs.
+    pub fn is_observed(&self) -> bool {
+        self.attention.get() & OBSERVED != 0
     }
 
     /// One iteration: [`poll`](Self::poll), then [`run_batch`](Self::run_batch). The loop must be entered.
@@ -268,6 +293,9 @@ impl<R: Runnable> EventLoop<R> {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 other => other?,
             }
+            if self.is_observed() {
+                return Ok(self.run_observed_batch(context));
+            }
         }
         Ok(self.run_batch(context))
     }
@@ -278,7 +306,7 @@ impl<R: Runnable> EventLoop<R> {
         self.run_since_poll.get() >= self.entries_between_polls()
             || self.ready.is_empty()
             || self.inbox.is_pending()
-            || self.stopping.get()
+            || self.attention.get() != 0
             || (if R::MARKS_TIME { marked() } else { coarse_ns() }) != self.last_poll_ns.get()
     }
 
@@ -364,6 +392,37 @@ impl<R: Runnable> EventLoop<R> {
         coarse_ns().saturating_sub(self.last_poll_ns.get())
     }
 
+    /// [`run_batch`](Self::run_batch) for a loop that is observed, which needs a poll in each iteration.
+    #[cold]
+    pub fn run_observed_batch(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
+        let Some(observer) = self.observed.get().filter(|observer| !observer.is_over()) else {
+            self.observe(None);
+            return self.run_batch(context);
+        };
+        let batch = self.ready.len();
+        self.observed.begin_batch(&*observer, batch);
+        let around = self.left.replace(batch);
+        let flow = self.run_left_observed(&*observer, context);
+        self.left.set(around);
+        flow
+    }
+
+    fn run_left_observed(&self, observer: &dyn Observer<R>, context: &mut R::Context<'_>) -> ControlFlow<()> {
+        while let Some(left) = self.left.get().checked_sub(1) {
+            self.left.set(left);
+            let Some(runnable) = self.ready.pop() else { break };
+            let number = self.observed.next();
+            if runnable.is_cancelled() {
+                continue;
+            }
+            observer.begins(number, &runnable);
+            let flow = runnable.run(context);
+            observer.ended(number, self.observed.queued(self.ready.len()));
+            flow?;
+        }
+        ControlFlow::Continue(())
+    }
+
     /// Drops everything: ready entries, timers, unfinished tasks, the loop's own descriptors; refuses posts from now on.
     /// Calling it again is fine.
     ///
@@ -447,7 +506,7 @@ impl<R: Runnable> EventLoop<R> {
     }
 
     fn wait_limit(&self) -> Option<Duration> {
-        if !self.ready.is_empty() || self.stopping.get() {
+        if !self.ready.is_empty() || self.is_stopping() {
             return Some(Duration::ZERO);
         }
         let deadline_ns = self.timers.borrow_mut().next_deadline_ns()?;
@@ -467,7 +526,7 @@ impl<R: Runnable> EventLoop<R> {
         if self.clock.is_virtual()
             && self.ready.is_empty()
             && self.outside_work.get() == 0
-            && !self.stopping.get()
+            && !self.is_stopping()
         {
             let next = self.timers.borrow_mut().next_deadline_ns();
             if let Some(deadline_ns) = next {

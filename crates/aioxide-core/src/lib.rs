@@ -65,6 +65,7 @@ pub mod flow;
 mod loom;
 #[cfg(all(test, loom))]
 mod models;
+pub mod observer;
 mod patience;
 pub mod pool;
 pub mod reactor;

@@ -229,13 +229,12 @@ fn is_whole_and_plain(bytes: &[u8]) -> bool {
     let Some(end) = END.find(bytes).map(|end| end + 2).filter(|&end| end < bytes.len()) else { return false };
     let (before, head, next) = (&bytes[..end - 1], &bytes[1..end], &bytes[2..=end]);
     // Without a branch and in bytes, so that it looks at many at once. A tab is rare enough to be read with care.
-    let is_plain = before.iter().zip(head).zip(next).fold(true, |is_plain, ((&before, &byte), &next)| {
+    before.iter().zip(head).zip(next).fold(true, |is_plain, ((&before, &byte), &next)| {
         let is_printable = byte.wrapping_sub(b' ') <= b'~' - b' ';
         let is_return = (byte == b'\r') & (next == b'\n');
         let is_end = (byte == b'\n') & (before == b'\r') & (next != b' ');
         is_plain & (is_printable | is_return | is_end)
-    });
-    is_plain
+    })
 }
 
 /// Whether a line that begins with `first` is a header of its own that says nothing about the body's end.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::place;
 use crate::protocol::{ANSWER_LIMIT, Answer, Ask, Hello, Refusal, Request, Response, SnapshotOptions};
 use crate::schema::{Deadlock, Ended, Id, Lag, Snapshot, Stacks};
+use crate::timeline::Timeline;
 
 /// A program answers within this time, or not at all: it answers at once that it is held.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(120);
@@ -171,6 +172,29 @@ impl Client {
     pub fn lag(&mut self) -> Result<Vec<Lag>, Error> {
         match self.ask(Ask::Lag)? {
             Answer::Lag { lag } => Ok(lag),
+            other => Err(another(&other)),
+        }
+    }
+
+    /// Records what the loops run, from now on, for at most `length`; [`Client::recorded`] tells it.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn record(&mut self, length: Duration) -> Result<(), Error> {
+        let ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        match self.ask(Ask::Record { ms })? {
+            Answer::Recording => Ok(()),
+            other => Err(another(&other)),
+        }
+    }
+
+    /// Ends the recording, and tells what the loops have run.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn recorded(&mut self) -> Result<Box<Timeline>, Error> {
+        match self.ask(Ask::Recorded)? {
+            Answer::Timeline { timeline } => Ok(timeline),
             other => Err(another(&other)),
         }
     }

@@ -4,7 +4,8 @@
 //! program                                          aioxide top, a script
 //!   Source  <- a face implements it                  client: find, ask
 //!     └─ server: a thread, a UNIX socket  <──────────────┘      one line of JSON each way: protocol
-//!          └─ schema: Snapshot ─> graph: groups, cycles, trees ─> deadlock: who can never go on
+//!          ├─ schema: Snapshot ─> graph: groups, cycles, trees ─> deadlock: who can never go on
+//!          └─ timeline: what has run ─> chrome: for Perfetto
 //! ```
 //!
 //! [`schema`] is the snapshot, [`protocol`] the questions and answers, [`place`] where the sockets are.
@@ -16,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chrome;
 pub mod client;
 pub mod clock;
 pub mod deadlock;
@@ -25,6 +27,7 @@ pub mod protocol;
 pub mod schema;
 pub mod server;
 pub mod source;
+pub mod timeline;
 
 pub use client::Client;
 pub use server::Server;

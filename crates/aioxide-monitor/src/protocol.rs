@@ -7,8 +7,10 @@
 //! <- {"id": 2, "answer": "snapshot", "snapshot": {…}}
 //! -> {"id": 3, "ask": "cancel", "task": 139872, "name": "Task-7"}
 //! <- {"id": 3, "answer": "cancelled", "cancelled": true}
-//! -> {"id": 4, "ask": "dance"}
-//! <- {"id": 4, "answer": "error", "kind": "bad_request", "text": "unknown variant `dance` …"}
+//! -> {"id": 4, "ask": "record", "ms": 1000}          … and a second later {"ask": "recorded"}
+//! <- {"id": 4, "answer": "recording"}
+//! -> {"id": 5, "ask": "dance"}
+//! <- {"id": 5, "answer": "error", "kind": "bad_request", "text": "unknown variant `dance` …"}
 //! ```
 //!
 //! The socket is `PID.sock` in the user's folder ([`crate::place`]). A request line is at most [`REQUEST_LIMIT`] bytes;
@@ -17,6 +19,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::schema::{Deadlock, Ended, Id, Lag, Program, Snapshot, Stacks};
+use crate::timeline::Timeline;
 
 /// The version of the protocol; requests and answers may be added under the same.
 pub const PROTOCOL: u32 = 1;
@@ -78,6 +81,13 @@ pub enum Ask {
     Lag,
     /// Tasks that nobody can wake any more.
     Deadlocks,
+    /// Record what the loops run from now on.
+    Record {
+        /// For at most so many milliseconds ([`crate::timeline::LENGTH_LIMIT_MS`]).
+        ms: u64,
+    },
+    /// End that, and tell what was recorded.
+    Recorded,
 }
 
 /// What a snapshot is to hold.
@@ -139,6 +149,13 @@ pub enum Answer {
     Deadlocks {
         /// One for each cycle, or each loop whose chains end.
         deadlocks: Vec<Deadlock>,
+    },
+    /// To [`Ask::Record`].
+    Recording,
+    /// To [`Ask::Recorded`].
+    Timeline {
+        /// Of the loops that were running.
+        timeline: Box<Timeline>,
     },
     /// To anything that could not be answered.
     Error(Refusal),

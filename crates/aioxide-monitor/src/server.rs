@@ -29,6 +29,7 @@ use crate::protocol::{
 };
 use crate::schema::{Deadlock, Id, VERSION};
 use crate::source::Source;
+use crate::timeline::{LENGTH_LIMIT_MS, Timeline};
 use crate::{clock, deadlock, place};
 
 /// Connections at a time; another one is told so and ended.
@@ -263,6 +264,9 @@ impl Shared {
             Ask::Stacks { tasks } if tasks.len() > STACKS_LIMIT => {
                 refuse(RefusalKind::BadRequest, format!("more than {STACKS_LIMIT} tasks"))
             }
+            Ask::Record { ms } if ms > LENGTH_LIMIT_MS => {
+                refuse(RefusalKind::BadRequest, format!("more than {LENGTH_LIMIT_MS} ms"))
+            }
             ask => self.look(ask),
         }
     }
@@ -340,6 +344,8 @@ fn answer_one(source: &dyn Source, ask: Ask) -> Answer {
             source.history(limit).map(|history| Answer::History { history })
         }
         Ask::Deadlocks => deadlocks(source).map(|deadlocks| Answer::Deadlocks { deadlocks }),
+        Ask::Record { ms } => source.record(Duration::from_millis(ms)).map(|()| Answer::Recording),
+        Ask::Recorded => timeline(source).map(|timeline| Answer::Timeline { timeline }),
         Ask::Hello | Ask::Lag => Err(Refusal::new(RefusalKind::Failed, "is answered elsewhere")),
     };
     answered.unwrap_or_else(Answer::Error)
@@ -362,6 +368,17 @@ pub fn snapshot(
     snapshot.taken.took_us = began.elapsed().as_micros() as u64;
     snapshot.link();
     Ok(snapshot)
+}
+
+/// What was recorded since [`Source::record`].
+///
+/// # Errors
+/// The source's.
+pub fn timeline(source: &dyn Source) -> Result<Box<Timeline>, Refusal> {
+    let loops = source.recorded()?;
+    let length_ns = loops.iter().map(|one| one.length_ns).max().unwrap_or(0);
+    let began_unix_ms = clock::unix_ms().saturating_sub(length_ns / 1_000_000);
+    Ok(Box::new(Timeline { program: source.program(), began_unix_ms, loops }))
 }
 
 /// The deadlocks that are in two snapshots, one after the other: what a snapshot of several chunks shows may not fit together.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::protocol::{Refusal, SnapshotOptions};
 use crate::schema::{Ended, Id, Lag, Program, Snapshot, Stacks};
+use crate::timeline::LoopTimeline;
 
 /// A program that can be looked into.
 ///
@@ -36,6 +37,18 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When they are not known.
     fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal>;
+
+    /// Records what the loops run, from now on, for at most `length`.
+    ///
+    /// # Errors
+    /// `Busy` when that is done already, `Unsupported` when no loop can.
+    fn record(&self, length: Duration) -> Result<(), Refusal>;
+
+    /// Ends that, and returns what was recorded, a timeline for each loop.
+    ///
+    /// # Errors
+    /// When nothing was.
+    fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal>;
 
     /// How late the loops answer.
     fn lag(&self) -> Vec<Lag>;

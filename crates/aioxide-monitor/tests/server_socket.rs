@@ -14,6 +14,7 @@ use aioxide_monitor::schema::{
     Edge, Ended, How, Id, Kind, Lag, Node, Program, Snapshot, Stacks, Task, VERSION,
 };
 use aioxide_monitor::server::CONNECTIONS;
+use aioxide_monitor::timeline::{LENGTH_LIMIT_MS, LoopTimeline, Span};
 use aioxide_monitor::{Server, Source};
 
 /// A program of `tasks` tasks that wait on one semaphore; the looks wait while the gate is closed.
@@ -23,6 +24,7 @@ struct Fake {
     closed: Mutex<bool>,
     opened: Condvar,
     held: AtomicBool,
+    recording: AtomicBool,
 }
 
 impl Source for Fake {
@@ -62,6 +64,19 @@ impl Source for Fake {
 
     fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
         Ok(vec![Ended::default(); limit.min(3)])
+    }
+
+    fn record(&self, _: Duration) -> Result<(), Refusal> {
+        match self.recording.swap(true, Ordering::SeqCst) {
+            true => Err(Refusal::new(RefusalKind::Busy, "somebody records already")),
+            false => Ok(()),
+        }
+    }
+
+    fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal> {
+        self.recording.store(false, Ordering::SeqCst);
+        let span = Span { number: 1, queued_by: Some(0), task: Some(7), ..Span::default() };
+        Ok(vec![LoopTimeline { loop_id: 5, spans: vec![span], ..LoopTimeline::default() }])
     }
 
     fn lag(&self) -> Vec<Lag> {
@@ -260,4 +275,18 @@ fn stopping_ends_the_connections_also_while_a_look_is_under_way() {
     running.source.opened.notify_all();
     waiting.join().unwrap();
     assert!(!running.server.path().exists());
+}
+
+#[test]
+fn recording_is_begun_once_and_told() {
+    let running = start(0);
+    let mut client = Client::connect(running.server.path()).unwrap();
+    client.record(Duration::from_millis(LENGTH_LIMIT_MS)).unwrap();
+    let again = client.record(Duration::from_millis(1)).unwrap_err();
+    assert_eq!(again.refusal().unwrap().kind, RefusalKind::Busy);
+    let too_long = client.record(Duration::from_millis(LENGTH_LIMIT_MS + 1)).unwrap_err();
+    assert_eq!(too_long.refusal().unwrap().kind, RefusalKind::BadRequest);
+    let timeline = client.recorded().unwrap();
+    assert_eq!(timeline.program.name, "fake");
+    assert_eq!((timeline.loops[0].loop_id, timeline.loops[0].spans[0].task), (5, Some(7)));
 }

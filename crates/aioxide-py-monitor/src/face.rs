@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use aioxide_monitor::protocol::{Refusal, SnapshotOptions};
 use aioxide_monitor::schema::Program;
-use aioxide_monitor::{Server, Source, clock, server};
+use aioxide_monitor::{Server, Source, chrome, clock, server};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::locked;
 use crate::source::PythonSource;
@@ -83,6 +84,23 @@ impl Monitor {
         py.detach(|| json(self.source.loops()))
     }
 
+    /// Begins to record what the running loops run, for at most so many seconds.
+    fn record(&self, py: Python<'_>, seconds: f64) -> PyResult<()> {
+        let length = duration(seconds)?;
+        py.detach(|| self.source.record(length)).map_err(refused)
+    }
+
+    /// Ends that; what was recorded, as a trace of Chrome's.
+    fn recorded<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let trace = py.detach(|| -> PyResult<Vec<u8>> {
+            let mut trace = Vec::new();
+            let timeline = server::timeline(&*self.source).map_err(refused)?;
+            chrome::write(&timeline, &mut trace)?;
+            Ok(trace)
+        })?;
+        Ok(PyBytes::new(py, &trace))
+    }
+
     /// Starts the watchdog; `collector` has to be among `gc.callbacks` meanwhile.
     #[pyo3(signature = (limit, every, deadlocks, report, collector, *, beaten, leave))]
     #[expect(clippy::too_many_arguments, reason = "each is a setting, and aioxide.monitor alone calls it")]
@@ -100,11 +118,7 @@ impl Monitor {
         if watchdog.is_some() {
             return Err(PyRuntimeError::new_err("the watchdog runs already"));
         }
-        let seconds = |seconds: f64| {
-            Duration::try_from_secs_f64(seconds)
-                .map_err(|_| PyValueError::new_err(format!("{seconds} is no number of seconds")))
-        };
-        let (limit, every) = (seconds(limit)?, seconds(every)?);
+        let (limit, every) = (duration(limit)?, duration(every)?);
         if limit < Duration::from_millis(1) {
             return Err(PyValueError::new_err("a limit below a millisecond measures the monitor"));
         }
@@ -130,7 +144,16 @@ impl Monitor {
     }
 }
 
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| PyValueError::new_err(format!("{seconds} is no number of seconds")))
+}
+
+fn refused(refusal: Refusal) -> PyErr {
+    PyRuntimeError::new_err(refusal.text)
+}
+
 fn json<T: serde::Serialize>(found: Result<T, Refusal>) -> PyResult<String> {
-    let found = found.map_err(|refusal| PyRuntimeError::new_err(refusal.text))?;
+    let found = found.map_err(refused)?;
     serde_json::to_string(&found).map_err(|error| PyRuntimeError::new_err(error.to_string()))
 }

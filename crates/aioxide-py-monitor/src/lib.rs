@@ -3,6 +3,7 @@
 //! ```text
 //! face     what aioxide.monitor calls
 //! source   a snapshot in pieces, attached to the interpreter only during each
+//! recorded what a loop has recorded, on its way from there to here
 //! watch    the watchdog's thread: heartbeats, stacks of loops that do not answer, deadlocks
 //! loops    which loops run, and what could still happen on them
 //! walk     from a task to nodes and edges;  things: locks, timers, connections …
@@ -19,6 +20,7 @@ mod chain;
 mod eyes;
 mod face;
 mod loops;
+mod recorded;
 mod source;
 mod things;
 mod walk;
@@ -27,6 +29,8 @@ mod watch;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
+
+pub use recorded::Recorded;
 
 /// Adds the class to the extension's module.
 ///

@@ -16,7 +16,9 @@ use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKi
 use aioxide_monitor::schema::{
     Ended, Id, Lag, Loop, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack, Why,
 };
+use aioxide_monitor::timeline::{LoopTimeline, RUNS_LIMIT};
 use aioxide_monitor::{Source, clock};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
@@ -24,6 +26,7 @@ use crate::chain::{Link, chain, string};
 use crate::eyes::{Class, Eyes, Seen};
 use crate::locked;
 use crate::loops::{self, Counts};
+use crate::recorded::Recorded;
 use crate::walk::{Walk, id_of};
 use crate::watch::Beats;
 
@@ -388,6 +391,39 @@ impl Source for PythonSource {
 
     fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
         Ok(locked(&self.memory).ended.iter().rev().take(limit).cloned().collect())
+    }
+
+    fn record(&self, length: Duration) -> Result<(), Refusal> {
+        let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let begun: Vec<bool> = self.enter(&mut Pauses::default(), |py| {
+            let begin = |event_loop: &Bound<'_, PyAny>| {
+                // asyncio's own loop has no such method.
+                event_loop.call_method1(intern!(py, "_record"), (RUNS_LIMIT, length_ns))?.extract::<bool>()
+            };
+            loops::running(&self.eyes, py).iter().filter_map(|(_, one)| begin(one).ok()).collect()
+        })?;
+        if begun.is_empty() {
+            return Err(Refusal::new(RefusalKind::Unsupported, "no loop of aioxide is running"));
+        }
+        if begun.contains(&false) {
+            return Err(Refusal::new(RefusalKind::Busy, "the loop is being recorded already"));
+        }
+        Ok(())
+    }
+
+    fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal> {
+        let recorded = self.enter(&mut Pauses::default(), |py| {
+            let end = |event_loop: &Bound<'_, PyAny>| {
+                let found = event_loop.call_method0(intern!(py, "_recorded")).ok()?;
+                Some((id_of(event_loop), found.cast::<Recorded>().ok()?.get().take()))
+            };
+            let running = loops::running(&self.eyes, py);
+            running.iter().filter_map(|(_, one)| end(one)).collect::<Vec<_>>()
+        })?;
+        if recorded.is_empty() {
+            return Err(Refusal::new(RefusalKind::Failed, "nothing is being recorded"));
+        }
+        Ok(recorded.into_iter().map(|(id, recording)| LoopTimeline::new(id, recording)).collect())
     }
 
     fn lag(&self) -> Vec<Lag> {

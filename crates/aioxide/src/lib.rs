@@ -35,6 +35,7 @@ mod blocking;
 mod error;
 mod future;
 mod handle;
+mod label;
 mod line;
 #[cfg(feature = "monitor")]
 mod monitor;
@@ -48,6 +49,8 @@ pub use blocking::{Blocking, spawn_blocking, to_thread};
 pub use error::{Cancelled, Elapsed, Error, Panic, ResultError, TaskError};
 pub use future::{Future, Take};
 pub use handle::{CallHandle, Handle, RemoteHandle, Shutdown};
+#[doc(hidden)]
+pub use label::label as __label;
 #[doc(hidden)]
 pub use race::{First as __First, race as __race};
 pub use report::{

@@ -21,8 +21,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aioxide_core::EventLoop;
+use aioxide_core::observer::{Recorder, Recording};
 use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
 use aioxide_monitor::schema::{Ended, Id, Lag, Language, Loop, Node, Program, Snapshot, Stacks, TaskStack};
+use aioxide_monitor::timeline::{LoopTimeline, RUNS_LIMIT};
 use aioxide_monitor::{Server, Source, clock};
 
 use crate::handle::{Handle, RemoteHandle};
@@ -84,9 +86,16 @@ struct Seen {
 /// The socket, while a loop is watched.
 static MONITOR: Mutex<Option<(Server, Arc<Loops>)>> = Mutex::new(None);
 
+/// A watched loop of this thread.
+struct Here {
+    id: Id,
+    event_loop: Weak<WatchedLoop>,
+    recorder: Option<Rc<Recorder<Runnable>>>,
+}
+
 thread_local! {
     /// The watched loops of this thread.
-    static HERE: RefCell<Vec<(Id, Weak<WatchedLoop>)>> = const { RefCell::new(Vec::new()) };
+    static HERE: RefCell<Vec<Here>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Watches a loop; the first one opens the socket.
@@ -110,7 +119,8 @@ pub(crate) fn watch(event_loop: &Rc<WatchedLoop>) -> io::Result<Watched> {
     let id = Rc::as_ptr(event_loop).addr() as Id;
     let state = Arc::<State>::default();
     let remote = Handle::new(Rc::clone(event_loop) as Rc<_>).remote();
-    HERE.with_borrow_mut(|here| here.push((id, Rc::downgrade(event_loop))));
+    let here = Here { id, event_loop: Rc::downgrade(event_loop), recorder: None };
+    HERE.with_borrow_mut(|all| all.push(here));
     locked(&loops.loops).push(Registered { id, remote, state: Arc::clone(&state) });
     Ok(Watched { id, state })
 }
@@ -138,7 +148,7 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let _ended = HERE.try_with(|here| here.borrow_mut().retain(|(id, _)| *id != self.id));
+        let _ended = HERE.try_with(|here| here.borrow_mut().retain(|one| one.id != self.id));
         let mut monitor = locked(&MONITOR);
         let Some((_, loops)) = &*monitor else { return };
         let (gone, is_last) = {
@@ -167,7 +177,7 @@ impl Loops {
                 let (id, ask) = (one.id, ask.clone());
                 let call = move || {
                     let event_loop = HERE.with_borrow(|here| {
-                        here.iter().find(|(known, _)| *known == id).and_then(|(_, one)| one.upgrade())
+                        here.iter().find(|one| one.id == id).and_then(|one| one.event_loop.upgrade())
                     });
                     if let Some(event_loop) = event_loop {
                         // Nobody waits any more, if the question was given up.
@@ -291,6 +301,28 @@ impl Source for Loops {
         Ok(locked(&self.memory).ended.iter().rev().take(limit).cloned().collect())
     }
 
+    fn record(&self, length: Duration) -> Result<(), Refusal> {
+        let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
+        let begun = self.each(move |event_loop, id| begin_recording(event_loop, id, length_ns))?;
+        match begun.as_slice() {
+            [] => Err(Refusal::new(RefusalKind::Unsupported, "no loop is running")),
+            begun if begun.contains(&false) => {
+                Err(Refusal::new(RefusalKind::Busy, "the loop is being recorded already"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal> {
+        let found = self.each(|event_loop, id| Some((id, end_recording(event_loop, id)?)))?;
+        let found: Vec<LoopTimeline> =
+            found.into_iter().flatten().map(|(id, recording)| LoopTimeline::new(id, recording)).collect();
+        if found.is_empty() {
+            return Err(Refusal::new(RefusalKind::Failed, "nothing is being recorded"));
+        }
+        Ok(found)
+    }
+
     fn lag(&self) -> Vec<Lag> {
         Vec::new()
     }
@@ -301,6 +333,28 @@ impl Source for Loops {
             since => self.began.elapsed().saturating_sub(Duration::from_nanos(since)),
         }
     }
+}
+
+/// Changes what is kept of a watched loop of this thread.
+fn with_here<T>(id: Id, change: impl FnOnce(&mut Here) -> T) -> Option<T> {
+    HERE.with_borrow_mut(|all| all.iter_mut().find(|one| one.id == id).map(change))
+}
+
+/// Whether nobody recorded the loop until now.
+fn begin_recording(event_loop: &WatchedLoop, id: Id, length_ns: u64) -> bool {
+    if event_loop.is_observed() {
+        return false;
+    }
+    let recorder = Recorder::new(RUNS_LIMIT, length_ns, Runnable::label);
+    with_here(id, |here| here.recorder = Some(Rc::clone(&recorder)));
+    event_loop.observe(Some(recorder));
+    true
+}
+
+fn end_recording(event_loop: &WatchedLoop, id: Id) -> Option<Recording> {
+    let recorder = with_here(id, |here| here.recorder.take()).flatten()?;
+    event_loop.observe(None);
+    Some(recorder.take())
 }
 
 impl State {

@@ -24,6 +24,14 @@ impl From<Notified> for Runnable {
     }
 }
 
+impl Runnable {
+    /// What it is called in a timeline.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn label(&self) -> aioxide_core::observer::Label {
+        crate::label::label(&self.0)
+    }
+}
+
 impl aioxide_core::Runnable for Runnable {
     type Posted = Notified;
     type Context<'a> = ();

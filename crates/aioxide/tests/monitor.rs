@@ -13,7 +13,7 @@ use aioxide::sync::{Mutex, Queue};
 use aioxide::time::sleep;
 use aioxide::{Runtime, spawn, task_group};
 use aioxide_monitor::client::{self, Client};
-use aioxide_monitor::protocol::SnapshotOptions;
+use aioxide_monitor::protocol::{RefusalKind, SnapshotOptions};
 use aioxide_monitor::schema::{How, Kind, Language, Node, Snapshot, TaskState};
 
 const ROLE: &str = "AIOXIDE_TEST_MONITORED";
@@ -78,6 +78,29 @@ async fn circle() {
     drop(one);
 }
 
+/// Two tasks that wake each other.
+async fn ping_pong() {
+    let (there, back) = (Rc::new(Queue::<u32>::new(1)), Rc::new(Queue::<u32>::new(1)));
+    let (taken, given) = (Rc::clone(&there), Rc::clone(&back));
+    let ping = spawn(async move {
+        loop {
+            taken.put(1).await.unwrap();
+            given.get().await.unwrap();
+        }
+    });
+    ping.set_name("ping");
+    let pong = spawn(async move {
+        loop {
+            there.get().await.unwrap();
+            back.put(1).await.unwrap();
+        }
+    });
+    pong.set_name("pong");
+    say_ready();
+    told_to_end().await;
+    drop((ping, pong));
+}
+
 async fn blocked() {
     let (release, held) = std::sync::mpsc::channel::<()>();
     std::thread::spawn(move || {
@@ -102,6 +125,7 @@ fn program_that_is_looked_into() {
     };
     match role.as_str() {
         "many kinds" => runtime.block_on(many_kinds()).unwrap(),
+        "ping-pong" => runtime.block_on(ping_pong()).unwrap(),
         "circle" => runtime.block_on(circle()).unwrap(),
         "blocked" => runtime.block_on(blocked()).unwrap(),
         other => panic!("no role {other}"),
@@ -216,5 +240,28 @@ fn loop_that_is_blocked_is_told() {
     let mut client = program.client();
     let refused = client.snapshot(SnapshotOptions::default()).unwrap_err();
     assert!(refused.to_string().contains("has let nobody in"), "{refused}");
+    program.end();
+}
+
+#[test]
+fn what_runs_is_recorded_with_who_woke_whom() {
+    let program = Program::start("ping-pong");
+    let mut client = program.client();
+    client.record(Duration::from_secs(10)).unwrap();
+    let again = client.record(Duration::from_secs(10)).unwrap_err();
+    assert_eq!(again.refusal().unwrap().kind, RefusalKind::Busy);
+    let (_keep, never) = std::sync::mpsc::channel::<()>();
+    assert!(never.recv_timeout(Duration::from_millis(20)).is_err());
+    let timeline = client.recorded().unwrap();
+    let spans = &timeline.loops[0].spans;
+    let of = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let (ping, pong) = (of("ping"), of("pong"));
+    assert!(ping.len() > 10 && pong.len() > 10, "{} {}", ping.len(), pong.len());
+    assert!(ping[0].code.starts_with("tests/monitor.rs:") && ping[0].task.is_some(), "{:?}", ping[0]);
+    // Each was woken by the other.
+    let numbers: Vec<u64> = ping.iter().map(|span| span.number).collect();
+    let woken = pong.iter().filter(|span| span.queued_by.is_some_and(|by| numbers.contains(&by))).count();
+    assert!(woken * 10 > pong.len() * 9, "{woken} of {}", pong.len());
+    assert!(client.recorded().is_err());
     program.end();
 }

@@ -5,6 +5,7 @@
     aioxide.monitor.start()     # opens a socket that only this user can ask; `aioxide top` finds it
     aioxide.monitor.watchdog()  # reports what keeps a loop from running
     aioxide.monitor.snapshot()  # the same from inside, as a dictionary
+    with aioxide.monitor.trace("trace.json"): ...  # what runs meanwhile, for Perfetto
 
 It works on aioxide's loop and on asyncio's. Nothing of it runs before one of its functions is called. The guide "Seeing
 inside" and the schema of the crate `aioxide-monitor` say what a snapshot holds.
@@ -20,14 +21,15 @@ import os
 import platform
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from .. import _aioxide
 from .telemetry import Telemetry
 
-__all__ = ["Report", "deadlocks", "lag", "snapshot", "start", "stop", "unwatch", "watchdog"]
+__all__ = ["Report", "deadlocks", "lag", "snapshot", "start", "stop", "trace", "unwatch", "watchdog"]
 
 Report = dict[str, Any]
 """What the watchdog tells: `kind` is "blocked" or "deadlock".
@@ -50,6 +52,8 @@ class _Native(Protocol):
     def deadlocks(self) -> str: ...
     def lag(self) -> str: ...
     def loops(self) -> str: ...
+    def record(self, seconds: float) -> None: ...
+    def recorded(self) -> bytes: ...
     def watch(
         self,
         limit: float,
@@ -139,6 +143,34 @@ def lag() -> list[dict[str, Any]]:
     """Returns how late each loop answers, by the watchdog's heartbeats: the last, the longest, a histogram."""
     found: list[dict[str, Any]] = json.loads(_monitor().lag())
     return found
+
+
+@contextmanager
+def trace(path: str | os.PathLike[str], *, seconds: float = 60.0) -> Iterator[None]:
+    """Records what the running loops run meanwhile, and writes it to `path` for Perfetto (ui.perfetto.dev).
+
+    A track for each task and one for callbacks, events and so on; an arrow from what woke a task to its step. Loops of
+    aioxide only, of all threads, those that run when it begins. It ends with the block, or after `seconds` (60 at
+    most), or 200 000 runs; the file is written at the end of the block, also when that raises. Meanwhile the loops are
+    slower, and ask the kernel in each iteration. `aioxide top PID --trace FILE` does the same from outside.
+
+    # Errors
+    RuntimeError when no loop of aioxide is running, or one is being recorded already; OSError when the file cannot be
+    written, before anything is recorded; ValueError for a time that is none.
+
+    # Examples
+
+        async def main():
+            with aioxide.monitor.trace("trace.json"):
+                await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+    """
+    monitor = _monitor()
+    with open(path, "wb") as file:
+        monitor.record(min(seconds, 60.0))
+        try:
+            yield
+        finally:
+            file.write(monitor.recorded())
 
 
 def watchdog(

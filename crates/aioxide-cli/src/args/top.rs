@@ -19,7 +19,9 @@ use super::values::seconds;
         aioxide top 4711 --json | jq .deadlocks\n  \
         aioxide top 4711 --json --interval 5\n                                \
         everything in JSON, a line every 5 seconds\n  \
-        aioxide top 4711 --web        a page on this machine\n\n\
+        aioxide top 4711 --web        a page on this machine\n  \
+        aioxide top 4711 --trace trace.json --for 5\n                                \
+        what its loops run in 5 seconds, for ui.perfetto.dev\n\n\
     A program can be looked into when it has opened its monitor, in Python by\n\
     aioxide.monitor.start() or AIOXIDE_MONITOR=1. One of Python 3.14 or newer\n\
     opens it when asked by its PID. Only its own user (and root) can connect.\n\n\
@@ -49,6 +51,15 @@ pub(crate) struct TopArgs {
     #[arg(long, value_name = "PORT", default_value_t = 0, requires = "web")]
     pub(crate) port: u16,
 
+    /// Record what the loops run, each step and callback and who woke whom, and write it to FILE (- for standard output) in the
+    /// format of Chrome's tracer, which ui.perfetto.dev opens
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with_all = ["once", "json", "web", "task"])]
+    pub(crate) trace: Option<PathBuf>,
+
+    /// With --trace, for so long (1 unless given, 60 at most)
+    #[arg(long = "for", value_name = "SECONDS", value_parser = seconds, requires = "trace")]
+    pub(crate) length: Option<Duration>,
+
     /// Look every SECONDS (1 unless given), but never so often that looking takes half of the time
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) interval: Option<Duration>,
@@ -65,7 +76,7 @@ pub(crate) struct TopArgs {
     #[arg(long, value_enum, default_value_t = Sort::Waiting)]
     pub(crate) sort: Sort,
 
-    /// With --once, print at most N rows (0: all of them)
+    /// With --once and --trace, print at most N rows (0: all of them)
     #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
     pub(crate) rows: usize,
 

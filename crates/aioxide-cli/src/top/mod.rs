@@ -5,6 +5,7 @@
 //! once     one look, printed as text or JSON
 //! screen   the terminal: draws what a poller tells
 //! web      a page: shows what a poller tells
+//! trace    what the loops run in a stretch of time, for Perfetto
 //!   └─ poller   a thread that asks the program: never the one that draws
 //!        └─ sample   one look, with its groups and an index
 //! ```
@@ -27,6 +28,7 @@ mod sample;
 mod screen;
 mod signals;
 mod text;
+mod trace;
 mod web;
 mod words;
 
@@ -40,6 +42,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &TopArgs) -> Result<ExitCode, Failure> {
     if args.json || args.once {
         return once::run(args);
+    }
+    if let Some(file) = &args.trace {
+        return trace::run(args, file);
     }
     if args.web { web::run(args) } else { screen::run(args) }
 }

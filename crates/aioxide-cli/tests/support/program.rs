@@ -8,6 +8,7 @@ use aioxide_monitor::protocol::{Refusal, RefusalKind, SnapshotOptions};
 use aioxide_monitor::schema::*;
 use aioxide_monitor::server::Server;
 use aioxide_monitor::source::Source;
+use aioxide_monitor::timeline::{LoopTimeline, Span};
 use tempfile::TempDir;
 
 /// A running monitor with its folder.
@@ -31,6 +32,9 @@ pub struct State {
     pub stacks: Stacks,
     pub history: Vec<Ended>,
     pub cancelled: Vec<(Id, String)>,
+    /// For how long it was asked to record, and what it says it has run.
+    pub recorded: Option<Duration>,
+    pub timelines: Vec<LoopTimeline>,
     /// How many snapshots were taken.
     pub looks: usize,
     /// A refusal in place of every snapshot.
@@ -127,6 +131,15 @@ impl Source for Made {
 
     fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
         Ok(self.lock().history.iter().take(limit).cloned().collect())
+    }
+
+    fn record(&self, length: Duration) -> Result<(), Refusal> {
+        self.lock().recorded = Some(length);
+        Ok(())
+    }
+
+    fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal> {
+        Ok(self.lock().timelines.clone())
     }
 
     fn lag(&self) -> Vec<Lag> {
@@ -231,4 +244,36 @@ pub fn blocked_stacks() -> Stacks {
             frames: vec![frame(20, "handle_request"), frame(99, "slow_hash")],
         }],
     }
+}
+
+/// What a loop says that it has run: a task that wakes another over and over, and one long step.
+pub fn timeline() -> LoopTimeline {
+    let mut spans = Vec::new();
+    for number in 0..200 {
+        let (name, code, task) =
+            if number % 2 == 0 { ("reader", "read_all", 20) } else { ("writer", "write_all", 21) };
+        let began_ns = number * 1_000_000;
+        spans.push(Span {
+            number,
+            queued_by: number.checked_sub(1),
+            queued_ns: began_ns.saturating_sub(500_000),
+            began_ns,
+            ended_ns: began_ns + 300_000,
+            kind: "step".into(),
+            name: name.into(),
+            code: code.into(),
+            task: Some(task),
+        });
+    }
+    let (began_ns, ended_ns) = (300_000_000, 900_000_000);
+    let long = Span {
+        number: 200,
+        began_ns,
+        ended_ns,
+        kind: "callback".into(),
+        name: "slow<b>".into(),
+        ..Span::default()
+    };
+    spans.push(long);
+    LoopTimeline { loop_id: 1, length_ns: 1_000_000_000, left_out: 0, spans }
 }

@@ -126,6 +126,20 @@ impl Notified {
         // SAFETY: alive by our reference.
         unsafe { self.header.as_ref() }.id
     }
+
+    /// The task, where this thread runs its loop and it has not ended.
+    pub fn task(&self) -> Option<TaskRef> {
+        // SAFETY: alive by our reference.
+        let header = unsafe { self.header.as_ref() };
+        if !header.is_here() || header.state.is_complete() {
+            return None;
+        }
+        // SAFETY: the loop's thread, and the list's handle keeps a task that is not complete; the new one is the reference's.
+        unsafe {
+            raw::add_handle(self.header);
+            Some(TaskRef::from_header(self.header))
+        }
+    }
 }
 
 impl Drop for Notified {

@@ -6,11 +6,13 @@
 //!   readers     add_reader and its like       sock   the sock_* methods  server      accepting connections
 //!   transports  which descriptor is whose     views  _ready, _scheduled, _selector
 //!   connect     create_connection to an address      sock_connect   the same for a socket of the program's
+//!   record      what the loop runs, for a timeline
 //! ```
 
 mod connect;
 mod debug;
 mod readers;
+mod record;
 mod run;
 mod schedule;
 mod server;

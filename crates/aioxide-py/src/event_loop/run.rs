@@ -1,5 +1,7 @@
 //! Running, stopping and closing.
 
+use std::ops::ControlFlow;
+
 use pyo3::prelude::*;
 
 use super::tasks::choose_classes;
@@ -164,10 +166,23 @@ impl LoopCore {
             if let Some(error) = context.raised.take() {
                 return Err(error);
             }
+            // Such a loop polls in each iteration.
+            if core.is_observed() {
+                let flow = core.run_observed_batch(context);
+                return self.end_batch(flow, context);
+            }
         }
-        let broken_off = core.run_batch(context).is_break();
+        let flow = core.run_batch(context);
+        self.end_batch(flow, context)
+    }
+
+    /// Sends what the entries of a batch have written; what broke it off leaves the loop.
+    #[inline]
+    fn end_batch(&self, flow: ControlFlow<()>, context: &mut RunContext<'_>) -> PyResult<()> {
         let sent = self.send_held(context.py);
-        if broken_off && let Some(error) = context.raised.take() {
+        if flow.is_break()
+            && let Some(error) = context.raised.take()
+        {
             return Err(error);
         }
         sent

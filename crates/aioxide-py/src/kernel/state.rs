@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::OnceLock;
 
+use aioxide_core::observer::Recorder;
 use aioxide_core::{EventLoop, Remote};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
@@ -131,6 +132,8 @@ pub(crate) struct LoopState {
     object: Cell<*mut pyo3::ffi::PyObject>,
     python: RefCell<Option<Py<PyWeakrefReference>>>,
     pub(crate) watchers: Watchers,
+    /// What records what the loop runs, if somebody wants to see that.
+    pub(crate) recorder: RefCell<Option<Rc<Recorder<Entry>>>>,
 }
 
 impl LoopState {
@@ -168,6 +171,7 @@ impl LoopState {
             object: Cell::new(std::ptr::null_mut()),
             python: RefCell::new(None),
             watchers: Watchers::default(),
+            recorder: RefCell::new(None),
         });
         state.held.set_at_once(
             *WRITE_AT_ONCE

@@ -8,7 +8,7 @@ use crate::ffi::method::{method_fast, method_none, method_one};
 use crate::ffi::{Object, Outcome, Owned, call, none};
 use crate::interp::names;
 
-fn get_name(this: &Task) -> Outcome {
+pub(super) fn get_name(this: &Task) -> Outcome {
     if let Some(name) = this.name.get() {
         return Ok(name);
     }

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use super::{Task, step};
 use crate::ffi::context::{self, is_context};
-use crate::ffi::text::to_string;
+use crate::ffi::text::{qualified_name, to_string};
 use crate::ffi::{Object, Outcome, Owned, Raised, call, cast, raised};
 use crate::future::Future;
 use crate::interp::{Captured, names};
@@ -39,6 +39,18 @@ pub(crate) fn wake(py: Python<'_>, state: &LoopState, task: &Object) -> PyResult
         let awaited = task.fut_waiter.get().unwrap_or_else(|| task.own());
         report_call(py, raised, (&callback, &awaited), task.as_future(), &task.context)
     })
+}
+
+/// The name of a queued task, and what it runs.
+pub(crate) fn describe(task: &Object) -> (String, String) {
+    // SAFETY: only tasks are queued as such.
+    let task: &Task = unsafe { cast(task.as_ptr()) };
+    let name = super::introspect::get_name(task).map(|name| to_string(&name));
+    let name = name.unwrap_or_else(|raised| {
+        raised::clear(raised);
+        String::new()
+    });
+    (name, task.coro.get().map_or_else(String::new, |coroutine| qualified_name(&coroutine)))
 }
 
 /// A Python callback of a future.

@@ -9,6 +9,7 @@ use aioxide_monitor::schema::{
 };
 
 use super::WatchedLoop;
+use crate::label::short;
 use crate::task::{AnyTask, Operation, TaskState, Waiting, list_tasks};
 
 /// What a loop is called.
@@ -162,12 +163,6 @@ fn kind_of(operation: &str) -> (Kind, How) {
 fn frame(task: &AnyTask) -> Frame {
     let place = task.place();
     Frame { file: place.file().to_owned(), line: place.line(), function: String::new() }
-}
-
-/// The last two parts of a path.
-fn short(file: &str) -> String {
-    let parts: Vec<&str> = file.rsplitn(3, '/').take(2).collect();
-    parts.into_iter().rev().collect::<Vec<_>>().join("/")
 }
 
 pub(super) fn stacks(event_loop: &WatchedLoop, wanted: &[Id]) -> Vec<TaskStack> {

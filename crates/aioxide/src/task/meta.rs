@@ -301,10 +301,10 @@ impl Meta {
         if !self.flag(OFFERED) {
             let waker = self.look_scopes(|scopes| scopes.remove(id));
             drop(waker);
-        } else if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
-            if self.apply(effects, task) {
-                task.wake();
-            }
+        } else if let Some(effects) = self.look_scopes(|scopes| scopes.close(id))
+            && self.apply(effects, task)
+        {
+            task.wake();
         }
     }
 

@@ -204,8 +204,13 @@ pub fn all_tasks() -> Vec<AnyTask> {
 }
 
 pub(crate) fn list_tasks(event_loop: &dyn LoopHandle) -> Vec<AnyTask> {
-    let listed = |task: &TaskRef| task.meta::<Meta>().is_some_and(|meta| !meta.is_hidden());
+    let listed = |task: &TaskRef| is_listed(task) == Some(true);
     event_loop.tasks().snapshot().into_iter().filter(listed).map(AnyTask::from_ref).collect()
+}
+
+/// Whether a task is shown to whoever looks; `None` for one of another face.
+pub(crate) fn is_listed(task: &TaskRef) -> Option<bool> {
+    task.meta::<Meta>().map(|meta| !meta.is_hidden())
 }
 
 /// Refuses to wait for a task of another loop, whose end would not come while this one runs.

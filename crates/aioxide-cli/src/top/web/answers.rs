@@ -8,14 +8,14 @@ use aioxide_monitor::graph::{Direction, Graph};
 use aioxide_monitor::schema::{Frame, Id, Node};
 use serde_json::{Value, json};
 
-use super::metrics;
 use super::state::Shared;
+use super::{metrics, timeline};
 use crate::args::Sort;
 use crate::top::sample::{Blocked, Chosen, Sample};
 use crate::top::{text, unix_ms, words};
 
 /// Rows of one answer.
-const ROWS: usize = 1_000;
+pub(super) const ROWS: usize = 1_000;
 
 /// Nodes of a graph, each way.
 const GRAPH: usize = 30;
@@ -26,6 +26,8 @@ pub(super) fn answer(path: &str, query: &str, shared: &Arc<Shared>) -> Option<(&
     match path {
         "state" => json(state(&Query::new(query), shared)),
         "ended" => json(ended(shared)),
+        "timeline" => json(timeline::record(Query::new(query).number("ms").unwrap_or(1_000), shared)),
+        "trace.json" => Some(("application/json", timeline::trace(shared)?)),
         "metrics" => {
             let sample = shared.known().sample.clone();
             Some(("text/plain; version=0.0.4; charset=utf-8", metrics::text(sample.as_deref())))

@@ -1,7 +1,7 @@
 //! `aioxide top --web`: a page about one program on this machine's own address, for who knows the secret in its path.
 //!
-//! It only shows: nothing that a browser can send changes the program, so that a page elsewhere that guesses a request
-//! gains nothing. Who may see is decided by [`guard`], before anything else looks at a request.
+//! It only shows: nothing that a browser can send changes the program (a recording makes it slower for a moment), so that a page
+//! elsewhere that guesses a request gains nothing. Who may see is decided by [`guard`], before anything else looks at a request.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,6 +31,7 @@ mod answers;
 mod guard;
 mod metrics;
 mod state;
+mod timeline;
 
 use guard::{Door, Refused};
 use state::Shared;
@@ -126,6 +127,7 @@ async fn answer(request: &Request<Incoming>, door: &Door, shared: &Arc<Shared>) 
     match path {
         "" => return fixed("text/html; charset=utf-8", include_str!("page.html")),
         "page.css" => return fixed("text/css; charset=utf-8", include_str!("page.css")),
+        "timeline.js" => return fixed("text/javascript; charset=utf-8", include_str!("timeline.js")),
         "page.js" => return fixed("text/javascript; charset=utf-8", include_str!("page.js")),
         _ => {}
     }

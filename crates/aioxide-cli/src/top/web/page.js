@@ -4,6 +4,7 @@
 const LIMIT = 100;
 const EVERY_MS = 1000;
 const KEEP_POINTS = 900;
+const VIEWS = ["groups", "tasks", "loops", "ended", "timeline"];
 
 const $ = (id) => document.getElementById(id);
 let points = [];
@@ -29,7 +30,7 @@ function link(changes, from = where()) {
 
 function view() {
   const name = where().get("view");
-  return ["groups", "tasks", "loops", "ended"].includes(name) ? name : "groups";
+  return VIEWS.includes(name) ? name : "groups";
 }
 
 // ---- words ----
@@ -132,7 +133,7 @@ function show(state, other) {
   showCharts();
   const here = where();
   const opened = here.has("node");
-  for (const name of ["groups", "tasks", "loops", "ended"]) {
+  for (const name of VIEWS) {
     const tab = $(`tab-${name}`);
     if (name === view() && !opened) tab.setAttribute("aria-current", "page");
     else tab.removeAttribute("aria-current");
@@ -147,9 +148,11 @@ function show(state, other) {
   }
   $("node").hidden = !opened;
   $("table").hidden = opened;
+  $("timeline").hidden = opened || view() !== "timeline";
   $("more").hidden = opened || !["groups", "tasks"].includes(view());
   if (opened) return showNode(other);
-  if (view() === "loops") showLoops(state.loops);
+  if (view() === "timeline") showTimeline();
+  else if (view() === "loops") showLoops(state.loops);
   else if (view() === "ended") showEnded(other);
   else if (view() === "tasks") showTasks(state);
   else showGroups(state);

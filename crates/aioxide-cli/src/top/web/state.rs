@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aioxide_monitor::schema::Id;
+use aioxide_monitor::timeline::Timeline;
 use serde::Serialize;
 
 use crate::top::poller::News;
@@ -30,6 +31,8 @@ pub(super) struct Known {
     worst_lag_us: Option<u64>,
     pub(super) trouble: Option<String>,
     pub(super) points: VecDeque<Point>,
+    /// What was recorded last.
+    pub(super) timeline: Option<Arc<Timeline>>,
     /// Steps of each task at the last look.
     steps: HashMap<Id, u64>,
 }
