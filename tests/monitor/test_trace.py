@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import json
 import threading
 import time
@@ -66,7 +67,7 @@ def wakers(trace: Trace) -> dict[int, str]:
     }
 
 
-def test_each_step_stands_in_the_track_of_its_task_with_who_woke_it(own_loop: asyncio.AbstractEventLoop, path: Path) -> None:
+def test_each_step_has_its_tasks_track_and_who_woke_it(own_loop: asyncio.AbstractEventLoop, path: Path) -> None:
     async def producer(queue: asyncio.Queue[int]) -> None:
         for number in range(3):
             await queue.put(number)
@@ -87,7 +88,7 @@ def test_each_step_stands_in_the_track_of_its_task_with_who_woke_it(own_loop: as
 
     own_loop.run_until_complete(main())
     trace = read(path)
-    code = "test_each_step_stands_in_the_track_of_its_task_with_who_woke_it.<locals>"
+    code = "test_each_step_has_its_tasks_track_and_who_woke_it.<locals>"
     taker, giver = f"taker {code}.consumer", f"giver {code}.producer"
     assert {taker, giver} <= set(tracks(trace).values())
     steps = runs(trace, taker)
@@ -161,15 +162,19 @@ def test_long_step_is_as_long_as_it_was(own_loop: asyncio.AbstractEventLoop, pat
 
 
 def test_loop_is_observed_no_longer_than_the_block(own_loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
     async def main() -> None:
         with monitor.trace(path):
             with pytest.raises(RuntimeError, match="recorded already"), monitor.trace(path.with_name("other")):
                 pass
             await asyncio.sleep(0)
         assert asyncio.get_running_loop()._recorded() is None  # type: ignore[attr-defined]
+        await asyncio.sleep(0)
         with pytest.raises(ZeroDivisionError), monitor.trace(path):
-            await asyncio.sleep(0)
-            _ = 1 / 0
+            await fail()
         assert read(path)["X"]
 
     own_loop.run_until_complete(main())
@@ -191,9 +196,13 @@ def test_without_a_loop_and_without_a_place_it_says_so(own_loop: asyncio.Abstrac
         pass
 
     async def main() -> None:
-        with pytest.raises(FileNotFoundError), monitor.trace(path / "nowhere"):
+        with pytest.raises(FileNotFoundError), monitor.trace(path.with_name("no") / "where"):
             pass
+        path.write_text("kept")
         with pytest.raises(ValueError, match="number of seconds"), monitor.trace(path, seconds=float("nan")):
+            pass
+        assert path.read_text() == "kept"
+        with monitor.trace(path):
             pass
 
     own_loop.run_until_complete(main())
@@ -230,4 +239,4 @@ def test_it_can_be_asked_for_from_outside(own_loop: asyncio.AbstractEventLoop, t
     assert len(steps) > 100
     assert one["length_ns"] >= 50_000_000
     # Each step has queued the next one.
-    assert all(after["queued_by"] == before["number"] for before, after in zip(steps, steps[1:], strict=False))
+    assert all(after["queued_by"] == before["number"] for before, after in itertools.pairwise(steps))

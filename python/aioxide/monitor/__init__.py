@@ -156,7 +156,7 @@ def trace(path: str | os.PathLike[str], *, seconds: float = 60.0) -> Iterator[No
 
     # Errors
     RuntimeError when no loop of aioxide is running, or one is being recorded already; OSError when the file cannot be
-    written, before anything is recorded; ValueError for a time that is none.
+    opened, before the block runs; ValueError for a time that is none.
 
     # Examples
 
@@ -165,8 +165,14 @@ def trace(path: str | os.PathLike[str], *, seconds: float = 60.0) -> Iterator[No
                 await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
     """
     monitor = _monitor()
-    with open(path, "wb") as file:
-        monitor.record(min(seconds, 60.0))
+    # First: a file that is there already is left alone when nothing can be recorded.
+    monitor.record(min(seconds, 60.0))
+    try:
+        file = open(path, "wb")
+    except BaseException:
+        monitor.recorded()
+        raise
+    with file:
         try:
             yield
         finally:

@@ -65,51 +65,46 @@ const WRAPPED: usize = 4;
 /// `__qualname__` of a function, a method, a coroutine or the like, or of what `functools.partial` calls; of anything else the
 /// name of its type. None of the program's code runs.
 pub(crate) fn qualified_name(object: &Object) -> String {
-    static FUNC: Word = Word::new(c"func");
+    let named = find_qualified_name(object).unwrap_or_else(|raised| {
+        raised::clear(raised);
+        None
+    });
+    named.unwrap_or_else(|| type_name(object))
+}
+
+fn find_qualified_name(object: &Object) -> Outcome<Option<String>> {
     static QUALIFIED: Word = Word::new(c"__qualname__");
     let mut this = object.own();
     for _ in 0..WRAPPED {
-        // SAFETY: attached; the function of a method lives as long as that.
-        let function = unsafe {
-            (ffi::PyMethod_Check(this.as_ptr()) != 0)
-                .then(|| Object::from_ptr(ffi::PyMethod_GET_FUNCTION(this.as_ptr())).own())
-        };
-        let inner = match function {
-            Some(function) => Ok(function),
-            None if is_partial(&this) => FUNC.get().and_then(|name| call::get_attribute(&this, name)),
+        match wrapped(&this)? {
+            Some(inner) => this = inner,
             None => break,
-        };
-        match inner {
-            Ok(inner) => this = inner,
-            Err(raised) => {
-                raised::clear(raised);
-                break;
-            }
         }
     }
     // SAFETY: a type is alive while its instance is.
-    let is_made_here = unsafe { (*this.kind()).tp_flags } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
-    if is_made_here {
-        return type_name(&this);
+    let is_of_heap = unsafe { (*this.kind()).tp_flags } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
+    if is_of_heap {
+        // Its class may be the program's, and answer by code.
+        return Ok(Some(type_name(&this)));
     }
-    match QUALIFIED.get().and_then(|name| call::find_attribute(&this, name)) {
-        Ok(Some(name)) => to_string(&name),
-        Ok(None) => type_name(&this),
-        Err(raised) => {
-            raised::clear(raised);
-            type_name(&this)
-        }
-    }
+    Ok(call::find_attribute(&this, QUALIFIED.get()?)?.map(|name| to_string(&name)))
 }
 
-/// Whether it is a `functools.partial`, and not of a class derived from that.
-fn is_partial(object: &Object) -> bool {
+/// What a method or a `functools.partial` calls, if it is one and not of a class derived from that.
+fn wrapped(object: &Object) -> Outcome<Option<Owned>> {
+    static METHOD: Word = Word::new(c"MethodType");
     static PARTIAL: Word = Word::new(c"partial");
-    let class = call::import(c"functools").and_then(|module| call::get_attribute(&module, PARTIAL.get()?));
-    class.map(|class| class.is(object.class())).unwrap_or_else(|raised| {
-        raised::clear(raised);
-        false
-    })
+    static CALLED_BY_METHOD: Word = Word::new(c"__func__");
+    static CALLED_BY_PARTIAL: Word = Word::new(c"func");
+    for (module, class, called) in
+        [(c"types", &METHOD, &CALLED_BY_METHOD), (c"functools", &PARTIAL, &CALLED_BY_PARTIAL)]
+    {
+        let class = call::get_attribute(&*call::import(module)?, class.get()?)?;
+        if class.is(object.class()) {
+            return call::get_attribute(object, called.get()?).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// A name of the interpreter's own, interned when it is first used.

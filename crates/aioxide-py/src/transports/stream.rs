@@ -434,12 +434,10 @@ impl<'a, 'py> This<'a, 'py> {
         debug_assert!(deferred[index].is_none(), "a transport starts once and is lost once");
         deferred[index] = Some(what);
         let entry = Entry::Transport(self.transport.clone().unbind());
+        let core = &self.core.state.core;
         match self.core.hold.place() {
-            Some(place) => {
-                let core = &self.core.state.core;
-                core.call_soon_at(core.batch_left() + place, entry);
-            }
-            None => self.core.state.core.call_soon(entry),
+            Some(place) => core.call_soon_at(core.batch_left() + place, entry),
+            None => core.call_soon(entry),
         }
     }
 
