@@ -167,16 +167,17 @@ def trace(path: str | os.PathLike[str], *, seconds: float = 60.0) -> Iterator[No
     monitor = _monitor()
     # First: a file that is there already is left alone when nothing can be recorded.
     monitor.record(min(seconds, 60.0))
+    recorded = b""
     try:
-        file = open(path, "wb")
-    except BaseException:
-        monitor.recorded()
-        raise
-    with file:
-        try:
-            yield
-        finally:
-            file.write(monitor.recorded())
+        with open(path, "wb") as file:
+            try:
+                yield
+            finally:
+                recorded = monitor.recorded()
+                file.write(recorded)
+    finally:
+        if not recorded:
+            monitor.recorded()
 
 
 def watchdog(
