@@ -82,7 +82,7 @@ fn find_qualified_name(object: &Object) -> Outcome<Option<String>> {
         }
     }
     // SAFETY: a type is alive while its instance is.
-    let is_of_heap = unsafe { (*this.kind()).tp_flags } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
+    let is_of_heap = unsafe { ffi::PyType_GetFlags(this.kind()) } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
     if is_of_heap {
         // Its class may be the program's, and answer by code.
         return Ok(Some(type_name(&this)));

@@ -433,8 +433,7 @@ impl<'a, 'py> This<'a, 'py> {
         let index = usize::from(deferred[0].is_some());
         debug_assert!(deferred[index].is_none(), "a transport starts once and is lost once");
         deferred[index] = Some(what);
-        let entry = Entry::Transport(self.transport.clone().unbind());
-        let core = &self.core.state.core;
+        let (core, entry) = (&self.core.state.core, Entry::Transport(self.transport.clone().unbind()));
         match self.core.hold.place() {
             Some(place) => core.call_soon_at(core.batch_left() + place, entry),
             None => core.call_soon(entry),
