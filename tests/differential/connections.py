@@ -2,8 +2,8 @@
 
     python -m differential.connections --count 10000 --loop aioxide:new_event_loop   (in tests/)
 
-A program is a list of entries. Each is one callback of the loop, which does some operations on the transport; then the
-peer, a plain socket in the same thread, does something, and the loop turns a few times. Logged are the protocol's
+A program is a list of entries. Each is one callback of the loop, or several that run in the same iteration, which do some
+operations on the transport; then the peer, a plain socket in the same thread, does something, and the loop turns a few times. Logged are the protocol's
 calls with the context that they run in, what operations return or raise, and markers that `call_soon` puts between.
 """
 
@@ -47,6 +47,7 @@ OPERATIONS: list[tuple[int, str, Callable[[random.Random], tuple[Any, ...]]]] = 
     (2, "size", lambda r: ()),
     (2, "is_closing", lambda r: ()),
     (6, "marker", lambda r: ()),
+    (4, "next_callback", lambda r: ()),
     (3, "variable", lambda r: (r.randrange(9),)),
     (1, "limits", lambda r: (r.choice([0, 1, 1000, 65536, 200_000]),)),
     (1, "pause_reading", lambda r: ()),
@@ -156,7 +157,7 @@ class World(asyncio.Protocol):
         self.is_cut |= exc is not None
 
     def may_write(self) -> bool:
-        """Whether an operation may write: once the peer has closed, only the first of a callback.
+        """Whether an operation may write: once the peer has closed, only the first of an entry.
 
         The first write is answered by a reset, which the second one meets, unless both went out together.
         """
@@ -263,14 +264,25 @@ class World(asyncio.Protocol):
         finally:
             self.is_sending = False
 
-    def entry(self, operations: list[Op]) -> None:
+    def begin(self, operations: list[Op]) -> None:
+        """Queues an entry: its callbacks run one after the other."""
         self.has_written = False
+        parts: list[list[Op]] = [[]]
+        for op in operations:
+            if op[0] == "next_callback":
+                parts.append([])
+            else:
+                parts[-1].append(op)
+        for part in parts:
+            self.loop.call_soon(self.callback, part)
+
+    def callback(self, operations: list[Op]) -> None:
         for op in operations:
             try:
                 self.operate(op)
             except (TypeError, RuntimeError) as error:
                 self.say(f"{op[0]} raised {type(error).__name__}: {error}")
-        self.say("end of entry")
+        self.say("end of callback")
 
     def act(self, op: Op) -> None:
         """Lets the peer do something."""
@@ -329,7 +341,7 @@ class World(asyncio.Protocol):
         await loop.create_connection(lambda: self, sock=ours)
         del ours
         for operations, peer_does in program:
-            loop.call_soon(self.entry, operations)
+            self.begin(operations)
             await self.turn()
             self.act(peer_does)
             await self.turn()

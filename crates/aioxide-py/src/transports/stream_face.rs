@@ -44,7 +44,7 @@ static METHODS: &[Method] = &[
         [],
         0,
         "Returns whether the transport is closing or closed.",
-        |transport, _| { This::holding(transport)?.core.closing.get().into_py_any(transport.py()) }
+        |transport, _| { is_closing(transport)?.into_py_any(transport.py()) }
     ),
     slot_method!("is_reading", [], 0, "Returns whether the transport receives.", |transport, _| {
         This::holding(transport)?.is_reading().into_py_any(transport.py())
@@ -252,6 +252,15 @@ fn write_eof<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyRes
         socket::shutdown_write(core.descriptor.get()).map_err(|error| error::os_error(&error))?;
     }
     Ok(transport.py().None())
+}
+
+fn is_closing(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let this = This::holding(transport)?;
+    if this.core.reader.get().is_none() {
+        // Nothing is read, so that the loop does not hear that the peer has gone: only a send tells.
+        this.settle()?;
+    }
+    Ok(this.core.closing.get())
 }
 
 fn pause_reading<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyResult<Py<PyAny>> {

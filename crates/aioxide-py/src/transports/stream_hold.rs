@@ -8,7 +8,8 @@
 //! gets it tells:
 //!
 //! * Whatever asks the transport for anything but to write more, and could tell, is answered after what is held was sent: `This::of`
-//!   does that, and so do `close` and `force_close`. `is_closing` does not: the news that the peer has gone may come a little later.
+//!   does that, and so do `close` and `force_close`. `is_closing` does not while the loop
+//!   would hear from the kernel, too, that the peer has gone: that news may come a little later.
 //! * No more is held than a full buffer, nor than the high-water mark: what would pause the protocol is sent at once, with what is held.
 //! * What shows only at the send, a lost connection or a full socket, takes effect where asyncio has it: with the context of the
 //!   write that it befalls, and at the place in the ready queue of the first one.
