@@ -2,9 +2,10 @@
 
     python -m differential.connections --count 10000 --loop aioxide:new_event_loop   (in tests/)
 
-A program is a list of entries. Each is one callback of the loop, or several that run in the same iteration, which do some
-operations on the transport; then the peer, a plain socket in the same thread, does something, and the loop turns a few times. Logged are the protocol's
-calls with the context that they run in, what operations return or raise, and markers that `call_soon` puts between.
+A program is a list of entries. Each is one callback of the loop, or several that run in the same iteration, which do
+some operations on the transport; then the peer, a plain socket in the same thread, does something, and the loop turns a
+few times. Logged are the protocol's calls with the context that they run in, what operations return or raise, and
+markers that `call_soon` puts between.
 """
 
 from __future__ import annotations
