@@ -230,7 +230,7 @@ impl<R: Runnable> Observed<R> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use std::ops::ControlFlow;
 
