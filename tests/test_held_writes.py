@@ -383,6 +383,132 @@ def test_lost_connection_is_told_where_the_first_write_stood(run: Any, loop_name
     assert run(main()) == ["before", f"lost ConnectionResetError {where}", "between", "after", "later", "later"]
 
 
+class Gone(asyncio.Protocol):
+    """Says in a log when the connection is lost; the peer has reset it, and the loop has not heard of that."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.log.append(f"lost {self.name}")
+
+    @classmethod
+    async def connect(cls, name: str, log: list[str]) -> tuple[Any, socket.socket]:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            loop = asyncio.get_running_loop()
+            transport, _ = await loop.create_connection(lambda: cls(name, log), *server.getsockname())
+            transport.pause_reading()  # type: ignore[attr-defined]
+            return transport, server.accept()[0]
+
+
+def reset(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    peer.close()
+
+
+def test_lost_connection_has_its_place_behind_what_an_exception_left_over(loop_factory: Any) -> None:
+    loop = loop_factory()
+    log: list[str] = []
+    try:
+        transport, peer = loop.run_until_complete(Gone.connect("one", log))
+        reset(peer)
+        loop.run_until_complete(asyncio.sleep(0.01))
+
+        def breaks() -> None:
+            loop.call_soon(log.append, "before")
+            transport.write(b"data")
+            loop.call_soon(log.append, "after")
+            raise KeyboardInterrupt
+
+        loop.call_soon(breaks)
+        for number in range(3):
+            loop.call_soon(log.append, f"left over {number}")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        loop.run_until_complete(asyncio.sleep(0.01))
+    finally:
+        loop.close()
+    assert log == ["left over 0", "left over 1", "left over 2", "before", "lost one", "after"]
+
+
+def test_connections_that_are_lost_keep_their_order_when_one_is_asked_in_between(loop_factory: Any) -> None:
+    loop = loop_factory()
+    log: list[str] = []
+
+    async def main() -> None:
+        one, first_peer = await Gone.connect("one", log)
+        two, second_peer = await Gone.connect("two", log)
+        reset(first_peer)
+        await asyncio.sleep(0.01)
+
+        def step() -> None:
+            one.write(b"data")
+            two.write(b"data")
+            two.get_write_buffer_size()
+            reset(second_peer)
+            time.sleep(0.001)
+            two.write(b"data")
+            for name in ("c", "d", "e"):
+                loop.call_soon(log.append, name)
+
+        loop.call_soon(step)
+        await asyncio.sleep(0.01)
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert log == ["lost one", "lost two", "c", "d", "e"]
+
+
+def test_writing_and_draining_over_and_over_meets_the_end_of_the_connection(run: Any) -> None:
+    async def main() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            _, writer = await asyncio.open_connection(*server.getsockname())
+            peer, _ = server.accept()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        reset(peer)
+        await asyncio.sleep(0.01)
+        for count in range(100):
+            writer.write(b"row")
+            try:
+                await writer.drain()
+            except ConnectionError:
+                return count
+        return -1
+
+    assert 0 <= run(main()) <= 1
+
+
+def test_write_is_sent_before_another_loop_runs_inside_of_the_callback(loop_factory: Any) -> None:
+    loop, other = loop_factory(), loop_factory()
+    seen: list[bytes] = []
+
+    async def main() -> None:
+        connected = await connect()
+        connected.peer.setblocking(False)
+
+        def nested() -> None:
+            connected.transport.write(b"ping")
+            asyncio._set_running_loop(None)
+            try:
+                receives = asyncio.wait_for(other.sock_recv(connected.peer, 10), 5)
+                seen.append(other.run_until_complete(receives))
+            finally:
+                asyncio._set_running_loop(loop)
+
+        loop.call_soon(nested)
+        await asyncio.sleep(0)
+        await end(connected)
+
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+        other.close()
+    assert seen == [b"ping"]
+
+
 def test_writes_before_a_fork_are_not_sent_twice(run: Any) -> None:
     async def main() -> None:
         connected = await connect()

@@ -8,6 +8,7 @@ import itertools
 import json
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -189,6 +190,81 @@ def test_recording_that_nobody_ends_ends_by_itself(own_loop: asyncio.AbstractEve
 
     # About ten of the thirty sleeps, each of some entries.
     assert 1 <= own_loop.run_until_complete(main()) < 60
+
+
+def test_loop_that_stops_in_the_block_has_its_runs_and_the_block_its_exception(path: Path) -> None:
+    loop = aioxide.new_event_loop()
+    begun, ended = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        begun.set()
+        for _ in range(20):
+            await asyncio.sleep(0.005)
+
+    thread = threading.Thread(target=lambda: (loop.run_until_complete(main()), ended.set()))
+    thread.start()
+    begun.wait()
+
+    def fails() -> None:
+        with monitor.trace(path):
+            ended.wait()
+            raise ValueError("of the block")
+
+    with pytest.raises(ValueError, match="of the block"):
+        fails()
+    thread.join()
+    assert len(read(path)["X"]) > 10
+
+    async def again() -> None:
+        with monitor.trace(path):
+            await asyncio.sleep(0)
+
+    loop.run_until_complete(again())
+    loop.close()
+
+
+def test_recording_that_is_over_keeps_nobody_from_the_next(own_loop: asyncio.AbstractEventLoop) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        assert loop._record(10, 1_000_000)
+        assert not loop._record(10, 1_000_000)
+        # Without an iteration in between.
+        time.sleep(0.005)
+        assert loop._record(10, 1_000_000)
+        assert loop._recorded() is not None
+        assert loop._recorded() is None
+
+    own_loop.run_until_complete(main())
+
+
+def test_names_are_read_without_the_programs_code_and_cut(own_loop: asyncio.AbstractEventLoop, path: Path) -> None:
+    class Meta(type):
+        def __getattribute__(cls, name: str) -> Any:
+            if name in ("__name__", "__qualname__"):
+                raise AssertionError("it was asked for its name")
+            return super().__getattribute__(name)
+
+    class Odd(metaclass=Meta):
+        def __call__(self) -> None:
+            pass
+
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"{name} was asked for")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        odd = Odd()
+        with monitor.trace(path):
+            loop.call_soon(odd)
+            loop.call_soon(weakref.proxy(odd))
+            loop.call_soon([].append, 1)
+            await asyncio.create_task(asyncio.sleep(0), name="x" * 100_000)
+
+    own_loop.run_until_complete(main())
+    trace = read(path)
+    names = {event["name"] for event in runs(trace, "callback")}
+    assert {"Odd", "CallableProxyType", "append"} <= names, names
+    assert path.stat().st_size < 20_000
 
 
 def test_without_a_loop_and_without_a_place_it_says_so(own_loop: asyncio.AbstractEventLoop, path: Path) -> None:

@@ -363,8 +363,9 @@ impl<R: Runnable> EventLoop<R> {
         // An entry may run the loop.
         let around = self.left.replace(batch);
         let flow = self.run_left(context);
+        let ended = R::end_batch(context);
         self.left.set(around);
-        flow
+        if flow.is_break() { flow } else { ended }
     }
 
     #[inline]
@@ -403,8 +404,9 @@ impl<R: Runnable> EventLoop<R> {
         self.observed.begin_batch(&*observer, batch);
         let around = self.left.replace(batch);
         let flow = self.run_left_observed(&*observer, context);
+        let ended = R::end_batch(context);
         self.left.set(around);
-        flow
+        if flow.is_break() { flow } else { ended }
     }
 
     fn run_left_observed(&self, observer: &dyn Observer<R>, context: &mut R::Context<'_>) -> ControlFlow<()> {

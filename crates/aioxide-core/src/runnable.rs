@@ -36,6 +36,16 @@ pub trait Runnable: Sized + From<Notified> + From<Self::Posted> + 'static {
     /// raises `KeyboardInterrupt` or `SystemExit`).
     fn run(self, context: &mut Self::Context<'_>) -> ControlFlow<()>;
 
+    /// A batch has ended, or was broken off: what is left of it still stands first in the queue
+    /// ([`EventLoop::batch_left`](crate::EventLoop::batch_left)).
+    ///
+    /// `Break` ends the run.
+    #[inline]
+    fn end_batch(context: &mut Self::Context<'_>) -> ControlFlow<()> {
+        let _ = context;
+        ControlFlow::Continue(())
+    }
+
     /// Calls `wait`, which may block the thread; Python releases the interpreter around it.
     fn block<T>(context: &mut Self::Context<'_>, wait: impl FnOnce() -> T) -> T {
         let _ = context;

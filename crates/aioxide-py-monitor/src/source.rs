@@ -45,6 +45,8 @@ pub(crate) struct PythonSource {
     /// Since when a look waits for the interpreter, in nanoseconds after `began`; 0: none does.
     held_since: AtomicU64,
     memory: Mutex<Memory>,
+    /// The loops that are being recorded, weakly.
+    recording: Mutex<Vec<Py<PyWeakrefReference>>>,
     pub(crate) beats: Arc<Beats>,
 }
 
@@ -81,6 +83,7 @@ impl PythonSource {
             began: clock::now(),
             held_since: AtomicU64::new(0),
             memory: Mutex::default(),
+            recording: Mutex::default(),
             beats: Arc::default(),
         })
     }
@@ -395,20 +398,33 @@ impl Source for PythonSource {
 
     fn record(&self, length: Duration) -> Result<(), Refusal> {
         let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let begun: Vec<bool> = self.enter(&mut Pauses::default(), |py| {
+        self.enter(&mut Pauses::default(), |py| {
             let begin = |event_loop: &Bound<'_, PyAny>| {
                 // asyncio's own loop has no such method.
                 event_loop.call_method1(intern!(py, "_record"), (RUNS_LIMIT, length_ns))?.extract::<bool>()
             };
-            loops::running(&self.eyes, py).iter().filter_map(|(_, one)| begin(one).ok()).collect()
-        })?;
-        if begun.is_empty() {
-            return Err(Refusal::new(RefusalKind::Unsupported, "no loop of aioxide is running"));
-        }
-        if begun.contains(&false) {
-            return Err(Refusal::new(RefusalKind::Busy, "the loop is being recorded already"));
-        }
-        Ok(())
+            let (mut begun, mut is_busy) = (Vec::new(), false);
+            for (_, event_loop) in loops::running(&self.eyes, py) {
+                match begin(&event_loop) {
+                    Ok(true) => begun.push(event_loop),
+                    Ok(false) => is_busy = true,
+                    Err(_) => {}
+                }
+            }
+            if is_busy || begun.is_empty() {
+                for event_loop in begun {
+                    let _ended = event_loop.call_method0(intern!(py, "_recorded"));
+                }
+                return Err(match is_busy {
+                    true => Refusal::new(RefusalKind::Busy, "the loop is being recorded already"),
+                    false => Refusal::new(RefusalKind::Unsupported, "no loop of aioxide is running"),
+                });
+            }
+            let begun: PyResult<Vec<_>> =
+                begun.iter().map(|one| PyWeakrefReference::new(one).map(Bound::unbind)).collect();
+            *locked(&self.recording) = begun.map_err(|error| failed(&error))?;
+            Ok(())
+        })?
     }
 
     fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal> {
@@ -417,10 +433,13 @@ impl Source for PythonSource {
                 let found = event_loop.call_method0(intern!(py, "_recorded")).ok()?;
                 Some((id_of(event_loop), found.cast::<Recorded>().ok()?.get().take()))
             };
-            let running = loops::running(&self.eyes, py);
-            running.iter().filter_map(|(_, one)| end(one)).collect::<Vec<_>>()
+            // Also those that have stopped meanwhile.
+            let begun = std::mem::take(&mut *locked(&self.recording));
+            let alive = begun.iter().filter_map(|one| one.bind(py).upgrade());
+            (begun.is_empty(), alive.filter_map(|one| end(&one)).collect::<Vec<_>>())
         })?;
-        if recorded.is_empty() {
+        let (none_begun, recorded) = recorded;
+        if none_begun {
             return Err(Refusal::new(RefusalKind::Failed, "nothing is being recorded"));
         }
         Ok(recorded.into_iter().map(|(id, recording)| LoopTimeline::new(id, recording)).collect())

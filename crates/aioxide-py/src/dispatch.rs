@@ -93,6 +93,18 @@ impl Runnable for Entry {
         }
     }
 
+    #[inline]
+    fn end_batch(context: &mut RunContext<'_>) -> ControlFlow<()> {
+        if context.state.held.is_waiting()
+            && let Err(error) = transports::send_held(context.py, context.state)
+        {
+            // What broke the batch off comes first.
+            context.raised.get_or_insert(error);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
     fn block<T>(context: &mut RunContext<'_>, wait: impl FnOnce() -> T) -> T {
         context.state.leave_current_task();
         let result = ffi::detached(context.py, wait);

@@ -167,16 +167,19 @@ def trace(path: str | os.PathLike[str], *, seconds: float = 60.0) -> Iterator[No
     monitor = _monitor()
     # First: a file that is there already is left alone when nothing can be recorded.
     monitor.record(min(seconds, 60.0))
+    pid = os.getpid()
     recorded = b""
     try:
         with open(path, "wb") as file:
             try:
                 yield
             finally:
-                recorded = monitor.recorded()
-                file.write(recorded)
+                # The file of a child that was forked in the block is its parent's, and so is the recording.
+                if os.getpid() == pid:
+                    recorded = monitor.recorded()
+                    file.write(recorded)
     finally:
-        if not recorded:
+        if not recorded and os.getpid() == pid:
             monitor.recorded()
 
 

@@ -5,13 +5,13 @@
 use std::rc::Rc;
 
 use aioxide_core::Token;
-use aioxide_core::observer::{Label, Recorder};
+use aioxide_core::observer::{Label, Observer, Recorder};
 use aioxide_py_monitor::Recorded;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use crate::ffi::Object;
-use crate::ffi::text::{qualified_name, type_name};
+use crate::ffi::text::{own_type_name, qualified_name};
 use crate::kernel::handle::Handle;
 use crate::kernel::{self, Direction, Entry, LoopCore, Watcher};
 use crate::task::queued;
@@ -22,7 +22,7 @@ impl LoopCore {
     /// being done already.
     fn _record(&self, limit: usize, length_ns: u64) -> bool {
         let core = &self.state.core;
-        if core.is_observed() {
+        if self.state.recorder.borrow().as_ref().is_some_and(|recorder| !recorder.is_over()) {
             return false;
         }
         let recorder = Recorder::new(limit, length_ns, label);
@@ -39,20 +39,33 @@ impl LoopCore {
     }
 }
 
+/// Bytes of a name; what is longer is cut.
+const LONGEST_NAME: usize = 200;
+
 /// What an entry is, as far as a timeline tells.
 fn label(entry: &Entry) -> Label {
+    let Label { kind, mut name, mut code, task } = whole_label(entry);
+    for text in [&mut name, &mut code] {
+        if text.len() > LONGEST_NAME {
+            *text = text[..text.floor_char_boundary(LONGEST_NAME)].to_owned() + "…";
+        }
+    }
+    Label { kind, name, code, task }
+}
+
+fn whole_label(entry: &Entry) -> Label {
     Python::attach(|py| match entry {
         Entry::Step(task) => of_task("step", task),
         Entry::Wake(task) => of_task("wake-up", task),
         Entry::Throw { task, .. } => of_task("throw", task),
         Entry::Task(woken) => aioxide::__label(woken),
         Entry::Handle(handle) => named("callback", of_handle(py, handle)),
-        Entry::Foreign(handle) => named("callback", type_name(handle)),
+        Entry::Foreign(handle) => named("callback", own_type_name(handle)),
         Entry::FutureCallback { callback, .. } => named("callback", qualified_name(callback)),
         Entry::Child { child_done, .. } => named("callback", child_done.name.to_owned()),
         Entry::Io(token) => named("event", of_watcher(py, *token)),
-        Entry::Transport(transport) => named("transport", type_name(Object::of(transport.bind(py)))),
-        Entry::Expire { owner, .. } => named("timeout", type_name(owner)),
+        Entry::Transport(transport) => named("transport", own_type_name(Object::of(transport.bind(py)))),
+        Entry::Expire { owner, .. } => named("timeout", own_type_name(owner)),
         Entry::Woken(_) => named("rust", String::new()),
         Entry::Dropped(_) => named("drop", String::new()),
     })
@@ -79,7 +92,7 @@ fn of_watcher(py: Python<'_>, token: Token) -> String {
         Some(Watcher::Callback(handle)) => of_handle(py, &handle),
         Some(Watcher::Transport { transport, direction }) => {
             let way = if direction == Direction::Read { "read" } else { "write" };
-            format!("{} {way}", type_name(&transport))
+            format!("{} {way}", own_type_name(&transport))
         }
         Some(Watcher::Other(_)) | None => String::new(),
     }

@@ -20,6 +20,7 @@ impl LoopCore {
 
     /// Runs iterations until `stop` is called or a callback raises `KeyboardInterrupt` or `SystemExit`.
     fn _run(&self, py: Python<'_>) -> PyResult<()> {
+        send_of_running(py)?;
         let core = &self.state.core;
         let _entered = core.enter();
         let _running = kernel::enter(&self.state);
@@ -45,6 +46,7 @@ impl LoopCore {
 
     /// One iteration, for programs that nest loops.
     fn _run_once(&self, py: Python<'_>) -> PyResult<()> {
+        send_of_running(py)?;
         let _entered = self.state.core.enter();
         let _running = kernel::enter(&self.state);
         let result =
@@ -151,8 +153,6 @@ impl LoopCore {
     fn iterate(&self, context: &mut RunContext<'_>) -> PyResult<()> {
         let core = &self.state.core;
         if core.needs_poll() || self.state.replaces_time.get() {
-            // Of an entry that runs the loop.
-            self.send_held(context.py)?;
             // A signal that came while C code ran must not wait until the next event.
             context.py.check_signals()?;
             self.state.read_time(context.py)?;
@@ -168,29 +168,28 @@ impl LoopCore {
             }
             // Such a loop polls in each iteration.
             if core.is_observed() {
-                let flow = core.run_observed_batch(context);
-                return self.end_batch(flow, context);
+                return end_batch(core.run_observed_batch(context), context);
             }
         }
-        let flow = core.run_batch(context);
-        self.end_batch(flow, context)
+        end_batch(core.run_batch(context), context)
     }
+}
 
-    /// Sends what the entries of a batch have written; what broke it off leaves the loop.
-    #[inline]
-    fn end_batch(&self, flow: ControlFlow<()>, context: &mut RunContext<'_>) -> PyResult<()> {
-        let sent = self.send_held(context.py);
-        if flow.is_break()
-            && let Some(error) = context.raised.take()
-        {
-            return Err(error);
-        }
-        sent
+/// What broke a batch off leaves the loop.
+#[inline]
+fn end_batch(flow: ControlFlow<()>, context: &mut RunContext<'_>) -> PyResult<()> {
+    if flow.is_break()
+        && let Some(error) = context.raised.take()
+    {
+        return Err(error);
     }
+    Ok(())
+}
 
-    /// Sends what the entries have written.
-    #[inline]
-    fn send_held(&self, py: Python<'_>) -> PyResult<()> {
-        if self.state.held.is_waiting() { send_held(py, &self.state) } else { Ok(()) }
+/// Sends what the entry has written that runs a loop just now, of whichever loop: it waits for what the peer makes of it.
+fn send_of_running(py: Python<'_>) -> PyResult<()> {
+    match kernel::running() {
+        Some(state) if state.held.is_waiting() => send_held(py, state),
+        _ => Ok(()),
     }
 }

@@ -65,15 +65,15 @@ const WRAPPED: usize = 4;
 /// `__qualname__` of a function, a method, a coroutine or the like, or of what `functools.partial` calls; of anything else the
 /// name of its type. None of the program's code runs.
 pub(crate) fn qualified_name(object: &Object) -> String {
-    let named = find_qualified_name(object).unwrap_or_else(|raised| {
+    find_qualified_name(object).unwrap_or_else(|raised| {
         raised::clear(raised);
-        None
-    });
-    named.unwrap_or_else(|| type_name(object))
+        own_type_name(object)
+    })
 }
 
-fn find_qualified_name(object: &Object) -> Outcome<Option<String>> {
+fn find_qualified_name(object: &Object) -> Outcome<String> {
     static QUALIFIED: Word = Word::new(c"__qualname__");
+    static NAME: Word = Word::new(c"__name__");
     let mut this = object.own();
     for _ in 0..WRAPPED {
         match wrapped(&this)? {
@@ -81,13 +81,24 @@ fn find_qualified_name(object: &Object) -> Outcome<Option<String>> {
             None => break,
         }
     }
+    let kind = own_type_name(&this);
     // SAFETY: a type is alive while its instance is.
     let is_of_heap = unsafe { ffi::PyType_GetFlags(this.kind()) } & ffi::Py_TPFLAGS_HEAPTYPE != 0;
-    if is_of_heap {
-        // Its class may be the program's, and answer by code.
-        return Ok(Some(type_name(&this)));
-    }
-    Ok(call::find_attribute(&this, QUALIFIED.get()?)?.map(|name| to_string(&name)))
+    // Other types may answer by code of the program: those of the heap, and those that stand for another object.
+    let name = match kind.as_str() {
+        _ if is_of_heap => return Ok(kind),
+        "function" | "coroutine" | "generator" | "async_generator" => &QUALIFIED,
+        "builtin_function_or_method" => &NAME,
+        _ => return Ok(kind),
+    };
+    Ok(to_string(&*call::get_attribute(&this, name.get()?)?))
+}
+
+/// The name that the object's type was made with: no attribute of it is asked for.
+pub(crate) fn own_type_name(object: &Object) -> String {
+    // SAFETY: a type is alive while its instance is, and has a name that ends with a zero.
+    let name = unsafe { CStr::from_ptr((*object.kind()).tp_name) }.to_string_lossy();
+    name.rsplit('.').next().unwrap_or_default().to_owned()
 }
 
 /// What a method or a `functools.partial` calls, if it is one and not of a class derived from that.

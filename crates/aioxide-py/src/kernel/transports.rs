@@ -8,7 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 
-use crate::ffi::Owned;
+use crate::ffi::{Object, Owned};
 
 /// Transports by descriptor, weakly: `add_reader` and the `sock_*` methods refuse those descriptors.
 #[derive(Default)]
@@ -113,6 +113,12 @@ impl HeldWrites {
     pub(crate) fn end(&self, is_event: bool, now_ns: impl FnOnce() -> u64) -> bool {
         self.in_entry.set(false);
         self.is_waiting() && (is_event && self.is_fresh.get() || now_ns() >= self.until_ns.get())
+    }
+
+    /// A transport is about to send what it holds; it need not be listed any more, if it stands last.
+    pub(crate) fn forget_last(&self, transport: &Object) {
+        let last = self.transports.borrow_mut().pop_if(|last| last.is(transport));
+        drop(last);
     }
 
     /// Whether something is held.

@@ -11,7 +11,7 @@ use super::writer::Writer;
 use super::{is_true, required};
 use crate::awaitable::looks::Stage;
 use crate::awaitable::{Awaitable, Home, Next, Steps, resumed_too_early, reused};
-use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
+use crate::ffi::{Object, Outcome, Owned, Slot, call, python, raised};
 use crate::future::{self, Future, is_done, mark_blocking};
 use crate::interp::names;
 use crate::transports;
@@ -120,6 +120,8 @@ fn begin(writer: &Writer) -> Outcome<bool> {
         }
     }
     let transport = required(&writer.transport, "_transport")?;
+    let py = python(&transport);
+    transports::drained(py, &transport).map_err(|error| raised::from_pyerr(error, py))?;
     match transports::is_closing(&transport) {
         Some(closing) => Ok(closing),
         None => call::truth(&*call::call_method(&names().is_closing, &[&transport], None)?),

@@ -46,7 +46,7 @@ use ssl::equip_tls_transport;
 pub(crate) use stream::{Accepted, Connection, ConnectionSocket, This as StreamTransport, is_closing};
 use stream_face::equip_stream_transport;
 use stream_hold::_send_held_writes;
-pub(crate) use stream_hold::send_held;
+pub(crate) use stream_hold::{drained, send_held};
 pub(crate) use stream_read::{DIRECT_READ_BYTES, MIN_DIRECT_BYTES, receive_for};
 pub(crate) use table::Transports;
 

@@ -17,6 +17,7 @@
 //! * Outside of an entry nothing is held, and at the end of a batch all is sent, so nothing is when the loop waits and when it stops.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::io::IoSlice;
 
 use aioxide_core::sys::socket;
@@ -42,6 +43,8 @@ pub(super) struct Hold {
     place: Cell<usize>,
     /// What follows from one of them is done just now: it gets its context, and the place.
     follows: RefCell<Option<Captured>>,
+    /// Somebody has waited until there is room for more (`drain`).
+    is_drained: Cell<bool>,
 }
 
 struct HeldWrite {
@@ -51,7 +54,12 @@ struct HeldWrite {
 
 impl Hold {
     pub(super) fn new() -> Self {
-        Self { writes: RefCell::default(), place: Cell::new(0), follows: RefCell::new(None) }
+        Self {
+            writes: RefCell::default(),
+            place: Cell::new(0),
+            follows: RefCell::new(None),
+            is_drained: Cell::new(false),
+        }
     }
 
     #[inline]
@@ -91,12 +99,32 @@ pub(crate) fn send_held(py: Python<'_>, state: &LoopState) -> PyResult<()> {
     result
 }
 
+/// Somebody waits until a transport of ours has room for more: once that is true anyway, but who writes and waits over and
+/// over in one step has to hear when the peer has gone.
+///
+/// # Errors
+/// What must leave the loop.
+pub(crate) fn drained(py: Python<'_>, transport: &Object) -> PyResult<()> {
+    let Some(core) = PLACE.core_of_exact::<StreamCore>(transport) else { return Ok(()) };
+    let hold = &core.0.hold;
+    if hold.is_empty() || !hold.is_drained.replace(true) {
+        return Ok(());
+    }
+    This::of(&transport.bind(py)).map(drop)
+}
+
 /// Something was put into the ready queue on account of `transport`: what later ones may put there stands behind it.
 fn make_room(state: &LoopState, transport: &Object) {
     let transports = state.held.transports.borrow();
-    let later = transports.iter().rposition(|held| held.is(transport)).map_or(0, |index| index + 1);
-    for core in transports[later..].iter().filter_map(|held| PLACE.core_of_exact::<StreamCore>(held)) {
-        core.0.hold.place.set(core.0.hold.place.get() + 1);
+    // One that is not there stood last.
+    let place = transports.iter().rposition(|held| held.is(transport));
+    let later = place.map_or(transports.len(), |index| index + 1);
+    // One that was asked for something in between, and then wrote again, stands there twice.
+    let mut moved = HashSet::new();
+    for held in transports[later..].iter().filter(|held| moved.insert(held.as_ptr())) {
+        if let Some(core) = PLACE.core_of_exact::<StreamCore>(held) {
+            core.0.hold.place.set(core.0.hold.place.get() + 1);
+        }
     }
 }
 
@@ -148,6 +176,7 @@ impl Stream {
             return false;
         }
         if self.hold.is_empty() {
+            self.hold.is_drained.set(false);
             let core = &self.state.core;
             self.hold.place.set(core.ready_len().saturating_sub(core.batch_left()));
             self.state.held.add(transport.own(), || (core.clock().now_ns(), core.batch_age_ns()));
@@ -190,7 +219,11 @@ impl This<'_, '_> {
     /// What must leave the loop.
     #[inline]
     pub(super) fn settle(self) -> PyResult<()> {
-        if self.core.hold.is_empty() { Ok(()) } else { self.send_held() }
+        if self.core.hold.is_empty() {
+            return Ok(());
+        }
+        self.core.state.held.forget_last(Object::of(self.transport));
+        self.send_held()
     }
 
     #[inline(never)]
