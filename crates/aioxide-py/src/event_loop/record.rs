@@ -47,7 +47,8 @@ fn label(entry: &Entry) -> Label {
     let Label { kind, mut name, mut code, task } = whole_label(entry);
     for text in [&mut name, &mut code] {
         if text.len() > LONGEST_NAME {
-            *text = text[..text.floor_char_boundary(LONGEST_NAME)].to_owned() + "…";
+            let end = (0..=LONGEST_NAME).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            *text = text[..end].to_owned() + "…";
         }
     }
     Label { kind, name, code, task }
