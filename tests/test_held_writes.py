@@ -159,8 +159,7 @@ def test_writes_of_one_step_leave_when_it_ends(loop_factory: Any, loop_name: str
 
 
 @pytest.mark.parametrize("asks", [False, True])
-def test_answers_of_one_iteration_leave_together(loop_factory: Any, loop_name: str, asks: bool) -> None:
-    loop = loop_factory()
+def test_answers_of_one_iteration_leave_together(loop: Any, run: Any, loop_name: str, asks: bool) -> None:
     seen: list[bytes] = []
 
     async def main() -> None:
@@ -186,15 +185,11 @@ def test_answers_of_one_iteration_leave_together(loop_factory: Any, loop_name: s
         for connected in connections:
             await end(connected)
 
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    run(main())
     assert seen == [b"" if loop_name == "aioxide" else b"headbody"] * 3 + [b"headbody"] * 3
 
 
-def test_answer_by_data_received_leaves_when_that_ends(loop_factory: Any) -> None:
-    loop = loop_factory()
+def test_answer_by_data_received_leaves_when_that_ends(loop: Any, run: Any) -> None:
     seen: list[list[bytes]] = []
     peers: list[socket.socket] = []
 
@@ -226,18 +221,14 @@ def test_answer_by_data_received_leaves_when_that_ends(loop_factory: Any) -> Non
         for peer in peers:
             peer.close()
 
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    run(main())
     # Both are told in the same iteration: the second one finds the first one's answer.
     assert seen[0] == [b"", b""]
     assert sorted(seen[1]) == [b"", b"asked!"]
 
 
 @pytest.mark.parametrize("slow", ["before", "behind"])
-def test_answer_does_not_wait_for_all_of_a_slow_iteration(loop_factory: Any, slow: str) -> None:
-    loop = loop_factory()
+def test_answer_does_not_wait_for_all_of_a_slow_iteration(loop: Any, run: Any, slow: str) -> None:
     seen: list[bytes] = []
 
     async def main() -> None:
@@ -250,17 +241,13 @@ def test_answer_does_not_wait_for_all_of_a_slow_iteration(loop_factory: Any, slo
         await asyncio.sleep(0)
         await end(connected)
 
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    run(main())
     assert seen == [b"answer"]
 
 
-def test_held_write_is_sent_before_a_loop_inside_of_the_callback_waits(loop_factory: Any, loop_name: str) -> None:
+def test_held_write_is_sent_before_a_loop_inside_of_the_callback_waits(loop: Any, run: Any, loop_name: str) -> None:
     if loop_name == "asyncio":
         pytest.skip("it is no loop that can be run by the iteration")
-    loop = loop_factory()
 
     async def main() -> None:
         connected = await connect()
@@ -276,10 +263,7 @@ def test_held_write_is_sent_before_a_loop_inside_of_the_callback_waits(loop_fact
         await end(connected)
 
     seen: list[bytes] = []
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    run(main())
     assert seen == [b"ping"]
 
 
@@ -431,8 +415,7 @@ def test_lost_connection_has_its_place_behind_what_an_exception_left_over(loop_f
     assert log == ["left over 0", "left over 1", "left over 2", "before", "lost one", "after"]
 
 
-def test_connections_that_are_lost_keep_their_order_when_one_is_asked_in_between(loop_factory: Any) -> None:
-    loop = loop_factory()
+def test_connections_that_are_lost_keep_their_order_when_one_is_asked_in_between(loop: Any, run: Any) -> None:
     log: list[str] = []
 
     async def main() -> None:
@@ -454,10 +437,7 @@ def test_connections_that_are_lost_keep_their_order_when_one_is_asked_in_between
         loop.call_soon(step)
         await asyncio.sleep(0.01)
 
-    try:
-        loop.run_until_complete(main())
-    finally:
-        loop.close()
+    run(main())
     assert log == ["lost one", "lost two", "c", "d", "e"]
 
 

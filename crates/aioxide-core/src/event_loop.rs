@@ -1,5 +1,7 @@
 //! The event loop: one ready queue, timers, reactor and inbox, and the order of an iteration's phases.
 
+mod observed;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +15,7 @@ use crate::LoopId;
 use crate::clock::{Clock, coarse_ns, mark, marked};
 use crate::current::{Entered, LoopHandle, enter};
 use crate::destroy;
-use crate::observer::{Observed, Observer};
+use crate::observer::Observed;
 use crate::reactor::Reactor;
 use crate::ready::Ready;
 use crate::remote::{Inbox, Remote};
@@ -269,20 +271,6 @@ impl<R: Runnable> EventLoop<R> {
         self.attention.set(self.attention.get() & !STOPPING);
     }
 
-    /// Lets `observer` see each entry that runs, from the next batch on, in place of the one before; `None`: nobody.
-    ///
-    /// Meanwhile the kernel is asked in each iteration. Entries that stand in the queue already have been queued by nobody.
-    pub fn observe(&self, observer: Option<Rc<dyn Observer<R>>>) {
-        let observed = if observer.is_some() { OBSERVED } else { 0 };
-        self.attention.set(self.attention.get() & !OBSERVED | observed);
-        self.observed.set(observer);
-    }
-
-    /// Whether somebody sees what runs.
-    pub fn is_observed(&self) -> bool {
-        self.attention.get() & OBSERVED != 0
-    }
-
     /// One iteration: [`poll`](Self::poll), then [`run_batch`](Self::run_batch). The loop must be entered.
     ///
     /// # Errors
@@ -360,25 +348,33 @@ impl<R: Runnable> EventLoop<R> {
     pub fn run_batch(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
         let batch = self.ready.len();
         self.run_since_poll.set(self.run_since_poll.get().saturating_add(batch as u32));
+        self.within_batch(batch, context, |context| {
+            while let Some(left) = self.left.get().checked_sub(1) {
+                self.left.set(left);
+                // An entry may have cleared the queue by closing the loop.
+                let Some(runnable) = self.ready.pop() else { break };
+                if !runnable.is_cancelled() {
+                    runnable.run(context)?;
+                }
+            }
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// Runs `run`, which runs the `batch` entries that stand first.
+    #[inline]
+    fn within_batch(
+        &self,
+        batch: usize,
+        context: &mut R::Context<'_>,
+        run: impl FnOnce(&mut R::Context<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
         // An entry may run the loop.
         let around = self.left.replace(batch);
-        let flow = self.run_left(context);
+        let flow = run(context);
         let ended = R::end_batch(context);
         self.left.set(around);
         if flow.is_break() { flow } else { ended }
-    }
-
-    #[inline]
-    fn run_left(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
-        while let Some(left) = self.left.get().checked_sub(1) {
-            self.left.set(left);
-            // An entry may have cleared the queue by closing the loop.
-            let Some(runnable) = self.ready.pop() else { break };
-            if !runnable.is_cancelled() {
-                runnable.run(context)?;
-            }
-        }
-        ControlFlow::Continue(())
     }
 
     /// How many entries of the batch under way are still to run: those stand first in the queue.
@@ -391,38 +387,6 @@ impl<R: Runnable> EventLoop<R> {
     #[inline]
     pub fn batch_age_ns(&self) -> u64 {
         coarse_ns().saturating_sub(self.last_poll_ns.get())
-    }
-
-    /// [`run_batch`](Self::run_batch) for a loop that is observed, which needs a poll in each iteration.
-    #[cold]
-    pub fn run_observed_batch(&self, context: &mut R::Context<'_>) -> ControlFlow<()> {
-        let Some(observer) = self.observed.get().filter(|observer| !observer.is_over()) else {
-            self.observe(None);
-            return self.run_batch(context);
-        };
-        let batch = self.ready.len();
-        self.observed.begin_batch(&*observer, batch);
-        let around = self.left.replace(batch);
-        let flow = self.run_left_observed(&*observer, context);
-        let ended = R::end_batch(context);
-        self.left.set(around);
-        if flow.is_break() { flow } else { ended }
-    }
-
-    fn run_left_observed(&self, observer: &dyn Observer<R>, context: &mut R::Context<'_>) -> ControlFlow<()> {
-        while let Some(left) = self.left.get().checked_sub(1) {
-            self.left.set(left);
-            let Some(runnable) = self.ready.pop() else { break };
-            let number = self.observed.next();
-            if runnable.is_cancelled() {
-                continue;
-            }
-            observer.begins(number, &runnable);
-            let flow = runnable.run(context);
-            observer.ended(number, self.observed.queued(self.ready.len()));
-            flow?;
-        }
-        ControlFlow::Continue(())
     }
 
     /// Drops everything: ready entries, timers, unfinished tasks, the loop's own descriptors; refuses posts from now on.

@@ -45,6 +45,21 @@ pub struct Label {
     pub task: u64,
 }
 
+/// Bytes of a text of a label; what is longer is cut, and ends in `…`. A program may name its tasks as it likes.
+const LONGEST_TEXT: usize = 200;
+
+impl Label {
+    fn cut(mut self) -> Self {
+        for text in [&mut self.name, &mut self.code] {
+            if text.len() > LONGEST_TEXT {
+                let end = (0..=LONGEST_TEXT - '…'.len_utf8()).rev().find(|end| text.is_char_boundary(*end));
+                *text = text[..end.unwrap_or(0)].to_owned() + "…";
+            }
+        }
+        self
+    }
+}
+
 /// One entry's run. Times are of the system's monotonic clock, in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -157,7 +172,7 @@ impl<R: Runnable> Observer<R> for Recorder<R> {
 
     fn begins(&self, number: u64, entry: &R) {
         let now = monotonic_ns();
-        let label = (self.describe)(entry);
+        let label = (self.describe)(entry).cut();
         let mut inner = self.inner.borrow_mut();
         let (queued_by, queued_ns) = inner.take_note(number).unwrap_or((None, now));
         // Beginning after its description was made, which took time that is not its own.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use aioxide_core::observer::{Recording, Span as Recorded};
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{Id, NAME_LIMIT, Program, cut};
+use crate::schema::{Id, Program};
 
 /// Runs of one recording.
 pub const RUNS_LIMIT: usize = 200_000;
@@ -111,8 +111,8 @@ impl LoopTimeline {
             began_ns: since(span.began_ns),
             ended_ns: since(span.ended_ns),
             kind: span.label.kind.to_owned(),
-            name: cut(&span.label.name, NAME_LIMIT),
-            code: cut(&span.label.code, NAME_LIMIT),
+            name: span.label.name,
+            code: span.label.code,
             task: (span.label.task != 0).then_some(span.label.task),
         };
         Self { loop_id, length_ns: since(ended_ns), left_out, spans: spans.into_iter().map(span).collect() }

@@ -342,12 +342,8 @@ fn with_here<T>(id: Id, change: impl FnOnce(&mut Here) -> T) -> Option<T> {
 
 /// Whether nobody recorded the loop until now.
 fn begin_recording(event_loop: &WatchedLoop, id: Id, length_ns: u64) -> bool {
-    if event_loop.is_observed() {
-        return false;
-    }
-    let recorder = Recorder::new(RUNS_LIMIT, length_ns, Runnable::label);
-    with_here(id, |here| here.recorder = Some(Rc::clone(&recorder)));
-    event_loop.observe(Some(recorder));
+    let Some(recorder) = event_loop.record(RUNS_LIMIT, length_ns, Runnable::label) else { return false };
+    with_here(id, |here| here.recorder = Some(recorder));
     true
 }
 

@@ -3,9 +3,9 @@
 //! ```text
 //! attach   opens the monitor of a program that has none
 //! once     one look, printed as text or JSON
+//! trace    what the loops run in a stretch of time, for Perfetto
 //! screen   the terminal: draws what a poller tells
 //! web      a page: shows what a poller tells
-//! trace    what the loops run in a stretch of time, for Perfetto
 //!   └─ poller   a thread that asks the program: never the one that draws
 //!        └─ sample   one look, with its groups and an index
 //! ```

@@ -16,7 +16,7 @@ use crate::Failure;
 use crate::args::TopArgs;
 
 /// How long is recorded unless it is said.
-pub(super) const LENGTH: Duration = Duration::from_secs(1);
+const LENGTH: Duration = Duration::from_secs(1);
 
 /// Runs the command.
 ///

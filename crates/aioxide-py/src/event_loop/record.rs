@@ -2,10 +2,8 @@
 //!
 //! **Invariant:** naming what runs runs none of the program's code: names are read where the interpreter keeps them.
 
-use std::rc::Rc;
-
 use aioxide_core::Token;
-use aioxide_core::observer::{Label, Observer, Recorder};
+use aioxide_core::observer::Label;
 use aioxide_py_monitor::Recorded;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -21,12 +19,7 @@ impl LoopCore {
     /// Begins to record what the loop runs: at most `limit` runs, for at most `length_ns` nanoseconds. False when that is
     /// being done already.
     fn _record(&self, limit: usize, length_ns: u64) -> bool {
-        let core = &self.state.core;
-        if self.state.recorder.borrow().as_ref().is_some_and(|recorder| !recorder.is_over()) {
-            return false;
-        }
-        let recorder = Recorder::new(limit, length_ns, label);
-        core.observe(Some(Rc::clone(&recorder) as Rc<_>));
+        let Some(recorder) = self.state.core.record(limit, length_ns, label) else { return false };
         drop(self.state.recorder.replace(Some(recorder)));
         true
     }
@@ -39,22 +32,8 @@ impl LoopCore {
     }
 }
 
-/// Bytes of a name; what is longer is cut.
-const LONGEST_NAME: usize = 200;
-
 /// What an entry is, as far as a timeline tells.
 fn label(entry: &Entry) -> Label {
-    let Label { kind, mut name, mut code, task } = whole_label(entry);
-    for text in [&mut name, &mut code] {
-        if text.len() > LONGEST_NAME {
-            let end = (0..=LONGEST_NAME).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-            *text = text[..end].to_owned() + "…";
-        }
-    }
-    Label { kind, name, code, task }
-}
-
-fn whole_label(entry: &Entry) -> Label {
     Python::attach(|py| match entry {
         Entry::Step(task) => of_task("step", task),
         Entry::Wake(task) => of_task("wake-up", task),
