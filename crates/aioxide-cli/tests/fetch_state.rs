@@ -81,7 +81,7 @@ fn job_that_is_killed_again_and_again_ends_with_each_file_once() {
     let mut kills = 0;
     loop {
         let whole: BTreeSet<String> =
-            files_if_any(&job).into_keys().filter(|name| name.starts_with("file-")).collect();
+            lengths_so_far(&job).into_keys().filter(|name| name.starts_with("file-")).collect();
         let before = server.requests().len();
         let mut child = job.start();
         // Some way on, wherever that is then.
@@ -124,8 +124,22 @@ fn job_that_is_killed_again_and_again_ends_with_each_file_once() {
     assert_eq!(job.records().len(), 600);
 }
 
-fn files_if_any(job: &Job) -> BTreeMap<String, Vec<u8>> {
-    if job.path("out").exists() { files(&job.path("out")) } else { BTreeMap::new() }
+/// The lengths of a job's files by name. The job may run: what it renames between the list and the look is
+/// not told.
+fn lengths_so_far(job: &Job) -> BTreeMap<String, u64> {
+    let Ok(entries) = fs::read_dir(job.path("out")) else { return BTreeMap::new() };
+    let entries = entries.map(|entry| entry.unwrap());
+    entries
+        .filter_map(|entry| {
+            let length = entry.metadata().ok()?.len();
+            Some((entry.file_name().into_string().unwrap(), length))
+        })
+        .collect()
+}
+
+/// Whether a part of at least `length` bytes lies there.
+fn has_part_of(job: &Job, length: u64) -> bool {
+    lengths_so_far(job).into_iter().any(|(name, bytes)| name.ends_with(".part") && bytes >= length)
 }
 
 #[test]
@@ -136,8 +150,7 @@ fn long_part_of_a_run_that_was_killed_is_gone_on_from() {
         let mut child = job.start();
         // The part has a name from its first megabyte on; the rest of the half that comes is on its way.
         server.wait_for_requests(1);
-        let part = |job: &Job| files_if_any(job).into_iter().find(|(name, _)| name.ends_with(".part"));
-        while part(&job).is_none_or(|(_, bytes)| bytes.len() < 3_000_000) {
+        while !has_part_of(&job, 3_000_000) {
             assert!(child.try_wait().unwrap().is_none());
             std::thread::yield_now();
         }
@@ -167,11 +180,7 @@ fn part_that_is_none_of_the_file_any_more_costs_no_retry() {
     });
     let job = Job::new(&[server.url("/f")], &["--retries", "0"]);
     let mut child = job.command().args(["-H", "x-run: 1"]).spawn().unwrap();
-    let has_part = || {
-        let files = files_if_any(&job);
-        files.into_iter().any(|(name, bytes)| name.ends_with(".part") && bytes.len() >= 1_000_000)
-    };
-    while !has_part() {
+    while !has_part_of(&job, 1_000_000) {
         assert!(child.try_wait().unwrap().is_none());
         std::thread::yield_now();
     }
