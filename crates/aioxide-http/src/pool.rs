@@ -106,7 +106,7 @@ impl<C: Pooled, S: Multiplexed, I> Pool<C, S, I> {
         Rc::new(Self {
             config,
             state: RefCell::new(State {
-                hosts: HashMap::new(),
+                hosts: HashMap::default(),
                 open: 0,
                 idle_order: VecDeque::new(),
                 idle: 0,

@@ -21,7 +21,7 @@ use super::output::{Archive, Sink};
 use super::report::answer::Answer;
 use super::report::content;
 use super::report::{Failed, Outcome, Progress, Told};
-use super::resume::{Digest, Hasher, Partial, Ranges, Segments, Validator, Version};
+use super::resume::{Digest, Hasher, Part, Partial, Ranges, Segments, Validator, Version};
 use super::run::Fetch;
 use super::split::{First, Split};
 
@@ -79,9 +79,10 @@ impl Fetch {
             Some(Archive::Warc(warc)) => Some(warc),
             _ => None,
         };
-        let transcripts = Transcripts::default();
+        let transcripts = warc.map(|_| Transcripts::default());
+        let exchanges = || transcripts.as_ref().map(Transcripts::take).unwrap_or_default();
         if let Some(robots) = &self.robots {
-            robots.permit(&self.session, url, self.robots_timeouts(progress)).await?;
+            Box::pin(robots.permit(&self.session, url, self.robots_timeouts(progress))).await?;
         }
         let mut held = partial.take();
         // What came in ranges is in the state alone.
@@ -89,20 +90,24 @@ impl Fetch {
             true => self.ranges_left(entry),
             false => None,
         };
-        if held.is_none() && split.is_none() && progress.attempts.get() == 1 {
-            held = self.left_by_earlier_run(entry).await?;
+        if held.is_none()
+            && split.is_none()
+            && progress.attempts.get() == 1
+            && let Some(left) = self.left_by_earlier_run(entry)
+        {
+            held = Box::pin(self.reopen(left, entry)).await?;
         }
-        let segment = split.as_ref().and_then(Split::take);
+        let segment = split.as_deref().and_then(Split::take);
         let from = match &mut held {
             Some(held) => held.sink.continue_from()?,
             None => 0,
         };
         let send = async || {
             let mut request = self.request(entry, progress);
-            if warc.is_some() {
+            if let Some(transcripts) = &transcripts {
                 // Of an earlier try, which robots.txt had yet to permit.
                 drop(transcripts.take());
-                request = request.transcripts(&transcripts);
+                request = request.transcripts(transcripts);
             }
             if let Some(robots) = &self.robots {
                 request = request.redirect_policy(redirects.policy(robots));
@@ -125,7 +130,10 @@ impl Fetch {
                 Ok(response)
                     if response.status() == StatusCode::NOT_MODIFIED
                         && held.is_none()
-                        && self.has_another_length(entry, progress, &there, &response, &redirects).await =>
+                        && Box::pin(
+                            self.has_another_length(entry, progress, &there, &response, &redirects),
+                        )
+                        .await =>
                 {
                     there.set(None);
                 }
@@ -135,8 +143,8 @@ impl Fetch {
                         break response;
                     };
                     drop(response);
-                    let permitted = robots.permit(&self.session, &to, self.robots_timeouts(progress)).await;
-                    if let Err(failed) = permitted {
+                    let permitted = robots.permit(&self.session, &to, self.robots_timeouts(progress));
+                    if let Err(failed) = Box::pin(permitted).await {
                         *partial = held;
                         return Err(failed.at(&to));
                     }
@@ -164,9 +172,12 @@ impl Fetch {
             progress.resumed.set(progress.resumed.get() + split.count());
             progress.go_back_to(split.count());
             let first = First { response, segment, is_open: false };
-            self.receive_split(&split, first, &redirects, entry, progress).await?;
             let name = named(&headers).unwrap_or(name);
-            return self.keep_split(split, &name, &headers, entry, progress).await;
+            return Box::pin(async {
+                self.receive_split(&split, first, &redirects, entry, progress).await?;
+                self.keep_split(*split, &name, &headers, entry, progress).await
+            })
+            .await;
         }
         let continues = held.is_some() && status == StatusCode::PARTIAL_CONTENT;
         let doubt = match status {
@@ -195,7 +206,7 @@ impl Fetch {
                         sink.hasher = None;
                         let whole = self.receive(&mut response, &mut sink, None, None, progress).await;
                         if whole.is_ok() {
-                            self.archive(warc, sink, transcripts.take()).await?;
+                            Box::pin(self.archive(warc, sink, exchanges())).await?;
                         }
                         self.start_over(progress);
                         return Err(failed);
@@ -209,7 +220,8 @@ impl Fetch {
             }
         }
         let (mut sink, version) = match held {
-            Some(Partial { sink, version }) if continues => {
+            Some(held) if continues => {
+                let Partial { sink, version } = *held;
                 match version.continues(from, response.headers()) {
                     Ok(length) => {
                         progress.resumed.set(progress.resumed.get() + sink.written());
@@ -241,14 +253,17 @@ impl Fetch {
         let ranges = self.splits(status, response.headers(), &version, progress).filter(|_| !asked.is_part());
         if let (Some(length), Some(directory)) = (ranges, &self.directory) {
             let headers = response.headers().clone();
-            let mut split = Split::begin(directory, version, length, self.demands.split).await?;
-            self.let_split_stay(&mut split, entry.number)?;
-            if let Some(segment) = split.take() {
-                let first = First { response, segment, is_open: true };
-                self.receive_split(&split, first, &redirects, entry, progress).await?;
-            }
             let name = named(&headers).unwrap_or(name);
-            return self.keep_split(split, &name, &headers, entry, progress).await;
+            return Box::pin(async {
+                let mut split = Split::begin(directory, version, length, self.demands.split).await?;
+                self.let_split_stay(&mut split, entry.number)?;
+                if let Some(segment) = split.take() {
+                    let first = First { response, segment, is_open: true };
+                    self.receive_split(&split, first, &redirects, entry, progress).await?;
+                }
+                self.keep_split(split, &name, &headers, entry, progress).await
+            })
+            .await;
         }
         // Where the coding is undone, the length is not the one of what comes.
         let is_plain = !(self.demands.decodes && is_coded(response.headers()));
@@ -275,14 +290,14 @@ impl Fetch {
                 && warc.is_none()
                 && (version.validator.is_some() || sink.hasher.is_some() && !self.demands.decodes);
             if kept && sink.settle().await? {
-                *partial = Some(Partial { sink, version });
+                *partial = Some(Box::new(Partial { sink, version }));
             } else {
                 self.start_over(progress);
             }
             return Err(failed);
         }
         let name = named(response.headers()).unwrap_or(name);
-        self.keep(sink, &name, response.headers(), transcripts.take(), entry, progress).await
+        self.keep(sink, &name, response.headers(), exchanges(), entry, progress).await
     }
 
     /// Refuses a web page where something else is promised, by the name that the user has chosen, or by the URL and where it led.
@@ -293,23 +308,24 @@ impl Fetch {
         beginning: &[u8],
     ) -> Result<(), Failed> {
         let Ok(url) = &entry.url else { return Ok(()) };
-        // What stands in a query is seldom what comes.
-        let mut bare = url.clone();
-        bare.set_query(None);
-        let chosen = self.name(entry, &bare, naming::from_url(&bare));
-        let urls = [url.path(), response.url().path()];
-        let coded = is_coded(response.headers()) && !self.demands.decodes;
-        let names = match content::extension(&chosen) {
-            Some(_) if self.demands.wanted.is_chosen(entry.listed_name()) => (Some(&*chosen), &urls[..0]),
-            _ => (None, &urls[..]),
+        let chosen = self.demands.wanted.is_chosen(entry.listed_name()).then(|| {
+            // What stands in a query is seldom what comes.
+            let mut bare = url.clone();
+            bare.set_query(None);
+            self.name(entry, &bare, naming::from_url(&bare))
+        });
+        let promised = match chosen.as_deref().filter(|chosen| content::extension(chosen).is_some()) {
+            Some(chosen) => content::promised([chosen]),
+            None => content::promised([url.path(), response.url().path()]),
         };
-        let names = names.0.into_iter().chain(names.1.iter().copied());
-        content::check_content(names, response.headers(), (!coded).then_some(beginning))
+        let Some(extension) = promised else { return Ok(()) };
+        let coded = is_coded(response.headers()) && !self.demands.decodes;
+        content::check_content(extension, response.headers(), (!coded).then_some(beginning))
     }
 
     /// The name that the file of an entry is to have; `own` is the one that it has by itself.
     fn name(&self, entry: &Entry, url: &Url, own: String) -> String {
-        self.demands.wanted.name(url, entry.number, entry.line, entry.listed_name(), &own)
+        self.demands.wanted.name(url, entry.number, entry.line, entry.listed_name(), own)
     }
 
     /// Whether the file that is there has another length than the server's, which says that it is no newer: it was cut, or changed
@@ -469,7 +485,7 @@ impl Fetch {
     }
 
     /// What is left of an entry that came in ranges, in this run or an earlier one.
-    fn ranges_left(&self, entry: &Entry) -> Option<Split> {
+    fn ranges_left(&self, entry: &Entry) -> Option<Box<Split>> {
         let part = self.account.borrow().journal.as_ref()?.part(entry.number).cloned()?;
         let (have, length, directory) = (part.have?, part.version.length?, self.directory.as_ref()?);
         let (file, bytes) = directory.reopen(&part.name).ok()?;
@@ -479,17 +495,18 @@ impl Fetch {
         have.iter().for_each(|(first, last)| ranges.insert_range(*first, most.min(*last)));
         let is_sound = bytes == length && have.iter().all(|(_, last)| *last < length);
         let segments = Segments::new(length, ranges, self.demands.split);
-        is_sound.then(|| Split::with(file, part.version, length, segments))
+        is_sound.then(|| Box::new(Split::with(file, part.version, length, segments)))
     }
 
-    /// What an earlier run of the job has left of an entry.
-    async fn left_by_earlier_run(&self, entry: &Entry) -> Result<Option<Partial>, Failed> {
-        let part =
-            self.account.borrow().journal.as_ref().and_then(|journal| journal.part(entry.number).cloned());
-        let (Some(part), Some(directory)) = (part, &self.directory) else { return Ok(None) };
-        if part.have.is_some() {
-            return Ok(None);
-        }
+    /// What an earlier run of the job has left of an entry, unless it came in ranges.
+    fn left_by_earlier_run(&self, entry: &Entry) -> Option<Part> {
+        let part = self.account.borrow().journal.as_ref()?.part(entry.number).cloned()?;
+        part.have.is_none().then_some(part)
+    }
+
+    /// Opens what an earlier run has left, and reads what its checksum is to be made of.
+    async fn reopen(&self, part: Part, entry: &Entry) -> Result<Option<Box<Partial>>, Failed> {
+        let Some(directory) = &self.directory else { return Ok(None) };
         // One that is gone, or was never made, is not missed.
         let Ok((file, written)) = directory.reopen(&part.name) else { return Ok(None) };
         let mut hasher = Hasher::new(self.digests(entry));
@@ -499,7 +516,7 @@ impl Fetch {
             hasher = Some(read.map_err(|error| io::Error::other(error.to_string()))??);
         }
         let sink = Sink::resumed(Rc::clone(directory), file, written, hasher);
-        Ok(Some(Partial { sink, version: part.version }))
+        Ok(Some(Box::new(Partial { sink, version: part.version })))
     }
 
     /// The checksums that an entry is to have.

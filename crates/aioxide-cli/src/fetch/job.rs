@@ -12,7 +12,7 @@ use super::resume::Partial;
 pub(crate) struct Job {
     pub(crate) entry: Entry,
     pub(crate) progress: Progress,
-    pub(crate) partial: Option<Partial>,
+    pub(crate) partial: Option<Box<Partial>>,
     /// The host and port a connection goes to; empty for an invalid URL.
     pub(crate) host: Rc<str>,
     /// Which limit of its host the attempt started under.
@@ -21,10 +21,25 @@ pub(crate) struct Job {
     pub(crate) address: Option<IpAddr>,
 }
 
-impl Job {
-    /// It has not been tried yet.
-    pub(crate) fn new(entry: Entry) -> Self {
-        let host = entry.host().into();
-        Job { entry, progress: Progress::default(), partial: None, host, epoch: 0, address: None }
+/// Makes jobs of entries. One that has the host of the one before shares its name.
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    host: Rc<str>,
+}
+
+impl Jobs {
+    /// A job that has not been tried yet.
+    pub(crate) fn job(&mut self, entry: Entry) -> Box<Job> {
+        if !entry.is_of(&self.host) {
+            self.host = entry.host().into();
+        }
+        let host = Rc::clone(&self.host);
+        Box::new(Job { entry, progress: Progress::default(), partial: None, host, epoch: 0, address: None })
+    }
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Jobs { host: Rc::from("") }
     }
 }

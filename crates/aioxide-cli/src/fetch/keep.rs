@@ -60,7 +60,7 @@ impl Fetch {
             hasher.verify().map_err(|told| self.unproven(told, progress))?;
         }
         if let Some(Archive::Warc(warc)) = &self.archive {
-            return Ok((Outcome::Ok, self.archive(warc, sink, exchanges).await?));
+            return Ok((Outcome::Ok, Box::pin(self.archive(warc, sink, exchanges)).await?));
         }
         if let Some(Archive::Tar(shards)) = &self.archive {
             let Some(body) = sink.into_body().await? else { return Ok((Outcome::Ok, None)) };
@@ -82,10 +82,10 @@ impl Fetch {
             let synced = aioxide::spawn_blocking(move || file.sync_all()).await;
             synced.map_err(|error| io::Error::other(error.to_string()))??;
         }
-        let inode = part.inode()?;
+        let inode = if self.account.borrow().journal.is_some() { Some(part.inode()?) } else { None };
         let name = part.keep(name, &mut |name| {
             let mut account = self.account.borrow_mut();
-            let Some(journal) = &mut account.journal else { return Ok(()) };
+            let (Some(journal), Some(inode)) = (&mut account.journal, inode) else { return Ok(()) };
             journal.keeps(
                 entry.number,
                 inode,

@@ -68,14 +68,19 @@ impl Fetch {
             let fetch = Rc::clone(self);
             aioxide::spawn(async move { fetch.watch(&hold).await })
         });
+        // Within one poll of this task no signal is heard of.
+        let mut has_listened = false;
         loop {
             let next = poll_fn(|cx| {
                 let mut starter = self.starter.borrow_mut();
-                if let Poll::Ready(kind) = signals.poll(cx) {
+                if !std::mem::replace(&mut has_listened, true)
+                    && let Poll::Ready(kind) = signals.poll(cx)
+                {
                     starter.stop(Stop::Signal(kind));
                 }
                 let next = starter.poll_next(self.jobs, cx);
                 if next.is_pending() {
+                    has_listened = false;
                     self.account.borrow_mut().flush();
                 }
                 next
@@ -124,7 +129,7 @@ impl Fetch {
     fn start_job(self: &Rc<Self>, job: Box<Job>) {
         if let Err(reason) = &job.entry.url {
             let failed = Failed::invalid_url(reason);
-            return self.ended(*job, Err(failed));
+            return self.ended(job, Err(failed));
         }
         let slot = self.starter.borrow_mut().slots.reserve();
         let mut flight = Flight { fetch: Rc::clone(self), job: Some(job), slot };
@@ -169,9 +174,9 @@ impl Fetch {
     }
 
     /// Accounts for a job that has come to its end.
-    fn ended(&self, job: Job, result: Result<Good, Failed>) {
+    fn ended(&self, job: Box<Job>, result: Result<Good, Failed>) {
         let disk_full = matches!(&result, Err(failed) if failed.disk_full);
-        let Job { entry, progress, partial, .. } = job;
+        let Job { entry, progress, partial, .. } = *job;
         drop(partial);
         let mut account = self.account.borrow_mut();
         let result = match result {
@@ -181,14 +186,15 @@ impl Fetch {
             }
             result => result,
         };
-        let record = self.record(&progress, &entry, result);
+        let number = entry.number;
+        let record = self.last_record(&progress, entry, result);
         if let (Some(journal), Some(directory)) = (&account.journal, &self.directory)
             && record.outcome != Outcome::Cancelled
-            && let Some(part) = journal.part(entry.number)
+            && let Some(part) = journal.part(number)
         {
             directory.remove(&part.name);
         }
-        account.ended(entry.number, &progress, &record);
+        account.ended(number, &progress, &record);
         drop(account);
         if disk_full {
             let mut starter = self.starter.borrow_mut();
@@ -203,8 +209,8 @@ impl Fetch {
     }
 
     /// The record of what has come to its end, with the checksum of the command line.
-    fn record(&self, progress: &Progress, entry: &Entry, result: Result<Good, Failed>) -> Record {
-        let mut record = progress.record(entry, result);
+    fn last_record(&self, progress: &Progress, entry: Entry, result: Result<Good, Failed>) -> Record {
+        let mut record = progress.last_record(entry, result);
         if let (Some(digest), false) = (&self.demands.digest, record.outcome.is_good()) {
             record.list.get_or_insert_default().checksums.push(digest.text());
         }
@@ -222,13 +228,15 @@ impl Fetch {
             return;
         }
         let since = Stopwatch::start();
-        while let Some(Ok(Job { entry, progress, .. })) = starter.schedule.next_left_over(since) {
+        while let Some(Ok(job)) = starter.schedule.next_left_over(since) {
+            let Job { entry, progress, .. } = *job;
             let failed = match &entry.url {
                 Ok(_) => Failed::new(Outcome::Cancelled, stop.reason()),
                 Err(reason) => Failed::invalid_url(reason),
             };
-            let record = self.record(&progress, &entry, Err(failed));
-            account.ended(entry.number, &progress, &record);
+            let number = entry.number;
+            let record = self.last_record(&progress, entry, Err(failed));
+            account.ended(number, &progress, &record);
         }
         if starter.schedule.is_open() {
             account.display.say("aioxide: the list had not ended; what else comes is not accounted for");
@@ -332,7 +340,7 @@ impl Flight {
         let Some(job) = self.job.take() else { return };
         let (host, epoch) = (Rc::clone(&job.host), job.epoch);
         let mut starter = self.fetch.starter.borrow_mut();
-        starter.schedule.put_aside(*job, address);
+        starter.schedule.put_aside(job, address);
         starter.schedule.release(&host, epoch, Seen::Nothing);
         starter.slots.vacate(self.slot);
         starter.wake();
@@ -366,9 +374,9 @@ impl Flight {
             self.fetch.starter.borrow_mut().schedule.leave_alone(&host, *asked);
         }
         if let Some(pause) = again {
-            self.fetch.starter.borrow_mut().schedule.put_off(*job, pause);
+            self.fetch.starter.borrow_mut().schedule.put_off(job, pause);
         } else {
-            self.fetch.ended(*job, result);
+            self.fetch.ended(job, result);
         }
         let mut starter = self.fetch.starter.borrow_mut();
         if let Some(address) = address {

@@ -205,10 +205,10 @@ impl Fetch {
         version: &Version,
         progress: &Progress,
     ) -> Option<u64> {
+        let length = version.length.filter(|length| *length >= LEAST)?;
         let ranges = headers
             .get(header::ACCEPT_RANGES)
             .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"bytes"));
-        let length = version.length.filter(|length| *length >= LEAST)?;
         let wanted = self.demands.split > 1 && self.archive.is_none() && self.directory.is_some();
         let fits = status == StatusCode::OK && ranges && version.validator.is_some();
         (wanted && fits && !progress.whole_only.get()).then_some(length)

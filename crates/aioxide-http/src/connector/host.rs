@@ -13,6 +13,9 @@ use crate::proxy::Proxy;
 use crate::request::Route;
 use crate::tls::Tls;
 
+/// Room for so many headers is there from the start: few answers have more.
+const ANSWER_HEADERS: usize = 12;
+
 /// What is the same for all requests to one origin.
 pub(crate) struct HostInfo {
     pub(crate) secure: bool,
@@ -59,7 +62,8 @@ impl HostInfo {
             Host::Ipv6(address) => address.to_string(),
         };
         let authority = &url[Position::BeforeHost..Position::AfterPort];
-        let mut headers = HeaderMap::with_capacity(defaults.len() + 4);
+        // hyper reads the answer's headers into the map that the request had.
+        let mut headers = HeaderMap::with_capacity((defaults.len() + 4).max(ANSWER_HEADERS));
         headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| invalid().with_source(error))?);
         headers.extend(defaults.clone());
         let offers_codings = !headers.contains_key(ACCEPT_ENCODING) && !headers.contains_key(RANGE);

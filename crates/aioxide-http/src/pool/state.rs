@@ -5,11 +5,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::task::Waker;
 
+use foldhash::fast::RandomState;
+
 use super::Multiplexed;
 use crate::rt::Instant;
 
 pub(super) struct State<C, S, I> {
-    pub(super) hosts: HashMap<Box<str>, Rc<Host<C, S, I>>>,
+    pub(super) hosts: HashMap<Box<str>, Rc<Host<C, S, I>>, RandomState>,
     /// Slots that are not free.
     pub(super) open: usize,
     /// What is idle, the oldest first. An entry is stale when its host has nothing idle with that number.

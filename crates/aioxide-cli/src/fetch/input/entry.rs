@@ -116,22 +116,28 @@ impl Entry {
 
     /// The host and port a connection would go to; empty for an invalid URL.
     pub(crate) fn host(&self) -> String {
-        match &self.url {
-            Ok(url) => {
-                format!(
-                    "{}:{}",
-                    url.host_str().unwrap_or_default(),
-                    url.port_or_known_default().unwrap_or_default()
-                )
-            }
-            Err(_) => String::new(),
-        }
+        self.place().map_or_else(String::new, |(name, port)| format!("{name}:{port}"))
+    }
+
+    /// Whether this is its [host](Self::host).
+    pub(crate) fn is_of(&self, host: &str) -> bool {
+        let Some((name, port)) = self.place() else { return host.is_empty() };
+        let rest = host.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
+        rest.is_some_and(|rest| rest.parse() == Ok(port))
+    }
+
+    fn place(&self) -> Option<(&str, u16)> {
+        let url = self.url.as_ref().ok()?;
+        Some((url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default()))
     }
 }
 
 /// Why the text is not one URL although it could be read as one: the standard has control characters left out in silence,
 /// and a blank made a part of the path, so that an address would be asked for which nobody wrote.
 fn more_than_a_url(text: &str) -> Option<String> {
+    if text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
     if let Some(control) = text.chars().find(|character| character.is_control()) {
         return Some(match control {
             '\t' => "a tab inside: one URL per line, and nothing else".to_owned(),

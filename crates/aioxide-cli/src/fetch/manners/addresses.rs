@@ -22,7 +22,7 @@ pub(crate) struct Addresses {
 #[derive(Debug, Default)]
 struct Server {
     active: u32,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Box<Job>>,
 }
 
 impl Addresses {
@@ -38,12 +38,12 @@ impl Addresses {
     }
 
     /// Puts aside a job that has found no place.
-    pub(super) fn put_aside(&mut self, job: Job, address: IpAddr) {
+    pub(super) fn put_aside(&mut self, job: Box<Job>, address: IpAddr) {
         self.servers.entry(address).or_default().waiting.push_back(job);
     }
 
     /// A place is free again; returns the job that may have it.
-    pub(super) fn release(&mut self, address: IpAddr) -> Option<Job> {
+    pub(super) fn release(&mut self, address: IpAddr) -> Option<Box<Job>> {
         let server = self.servers.get_mut(&address)?;
         server.active = server.active.saturating_sub(1);
         let next = server.waiting.pop_front();
@@ -54,7 +54,7 @@ impl Addresses {
     }
 
     /// Takes all that wait.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Job> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Box<Job>> {
         self.servers.drain().flat_map(|(_, server)| server.waiting)
     }
 }

@@ -1,6 +1,6 @@
 //! What hosts let robots have: `robots.txt`, by RFC 9309.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -62,7 +62,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Stops a request where it is redirected to what may not be asked for, or to a host whose rules are not known yet. Then the host
 /// is asked, and the request made again: it comes one redirect further.
 #[derive(Debug, Default)]
-pub(crate) struct Redirects(Rc<Followed>);
+pub(crate) struct Redirects(OnceCell<Rc<Followed>>);
 
 /// What is known of one request's redirects.
 #[derive(Debug, Default)]
@@ -77,7 +77,7 @@ impl Redirects {
         &self,
         robots: &Rc<Robots>,
     ) -> impl Fn(&RedirectAttempt<'_>) -> RedirectAction + 'static {
-        let (robots, followed) = (Rc::clone(robots), Rc::clone(&self.0));
+        let (robots, followed) = (Rc::clone(robots), Rc::clone(self.0.get_or_init(Rc::default)));
         move |redirect| {
             let to = redirect.to();
             if followed.permitted.borrow().contains(to) || robots.is_permitted(to) {
@@ -90,12 +90,12 @@ impl Redirects {
 
     /// Where it was stopped; the host is to be [asked](Robots::permit).
     pub(crate) fn stopped_at(&self) -> Option<Url> {
-        self.0.stopped.take()
+        self.0.get()?.stopped.take()
     }
 
     /// The host permits it.
     pub(crate) fn permit(&self, url: Url) {
-        self.0.permitted.borrow_mut().push(url);
+        self.0.get_or_init(Rc::default).permitted.borrow_mut().push(url);
     }
 }
 

@@ -11,12 +11,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aioxide::time::{Instant, Sleep, sleep_until};
+use foldhash::fast::RandomState;
 
 use super::addresses::Addresses;
 use super::pace::{Pace, Seen};
 use crate::clock::Stopwatch;
 use crate::fetch::input::{Source, Stretch};
-use crate::fetch::job::Job;
+use crate::fetch::job::{Job, Jobs};
 
 /// Hands out jobs in the order of the list, passing over those whose host is busy or has to be left alone for a while. Hosts
 /// that have something waiting take turns.
@@ -30,10 +31,11 @@ use crate::fetch::job::Job;
 #[derive(Debug)]
 pub(crate) struct Schedule {
     source: Source,
+    jobs: Jobs,
     /// The source has ended.
     ended: bool,
     /// Those that have something under way or waiting, or that are left alone.
-    hosts: HashMap<Rc<str>, Host>,
+    hosts: HashMap<Rc<str>, Host, RandomState>,
     /// Hosts that have a job waiting and room for it, each once.
     turn: VecDeque<Rc<str>>,
     later: BinaryHeap<Later>,
@@ -45,7 +47,7 @@ pub(crate) struct Schedule {
     passed: usize,
     /// Of what was passed over, what is left at the end of a run that was stopped.
     left: VecDeque<Stretch>,
-    read_again: VecDeque<Job>,
+    read_again: VecDeque<Box<Job>>,
     /// The list could not be read again.
     failed: Option<io::Error>,
     /// Numbers what is put off, so that what is due at the same time comes in order.
@@ -67,7 +69,7 @@ pub(crate) struct PerHost {
 
 #[derive(Debug, Default)]
 struct Host {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Box<Job>>,
     /// What comes after these, and is to be read again. **Invariant**: if there is any, a job waits.
     passed: VecDeque<Stretch>,
     active: u32,
@@ -118,8 +120,9 @@ impl Schedule {
     pub(crate) fn new(source: Source, limits: PerHost) -> Self {
         Schedule {
             source,
+            jobs: Jobs::default(),
             ended: false,
-            hosts: HashMap::new(),
+            hosts: HashMap::default(),
             turn: VecDeque::new(),
             later: BinaryHeap::new(),
             sleep: None,
@@ -138,7 +141,7 @@ impl Schedule {
     /// The next job that may start; `None` when all have. Pending while the list is silent or all hosts are busy.
     ///
     /// Each job handed out is accounted for by [`Schedule::release`] at its end, or before it is [put off](Self::put_off).
-    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Job>>> {
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Box<Job>>>> {
         loop {
             while let Some(key) = self.turn.pop_front() {
                 let Some(host) = self.hosts.get_mut(&key) else { continue };
@@ -177,7 +180,7 @@ impl Schedule {
                         return Poll::Ready(Some(Err(error)));
                     }
                     Poll::Ready(Some(Ok(entry))) => {
-                        let mut job = Job::new(entry);
+                        let mut job = self.jobs.job(entry);
                         if self.passes_over(&job) {
                             continue;
                         }
@@ -235,7 +238,7 @@ impl Schedule {
                 self.passed += 1;
             }
             self.waiting += entries.len();
-            host.waiting.extend(entries.into_iter().map(Job::new));
+            host.waiting.extend(entries.into_iter().map(|entry| self.jobs.job(entry)));
         }
         Ok(())
     }
@@ -266,7 +269,7 @@ impl Schedule {
     }
 
     /// Lets a job wait for its host.
-    fn wait(&mut self, job: Job, first: bool) {
+    fn wait(&mut self, job: Box<Job>, first: bool) {
         let key = Rc::clone(&job.host);
         let host = self.hosts.entry(Rc::clone(&key)).or_default();
         match first {
@@ -335,7 +338,7 @@ impl Schedule {
                 }
                 Some(What::Job(job)) => {
                     self.waiting -= 1;
-                    self.wait(*job, true);
+                    self.wait(job, true);
                 }
                 None => {}
             }
@@ -364,7 +367,7 @@ impl Schedule {
     }
 
     /// Takes a job back until there is a place at its address.
-    pub(crate) fn put_aside(&mut self, job: Job, address: IpAddr) {
+    pub(crate) fn put_aside(&mut self, job: Box<Job>, address: IpAddr) {
         self.waiting += 1;
         self.addresses.put_aside(job, address);
     }
@@ -378,9 +381,9 @@ impl Schedule {
     }
 
     /// Takes a job back that is to be tried again after `pause`.
-    pub(crate) fn put_off(&mut self, job: Job, pause: Duration) {
+    pub(crate) fn put_off(&mut self, job: Box<Job>, pause: Duration) {
         self.waiting += 1;
-        self.put_off_until(Instant::now() + pause, What::Job(Box::new(job)));
+        self.put_off_until(Instant::now() + pause, What::Job(job));
     }
 
     /// Leaves a host alone for a while.
@@ -394,13 +397,13 @@ impl Schedule {
 
     /// Takes what never started or was put off, at the end of a run that was stopped; `since`: see
     /// [`Source::next_left_over`].
-    pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Job>> {
+    pub(crate) fn next_left_over(&mut self, since: Stopwatch) -> Option<io::Result<Box<Job>>> {
         if self.waiting > 0 {
             let put_off = self.later.drain().filter_map(|later| match later.what {
-                What::Job(job) => Some(*job),
+                What::Job(job) => Some(job),
                 What::Host(_) => None,
             });
-            let mut jobs: Vec<Job> = put_off.collect();
+            let mut jobs: Vec<Box<Job>> = put_off.collect();
             self.left = self.hosts.values_mut().flat_map(|host| host.passed.drain(..)).collect();
             jobs.extend(self.addresses.drain());
             jobs.extend(self.hosts.values_mut().flat_map(|host| host.waiting.drain(..)));
@@ -425,7 +428,9 @@ impl Schedule {
                 self.left.push_front(stretch);
             }
             match again {
-                Ok(entries) => self.read_again = entries.into_iter().map(Job::new).collect(),
+                Ok(entries) => {
+                    self.read_again = entries.into_iter().map(|entry| self.jobs.job(entry)).collect();
+                }
                 Err(error) => return Some(Err(error)),
             }
             if let Some(job) = self.read_again.pop_front() {
@@ -435,7 +440,7 @@ impl Schedule {
         if self.ended {
             return None;
         }
-        self.source.next_left_over(since).map(|entry| entry.map(Job::new))
+        self.source.next_left_over(since).map(|entry| entry.map(|entry| self.jobs.job(entry)))
     }
 
     /// Whether the list may go on after what was left over.

@@ -53,7 +53,7 @@ impl Starter {
             return Poll::Pending;
         }
         match self.schedule.poll_next(cx) {
-            Poll::Ready(Some(Ok(job))) => Poll::Ready(Next::Start(Box::new(job))),
+            Poll::Ready(Some(Ok(job))) => Poll::Ready(Next::Start(job)),
             Poll::Ready(Some(Err(error))) => Poll::Ready(Next::ListFailed(error)),
             Poll::Ready(None) if active == 0 => Poll::Ready(Next::Done),
             _ => Poll::Pending,

@@ -28,7 +28,7 @@ fn decoded(value: &str) -> Option<String> {
     let (charset, rest) = value.split_once('\'')?;
     let coded = rest.split_once('\'')?.1;
     let is_known = ["utf-8", "iso-8859-1"].iter().any(|known| charset.eq_ignore_ascii_case(known));
-    is_known.then(|| names::decoded(coded))
+    is_known.then(|| names::decoded(coded).into_owned())
 }
 
 /// The parameters of a header's value: `a=b; c="d"`.

@@ -9,6 +9,6 @@ mod wanted;
 
 pub(crate) use directory::{Directory, PartFile};
 pub(crate) use disposition::from_disposition;
-pub(crate) use names::{extension, fnv1a, from_url};
+pub(crate) use names::{extension, fnv1a, from_url, last_part};
 pub(crate) use template::Template;
 pub(crate) use wanted::Wanted;

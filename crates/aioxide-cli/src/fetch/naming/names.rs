@@ -1,5 +1,7 @@
 //! Safe file names from URLs: one plain component each, whatever the URL says.
 
+use std::borrow::Cow;
+
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use url::Url;
 
@@ -12,7 +14,7 @@ pub(crate) const NAME_BYTES: usize = 200;
 /// that Windows refuses, and it begins neither with `.` (hidden), `-` (an option to a shell's commands) nor `~`. It has
 /// at most [`NAME_BYTES`] bytes; a longer one is cut and ends in a hash of the URL, so that two of them stay apart.
 pub(crate) fn from_url(url: &Url) -> String {
-    let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let last = last_part(url.path().trim_end_matches('/'));
     let mut name = sanitized(&decoded(last));
     if name.is_empty() {
         name = "index.html".to_owned();
@@ -29,9 +31,14 @@ pub(crate) fn from_url(url: &Url) -> String {
     name
 }
 
+/// What stands behind the last slash of a path. (A search by bytes: paths are short.)
+pub(crate) fn last_part(path: &str) -> &str {
+    path.bytes().rposition(|byte| byte == b'/').map_or(path, |slash| &path[slash + 1..])
+}
+
 /// The extension of a name, without its dot: `tar.gz`.
 pub(crate) fn extension(name: &str) -> Option<String> {
-    let extension = split_extension(name.rsplit('/').next().unwrap_or(name)).1;
+    let extension = split_extension(last_part(name)).1;
     extension.strip_prefix('.').map(str::to_ascii_lowercase)
 }
 
@@ -76,9 +83,9 @@ fn extension_dot(name: &str) -> Option<usize> {
 
 /// Undoes percent-encoding. Bytes that are no UTF-8 are read as Latin-1, in which old servers have their names, and in
 /// which each byte stays what it is.
-pub(super) fn decoded(text: &str) -> String {
-    if !text.contains('%') {
-        return text.to_owned();
+pub(super) fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| byte == b'%') {
+        return text.into();
     }
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -90,7 +97,7 @@ pub(super) fn decoded(text: &str) -> String {
         bytes.push(escape.unwrap_or(first));
         rest = if escape.is_some() { &after[2..] } else { after };
     }
-    self::text(&bytes)
+    self::text(&bytes).into()
 }
 
 /// UTF-8, or else Latin-1.
@@ -105,6 +112,10 @@ fn hex(digit: u8) -> Option<u8> {
 
 /// Replaces every character that has no place in a file name by `_`.
 fn sanitized(text: &str) -> String {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.bytes().all(is_usual) {
+        return text.to_owned();
+    }
     text.chars().map(|character| if is_plain(character) { character } else { '_' }).collect()
 }
 
@@ -136,7 +147,12 @@ fn trimmed(name: String) -> String {
 
 /// `CON`, `nul.txt` and the like, which Windows takes for devices.
 fn is_windows_device(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    // From `CON` to `COM` with a small digit.
+    if !(3..=5).contains(&stem.len()) {
+        return false;
+    }
+    let stem = stem.to_ascii_uppercase();
     match stem.as_str() {
         "CON" | "PRN" | "AUX" | "NUL" => true,
         _ => {

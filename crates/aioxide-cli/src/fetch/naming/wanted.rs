@@ -20,7 +20,14 @@ pub(crate) struct Wanted {
 
 impl Wanted {
     /// The name of a file; `listed` is the one that the list has for it, `own` the one that it has by itself.
-    pub(crate) fn name(&self, url: &Url, number: u64, line: u64, listed: Option<&str>, own: &str) -> String {
+    pub(crate) fn name(
+        &self,
+        url: &Url,
+        number: u64,
+        line: u64,
+        listed: Option<&str>,
+        own: String,
+    ) -> String {
         let wanted = self.plain(url, number, line, listed, own);
         match &self.directory {
             Some(directory) => directory.claimed(wanted, number),
@@ -31,7 +38,7 @@ impl Wanted {
     /// An entry comes, in the order of the list, which wants a name.
     pub(crate) fn claim(&self, url: &Url, number: u64, line: u64, listed: Option<&str>) {
         if let Some(directory) = &self.directory {
-            directory.claim(&self.plain(url, number, line, listed, &super::from_url(url)), number);
+            directory.claim(&self.plain(url, number, line, listed, super::from_url(url)), number);
         }
     }
 
@@ -40,12 +47,12 @@ impl Wanted {
         self.only.is_some() || listed.is_some() || self.template.is_some()
     }
 
-    fn plain(&self, url: &Url, number: u64, line: u64, listed: Option<&str>, own: &str) -> String {
+    fn plain(&self, url: &Url, number: u64, line: u64, listed: Option<&str>, own: String) -> String {
         match (&self.only, listed, &self.template) {
             (Some(only), ..) => only.clone(),
-            (None, Some(listed), _) => path(listed, own, url),
-            (None, None, Some(template)) => template.name(url, number + 1, line, own),
-            (None, None, None) => own.to_owned(),
+            (None, Some(listed), _) => path(listed, &own, url),
+            (None, None, Some(template)) => template.name(url, number + 1, line, &own),
+            (None, None, None) => own,
         }
     }
 }

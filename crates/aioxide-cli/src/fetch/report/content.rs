@@ -4,22 +4,25 @@ use http::{HeaderMap, header};
 
 use super::failure::Failed;
 use super::record::Outcome;
+use crate::fetch::naming;
 
-/// Refuses a page where one of the names promises something that is none: a picture, an archive, a table. `beginning`: how the body
-/// begins, unless it is coded.
+/// The extension of the first of the names that promises something that is no page: a picture, an archive, a table.
+pub(crate) fn promised<'a>(names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    names
+        .into_iter()
+        .filter_map(extension)
+        .find(|extension| NO_PAGES.iter().any(|known| extension.eq_ignore_ascii_case(known)))
+}
+
+/// Refuses a page where the `extension` promises something that is none. `beginning`: how the body begins, unless it is coded.
 ///
 /// # Errors
 /// `unexpected_content`.
-pub(crate) fn check_content<'a>(
-    names: impl IntoIterator<Item = &'a str>,
+pub(crate) fn check_content(
+    extension: &str,
     headers: &HeaderMap,
     beginning: Option<&[u8]>,
 ) -> Result<(), Failed> {
-    let promised = names
-        .into_iter()
-        .filter_map(extension)
-        .find(|extension| NO_PAGES.iter().any(|known| extension.eq_ignore_ascii_case(known)));
-    let Some(extension) = promised else { return Ok(()) };
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let content_type = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
     let says_page = PAGE_TYPES.iter().any(|page| content_type.eq_ignore_ascii_case(page));
@@ -38,8 +41,9 @@ pub(crate) fn check_content<'a>(
 
 /// The extension of the last part of a path.
 pub(crate) fn extension(path: &str) -> Option<&str> {
-    let last = path.rsplit('/').next()?;
-    last.rsplit_once('.').map(|(_, extension)| extension).filter(|extension| !extension.is_empty())
+    let last = naming::last_part(path);
+    let dot = last.bytes().rposition(|byte| byte == b'.')?;
+    Some(&last[dot + 1..]).filter(|extension| !extension.is_empty())
 }
 
 fn begins_as_page(beginning: &[u8]) -> bool {
@@ -120,7 +124,8 @@ mod tests {
             if let Some(content_type) = content_type {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
             }
-            let checked = check_content(names.iter().copied(), &headers, Some(body));
+            let checked = promised(names.iter().copied())
+                .map_or(Ok(()), |extension| check_content(extension, &headers, Some(body)));
             assert_eq!(checked.is_ok(), fine, "{names:?} {content_type:?} {body:?}");
         }
     }

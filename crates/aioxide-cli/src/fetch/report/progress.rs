@@ -89,16 +89,36 @@ impl Progress {
         u64::try_from(share).map_or(WHOLE, |share| share.min(WHOLE))
     }
 
-    /// The account of a download that has come to its end.
+    /// The account of a download as it is now.
     pub(crate) fn record(&self, entry: &Entry, result: Result<(Outcome, Option<String>), Failed>) -> Record {
+        let told = self.answer.borrow().clone();
+        self.record_of(entry, entry.text.clone(), told, result)
+    }
+
+    /// The account of a download that has come to its end; it takes what it tells.
+    pub(crate) fn last_record(
+        &self,
+        mut entry: Entry,
+        result: Result<(Outcome, Option<String>), Failed>,
+    ) -> Record {
+        let text = std::mem::take(&mut entry.text);
+        self.record_of(&entry, text, self.answer.take(), result)
+    }
+
+    fn record_of(
+        &self,
+        entry: &Entry,
+        url: String,
+        told: Told,
+        result: Result<(Outcome, Option<String>), Failed>,
+    ) -> Record {
         let (outcome, path, error) = match result {
             Ok((outcome, path)) => (outcome, path, None),
             Err(failed) => (failed.outcome, None, Some(failed.error)),
         };
-        let told = self.answer.borrow().clone();
         Record {
             line: entry.line,
-            url: entry.text.clone(),
+            url,
             outcome,
             status: self.status.get(),
             bytes: self.bytes.get(),

@@ -7,10 +7,14 @@ use std::os::unix::fs::FileExt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 use md5::Md5;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256, Sha512};
+
+/// The headers in which an answer tells checksums: of its content, and of the whole file.
+static DIGESTS: [HeaderName; 2] =
+    [HeaderName::from_static("content-digest"), HeaderName::from_static("repr-digest")];
 
 /// A checksum that a body is to have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +107,8 @@ impl Digest {
     /// Those that an answer tells of its content (RFC 9530), which is the whole file unless it `is_part`. Algorithms that are
     /// not known, or not trusted there, are passed over.
     pub(crate) fn of_answer(headers: &HeaderMap, is_part: bool) -> Vec<Self> {
-        let names = ["content-digest", "repr-digest"];
-        let values = names[..if is_part { 1 } else { 2 }].iter().flat_map(|name| headers.get_all(*name));
+        let names = if is_part { &DIGESTS[..1] } else { &DIGESTS };
+        let values = names.iter().flat_map(|name| headers.get_all(name));
         let members = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
         members.filter_map(Self::member).collect()
     }

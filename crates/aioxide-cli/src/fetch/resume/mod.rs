@@ -7,7 +7,7 @@ mod ranges;
 mod segments;
 
 pub(crate) use digest::{Digest, Hasher};
-pub(crate) use journal::Journal;
+pub(crate) use journal::{Journal, Part};
 pub(crate) use partial::{OVERLAP, Partial, Validator, Version, content_range};
 pub(crate) use ranges::Ranges;
 pub(crate) use segments::{Segment, Segments};

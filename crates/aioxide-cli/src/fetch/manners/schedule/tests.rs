@@ -17,7 +17,7 @@ fn on_a_loop<T: 'static>(test: impl AsyncFnOnce() -> T + 'static) -> T {
 }
 
 /// What may start now, without waiting.
-async fn now(schedule: &mut Schedule) -> Option<Job> {
+async fn now(schedule: &mut Schedule) -> Option<Box<Job>> {
     poll_fn(|cx| {
         Poll::Ready(match schedule.poll_next(cx) {
             Poll::Ready(Some(job)) => Some(job.unwrap()),
@@ -27,7 +27,7 @@ async fn now(schedule: &mut Schedule) -> Option<Job> {
     .await
 }
 
-async fn next(schedule: &mut Schedule) -> Option<Job> {
+async fn next(schedule: &mut Schedule) -> Option<Box<Job>> {
     poll_fn(|cx| schedule.poll_next(cx)).await.map(|job| job.unwrap())
 }
 
