@@ -7,6 +7,7 @@
 //! * `ExitWatch` (pidfd, or kqueue's process filter): a descriptor that becomes readable when a child has ended;
 //! * `connect`: how a connection to an address begins;
 //! * `socket`: what a transport does with a descriptor that it does not own;
+//! * `pipe`: the same for pipes, where no call waits either;
 //! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
 //! * `fork` (portable): a lock and a count that the child of a fork finds free and empty;
@@ -37,6 +38,7 @@ pub use kqueue::{Events, Selector};
 
 pub mod connect;
 mod fork;
+pub mod pipe;
 mod process;
 pub(crate) mod signal;
 pub mod socket;
@@ -52,6 +54,11 @@ pub(crate) use wakeup::seen as wakeup_seen;
 
 use std::io;
 use std::os::fd::RawFd;
+
+/// As [`check`], for calls that return a size.
+fn check_size(result: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
 
 /// Turns libc's -1 into the error that `errno` holds.
 pub(crate) fn check(result: libc::c_int) -> io::Result<libc::c_int> {

@@ -3,12 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 
-use super::check;
-
-/// As `check`, for calls that return a size.
-fn check_size(result: libc::ssize_t) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
-}
+use super::{check, check_size};
 
 /// Never wait, whatever the descriptor's own flag says: it is the open file's, and whoever shares that may clear it.
 const RECEIVE_FLAGS: libc::c_int = libc::MSG_DONTWAIT;
@@ -192,26 +187,6 @@ pub fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     message.msg_iovlen = slices.len().min(MAX_SLICES) as _;
     // SAFETY: the message and its slices are alive.
     check_size(unsafe { libc::sendmsg(fd, &raw const message, SEND_FLAGS) })
-}
-
-/// Reads into `buffer`; 0 is the end.
-///
-/// # Errors
-/// Those of `read`, `WouldBlock` among them.
-#[inline]
-pub fn read(fd: RawFd, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: a live slice.
-    check_size(unsafe { libc::read(fd, buffer.as_mut_ptr().cast(), buffer.len()) })
-}
-
-/// Writes from the start of `data`; returns how much was taken.
-///
-/// # Errors
-/// Those of `write`, `WouldBlock` among them.
-#[inline]
-pub fn write(fd: RawFd, data: &[u8]) -> io::Result<usize> {
-    // SAFETY: a live slice.
-    check_size(unsafe { libc::write(fd, data.as_ptr().cast(), data.len()) })
 }
 
 /// Whether a call without a flag of its own (`read`, `write`, `accept`) may wait on this descriptor now.

@@ -4,7 +4,7 @@
 //! the plain case (nothing to read, an error, a full pipe) is left to asyncio's method of the same name, which
 //! then meets the same situation. So each version keeps its own semantics.
 
-use aioxide_core::sys::socket;
+use aioxide_core::sys::pipe;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyType};
@@ -49,16 +49,13 @@ fn read_pipe<'py>(transport: &Bound<'py, PyAny>, _: Arguments<'_, 'py>) -> PyRes
     let fd = transport.getattr(intern!(py, "_fileno"))?.extract::<i32>()?;
     let event_loop = transport.getattr(intern!(py, "_loop"))?;
     let event_loop = event_loop.cast::<LoopCore>()?;
-    if socket::may_block(fd) {
-        // Who shares the pipe has made it blocking: asyncio's code waits without the interpreter.
-        return inherited(common::read_pipe_class(py)?, intern!(py, "_read_ready"), (transport,));
-    }
     let data = {
         let mut scratch = event_loop.get().state.scratch.borrow_mut();
-        match socket::read(fd, &mut scratch) {
+        match pipe::read(fd, &mut scratch) {
             Ok(size) if size > 0 => PyBytes::new(py, &scratch[..size]),
             Err(error) if would_block(&error) => return Ok(py.None()),
-            // The end, or an error: it is still there for asyncio's own code.
+            // The end, or an error: it is still there for asyncio's own code. That also waits without the interpreter, where
+            // only a call that may wait can tell what there is.
             _ => {
                 drop(scratch);
                 let class = common::read_pipe_class(py)?;
@@ -95,10 +92,7 @@ fn write_pipe<'py>(transport: &Bound<'py, PyAny>, arguments: Arguments<'_, 'py>)
     let bytes = data.cast::<PyBytes>()?;
     let content = bytes.as_bytes();
     let fd = transport.getattr(intern!(py, "_fileno"))?.extract::<i32>()?;
-    if socket::may_block(fd) {
-        return inherited(class, name, (transport, data));
-    }
-    match socket::write(fd, content) {
+    match pipe::write(fd, content) {
         Ok(written) if written == content.len() => Ok(py.None()),
         Ok(written) => inherited(class, name, (transport, PyBytes::new(py, &content[written..]))),
         // A full pipe, or an error, which comes again.
