@@ -241,6 +241,23 @@ fn list_that_never_ends_is_not_waited_for() {
 }
 
 #[test]
+fn list_in_which_nothing_is_a_url_is_stopped_too() {
+    // Nothing in it is ever waited for.
+    let directory = tempfile::tempdir().unwrap();
+    let (list, report) = (directory.path().join("list"), directory.path().join("report"));
+    std::fs::write(&list, "nonsense\n".repeat(1_000_000)).unwrap();
+    let mut child =
+        spawn(aioxide().args(["fetch", "-q", "--discard", "-i"]).arg(&list).arg("--report").arg(&report));
+    while !std::fs::metadata(&report).is_ok_and(|report| report.len() > 0) {
+        assert_eq!(child.try_wait().unwrap(), None);
+        std::thread::yield_now();
+    }
+    interrupt(&child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", text(&output.stderr));
+}
+
+#[test]
 fn report_tells_of_each_url_as_it_ends_even_to_a_program_that_is_killed() {
     let server = Nasty::start();
     let directory = tempfile::tempdir().unwrap();

@@ -322,3 +322,24 @@ fn recording_that_cannot_be_is_told() {
     }
     assert_eq!(program.source.lock().recorded, None);
 }
+
+#[test]
+fn file_of_a_recording_that_is_refused_stays_as_it_was() {
+    let program = Program::start(server(0));
+    program.source.lock().refuses = Some("the loop is being recorded already".into());
+    let folder = tempfile::tempdir().unwrap();
+    let (there, absent) = (folder.path().join("there.json"), folder.path().join("absent.json"));
+    std::fs::write(&there, "an earlier recording, which is longer than nothing").unwrap();
+    for file in [&there, &absent] {
+        let output = top(&program, &[&program.pid(), "--trace", file.to_str().unwrap(), "--for", "0.01"]);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output.stderr).contains("recorded already"), "{}", text(&output.stderr));
+    }
+    assert!(std::fs::read_to_string(&there).unwrap().starts_with("an earlier recording"));
+    assert!(!absent.exists());
+    // A shorter one leaves nothing of the one before.
+    program.source.lock().refuses = None;
+    std::fs::write(&there, "x".repeat(100_000)).unwrap();
+    printed(&program, &[&program.pid(), "--trace", there.to_str().unwrap(), "--for", "0.01"]);
+    assert!(serde_json::from_str::<Value>(&std::fs::read_to_string(&there).unwrap()).is_ok());
+}

@@ -145,9 +145,9 @@ impl Inner {
             self.first = self.first.max(queued.start);
         }
         let known = self.first + self.queued.len() as u64;
-        for _ in queued.start.max(known)..queued.end {
-            self.queued.push_back((by, now));
-        }
+        // Who queued what lies between was told to the recorder before this one.
+        self.queued.extend((known..queued.start).map(|_| (None, now)));
+        self.queued.extend((queued.start.max(known)..queued.end).map(|_| (by, now)));
     }
 
     /// Who queued the entry with this number, and when.
@@ -199,8 +199,12 @@ impl<R: Runnable> Observer<R> for Recorder<R> {
 }
 
 /// Who observes a loop, and how far its numbers have come.
+///
+/// The numbers go on from one observer to the next: the batch under way is still told to the one before.
 pub(crate) struct Observed<R> {
     observer: RefCell<Option<Rc<dyn Observer<R>>>>,
+    /// The observer has seen no batch begin yet.
+    is_new: Cell<bool>,
     /// The number of the entry that stands first.
     front: Cell<u64>,
     /// The number after the last one of which is known who queued it.
@@ -209,14 +213,18 @@ pub(crate) struct Observed<R> {
 
 impl<R> Default for Observed<R> {
     fn default() -> Self {
-        Self { observer: RefCell::new(None), front: Cell::new(0), known: Cell::new(0) }
+        Self {
+            observer: RefCell::new(None),
+            is_new: Cell::new(true),
+            front: Cell::new(0),
+            known: Cell::new(0),
+        }
     }
 }
 
 impl<R: Runnable> Observed<R> {
     pub(crate) fn set(&self, observer: Option<Rc<dyn Observer<R>>>) {
-        self.front.set(0);
-        self.known.set(0);
+        self.is_new.set(true);
         let old = self.observer.replace(observer);
         drop(old);
     }
@@ -227,8 +235,10 @@ impl<R: Runnable> Observed<R> {
 
     /// A batch of entries begins, and `length` stand in the queue.
     pub(crate) fn begin_batch(&self, observer: &dyn Observer<R>, length: usize) {
-        let end = self.front.get() + length as u64;
-        observer.collected(self.known.get().max(self.front.get())..end);
+        let front = self.front.get();
+        let end = front + length as u64;
+        let known = if self.is_new.take() { front } else { self.known.get().max(front) };
+        observer.collected(known..end);
         self.known.set(end);
     }
 
@@ -253,6 +263,11 @@ mod tests {
     use crate::{EventLoop, Notified, Token};
 
     type Loop = EventLoop<Entry>;
+
+    thread_local! {
+        /// The recording that an entry has begun.
+        static SECOND: Cell<Option<Rc<dyn std::any::Any>>> = const { Cell::new(None) };
+    }
 
     /// What runs is told by its name, and queues others.
     struct Entry {
@@ -284,6 +299,11 @@ mod tests {
             }
             match self.name {
                 "stop" => event_loop.stop(),
+                "again" => {
+                    event_loop.observe(None);
+                    let second = event_loop.record(100, u64::MAX, label).expect("nobody records");
+                    SECOND.set(Some(second));
+                }
                 "nested" => _ = event_loop.run_observed_batch(&mut event_loop.clone()),
                 _ => {}
             }
@@ -357,6 +377,29 @@ mod tests {
         let (found, _) = record(100, [entry("nested", [entry("a", [entry("b", [])])]), entry("stop", [])]);
         let expected = names([("stop", "nobody"), ("a", "nested"), ("nested", "nobody"), ("b", "a")]);
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_recording_that_begins_within_a_batch_of_another_has_its_own_numbers() {
+        // "again" ends the first recording and begins the second one, in the midst of a batch.
+        let event_loop = Loop::new().expect("descriptors");
+        let first = event_loop.record(100, u64::MAX, label).expect("nobody records");
+        event_loop.call_soon(entry("a", [entry("b", [entry("c", [])])]));
+        event_loop.call_soon(entry("again", [entry("d", [entry("e", [entry("stop", [])])])]));
+        event_loop.call_soon(entry("f", [entry("g", [])]));
+        let _flow = event_loop.run_forever(&mut event_loop.clone()).expect("it runs");
+        let second = SECOND.take().expect("it began");
+        event_loop.observe(None);
+        assert_eq!(first.take().spans.len(), 3);
+        let spans = second.downcast::<Recorder<Entry>>().expect("a recorder").take().spans;
+        let queued_by = |name: &str| {
+            let span = spans.iter().find(|span| span.label.name == name).expect("it ran");
+            let by = spans.iter().find(|by| Some(by.number) == span.queued_by);
+            by.map(|by| by.label.name.clone())
+        };
+        assert_eq!(["b", "d", "g"].map(queued_by), [None, None, None]);
+        let by = |name: &str| Some(name.to_owned());
+        assert_eq!(["c", "e", "stop"].map(queued_by), [by("b"), by("d"), by("e")]);
     }
 
     #[test]

@@ -550,7 +550,7 @@ pub fn cut(text: &str, limit: usize) -> String {
 #[must_use]
 pub fn is_unsafe_to_show(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A text with replacement characters for what is not safe to show.

@@ -303,13 +303,16 @@ impl Source for Loops {
 
     fn record(&self, length: Duration) -> Result<(), Refusal> {
         let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let begun = self.each(move |event_loop, id| begin_recording(event_loop, id, length_ns))?;
-        match begun.as_slice() {
-            [] => Err(Refusal::new(RefusalKind::Unsupported, "no loop is running")),
-            begun if begun.contains(&false) => {
+        let asked = self.each(move |event_loop, id| (id, begin_recording(event_loop, id, length_ns)))?;
+        let begun: Vec<Id> = asked.iter().filter(|(_, begun)| *begun).map(|(id, _)| *id).collect();
+        match (asked.len(), begun.len()) {
+            (0, _) => Err(Refusal::new(RefusalKind::Unsupported, "no loop is running")),
+            (asked, begun) if asked == begun => Ok(()),
+            _ => {
+                // All or none.
+                self.each(move |event_loop, id| begun.contains(&id).then(|| end_recording(event_loop, id)))?;
                 Err(Refusal::new(RefusalKind::Busy, "the loop is being recorded already"))
             }
-            _ => Ok(()),
         }
     }
 

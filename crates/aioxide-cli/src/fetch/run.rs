@@ -68,19 +68,20 @@ impl Fetch {
             let fetch = Rc::clone(self);
             aioxide::spawn(async move { fetch.watch(&hold).await })
         });
-        // Within one poll of this task no signal is heard of.
-        let mut has_listened = false;
+        // How many times in a row something was there to be done.
+        let mut in_a_row = 0_u32;
         loop {
             let next = poll_fn(|cx| {
                 let mut starter = self.starter.borrow_mut();
-                if !std::mem::replace(&mut has_listened, true)
+                if in_a_row.is_multiple_of(LISTENED)
                     && let Poll::Ready(kind) = signals.poll(cx)
                 {
                     starter.stop(Stop::Signal(kind));
                 }
+                in_a_row = in_a_row.wrapping_add(1);
                 let next = starter.poll_next(self.jobs, cx);
                 if next.is_pending() {
-                    has_listened = false;
+                    in_a_row = 0;
                     self.account.borrow_mut().flush();
                 }
                 next
@@ -313,6 +314,9 @@ pub(super) struct Ended {
     /// How many URLs had ended before the run.
     pub(super) before: u64,
 }
+
+/// Signals are listened to once for so many things that are done without a pause.
+const LISTENED: u32 = 16;
 
 /// How often the queue's thread and the run tell each other what they know.
 const WATCHED: Duration = Duration::from_millis(200);

@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use aioxide_monitor::schema::is_unsafe_to_show;
 use indicatif::{DecimalBytes, HumanCount};
 
 use crate::Failure;
@@ -165,7 +166,7 @@ fn escaped(text: &str) -> String {
             '>' => safe.push_str("&gt;"),
             '"' => safe.push_str("&quot;"),
             '\'' => safe.push_str("&#39;"),
-            control if control.is_control() => safe.push('\u{fffd}'),
+            other if is_unsafe_to_show(other) => safe.push('\u{fffd}'),
             other => safe.push(other),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -34,10 +34,7 @@ pub(super) fn run(args: &TopArgs, file: &Path) -> Result<ExitCode, Failure> {
     let to_output = file == Path::new("-");
     let failed = |error: io::Error| format!("--trace {}: {error}", file.display());
     // Before it is recorded: what cannot be written need not be.
-    let out: Box<dyn Write> = match to_output {
-        true => Box::new(io::stdout().lock()),
-        false => Box::new(File::create(file).map_err(failed)?),
-    };
+    let mut out = if to_output { None } else { Some(Out::open(file).map_err(failed)?) };
     let timeline = match record(&mut client, length) {
         Ok(timeline) => timeline,
         Err(error) => {
@@ -45,7 +42,11 @@ pub(super) fn run(args: &TopArgs, file: &Path) -> Result<ExitCode, Failure> {
             return Ok(ExitCode::from(1));
         }
     };
-    match chrome::write(&timeline, BufWriter::new(out)) {
+    let written = match &mut out {
+        None => chrome::write(&timeline, BufWriter::new(io::stdout().lock())),
+        Some(out) => out.emptied().and_then(|file| chrome::write(&timeline, BufWriter::new(file))),
+    };
+    match written {
         Err(error) if to_output && error.kind() == io::ErrorKind::BrokenPipe => {}
         written => written.map_err(failed)?,
     }
@@ -53,6 +54,43 @@ pub(super) fn run(args: &TopArgs, file: &Path) -> Result<ExitCode, Failure> {
         print(&summary(&timeline, file, args.rows))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A file that can be written. What it holds stays until there is something in its place; a new one that nothing came of is
+/// taken away again.
+struct Out<'a> {
+    file: File,
+    new: Option<&'a Path>,
+}
+
+impl<'a> Out<'a> {
+    fn open(path: &'a Path) -> io::Result<Self> {
+        match File::create_new(path) {
+            Ok(file) => Ok(Out { file, new: Some(path) }),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let file = File::options().write(true).create(true).truncate(false).open(path)?;
+                Ok(Out { file, new: None })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn emptied(&mut self) -> io::Result<&mut File> {
+        self.new = None;
+        if self.file.metadata()?.is_file() {
+            self.file.set_len(0)?;
+        }
+        Ok(&mut self.file)
+    }
+}
+
+impl Drop for Out<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = self.new {
+            // If it stays, it is empty.
+            let _ = std::fs::remove_file(path);
+        }
+    }
 }
 
 /// Has a program record what it runs.

@@ -37,7 +37,7 @@ pub struct State {
     pub timelines: Vec<LoopTimeline>,
     /// How many snapshots were taken.
     pub looks: usize,
-    /// A refusal in place of every snapshot.
+    /// A refusal in place of every snapshot and recording.
     pub refuses: Option<String>,
 }
 
@@ -134,7 +134,11 @@ impl Source for Made {
     }
 
     fn record(&self, length: Duration) -> Result<(), Refusal> {
-        self.lock().recorded = Some(length);
+        let mut state = self.lock();
+        if let Some(told) = &state.refuses {
+            return Err(Refusal::new(RefusalKind::Busy, told.clone()));
+        }
+        state.recorded = Some(length);
         Ok(())
     }
 

@@ -49,23 +49,67 @@ fn refuse_to_wait(fd: RawFd) -> io::Result<()> {
     if may_block(fd) { Err(io::ErrorKind::Unsupported.into()) } else { Ok(()) }
 }
 
-/// Makes a call with the flag of its own that keeps it from waiting; `None` where the kernel does not know that flag for what was
-/// read or written: Linux knows it for pipes since 6.4, and not for terminals. Once refused it is not tried again.
+/// Makes a call with the flag of its own that keeps it from waiting; `None` where the kernel does not know that flag for what is read
+/// or written: it knows it for pipes, but not for those with a name, and for sockets, but not for terminals.
 #[cfg(target_os = "linux")]
 fn at_once(call: impl FnOnce(libc::c_int) -> libc::ssize_t) -> Option<io::Result<usize>> {
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-    static IS_REFUSED: AtomicBool = AtomicBool::new(false);
-    if IS_REFUSED.load(Relaxed) {
+    if !flag::is_known() {
         return None;
     }
     let result = check_size(call(libc::RWF_NOWAIT));
-    let code = result.as_ref().err().and_then(io::Error::raw_os_error);
-    if matches!(code, Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM)) {
-        IS_REFUSED.store(true, Relaxed);
-        return None;
+    match result.as_ref().err().and_then(io::Error::raw_os_error) {
+        Some(libc::EOPNOTSUPP) => None,
+        // A filter of system calls.
+        Some(libc::ENOSYS | libc::EPERM) => {
+            flag::give_up();
+            None
+        }
+        _ => Some(result),
     }
-    Some(result)
+}
+
+/// Whether the kernel knows the flag for pipes, which it does since 6.4.
+#[cfg(target_os = "linux")]
+mod flag {
+    use std::ffi::CStr;
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+    static KNOWN: AtomicU8 = AtomicU8::new(UNASKED);
+    const UNASKED: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+
+    #[inline]
+    pub(super) fn is_known() -> bool {
+        match KNOWN.load(Relaxed) {
+            UNASKED => ask(),
+            known => known == YES,
+        }
+    }
+
+    pub(super) fn give_up() {
+        KNOWN.store(NO, Relaxed);
+    }
+
+    #[cold]
+    fn ask() -> bool {
+        // SAFETY: all-zero are empty texts.
+        let mut names: libc::utsname = unsafe { std::mem::zeroed() };
+        // SAFETY: the struct, which the call fills with texts that end.
+        let told = unsafe { libc::uname(&raw mut names) } == 0;
+        // SAFETY: a text that ends, as it was all zero before.
+        let release = unsafe { CStr::from_ptr(names.release.as_ptr()) };
+        let is_known = told && is_new(&release.to_string_lossy());
+        KNOWN.store(if is_known { YES } else { NO }, Relaxed);
+        is_known
+    }
+
+    /// Of `6.18.44-amd64` the first two numbers count.
+    pub(super) fn is_new(release: &str) -> bool {
+        let mut numbers = release.split(|character: char| !character.is_ascii_digit());
+        let mut next = || numbers.next().and_then(|number| number.parse::<u32>().ok());
+        next().zip(next()).is_some_and(|version| version >= (6, 4))
+    }
 }
 
 #[cfg(test)]
@@ -124,6 +168,22 @@ mod tests {
         assert_eq!(&buffer[..9], b"something");
         drop(writer);
         assert_eq!(read(reader.as_raw_fd(), &mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn kernel_is_told_by_its_numbers() {
+        for (release, known) in [
+            ("6.18.44-fc-v669", true),
+            ("6.4.0", true),
+            ("7.0-rc1", true),
+            ("6.1.0-13-amd64", false),
+            ("5.15.167.4-microsoft", false),
+            ("6", false),
+            ("", false),
+        ] {
+            assert_eq!(flag::is_new(release), known, "{release}");
+        }
     }
 
     #[test]

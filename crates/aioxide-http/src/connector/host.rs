@@ -13,7 +13,7 @@ use crate::proxy::Proxy;
 use crate::request::Route;
 use crate::tls::Tls;
 
-/// Room for so many headers is there from the start: few answers have more.
+/// Few answers have more headers.
 const ANSWER_HEADERS: usize = 12;
 
 /// What is the same for all requests to one origin.
@@ -62,7 +62,7 @@ impl HostInfo {
             Host::Ipv6(address) => address.to_string(),
         };
         let authority = &url[Position::BeforeHost..Position::AfterPort];
-        // hyper reads the answer's headers into the map that the request had.
+        // hyper reads the answer's headers into the map that the request had, whose index is then large enough.
         let mut headers = HeaderMap::with_capacity((defaults.len() + 4).max(ANSWER_HEADERS));
         headers.insert(HOST, HeaderValue::from_str(authority).map_err(|error| invalid().with_source(error))?);
         headers.extend(defaults.clone());

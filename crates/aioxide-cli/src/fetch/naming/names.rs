@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use aioxide_monitor::schema::is_unsafe_to_show;
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use url::Url;
 
@@ -122,10 +123,9 @@ fn sanitized(text: &str) -> String {
 fn is_plain(character: char) -> bool {
     match character {
         '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => false,
-        // Marks that turn the direction of text, with which a name can pretend to have another extension.
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => false,
         '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{200b}'..='\u{200d}' => false,
-        _ => !character.is_control(),
+        // Among them are marks that turn the direction of text, with which a name can pretend to have another extension.
+        _ => !is_unsafe_to_show(character),
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use aioxide_monitor::schema::clean;
 use indicatif::{DecimalBytes, HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::closing;
@@ -219,7 +220,7 @@ impl Display {
             Mode::Quiet => return,
             Mode::Bar(bar, _) => {
                 bar.finish_and_clear();
-                closing::lines(&self.tally).iter().for_each(|line| print_line(&printable(line)));
+                closing::lines(&self.tally).iter().for_each(|line| print_line(&clean(line)));
             }
             Mode::Marks { .. } if self.count() > 0 => {
                 self.write_marks(b"\n");
@@ -256,7 +257,7 @@ impl Display {
         }
         // Of one file it is worth saying: it may have got a number.
         if let (1, Some(path)) = (self.count(), &self.path) {
-            let _ = write!(text, ": {}", printable(path));
+            let _ = write!(text, ": {}", clean(path));
         }
         text
     }
@@ -264,20 +265,17 @@ impl Display {
 
 /// `line 17: timeout: http://host/path: no answer`
 fn failure_line(record: &Record) -> String {
-    let url = printable(&secret::hidden(&record.url));
+    // A URL of the list, or an answer, may hold what would move a terminal's cursor or turn its line around.
+    let url = secret::hidden(&record.url);
+    let url = clean(&url);
     let mut line = format!("line {}: {}: {url}", record.line, record.outcome.name());
     if let Some(error) = &record.error {
-        let _ = write!(line, ": {}", printable(error));
+        let _ = write!(line, ": {}", clean(error));
     }
     if record.attempts > 1 {
         let _ = write!(line, " ({} attempts)", record.attempts);
     }
     line
-}
-
-/// A URL of the list may hold what would move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 /// Prints a line on the standard error, in one piece: other programs may write there too.
@@ -358,8 +356,11 @@ mod tests {
     }
 
     #[test]
-    fn failure_line_cannot_move_the_cursor() {
-        let line = failure_line(&record(Outcome::Timeout));
-        assert_eq!(line, "line 17: timeout: http://host/\u{fffd}[2J: no answer");
+    fn failure_line_cannot_move_the_cursor_or_turn_around() {
+        let mut record = record(Outcome::Timeout);
+        assert_eq!(failure_line(&record), "line 17: timeout: http://host/\u{fffd}[2J: no answer");
+        record.url = "http://host/\u{202e}gpj.exe".to_owned();
+        record.error = Some("\u{2066}x".to_owned());
+        assert_eq!(failure_line(&record), "line 17: timeout: http://host/\u{fffd}gpj.exe: \u{fffd}x");
     }
 }
