@@ -75,6 +75,15 @@ fn server_that_takes_no_ranges_though_it_says_so_serves_the_file_in_one_stream()
 }
 
 #[test]
+fn server_that_answers_one_after_the_other_serves_the_file_too() {
+    // A request that waits for its turn holds up the answer before it, which is in one piece: that one gives way.
+    let server = Ranges::start(How::InTurn, LENGTH);
+    let (record, file) = fetch(&server, &["--retries", "0"]);
+    assert_eq!((&record["outcome"], &record["attempts"]), (&json!("ok"), &json!(1)), "{record}");
+    assert!(file.unwrap() == server.file());
+}
+
+#[test]
 fn file_that_changes_between_two_ranges_is_begun_again_in_one_stream() {
     for (how, options) in [(How::Changed, &["--retries", "0"][..]), (How::Silently, &[])] {
         let server = Ranges::start(how, LENGTH);

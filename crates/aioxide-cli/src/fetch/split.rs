@@ -13,11 +13,15 @@
 //! bytes before its segment, which have to be the same. On any doubt the whole is asked for once more, in one stream.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fs::File;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use aioxide::Blocking;
 use aioxide::time::{Instant, sleep, timeout_at};
@@ -46,6 +50,10 @@ pub(super) struct Split {
     /// What is to stand before segments, of which it is not there yet.
     seams: RefCell<Vec<(u64, Vec<u8>)>>,
     workers: Cell<usize>,
+    /// Where segments begin that were asked for, and not answered yet.
+    asked: RefCell<BTreeSet<u64>>,
+    /// Of the answer without an end, while it waits for one of those.
+    waker: RefCell<Option<Waker>>,
 }
 
 /// The answer that is there before the workers begin.
@@ -89,6 +97,9 @@ impl From<io::Error> for Trouble {
 /// A file that is smaller comes in one stream.
 pub(super) const LEAST: u64 = 16 << 20;
 
+/// How long the answer without an end waits for what becomes of a request for the next segment.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A worker hands so much to another thread to write.
 const BATCH_BYTES: usize = 512 * 1024;
 
@@ -116,7 +127,33 @@ impl Split {
     /// Goes on with what an earlier run has left.
     pub(super) fn with(part: PartFile, version: Version, length: u64, segments: Segments) -> Self {
         let (segments, seams, workers) = (RefCell::new(segments), RefCell::default(), Cell::new(0));
-        Split { part, version, length, segments, seams, workers }
+        let (asked, waker) = (RefCell::default(), RefCell::default());
+        Split { part, version, length, segments, seams, workers, asked, waker }
+    }
+
+    /// The segment that begins there, for the answer without an end; `None`: another worker has it.
+    ///
+    /// One that was asked for may be refused, and nobody else would be left to bring it: so that is waited for. But not for
+    /// long, for a server may answer the next one only when it is done with this one.
+    async fn go_on_at(&self, at: u64) -> Option<Segment> {
+        let decided = poll_fn(|cx| {
+            let free = self.segments.borrow_mut().take_at(at);
+            if free.is_some() || !self.asked.borrow().contains(&at) {
+                return Poll::Ready(free);
+            }
+            self.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        });
+        timeout_at(Some(Instant::now() + PATIENCE), decided).await.ok().flatten()
+    }
+
+    /// Whoever asked for the segment that begins there has an answer, or has put it back.
+    fn is_answered(&self, from: u64) {
+        if self.asked.borrow_mut().remove(&from)
+            && let Some(waker) = self.waker.take()
+        {
+            waker.wake();
+        }
     }
 
     /// How long it is.
@@ -296,12 +333,16 @@ impl Work<'_> {
             let taken = first.as_ref().map(|first| first.segment).or_else(|| self.split.take());
             let Some(mut segment) = taken else { return Ok(()) };
             let began = segment.from;
+            if first.is_none() {
+                self.split.asked.borrow_mut().insert(began);
+            }
             let result = self.fill(&mut segment, first).await;
             let Err(trouble) = result else {
                 in_a_row = 0;
                 continue;
             };
             self.split.segments.borrow_mut().put_back(segment);
+            self.split.is_answered(began);
             in_a_row = if segment.from >= began + WELL_BYTES { 1 } else { in_a_row + 1 };
             let is_last = self.split.workers.get() == 1;
             let failed = match trouble {
@@ -329,6 +370,7 @@ impl Work<'_> {
         };
         if !is_open {
             self.split.judge(*segment, response.status(), response.headers())?;
+            self.split.is_answered(segment.from);
         }
         let before = segment.from;
         let mut batch = Batch { at: before, pieces: Vec::new(), bytes: 0, writing: None };
@@ -363,8 +405,7 @@ impl Work<'_> {
         loop {
             if at == segment.to {
                 // An answer without an end goes on as long as nobody else works there.
-                let next = is_open.then(|| split.segments.borrow_mut().take_at(at)).flatten();
-                match next {
+                match if is_open { split.go_on_at(at).await } else { None } {
                     Some(next) => segment.to = next.to,
                     None => return Ok(()),
                 }
@@ -392,7 +433,7 @@ impl Work<'_> {
                 batch.pieces.push(own);
                 if at == segment.to
                     && is_open
-                    && let Some(next) = split.segments.borrow_mut().take_at(at)
+                    && let Some(next) = split.go_on_at(at).await
                 {
                     segment.to = next.to;
                 }

@@ -26,6 +26,8 @@ pub enum How {
     Untagged,
     /// Only one answer at a time; the others are 503.
     OneAtATime,
+    /// Only one answer at a time; the others wait.
+    InTurn,
     /// The first time it ends in the middle.
     Cut,
     /// The first time it stops in the middle and stays silent.
@@ -45,6 +47,7 @@ struct Shared {
     file: Vec<u8>,
     state: Mutex<State>,
     changed: Condvar,
+    turn: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -63,8 +66,8 @@ impl Ranges {
     pub fn start(how: How, length: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        let shared = Arc::new(Shared { how, file: body(1, length), state, changed });
+        let (state, changed, turn) = (Mutex::default(), Condvar::new(), Mutex::default());
+        let shared = Arc::new(Shared { how, file: body(1, length), state, changed, turn });
         let served = Arc::clone(&shared);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -137,6 +140,7 @@ fn answer(
     active: usize,
 ) -> io::Result<bool> {
     let Shared { how, file, .. } = shared;
+    let _turn = (*how == How::InTurn).then(|| shared.turn.lock().unwrap());
     let another;
     let (file, tag) = match how {
         How::Changed | How::Silently if earlier > 0 => {
