@@ -165,7 +165,7 @@ def measure(options: argparse.Namespace, python: list[str], loops: list[str], ap
                 results[app][f"{loop} traced" if traced else loop].append(run)
 
         for number in range(options.rounds):
-            # Where strings stand in a dict makes up to a fifth of difference: the same for all loops, and another one in each round.
+            # Where strings stand in a dict makes up to a fifth of difference: one seed a round, for all loops.
             os.environ["PYTHONHASHSEED"] = str(number)
             for app in apps:
                 for loop in loops[number % len(loops) :] + loops[: number % len(loops)]:
