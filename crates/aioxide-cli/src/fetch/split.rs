@@ -402,6 +402,7 @@ impl Work<'_> {
         let mut speed = least.map(|(least, over)| Speed::new(least, over));
         let mut at = before;
         let mut first = before == 0 && !fetch.demands.any_content;
+        let mut piece = Bytes::new();
         loop {
             if at == segment.to {
                 // An answer without an end goes on as long as nobody else works there.
@@ -410,7 +411,9 @@ impl Work<'_> {
                     None => return Ok(()),
                 }
             }
-            let mut piece = self.piece(response, &mut speed).await?;
+            if piece.is_empty() {
+                piece = self.piece(response, &mut speed).await?;
+            }
             if again.left > 0 {
                 let repeated =
                     piece.split_to(piece.len().min(usize::try_from(again.left).unwrap_or(usize::MAX)));
@@ -420,24 +423,19 @@ impl Work<'_> {
                     split.compare(before, std::mem::take(&mut again.bytes))?;
                 }
             }
-            while !piece.is_empty() && at < segment.to {
-                let room = usize::try_from(segment.to - at).unwrap_or(usize::MAX);
-                let own = piece.split_to(piece.len().min(room));
-                let share = progress.add(own.len());
-                fetch.account.borrow_mut().display.received(own.len(), share);
-                if std::mem::take(&mut first) {
-                    fetch.check_content(self.entry, response, &own).map_err(Trouble::Everywhere)?;
-                }
-                at += own.len() as u64;
-                batch.bytes += own.len();
-                batch.pieces.push(own);
-                if at == segment.to
-                    && is_open
-                    && let Some(next) = split.go_on_at(at).await
-                {
-                    segment.to = next.to;
-                }
+            if piece.is_empty() {
+                continue;
             }
+            let room = usize::try_from(segment.to - at).unwrap_or(usize::MAX);
+            let own = piece.split_to(piece.len().min(room));
+            let share = progress.add(own.len());
+            fetch.account.borrow_mut().display.received(own.len(), share);
+            if std::mem::take(&mut first) {
+                fetch.check_content(self.entry, response, &own).map_err(Trouble::Everywhere)?;
+            }
+            at += own.len() as u64;
+            batch.bytes += own.len();
+            batch.pieces.push(own);
             if batch.bytes >= BATCH_BYTES {
                 self.written(segment, batch).await?;
                 self.write(batch);
