@@ -7,6 +7,8 @@ RSLOOP_BUILD := RUSTUP_TOOLCHAIN=nightly RUSTFLAGS="-Zcrate-attr=feature(allocat
 # What a verb installs for its tests needs no program beside the extension.
 export AIOXIDE_NO_PROGRAM := 1
 RUST_PACKAGES := --workspace --exclude aioxide-py --exclude probe --exclude rust-extension
+# Nothing of ours uses them, so that they are off unless asked for.
+RUST_FEATURES := --features aioxide/watchdog
 
 help:        ## lists the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 22
@@ -18,9 +20,9 @@ test: setup test-rust test-python  ## sets up and passes every test
 setup:       ## installs what the tests need and the machine lacks (nginx, Python's venv)
 	PYTHON=$(PYTHON) scripts/setup_tests.sh
 test-rust:   ## the Rust tests, doc tests among them
-	$(CARGO) test $(RUST_PACKAGES)
+	$(CARGO) test $(RUST_PACKAGES) $(RUST_FEATURES)
 lint: lint-python  ## formatting, clippy, ruff, mypy and the documentation, warnings denied; a free-threaded Python compiles
-	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets -- -D warnings && $(MAKE) docs && $(MAKE) check-version VERSION=3.14t
+	$(CARGO) fmt --all --check && $(CARGO) clippy --workspace --all-targets $(RUST_FEATURES) -- -D warnings && $(MAKE) docs && $(MAKE) check-version VERSION=3.14t
 lint-python: venv  ## the Python part of it
 	.venv/bin/ruff check -q . && .venv/bin/ruff format -q --check . && .venv/bin/mypy
 rooms:       ## which part of a crate uses which, what runs in a circle; the picture in docs/architecture.md (ROOMS=aioxide-py)
@@ -41,7 +43,7 @@ package:     ## packs each crate that is published and builds it from its packag
 site:        ## builds the documentation into target/site, and checks its links
 	$(PYTHON) scripts/site.py
 docs:        ## builds the API documentation, warnings denied
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) $(RUST_FEATURES) --no-deps
 bench:       ## the mechanisms, each beside tokio
 	$(CARGO) bench $(RUST_PACKAGES) $(BENCH)
 bench-fetch: ## `aioxide fetch` beside curl, wget2 and aria2c

@@ -257,26 +257,42 @@ def show(result: Comparison) -> None:
             print(f"  {what}: {test}", flush=True)
 
 
-def markdown(results: list[Comparison], left_out: list[Suite], old: list[str]) -> str:
-    """The table for the document; rows of suites that did not run stay."""
-    head = ["| suite | version | stock asyncio passes | aioxide passes | listed | fails |", "|---|---|---|---|---|---|"]
-    rows = {line.split("|")[1].strip(): line for line in old if line.startswith("| ") and line not in head}
+def rows_of(table: str) -> tuple[list[str], dict[str, dict[str, str]]]:
+    """The names of a table's columns, and its rows by their first cell."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line]
+    columns, rows = (lines[0], lines[2:]) if lines else (["suite", "version"], [])
+    return columns, {row[0]: dict(zip(columns, row, strict=False)) for row in rows}
+
+
+def cell(result: Comparison) -> str:
+    """What the table says of one suite on one interpreter."""
+    text = str(result.stock) if result.passed == result.stock else f"{result.passed} of {result.stock}"
+    return f"{text}, **{len(result.failed)} fail**" if result.failed else text
+
+
+def markdown(results: list[Comparison], left_out: list[Suite], old: str, interpreter: str) -> str:
+    """The table for the document; what did not run, or on other interpreters, stays."""
+    columns, rows = rows_of(old)
+    if interpreter not in columns:
+        columns = columns[:2] + sorted([*columns[2:], interpreter], key=lambda name: [int(n) for n in name.split(".")])
     for result in results:
-        numbers = f"{result.stock} | {result.passed} | {len(result.listed)} | {len(result.failed)}"
-        rows[result.suite.name] = f"| {result.suite.name} | {result.suite.version} | {numbers} |"
+        row = rows.get(result.suite.name, {})
+        if row.get("version") != result.suite.version:
+            row = {"suite": result.suite.name, "version": result.suite.version}
+        rows[result.suite.name] = row | {interpreter: cell(result)}
     for suite in left_out:
-        rows[suite.name] = f"| {suite.name} | {suite.version} | left out: {suite.left_out} | | | |"
-    return "\n".join([*head, *(rows[name] for name in sorted(rows))])
+        rows[suite.name] = {"suite": suite.name, "version": f"{suite.version}, left out: {suite.left_out}"}
+    lines = [columns, ["---"] * len(columns), *([rows[name].get(c, "") for c in columns] for name in sorted(rows))]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def update(document: Path, results: list[Comparison], left_out: list[Suite]) -> None:
+def update(document: Path, results: list[Comparison], left_out: list[Suite], interpreter: str) -> None:
     """Puts the table between the document's markers."""
     text = document.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN, 1)
     old, tail = rest.split(END, 1)
-    document.write_text(
-        f"{head}{BEGIN}\n{markdown(results, left_out, old.splitlines())}\n{END}{tail}", encoding="utf-8"
-    )
+    table = markdown(results, left_out, old.strip(), interpreter)
+    document.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}", encoding="utf-8")
 
 
 def main() -> int:
@@ -296,13 +312,15 @@ def main() -> int:
     for suite in left_out:
         print(f"{suite.name} {suite.version}: left out: {suite.left_out}")
     wheel = options.wheel.resolve() if options.wheel else build(options.python, options.profile)
+    interpreter = output(options.python, "-c", "import platform; print(platform.python_version())")
     results = []
     for suite in suites:
         if not suite.left_out:
             results.append(examine(Environment(suite, options.python, wheel), options.test, options.fresh))
             show(results[-1])
             if options.update:
-                update(options.update, results[-1:], [suite for suite in left_out if not suite.service])
+                standing = [suite for suite in left_out if not suite.service]
+                update(options.update, results[-1:], standing, interpreter)
     return 1 if any(result.failed for result in results) else 0
 
 

@@ -8,7 +8,8 @@
 //!          └─ timeline: what has run ─> chrome: for Perfetto
 //! ```
 //!
-//! [`schema`] is the snapshot, [`protocol`] the questions and answers, [`place`] where the sockets are.
+//! [`schema`] is the snapshot, [`protocol`] the questions and answers, [`place`] where the sockets are, [`pulse`] what a
+//! watchdog knows of a loop.
 //!
 //! **Invariant:** only the user who runs the program, and root, can ask: the folder and the socket are closed to others, and the
 //! server looks at the peer's id besides.
@@ -24,6 +25,7 @@ pub mod deadlock;
 pub mod graph;
 pub mod place;
 pub mod protocol;
+pub mod pulse;
 pub mod schema;
 pub mod server;
 pub mod source;

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use aioxide_monitor::schema::{Deadlock, Id, LAG_BOUNDS_US, Lag};
+use aioxide_monitor::pulse::{PLACES, Places, Pulse};
+use aioxide_monitor::schema::{Deadlock, Id, Lag};
 use aioxide_monitor::{clock, server};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -30,27 +31,10 @@ use crate::walk::id_of;
 /// How often running loops are looked for, and deadlocks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Places of which it is remembered when they were reported.
-const PLACES: usize = 256;
-
 /// The heartbeats of all loops that were watched.
 #[derive(Debug, Default)]
 pub(crate) struct Beats {
     loops: Mutex<HashMap<Id, Arc<Pulse>>>,
-}
-
-/// The heartbeats of one loop.
-#[derive(Debug)]
-struct Pulse {
-    loop_id: Id,
-    began: Instant,
-    /// When the one under way was sent, in nanoseconds after `began`; 0: none is.
-    sent: AtomicU64,
-    last_us: AtomicU64,
-    longest_us: AtomicU64,
-    beats: AtomicU64,
-    blocked: AtomicU64,
-    histogram: [AtomicU64; LAG_BOUNDS_US.len() + 1],
 }
 
 impl Beats {
@@ -74,56 +58,6 @@ impl Beats {
         let mut all: Vec<Lag> = locked(&self.loops).values().map(|pulse| pulse.lag()).collect();
         all.sort_by_key(|lag| lag.loop_id);
         all
-    }
-}
-
-impl Pulse {
-    fn new(loop_id: Id) -> Self {
-        Self {
-            loop_id,
-            began: clock::now(),
-            sent: AtomicU64::new(0),
-            last_us: AtomicU64::new(0),
-            longest_us: AtomicU64::new(0),
-            beats: AtomicU64::new(0),
-            blocked: AtomicU64::new(0),
-            histogram: Default::default(),
-        }
-    }
-
-    fn send(&self) {
-        self.sent.store((self.began.elapsed().as_nanos() as u64).max(1), Ordering::SeqCst);
-    }
-
-    /// Since when the one under way waits.
-    fn waits(&self) -> Option<Duration> {
-        match self.sent.load(Ordering::SeqCst) {
-            0 => None,
-            sent => Some(self.began.elapsed().saturating_sub(Duration::from_nanos(sent))),
-        }
-    }
-
-    fn answer(&self) {
-        let Some(waited) = self.waits() else { return };
-        let us = waited.as_micros() as u64;
-        self.sent.store(0, Ordering::SeqCst);
-        self.last_us.store(us, Ordering::Relaxed);
-        self.longest_us.fetch_max(us, Ordering::Relaxed);
-        self.beats.fetch_add(1, Ordering::Relaxed);
-        let place = LAG_BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(LAG_BOUNDS_US.len());
-        self.histogram[place].fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn lag(&self) -> Lag {
-        Lag {
-            loop_id: self.loop_id,
-            last_us: self.last_us.load(Ordering::Relaxed),
-            longest_us: self.longest_us.load(Ordering::Relaxed),
-            waiting_us: self.waits().map_or(0, |waited| waited.as_micros() as u64),
-            beats: self.beats.load(Ordering::Relaxed),
-            histogram: self.histogram.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
-            blocked: self.blocked.load(Ordering::Relaxed),
-        }
     }
 }
 
@@ -208,14 +142,9 @@ impl Watchdog {
         let stopping = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopping);
         let thread = std::thread::Builder::new().name("aioxide-watchdog".to_owned()).spawn(move || {
-            let mut watch = Watch {
-                source,
-                settings,
-                watched: Vec::new(),
-                looked: None,
-                places: HashMap::new(),
-                told: HashSet::new(),
-            };
+            let places = Places::new(settings.every);
+            let mut watch =
+                Watch { source, settings, watched: Vec::new(), looked: None, places, told: HashSet::new() };
             while !told.load(Ordering::SeqCst) {
                 if Python::try_attach(|py| watch.beat(py)).is_none() {
                     return;
@@ -259,8 +188,7 @@ struct Watch {
     settings: Settings,
     watched: Vec<Watched>,
     looked: Option<Instant>,
-    /// When a place was reported last, and how often it was not since.
-    places: HashMap<(String, u32), (Instant, u64)>,
+    places: Places<(String, u32)>,
     /// The deadlocks that were reported, by their nodes.
     told: HashSet<Vec<Id>>,
 }
@@ -290,7 +218,7 @@ impl Watch {
             let event_loop = watched.event_loop.bind(py);
             let sent = event_loop.call_method1("call_soon_threadsafe", (&watched.heartbeat,));
             if sent.is_err() {
-                beats.forget(watched.pulse.loop_id);
+                beats.forget(watched.pulse.loop_id());
             }
             sent.is_ok()
         });
@@ -304,9 +232,9 @@ impl Watch {
             if std::mem::replace(&mut watched.told, true) {
                 continue;
             }
-            let lag = Duration::from_micros(watched.pulse.last_us.load(Ordering::Relaxed));
+            let lag = watched.pulse.last();
             let ago = clock::now() - sent;
-            let told = (watched.pulse.loop_id, lag.as_secs_f64(), ago.as_secs_f64(), watched.reported);
+            let told = (watched.pulse.loop_id(), lag.as_secs_f64(), ago.as_secs_f64(), watched.reported);
             if let Err(error) = beaten.bind(py).call1(told) {
                 error.write_unraisable(py, None);
             }
@@ -321,7 +249,7 @@ impl Watch {
             let runs =
                 running.iter().any(|(thread, one)| one.is(&watched.event_loop) && *thread == watched.thread);
             if !runs {
-                beats.forget(watched.pulse.loop_id);
+                beats.forget(watched.pulse.loop_id());
             }
             runs
         });
@@ -378,7 +306,7 @@ impl Watch {
                 continue;
             }
             watched.reported = true;
-            watched.pulse.blocked.fetch_add(1, Ordering::Relaxed);
+            watched.pulse.count_blocked();
             let cause = if collected.saturating_sub(watched.collected) >= waited / 2 {
                 "gc"
             } else if held >= waited / 2 || held >= self.settings.limit / 2 {
@@ -390,7 +318,7 @@ impl Watch {
             let frame = frames.iter().find(|(thread, _)| *thread == watched.thread);
             let stack = frame.map(|(_, frame)| loops::frames(frame)).unwrap_or_default();
             let key = stack.last().map_or_else(Default::default, |frame| (frame.file.clone(), frame.line));
-            let Some(suppressed) = self.admit(key) else { continue };
+            let Some(suppressed) = self.places.admit(key) else { continue };
             let report = PyDict::new(py);
             let task = self.source.eyes.current_task(event_loop.bind(py));
             let name = task.as_ref().and_then(|task| task.call_method0("get_name").ok());
@@ -408,24 +336,6 @@ impl Watch {
         }
     }
 
-    /// Whether a place may be reported again; with how often it was not.
-    fn admit(&mut self, place: (String, u32)) -> Option<u64> {
-        let now = clock::now();
-        if let Some((last, suppressed)) = self.places.get_mut(&place) {
-            if now - *last < self.settings.every {
-                *suppressed += 1;
-                return None;
-            }
-            *last = now;
-            return Some(std::mem::take(suppressed));
-        }
-        if self.places.len() >= PLACES {
-            self.places.clear();
-        }
-        self.places.insert(place, (now, 0));
-        Some(0)
-    }
-
     fn tell(&self, py: Python<'_>, report: PyResult<Bound<'_, PyDict>>) {
         let told = report.and_then(|report| self.settings.report.bind(py).call1((report,)));
         if let Err(error) = told {
@@ -436,7 +346,7 @@ impl Watch {
     /// Has a loop end, if the program wants that after a deadlock.
     fn have_left(&self, py: Python<'_>, loop_id: Id) {
         let Some(leave) = &self.settings.leave else { return };
-        for watched in self.watched.iter().filter(|watched| watched.pulse.loop_id == loop_id) {
+        for watched in self.watched.iter().filter(|watched| watched.pulse.loop_id() == loop_id) {
             if let Err(error) = watched.event_loop.call_method1(py, "call_soon_threadsafe", (leave,)) {
                 error.write_unraisable(py, None);
             }

@@ -30,6 +30,8 @@ pub mod signal;
 pub mod sync;
 pub mod testing;
 pub mod time;
+#[cfg(feature = "watchdog")]
+pub mod watchdog;
 
 mod blocking;
 mod error;

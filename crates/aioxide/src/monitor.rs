@@ -9,7 +9,13 @@
 //! Nothing of a loop is touched on another thread: a question is a call on the loop, made between two iterations. A loop that
 //! does not run has no answer, and one that is blocked lets nobody in, which the answer says.
 
+#[cfg(feature = "watchdog")]
+mod beaten;
+pub(crate) mod holders;
 mod look;
+
+#[cfg(feature = "watchdog")]
+pub(crate) use beaten::Beaten;
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
@@ -42,6 +48,8 @@ const VARIABLE: &str = "AIOXIDE_MONITOR";
 pub(crate) struct Watched {
     id: Id,
     state: Arc<State>,
+    #[cfg(feature = "watchdog")]
+    watchdog: std::cell::OnceCell<crate::watchdog::Beating>,
 }
 
 /// What the monitor's thread knows of a loop.
@@ -49,6 +57,8 @@ pub(crate) struct Watched {
 struct State {
     running: AtomicBool,
     thread: AtomicU64,
+    #[cfg(feature = "watchdog")]
+    beats: beaten::Beats,
 }
 
 struct Registered {
@@ -83,8 +93,14 @@ struct Seen {
     since: Instant,
 }
 
-/// The socket, while a loop is watched.
-static MONITOR: Mutex<Option<(Server, Arc<Loops>)>> = Mutex::new(None);
+/// What there is while a loop is watched.
+static MONITOR: Mutex<Option<Monitor>> = Mutex::new(None);
+
+struct Monitor {
+    /// The socket, if a loop was to have it: not for a watchdog alone.
+    server: Option<Server>,
+    loops: Arc<Loops>,
+}
 
 /// A watched loop of this thread.
 struct Here {
@@ -98,31 +114,31 @@ thread_local! {
     static HERE: RefCell<Vec<Here>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Watches a loop; the first one opens the socket.
-pub(crate) fn watch(event_loop: &Rc<WatchedLoop>) -> io::Result<Watched> {
+/// Watches a loop; the first one that `serves` opens the socket.
+pub(crate) fn watch(event_loop: &Rc<WatchedLoop>, serves: bool) -> io::Result<Watched> {
     let mut monitor = locked(&MONITOR);
-    let loops = match &*monitor {
-        Some((_, loops)) => Arc::clone(loops),
-        None => {
-            let loops = Arc::new(Loops {
-                began: clock::now(),
-                began_unix_ms: clock::unix_ms(),
-                loops: Mutex::default(),
-                asked: AtomicU64::new(0),
-                memory: Mutex::default(),
-            });
-            let server = Server::start(None, Arc::clone(&loops) as Arc<dyn Source>)?;
-            monitor.insert((server, loops)).1.clone()
-        }
-    };
+    let loops = monitor.as_ref().map_or_else(Loops::new, |monitor| Arc::clone(&monitor.loops));
+    let has_server = monitor.as_ref().is_some_and(|monitor| monitor.server.is_some());
+    if serves && !has_server {
+        let server = Server::start(None, Arc::clone(&loops) as Arc<dyn Source>)?;
+        *monitor = Some(Monitor { server: Some(server), loops: Arc::clone(&loops) });
+    } else {
+        monitor.get_or_insert_with(|| Monitor { server: None, loops: Arc::clone(&loops) });
+    }
     drop(monitor);
     let id = Rc::as_ptr(event_loop).addr() as Id;
     let state = Arc::<State>::default();
     let remote = Handle::new(Rc::clone(event_loop) as Rc<_>).remote();
     let here = Here { id, event_loop: Rc::downgrade(event_loop), recorder: None };
     HERE.with_borrow_mut(|all| all.push(here));
+    holders::count_watched(1);
     locked(&loops.loops).push(Registered { id, remote, state: Arc::clone(&state) });
-    Ok(Watched { id, state })
+    Ok(Watched {
+        id,
+        state,
+        #[cfg(feature = "watchdog")]
+        watchdog: std::cell::OnceCell::new(),
+    })
 }
 
 /// Watches a loop if the environment says so; what stands in the way is told, and is no reason not to run.
@@ -130,7 +146,7 @@ pub(crate) fn watch_if_wanted(event_loop: &Rc<WatchedLoop>) -> Option<Watched> {
     if std::env::var_os(VARIABLE).is_none_or(|value| value != "1") {
         return None;
     }
-    match watch(event_loop) {
+    match watch(event_loop, true) {
         Ok(watched) => Some(watched),
         Err(error) => {
             crate::report::tell(&format!("{VARIABLE}: the monitor cannot be opened: {error}"));
@@ -148,9 +164,13 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
+        // First: it asks the loop.
+        #[cfg(feature = "watchdog")]
+        drop(self.watchdog.take());
         let _ended = HERE.try_with(|here| here.borrow_mut().retain(|one| one.id != self.id));
+        holders::count_watched(-1);
         let mut monitor = locked(&MONITOR);
-        let Some((_, loops)) = &*monitor else { return };
+        let Some(Monitor { loops, .. }) = &*monitor else { return };
         let (gone, is_last) = {
             let mut left = locked(&loops.loops);
             let gone: Vec<Registered> = left.extract_if(.., |one| one.id == self.id).collect();
@@ -164,29 +184,22 @@ impl Drop for Watched {
 }
 
 impl Loops {
-    /// What `ask` finds on each loop that runs, with the loop's facts; `left` of them are asked no more.
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: clock::now(),
+            began_unix_ms: clock::unix_ms(),
+            loops: Mutex::default(),
+            asked: AtomicU64::new(0),
+            memory: Mutex::default(),
+        })
+    }
+
+    /// What `ask` finds on each loop that runs.
     fn each<T: Send + 'static>(
         &self,
         ask: impl Fn(&WatchedLoop, Id) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, Refusal> {
-        let asked: Vec<(Arc<State>, Receiver<T>)> = locked(&self.loops)
-            .iter()
-            .filter(|one| one.state.running.load(Ordering::SeqCst))
-            .filter_map(|one| {
-                let (sender, answer) = sync_channel(1);
-                let (id, ask) = (one.id, ask.clone());
-                let call = move || {
-                    let event_loop = HERE.with_borrow(|here| {
-                        here.iter().find(|one| one.id == id).and_then(|one| one.event_loop.upgrade())
-                    });
-                    if let Some(event_loop) = event_loop {
-                        // Nobody waits any more, if the question was given up.
-                        let _given_up = sender.send(ask(&event_loop, id));
-                    }
-                };
-                one.remote.call_soon(call).ok().map(|()| (Arc::clone(&one.state), answer))
-            })
-            .collect();
+        let asked = self.ask(ask);
         let now = self.began.elapsed().as_nanos() as u64;
         self.asked.store(now.max(1), Ordering::SeqCst);
         let mut found = Vec::with_capacity(asked.len());
@@ -205,6 +218,36 @@ impl Loops {
         }
         self.asked.store(0, Ordering::SeqCst);
         Ok(found)
+    }
+
+    /// Whether every loop that runs answers at once.
+    #[cfg(feature = "watchdog")]
+    fn all_answer(&self) -> bool {
+        self.ask(|_, _| ())
+            .iter()
+            .all(|(state, answer)| answer.recv_timeout(LOOK).is_ok() || !state.running.load(Ordering::SeqCst))
+    }
+
+    /// Asks each loop that runs; where the answers will be.
+    fn ask<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&WatchedLoop, Id) -> T + Clone + Send + 'static,
+    ) -> Vec<(Arc<State>, Receiver<T>)> {
+        locked(&self.loops)
+            .iter()
+            .filter(|one| one.state.running.load(Ordering::SeqCst))
+            .filter_map(|one| {
+                let (sender, answer) = sync_channel(1);
+                let (id, ask) = (one.id, ask.clone());
+                let call = move || {
+                    if let Some(event_loop) = here(id) {
+                        // Nobody waits any more, if the question was given up.
+                        let _given_up = sender.send(ask(&event_loop, id));
+                    }
+                };
+                one.remote.call_soon(call).ok().map(|()| (Arc::clone(&one.state), answer))
+            })
+            .collect()
     }
 
     /// Tells since when each task has been waiting, and remembers what was seen for the next time.
@@ -274,7 +317,10 @@ impl Source for Loops {
         }
         for (id, state) in known {
             match snapshot.loops.iter_mut().find(|one| one.id == id) {
-                Some(one) => one.thread = Some(state.thread()),
+                Some(one) => {
+                    one.thread = Some(state.thread());
+                    one.lag = state.lag();
+                }
                 None => snapshot.loops.push(Loop { id, class: look::CLASS.to_owned(), ..Loop::default() }),
             }
         }
@@ -327,7 +373,7 @@ impl Source for Loops {
     }
 
     fn lag(&self) -> Vec<Lag> {
-        Vec::new()
+        locked(&self.loops).iter().filter_map(|one| one.state.lag()).collect()
     }
 
     fn held_for(&self) -> Duration {
@@ -336,6 +382,11 @@ impl Source for Loops {
             since => self.began.elapsed().saturating_sub(Duration::from_nanos(since)),
         }
     }
+}
+
+/// The watched loop of this thread with that number.
+fn here(id: Id) -> Option<Rc<WatchedLoop>> {
+    HERE.with_borrow(|here| here.iter().find(|one| one.id == id).and_then(|one| one.event_loop.upgrade()))
 }
 
 /// Changes what is kept of a watched loop of this thread.
@@ -359,6 +410,14 @@ fn end_recording(event_loop: &WatchedLoop, id: Id) -> Option<Recording> {
 impl State {
     fn thread(&self) -> u64 {
         self.thread.load(Ordering::SeqCst)
+    }
+
+    /// How late the loop answers, if a watchdog asks it.
+    fn lag(&self) -> Option<Lag> {
+        #[cfg(feature = "watchdog")]
+        return self.beats.lag();
+        #[cfg(not(feature = "watchdog"))]
+        None
     }
 }
 

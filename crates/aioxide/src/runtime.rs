@@ -111,6 +111,8 @@ pub struct RuntimeBuilder {
     poll_interval: Option<u32>,
     #[cfg(feature = "monitor")]
     monitor: bool,
+    #[cfg(feature = "watchdog")]
+    watchdog: Option<crate::watchdog::Watchdog>,
 }
 
 impl RuntimeBuilder {
@@ -146,10 +148,17 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Tells what keeps the loop from running, while it does so. (Feature `watchdog`.)
+    #[cfg(feature = "watchdog")]
+    pub fn watchdog(mut self, watchdog: crate::watchdog::Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
+    }
+
     /// Makes the loop.
     ///
     /// # Errors
-    /// As [`Runtime::new`]; those of the monitor's socket, if the monitor is on.
+    /// As [`Runtime::new`]; those of the monitor's socket, if the monitor is on, and of a thread, if it has a watchdog.
     pub fn build(self) -> Result<Runtime, Error> {
         let clock = if self.virtual_clock { Clock::virtual_from(0) } else { Clock::Monotonic };
         let event_loop = EventLoop::with_clock(clock)?;
@@ -158,11 +167,20 @@ impl RuntimeBuilder {
         }
         #[cfg(feature = "monitor")]
         let watched = if self.monitor {
-            Some(crate::monitor::watch(&event_loop)?)
+            Some(crate::monitor::watch(&event_loop, true)?)
         } else if self.virtual_clock {
             None
         } else {
             crate::monitor::watch_if_wanted(&event_loop)
+        };
+        #[cfg(feature = "watchdog")]
+        let watched = match self.watchdog {
+            Some(watchdog) => {
+                let watched = watched.map_or_else(|| crate::monitor::watch(&event_loop, false), Ok)?;
+                watched.set_watchdog(watchdog)?;
+                Some(watched)
+            }
+            None => watched,
         };
         Ok(Runtime {
             event_loop,

@@ -78,6 +78,50 @@ async fn circle() {
     drop(one);
 }
 
+/// Two tasks that take two locks, each in its own order.
+async fn two_locks() {
+    let (first, second) = (Rc::new(Mutex::new(())), Rc::new(Mutex::new(())));
+    let take = |one: &Rc<Mutex<()>>, two: &Rc<Mutex<()>>, name: &'static str| {
+        let (one, two) = (Rc::clone(one), Rc::clone(two));
+        let transfer = async move {
+            let _one = one.lock().await;
+            aioxide::yield_now().await;
+            let _two = two.lock().await;
+        };
+        aioxide::Task::builder().name(name).spawn(transfer)
+    };
+    let tasks = [take(&first, &second, "there"), take(&second, &first, "back")];
+    // One that waits behind them, and one that has given up.
+    let third = spawn(async move { drop(first.lock().await) });
+    sleep(Duration::from_millis(1)).await;
+    let gave_up = aioxide::timeout(Duration::from_millis(1), async { drop(second.lock().await) }).await;
+    assert!(gave_up.is_err());
+    say_ready();
+    told_to_end().await;
+    drop((tasks, third));
+}
+
+/// A lock goes from one to the next, and the holder with it.
+async fn lock_that_goes_on() {
+    let lock = Rc::new(Mutex::new(()));
+    let take = |name: &'static str| {
+        let lock = Rc::clone(&lock);
+        let hold = async move {
+            let _guard = lock.lock().await;
+            if name == "second" {
+                told_to_end().await;
+            }
+        };
+        aioxide::Task::builder().name(name).spawn(hold)
+    };
+    let tasks = ["first", "second", "third"].map(take);
+    sleep(Duration::from_millis(1)).await;
+    say_ready();
+    for task in tasks {
+        task.await;
+    }
+}
+
 /// Two tasks that wake each other.
 async fn ping_pong() {
     let (there, back) = (Rc::new(Queue::<u32>::new(1)), Rc::new(Queue::<u32>::new(1)));
@@ -126,6 +170,8 @@ fn program_that_is_looked_into() {
     match role.as_str() {
         "many kinds" => runtime.block_on(many_kinds()).unwrap(),
         "ping-pong" => runtime.block_on(ping_pong()).unwrap(),
+        "two locks" => runtime.block_on(two_locks()).unwrap(),
+        "a lock" => runtime.block_on(lock_that_goes_on()).unwrap(),
         "circle" => runtime.block_on(circle()).unwrap(),
         "blocked" => runtime.block_on(blocked()).unwrap(),
         other => panic!("no role {other}"),
@@ -231,6 +277,30 @@ fn circle_is_found() {
     let mut client = program.client();
     let found = client.deadlocks().unwrap();
     assert_eq!((found.len(), found[0].cycle.len(), found[0].tasks), (1, 2, 2));
+    program.end();
+}
+
+#[test]
+fn circle_of_locks_is_found() {
+    let program = Program::start("two locks");
+    let mut client = program.client();
+    let found = client.deadlocks().unwrap();
+    // Both tasks and both locks; the one behind them cannot go on either.
+    assert_eq!((found.len(), found[0].cycle.len(), found[0].tasks), (1, 4, 3), "{found:?}");
+    assert!(found[0].text.contains("there") && found[0].text.contains("back"), "{}", found[0].text);
+    program.end();
+}
+
+#[test]
+fn lock_tells_who_has_it_now() {
+    let program = Program::start("a lock");
+    let mut client = program.client();
+    let snapshot = snapshot(&mut client);
+    let locks = of_kind(&snapshot, Kind::Lock);
+    assert_eq!((locks.len(), locks[0].waits_on.len(), locks[0].waits_on[0].how), (1, 1, How::HeldBy));
+    assert_eq!(snapshot.node(locks[0].waits_on[0].to).unwrap().name, "second");
+    assert_eq!(locks[0].detail.set, Some(true));
+    assert!(client.deadlocks().unwrap().is_empty());
     program.end();
 }
 

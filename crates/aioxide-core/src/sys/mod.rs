@@ -8,6 +8,7 @@
 //! * `connect`: how a connection to an address begins;
 //! * `socket`: what a transport does with a descriptor that it does not own;
 //! * `pipe`: the same for pipes, where no call waits either;
+//! * `sample` (Linux, feature `sample`): what another thread is doing;
 //! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
 //! * `fork` (portable): a lock and a count that the child of a fork finds free and empty;
@@ -40,6 +41,8 @@ pub mod connect;
 mod fork;
 pub mod pipe;
 mod process;
+#[cfg(all(feature = "sample", target_os = "linux"))]
+pub mod sample;
 pub(crate) mod signal;
 pub mod socket;
 pub mod stack;

@@ -48,7 +48,9 @@ extern "C" fn handler(signal: libc::c_int) {
     unsafe { *errno_location() = errno };
 }
 
-unsafe fn errno_location() -> *mut libc::c_int {
+/// # Safety
+/// None is needed but for what is done with it: it is the calling thread's.
+pub(super) unsafe fn errno_location() -> *mut libc::c_int {
     #[cfg(target_os = "linux")]
     // SAFETY: always valid for the calling thread.
     return unsafe { libc::__errno_location() };

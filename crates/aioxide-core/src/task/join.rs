@@ -256,6 +256,13 @@ pub fn with_current_meta<M: 'static, R>(look: impl FnOnce(&M) -> R) -> Option<R>
     unsafe { raw::meta_of::<M>(header) }.map(look)
 }
 
+/// The number of the task that this thread is polling (or dropping) at the moment, the innermost if several.
+#[inline]
+pub fn current_id() -> Option<u64> {
+    // SAFETY: the list's handle keeps a task that is being polled or dropped.
+    raw::polled().map(|header| unsafe { header.as_ref() }.id)
+}
+
 impl<T> JoinHandle<T> {
     /// # Safety
     /// As [`TaskRef::from_header`]; `T` is the output of the task's future.

@@ -8,7 +8,7 @@ use aioxide_monitor::schema::{
     self, Edge, Frame, How, Id, Kind, Language, Loop, NAME_LIMIT, Node, TaskStack, cut,
 };
 
-use super::WatchedLoop;
+use super::{WatchedLoop, holders};
 use crate::label::short;
 use crate::task::{AnyTask, Operation, TaskState, Waiting, list_tasks};
 
@@ -127,7 +127,15 @@ impl Walk {
             On::Operation(operation) => {
                 let (kind, how) = kind_of(operation.name);
                 let id = if operation.of == 0 { ALONE + task.id() } else { operation.of as Id };
-                vec![self.thing(id, kind, operation.name, how)]
+                let (known, edge) = (self.nodes.len(), self.thing(id, kind, operation.name, how));
+                if kind == Kind::Lock
+                    && let Some(lock) = self.nodes.get_mut(known)
+                {
+                    let holder = holders::holder(operation.of);
+                    lock.waits_on = holder.map(|to| Edge { to, how: How::HeldBy }).into_iter().collect();
+                    lock.detail.set = Some(true);
+                }
+                vec![edge]
             }
         }
     }

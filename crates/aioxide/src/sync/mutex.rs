@@ -39,6 +39,9 @@ pub type Lock = Mutex<()>;
 pub struct Mutex<T> {
     locked: Cell<bool>,
     waiters: WaitQueue,
+    /// The number of the task that holds it, or held it last; 0: none, or one that is not known.
+    #[cfg(feature = "monitor")]
+    holder: Cell<u64>,
     value: RefCell<T>,
 }
 
@@ -55,7 +58,13 @@ impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
 impl<T> Mutex<T> {
     /// An unlocked one.
     pub fn new(value: T) -> Self {
-        Self { locked: Cell::new(false), waiters: WaitQueue::default(), value: RefCell::new(value) }
+        Self {
+            locked: Cell::new(false),
+            waiters: WaitQueue::default(),
+            #[cfg(feature = "monitor")]
+            holder: Cell::new(0),
+            value: RefCell::new(value),
+        }
     }
 
     /// Waits for its turn, and locks.
@@ -91,14 +100,31 @@ impl<T> Mutex<T> {
     }
 
     fn guard(&self) -> MutexGuard<'_, T> {
+        #[cfg(feature = "monitor")]
+        self.holder.set(aioxide_core::task::current_id().unwrap_or(0));
         MutexGuard { value: self.value.borrow_mut(), held: Held(self) }
     }
 
     /// The lock goes to the next in the queue, or is free.
     fn release(&self) {
-        if !self.waiters.wake_one() {
-            self.locked.set(false);
+        #[cfg(feature = "monitor")]
+        self.holder.set(0);
+        match self.waiters.grant_one() {
+            Some(waker) => {
+                self.tell_holder();
+                waker.wake();
+            }
+            None => self.locked.set(false),
         }
+    }
+
+    /// Lets whoever looks into the program know who has the lock, if somebody waits for it.
+    #[inline]
+    fn tell_holder(&self) {
+        #[cfg(feature = "monitor")]
+        crate::monitor::holders::note(self.waiters.address(), || {
+            (!self.waiters.is_empty()).then(|| self.holder.get())
+        });
     }
 }
 
@@ -120,14 +146,22 @@ impl<'a, T> Future for LockFuture<'a, T> {
         {
             return Poll::Ready(guard);
         }
-        this.mutex.waiters.poll(&mut this.ticket, "Mutex::lock", cx).map(|()| this.mutex.guard())
+        let polled =
+            this.mutex.waiters.poll(&mut this.ticket, "Mutex::lock", cx).map(|()| this.mutex.guard());
+        this.mutex.tell_holder();
+        polled
     }
 }
 
 impl<T> Drop for LockFuture<'_, T> {
     fn drop(&mut self) {
+        if self.ticket.is_idle() {
+            return;
+        }
         if self.mutex.waiters.forget(&mut self.ticket) {
             self.mutex.release();
+        } else {
+            self.mutex.tell_holder();
         }
     }
 }

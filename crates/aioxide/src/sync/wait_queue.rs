@@ -30,6 +30,11 @@ impl Ticket {
 }
 
 impl WaitQueue {
+    /// What a waiting task tells of it.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.waiters.borrow().len()
@@ -60,7 +65,7 @@ impl WaitQueue {
                 }
             }
         }
-        wait_for(Waiting::Other(Operation { name: what, of: std::ptr::from_ref(self).addr() }));
+        wait_for(Waiting::Other(Operation { name: what, of: self.address() }));
         Poll::Pending
     }
 

@@ -112,7 +112,12 @@ impl AnyTask {
 
     /// Gives it another name.
     pub fn set_name(&self, name: impl Into<Rc<str>>) {
-        self.meta().set_name(name.into());
+        let name = name.into();
+        #[cfg(feature = "watchdog")]
+        if !self.done() {
+            crate::watchdog::note(self.id(), &name);
+        }
+        self.meta().set_name(name);
     }
 
     /// Where it was spawned.

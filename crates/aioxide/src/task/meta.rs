@@ -425,6 +425,8 @@ impl Meta {
     }
 
     fn tell_the_end(&self, task: &TaskRef) {
+        #[cfg(feature = "watchdog")]
+        crate::watchdog::forget(task.id());
         let waiters = self.with_extra(|extra| extra.waiters.take_all());
         let mut held = HeldPanic::default();
         for waiter in waiters {

@@ -35,6 +35,8 @@ pub use scope::{CatchCancel, catch_cancel};
 pub use wait::{AsCompleted, ReturnWhen, Shield, Wait, Waited, as_completed, shield, wait};
 
 pub(crate) use any::{cancel_each, run_callbacks};
+#[cfg(feature = "watchdog")]
+pub(crate) use meta::default_name;
 pub(crate) use meta::{HIDDEN, Meta};
 pub(crate) use scope::{Scope, raise};
 pub(crate) use waiting::{Operation, Waiting};
@@ -167,8 +169,15 @@ pub(crate) fn spawn_on<F: Future + 'static>(
     context: Option<Context>,
 ) -> Task<F::Output> {
     let context = context.unwrap_or_else(Context::current);
+    #[cfg(feature = "watchdog")]
+    let noted = name.clone();
     let meta = Meta::new(place, event_loop.recent_ns(), flags, context, name);
-    Task::from_handle(aioxide_core::spawn(event_loop, future, meta))
+    let task = Task::from_handle(aioxide_core::spawn(event_loop, future, meta));
+    #[cfg(feature = "watchdog")]
+    if let Some(name) = noted.filter(|_| !task.done()) {
+        crate::watchdog::note(task.id(), &name);
+    }
+    task
 }
 
 /// Starts a task of the crate's own machinery: not listed, not named.

@@ -1,0 +1,254 @@
+//! The stack of another thread of this process, taken while that thread runs.
+//!
+//! ```text
+//! who asks                                  the thread
+//!   IDLE ─> ASKED, tgkill(SIGURG)  ───────>   handler: ASKED ─> TAKING, walks its own stack into FRAMES, ─> DONE
+//!   waits for DONE, copies, ─> IDLE  <──────
+//!   gives up: ASKED ─> IDLE; if that is too late, the handler is under way and soon done
+//! ```
+//!
+//! One question at a time. The handler touches nothing but the atomics here, its thread's `errno`, and what [`prepare`]'s `look` reads;
+//! the unwinder finds its tables without a lock on glibc from 2.35 on, and under a lock that its own thread may take again elsewhere.
+//!
+//! The signal is SIGURG, as in Go's runtime: nothing happens where nobody handles it, and hardly anybody does. A program that
+//! handles it itself keeps it, and gets no stacks. A blocking call that the signal interrupts is begun again (`SA_RESTART`) but for
+//! those that never are (`signal(7)`: `poll`, `nanosleep` and the like), which return EINTR; the standard library repeats those.
+
+use std::io;
+use std::panic::Location;
+use std::ptr::null_mut;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::check;
+use super::signal::errno_location;
+
+/// The task that a thread polls.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Polled {
+    /// Its number; 0: none.
+    pub id: u64,
+    /// Where it was spawned.
+    pub place: Option<&'static Location<'static>>,
+}
+
+/// What a thread was doing.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// The addresses of its frames, the innermost first. All but the first are return addresses.
+    pub frames: Vec<usize>,
+    /// The task that it was polling.
+    pub polled: Polled,
+}
+
+/// Frames of one stack; the outer ones are left out.
+const DEPTH: usize = 256;
+
+/// How long a thread may take to answer: one that is in a system call that cannot be interrupted does not.
+const PATIENCE: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_micros(200);
+
+const IDLE: u32 = 0;
+const ASKED: u32 = 1;
+const TAKING: u32 = 2;
+const DONE: u32 = 3;
+
+static STATE: AtomicU32 = AtomicU32::new(IDLE);
+/// The process that `STATE` speaks of: a fork may leave a question behind.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+/// The thread that is asked.
+static THREAD: AtomicI32 = AtomicI32::new(0);
+static FRAMES: [AtomicUsize; DEPTH] = [const { AtomicUsize::new(0) }; DEPTH];
+static LENGTH: AtomicUsize = AtomicUsize::new(0);
+/// Where the thread was when the signal came.
+static INTERRUPTED: AtomicUsize = AtomicUsize::new(0);
+static TASK: AtomicU64 = AtomicU64::new(0);
+static PLACE: AtomicPtr<Location<'static>> = AtomicPtr::new(null_mut());
+static LOOK_AT_TASK: OnceLock<fn() -> Polled> = OnceLock::new();
+
+/// The number of the running thread, for [`sample`].
+pub fn this_thread() -> i32 {
+    // SAFETY: no arguments.
+    unsafe { libc::gettid() }
+}
+
+/// Gets ready for [`sample`]; later calls change nothing. `look` tells what the thread that calls it polls, and is called in a
+/// signal's handler: it may read what its own thread does not change meanwhile, and nothing else.
+///
+/// # Errors
+/// The program handles SIGURG itself.
+pub fn prepare(look: fn() -> Polled) -> io::Result<()> {
+    LOOK_AT_TASK.get_or_init(|| look);
+    // The first walk of a process may load libraries and tables.
+    walk(|_| true);
+    let found = action(None)?;
+    if is_ours(&found) {
+        return Ok(());
+    }
+    if found.sa_sigaction != libc::SIG_DFL && found.sa_sigaction != libc::SIG_IGN {
+        return Err(io::Error::other("the program handles SIGURG itself"));
+    }
+    // SAFETY: all-zero is a valid sigaction; its fields are set below.
+    let mut ours: libc::sigaction = unsafe { std::mem::zeroed() };
+    ours.sa_sigaction = handler as extern "C" fn(_, _, _) as usize;
+    ours.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO;
+    // SAFETY: the mask is ours and valid for writing.
+    unsafe { libc::sigemptyset(&raw mut ours.sa_mask) };
+    action(Some(&ours)).map(drop)
+}
+
+/// What a thread of this process does; `None` if it does not answer in time, or the program handles SIGURG itself by now.
+pub fn sample(thread: i32) -> Option<Sample> {
+    if !action(None).is_ok_and(|found| is_ours(&found)) {
+        return None;
+    }
+    let process = std::process::id();
+    if PROCESS.swap(process, Ordering::SeqCst) != process {
+        STATE.store(IDLE, Ordering::SeqCst);
+    }
+    let tries = (PATIENCE.as_micros() / LOOK.as_micros()) as u32;
+    let patient = |is_so: &dyn Fn() -> bool| {
+        (0..tries).any(|_| {
+            let so = is_so();
+            if !so {
+                std::thread::park_timeout(LOOK);
+            }
+            so
+        })
+    };
+    // Another watchdog may be asking.
+    if !patient(&|| turn(IDLE, TAKING).is_ok()) {
+        return None;
+    }
+    THREAD.store(thread, Ordering::SeqCst);
+    STATE.store(ASKED, Ordering::SeqCst);
+    // SAFETY: plain numbers; a thread that is gone is an error.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) } == 0;
+    let is_done = || STATE.load(Ordering::SeqCst) == DONE;
+    if (!sent || !patient(&is_done)) && turn(ASKED, IDLE).is_ok() {
+        return None;
+    }
+    while !is_done() {
+        std::thread::park_timeout(LOOK);
+    }
+    let frames: Vec<usize> =
+        FRAMES[..LENGTH.load(Ordering::SeqCst)].iter().map(|frame| frame.load(Ordering::SeqCst)).collect();
+    let interrupted = INTERRUPTED.load(Ordering::SeqCst);
+    // The handler's own frames come first.
+    let own = frames.iter().position(|frame| *frame == interrupted).unwrap_or(0);
+    // SAFETY: null, or made from a reference that is always valid.
+    let place = unsafe { PLACE.load(Ordering::SeqCst).as_ref() };
+    let polled = Polled { id: TASK.load(Ordering::SeqCst), place };
+    STATE.store(IDLE, Ordering::SeqCst);
+    Some(Sample { frames: frames[own..].to_vec(), polled })
+}
+
+fn turn(from: u32, to: u32) -> Result<u32, u32> {
+    STATE.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+}
+
+/// What is done at the signal; sets it first.
+fn action(new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
+    let new = new.map_or(std::ptr::null(), std::ptr::from_ref);
+    // SAFETY: all-zero is a valid sigaction.
+    let mut before: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: a structure that lives for the call, or null, and a place for the one before.
+    check(unsafe { libc::sigaction(libc::SIGURG, new, &raw mut before) })?;
+    Ok(before)
+}
+
+fn is_ours(found: &libc::sigaction) -> bool {
+    found.sa_sigaction == handler as extern "C" fn(_, _, _) as usize
+}
+
+extern "C" fn handler(_signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: `errno` of this thread; a handler must leave it as it was.
+    let errno = unsafe { *errno_location() };
+    if THREAD.load(Ordering::SeqCst) == this_thread() && turn(ASKED, TAKING).is_ok() {
+        let mut length = 0;
+        walk(|frame| {
+            FRAMES[length].store(frame, Ordering::SeqCst);
+            length += 1;
+            length < DEPTH
+        });
+        LENGTH.store(length, Ordering::SeqCst);
+        // SAFETY: the kernel gives a handler that asks for it (SA_SIGINFO) its thread's registers.
+        INTERRUPTED.store(unsafe { program_counter(context) }, Ordering::SeqCst);
+        let polled = LOOK_AT_TASK.get().map(|look| look()).unwrap_or_default();
+        TASK.store(polled.id, Ordering::SeqCst);
+        let place = polled.place.map_or(null_mut(), |place| std::ptr::from_ref(place).cast_mut());
+        PLACE.store(place, Ordering::SeqCst);
+        STATE.store(DONE, Ordering::SeqCst);
+    }
+    // SAFETY: as above.
+    unsafe { *errno_location() = errno };
+}
+
+/// Calls `each` with the address of each frame of this thread, the innermost first, while it returns true.
+fn walk(mut each: impl FnMut(usize) -> bool) {
+    // SAFETY: what must not happen at the same time is the resolving of names, which is not done here.
+    unsafe { backtrace::trace_unsynchronized(|frame| each(frame.ip() as usize)) };
+}
+
+/// # Safety
+/// `context` is what a handler with SA_SIGINFO was given.
+unsafe fn program_counter(context: *mut libc::c_void) -> usize {
+    let context = context.cast::<libc::ucontext_t>();
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: the caller's contract.
+    return unsafe { (*context).uc_mcontext.gregs[libc::REG_RIP as usize] } as usize;
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: the caller's contract.
+    return unsafe { (*context).uc_mcontext.pc } as usize;
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _unknown = context;
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+
+    static ENDING: AtomicBool = AtomicBool::new(false);
+
+    #[inline(never)]
+    fn spin_for_the_sample() {
+        while !ENDING.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn stack_of_a_thread_that_runs_is_taken_and_of_one_that_is_gone_is_not() {
+        prepare(|| Polled { id: 7, place: Some(Location::caller()) }).unwrap();
+        prepare(Polled::default).unwrap();
+        let (say, said) = std::sync::mpsc::channel();
+        let runner = std::thread::spawn(move || {
+            say.send(this_thread()).unwrap();
+            spin_for_the_sample();
+        });
+        let thread = said.recv().unwrap();
+        let named = |sample: &Sample| {
+            sample.frames.iter().any(|frame| {
+                let mut found = false;
+                backtrace::resolve(*frame as *mut _, |symbol| {
+                    found |=
+                        symbol.name().is_some_and(|name| name.to_string().contains("spin_for_the_sample"));
+                });
+                found
+            })
+        };
+        // Between saying its number and spinning it may be elsewhere.
+        let samples: Vec<Sample> = (0..50).filter_map(|_| sample(thread)).collect();
+        assert!(samples.iter().any(|sample| named(sample) && sample.polled.id == 7));
+        assert!(samples.iter().all(|sample| sample.polled.place.is_some()));
+        ENDING.store(true, Ordering::Relaxed);
+        runner.join().unwrap();
+        assert!(sample(thread).is_none());
+        assert_eq!(STATE.load(Ordering::SeqCst), IDLE);
+    }
+}
