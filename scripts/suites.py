@@ -111,6 +111,10 @@ def read(names: list[str]) -> list[Suite]:
     return suites
 
 
+class NothingRan(Exception):
+    """pytest, or what it loads, does not start."""
+
+
 class Environment:
     """A virtual environment with the package, its tests' requirements and aioxide, and the unpacked source archive."""
 
@@ -180,7 +184,7 @@ class Environment:
         lines = report.read_text(encoding="utf-8").splitlines() if report.exists() else []
         if not lines and not tests:
             tail = (self.folder / f"{name}.log").read_text(errors="replace")[-3000:]
-            raise SystemExit(f"{self.suite.name}: no test ran ({name})\n{tail}")
+            raise NothingRan(f"{self.suite.name}: no test ran ({name})\n{tail}")
         return dict(json.loads(line) for line in lines)
 
 
@@ -213,13 +217,19 @@ def build(python: str, profile: str) -> Path:
     return next(folder.glob("aioxide-*.whl"))
 
 
-def examine(environment: Environment, pattern: str | None, fresh: bool) -> Comparison:
-    """Runs a suite on both and compares."""
-    suite = environment.suite
+def run_on_stock(environment: Environment, fresh: bool) -> Outcomes:
+    """The outcomes on stock asyncio, which are kept for the next time."""
     kept = environment.folder / "stock.json"
     if fresh or not kept.exists():
         kept.write_text(json.dumps(environment.run("asyncio", [], aioxide=False)), encoding="utf-8")
-    stock: Outcomes = json.loads(kept.read_text(encoding="utf-8"))
+    outcomes: Outcomes = json.loads(kept.read_text(encoding="utf-8"))
+    return outcomes
+
+
+def examine(environment: Environment, pattern: str | None, fresh: bool) -> Comparison:
+    """Runs a suite on both and compares."""
+    suite = environment.suite
+    stock = run_on_stock(environment, fresh)
     if pattern:
         stock = {test: outcome for test, outcome in stock.items() if fnmatchcase(test, pattern)}
     passing = [test for test, outcome in stock.items() if outcome == PASSED]
@@ -316,7 +326,14 @@ def main() -> int:
     results = []
     for suite in suites:
         if not suite.left_out:
-            results.append(examine(Environment(suite, options.python, wheel), options.test, options.fresh))
+            try:
+                environment = Environment(suite, options.python, wheel)
+                run_on_stock(environment, options.fresh)
+            except (NothingRan, subprocess.CalledProcessError) as error:
+                # Its requirements are older than this Python: nothing can be compared.
+                print(f"{suite.name} {suite.version}: does not run on Python {interpreter}\n{error}", flush=True)
+                continue
+            results.append(examine(environment, options.test, fresh=False))
             show(results[-1])
             if options.update:
                 standing = [suite for suite in left_out if not suite.service]

@@ -159,6 +159,52 @@ def test_stack_of_one_task_and_history_of_those_that_ended(loop: Loop, path: Pat
     assert ended["short"]["coroutine"].endswith("work")
 
 
+def test_history_tells_how_tasks_have_ended(loop: Loop, path: Path) -> None:
+    class Unknown(type):
+        """A class that answers for its name with the program's own code."""
+
+        @property
+        def __name__(cls) -> str:
+            raise AssertionError("code of the program ran")
+
+    class Odd(Exception, metaclass=Unknown):
+        pass
+
+    ends = {"returns": None, "raises": KeyError(1), "is odd": Odd(), "raises a cancellation": asyncio.CancelledError()}
+
+    async def work(start: asyncio.Event, exception: BaseException | None) -> None:
+        await start.wait()
+        if exception is not None:
+            raise exception
+
+    async def main() -> None:
+        start = asyncio.Event()
+        tasks = [loop.create_task(work(start, exception), name=name) for name, exception in ends.items()]
+        tasks.append(loop.create_task(work(start, None), name="is cancelled"))
+        await asyncio.sleep(0)
+        monitor.snapshot()
+        tasks[-1].cancel()
+        start.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    loop.run_until_complete(main())
+    monitor.snapshot()
+    # The newest come first; what earlier tests have left may have the same names.
+    ended = {one["name"]: one for one in reversed(ask(path, ask="history")["history"])}
+    found = {name: (ended[name]["why"], ended[name].get("exception", "")) for name in (*ends, "is cancelled")}
+    if loop.__class__.__module__.startswith("asyncio"):
+        # Tasks of C tell nobody.
+        assert set(found.values()) == {("unknown", "")}
+        return
+    assert found == {
+        "returns": ("returned", ""),
+        "raises": ("raised", "KeyError"),
+        "is odd": ("raised", "Odd"),
+        "raises a cancellation": ("cancelled", ""),
+        "is cancelled": ("cancelled", ""),
+    }
+
+
 @pytest.mark.slow
 def test_interpreter_that_is_held_is_answered_for(folder: Path) -> None:
     # `re` keeps the interpreter's lock while it backtracks, for a time that no machine has.

@@ -30,6 +30,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::prelude::*;
 
+pub use aioxide_monitor::ends;
+pub use aioxide_monitor::schema::Why;
 pub use recorded::Recorded;
 
 /// Adds the class to the extension's module.

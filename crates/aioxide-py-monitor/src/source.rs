@@ -7,17 +7,18 @@
 //! **Lives.** The list holds the tasks until their piece. A task that has ended meanwhile, and that nobody else holds, is
 //! handed to its loop, so that its end comes on the loop's thread.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
+use aioxide_monitor::memory::Memory;
+use aioxide_monitor::protocol::{DEFAULT_LIMIT, Refusal, RefusalKind, SnapshotOptions};
 use aioxide_monitor::schema::{
-    Ended, Id, Lag, Loop, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack, Why,
+    Ended, Id, Lag, Loop, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack,
 };
 use aioxide_monitor::timeline::{LoopTimeline, RUNS_LIMIT};
-use aioxide_monitor::{Source, clock};
+use aioxide_monitor::{Source, clock, ends};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
@@ -48,24 +49,6 @@ pub(crate) struct PythonSource {
     /// The loops that are being recorded, weakly.
     recording: Mutex<Vec<Py<PyWeakrefReference>>>,
     pub(crate) beats: Arc<Beats>,
-}
-
-/// What earlier snapshots have seen.
-#[derive(Debug, Default)]
-struct Memory {
-    tasks: HashMap<Id, Remembered>,
-    loops: HashMap<Id, Instant>,
-    /// The newest last.
-    ended: VecDeque<Ended>,
-}
-
-#[derive(Debug)]
-struct Remembered {
-    name: String,
-    coroutine: String,
-    first: Instant,
-    waits_on: Option<Id>,
-    since: Instant,
 }
 
 /// What the pieces of a snapshot took.
@@ -205,54 +188,6 @@ impl PythonSource {
         Ok(loops)
     }
 
-    /// Tells ages, and remembers what was seen for the next time.
-    fn remember(&self, snapshot: &mut Snapshot) {
-        let (now, now_ms) = (clock::now(), clock::unix_ms());
-        let mut memory = locked(&self.memory);
-        let mut tasks = HashMap::with_capacity(snapshot.nodes.len());
-        for node in &mut snapshot.nodes {
-            let Some(task) = &mut node.task else { continue };
-            let waits_on = node.waits_on.first().map(|edge| edge.to);
-            let before = memory.tasks.remove(&node.id).filter(|before| before.name == node.name);
-            let known = match before {
-                Some(before) if before.waits_on == waits_on => before,
-                Some(before) => Remembered { waits_on, since: now, ..before },
-                None => {
-                    let (name, coroutine) = (node.name.clone(), task.coroutine.clone());
-                    Remembered { name, coroutine, first: now, waits_on, since: now }
-                }
-            };
-            task.age_ms = Some((now - known.first).as_millis() as u64);
-            task.age_is_least = true;
-            task.waiting_ms =
-                (task.state == TaskState::Waiting).then(|| (now - known.since).as_millis() as u64);
-            tasks.insert(node.id, known);
-        }
-        let before = std::mem::replace(&mut memory.tasks, tasks);
-        if snapshot.left_out == 0 {
-            for (id, task) in before {
-                if memory.ended.len() >= HISTORY_LIMIT {
-                    memory.ended.pop_front();
-                }
-                memory.ended.push_back(Ended {
-                    id,
-                    name: task.name,
-                    coroutine: task.coroutine,
-                    why: Why::Unknown,
-                    noticed_unix_ms: now_ms,
-                    lived_ms: (now - task.first).as_millis() as u64,
-                    ..Ended::default()
-                });
-            }
-        }
-        for event_loop in &mut snapshot.loops {
-            let first = *memory.loops.entry(event_loop.id).or_insert(now);
-            event_loop.seen_ms = Some((now - first).as_millis() as u64);
-        }
-        let known: Vec<Id> = snapshot.loops.iter().map(|event_loop| event_loop.id).collect();
-        memory.loops.retain(|id, _| known.contains(id));
-    }
-
     fn find(&self, pauses: &mut Pauses, id: Id) -> Result<Option<Py<PyAny>>, Refusal> {
         let tasks = self.list(pauses)?;
         self.enter(pauses, |py| {
@@ -291,6 +226,7 @@ impl Source for PythonSource {
     }
 
     fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
+        let ends = ends::take();
         let mut pauses = Pauses::default();
         let mut walk = Walk::new(&self.eyes, options.stacks);
         let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
@@ -339,7 +275,7 @@ impl Source for PythonSource {
         for event_loop in &mut snapshot.loops {
             event_loop.lag = self.beats.lag(event_loop.id);
         }
-        self.remember(&mut snapshot);
+        locked(&self.memory).remember(&mut snapshot, ends);
         Ok(snapshot)
     }
 
@@ -393,7 +329,7 @@ impl Source for PythonSource {
     }
 
     fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
-        Ok(locked(&self.memory).ended.iter().rev().take(limit).cloned().collect())
+        Ok(locked(&self.memory).history(limit))
     }
 
     fn record(&self, length: Duration) -> Result<(), Refusal> {

@@ -120,7 +120,11 @@ impl<'e> Walk<'e> {
             && let Some(foreign) = links.last().filter(|link| link.class == Class::RustFuture)
         {
             let name = self.seen.known(&foreign.object).name.clone();
-            let name = if foreign.qualname.is_empty() { name } else { foreign.qualname.clone() };
+            let name = match foreign.qualname.as_str() {
+                "" => name,
+                ours if ours.starts_with("aioxide_py_http::") => "HTTP request".to_owned(),
+                other => other.to_owned(),
+            };
             target = Some(self.thing(&foreign.object, Kind::RustFuture, &name, How::Await));
         }
         let how = target.map(|edge| edge.how);

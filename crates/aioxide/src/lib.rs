@@ -73,6 +73,11 @@ pub use time::{timeout, timeout_at};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// So do those of the guide to what is going on inside.
+#[cfg(all(doctest, feature = "watchdog"))]
+#[doc = include_str!("../../../docs/guide/seeing-inside.md")]
+struct SeeingInside;
+
 /// So do those of the guide for users of tokio.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/from-tokio.md")]

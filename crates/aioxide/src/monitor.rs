@@ -18,7 +18,6 @@ mod look;
 pub(crate) use beaten::Beaten;
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::rc::{Rc, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,10 +27,11 @@ use std::time::{Duration, Instant};
 
 use aioxide_core::EventLoop;
 use aioxide_core::observer::{Recorder, Recording};
-use aioxide_monitor::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT, Refusal, RefusalKind, SnapshotOptions};
-use aioxide_monitor::schema::{Ended, Id, Lag, Language, Loop, Node, Program, Snapshot, Stacks, TaskStack};
+use aioxide_monitor::memory::Memory;
+use aioxide_monitor::protocol::{DEFAULT_LIMIT, Refusal, RefusalKind, SnapshotOptions};
+use aioxide_monitor::schema::{Ended, Id, Lag, Language, Loop, Program, Snapshot, Stacks, TaskStack};
 use aioxide_monitor::timeline::{LoopTimeline, RUNS_LIMIT};
-use aioxide_monitor::{Server, Source, clock};
+use aioxide_monitor::{Server, Source, clock, ends};
 
 use crate::handle::{Handle, RemoteHandle};
 use crate::runtime::Runnable;
@@ -40,6 +40,9 @@ type WatchedLoop = EventLoop<Runnable>;
 
 /// How often it is looked whether a loop that was asked still runs.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long the loops are left alone between two pieces of a look.
+const REST: Duration = Duration::from_micros(500);
 
 /// The variable that turns it on for every loop.
 const VARIABLE: &str = "AIOXIDE_MONITOR";
@@ -77,22 +80,6 @@ struct Loops {
     memory: Mutex<Memory>,
 }
 
-/// What earlier snapshots have seen.
-#[derive(Default)]
-struct Memory {
-    tasks: HashMap<Id, Seen>,
-    /// The newest last.
-    ended: VecDeque<Ended>,
-}
-
-struct Seen {
-    name: String,
-    coroutine: String,
-    first: Instant,
-    waits_on: Option<Id>,
-    since: Instant,
-}
-
 /// What there is while a loop is watched.
 static MONITOR: Mutex<Option<Monitor>> = Mutex::new(None);
 
@@ -107,6 +94,8 @@ struct Here {
     id: Id,
     event_loop: Weak<WatchedLoop>,
     recorder: Option<Rc<Recorder<Runnable>>>,
+    /// The look that goes on.
+    look: Option<look::Look>,
 }
 
 thread_local! {
@@ -129,7 +118,7 @@ pub(crate) fn watch(event_loop: &Rc<WatchedLoop>, serves: bool) -> io::Result<Wa
     let id = Rc::as_ptr(event_loop).addr() as Id;
     let state = Arc::<State>::default();
     let remote = Handle::new(Rc::clone(event_loop) as Rc<_>).remote();
-    let here = Here { id, event_loop: Rc::downgrade(event_loop), recorder: None };
+    let here = Here { id, event_loop: Rc::downgrade(event_loop), recorder: None, look: None };
     HERE.with_borrow_mut(|all| all.push(here));
     holders::count_watched(1);
     locked(&loops.loops).push(Registered { id, remote, state: Arc::clone(&state) });
@@ -157,6 +146,8 @@ pub(crate) fn watch_if_wanted(event_loop: &Rc<WatchedLoop>) -> Option<Watched> {
 
 impl Watched {
     pub(crate) fn set_running(&self, running: bool) {
+        // A look that was under way will not be gone on with: it keeps tasks.
+        drop(with_here(self.id, |here| here.look.take()));
         self.state.thread.store(look::this_thread(), Ordering::SeqCst);
         self.state.running.store(running, Ordering::SeqCst);
     }
@@ -177,6 +168,9 @@ impl Drop for Watched {
             (gone, left.is_empty())
         };
         let server = if is_last { monitor.take() } else { None };
+        if is_last {
+            ends::stop();
+        }
         drop(monitor);
         // Its end waits for connections: nothing is locked meanwhile. The mailbox's end wakes a task of the loop.
         drop((server, gone));
@@ -249,41 +243,6 @@ impl Loops {
             })
             .collect()
     }
-
-    /// Tells since when each task has been waiting, and remembers what was seen for the next time.
-    fn remember(&self, nodes: &mut [Node]) {
-        let (now, now_ms) = (clock::now(), clock::unix_ms());
-        let mut memory = locked(&self.memory);
-        let mut tasks = HashMap::with_capacity(nodes.len());
-        for node in nodes {
-            let Some(task) = &mut node.task else { continue };
-            let waits_on = node.waits_on.first().map(|edge| edge.to);
-            let before = memory.tasks.remove(&node.id);
-            let first = before.as_ref().map_or(now, |before| before.first);
-            let since =
-                before.filter(|before| before.waits_on == waits_on).map_or(now, |before| before.since);
-            if waits_on.is_some() {
-                task.waiting_ms = Some((now - since).as_millis() as u64);
-            }
-            let (name, coroutine) = (node.name.clone(), task.coroutine.clone());
-            tasks.insert(node.id, Seen { name, coroutine, first, waits_on, since });
-        }
-        let gone = std::mem::replace(&mut memory.tasks, tasks);
-        for (id, seen) in gone {
-            let lived_ms = (now - seen.first).as_millis() as u64;
-            let (name, coroutine) = (seen.name, seen.coroutine);
-            memory.ended.push_back(Ended {
-                id,
-                name,
-                coroutine,
-                noticed_unix_ms: now_ms,
-                lived_ms,
-                ..Ended::default()
-            });
-        }
-        let too_many = memory.ended.len().saturating_sub(HISTORY_LIMIT);
-        drop(memory.ended.drain(..too_many));
-    }
 }
 
 impl Source for Loops {
@@ -301,17 +260,44 @@ impl Source for Loops {
     }
 
     fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
+        let ends = ends::take();
         let (limit, stacks) = (options.limit.unwrap_or(DEFAULT_LIMIT), options.stacks);
-        let found = self.each(move |event_loop, id| look::look(event_loop, id, limit, stacks))?;
+        let mut snapshot = Snapshot::default();
+        let mut found = Vec::new();
+        let mut is_first = true;
+        loop {
+            let begins = std::mem::replace(&mut is_first, false);
+            let pieces = self.each(move |event_loop, id| {
+                let began = clock::now();
+                let looked = match begins {
+                    true => begin_look(event_loop, id, limit, stacks),
+                    false => go_on_looking(event_loop, id),
+                };
+                // What it took is not what a task took.
+                aioxide_core::clock::mark();
+                (looked, began.elapsed().as_micros() as u64)
+            })?;
+            let mut is_over = true;
+            for (looked, took_us) in pieces {
+                snapshot.taken.longest_pause_us = snapshot.taken.longest_pause_us.max(took_us);
+                snapshot.taken.chunks += 1;
+                match looked {
+                    Piece::More => is_over = false,
+                    Piece::Last(looked) => found.push(*looked),
+                    Piece::None => {}
+                }
+            }
+            if is_over {
+                break;
+            }
+            std::thread::park_timeout(REST);
+        }
         let known: Vec<(Id, Arc<State>)> =
             locked(&self.loops).iter().map(|one| (one.id, Arc::clone(&one.state))).collect();
         let of_loops: Vec<u64> = known.iter().map(|(_, state)| state.thread()).collect();
         let threads = look::other_threads(&of_loops);
-        let mut snapshot = Snapshot::default();
         for one in found {
             snapshot.left_out += one.left_out;
-            snapshot.taken.longest_pause_us = snapshot.taken.longest_pause_us.max(one.took_us);
-            snapshot.taken.chunks += 1;
             snapshot.nodes.extend(one.nodes);
             snapshot.loops.push(Loop { threads, ..one.facts });
         }
@@ -325,14 +311,21 @@ impl Source for Loops {
             }
         }
         snapshot.loops.sort_by_key(|one| one.id);
-        self.remember(&mut snapshot.nodes);
+        locked(&self.memory).remember(&mut snapshot, ends);
         Ok(snapshot)
     }
 
     fn stacks(&self, tasks: &[Id]) -> Result<Stacks, Refusal> {
-        let tasks = tasks.to_vec();
-        let found: Vec<Vec<TaskStack>> = self.each(move |event_loop, _| look::stacks(event_loop, &tasks))?;
-        Ok(Stacks { tasks: found.into_iter().flatten().collect(), threads: Vec::new() })
+        #[cfg(feature = "watchdog")]
+        let threads = beaten::threads(self);
+        #[cfg(not(feature = "watchdog"))]
+        let threads = Vec::new();
+        // A loop that is blocked is not asked for nothing.
+        let found: Vec<Vec<TaskStack>> = match tasks.to_vec() {
+            tasks if tasks.is_empty() => Vec::new(),
+            tasks => self.each(move |event_loop, _| look::stacks(event_loop, &tasks))?,
+        };
+        Ok(Stacks { tasks: found.into_iter().flatten().collect(), threads })
     }
 
     fn cancel(&self, task: Id, name: &str) -> Result<bool, Refusal> {
@@ -344,7 +337,7 @@ impl Source for Loops {
     }
 
     fn history(&self, limit: usize) -> Result<Vec<Ended>, Refusal> {
-        Ok(locked(&self.memory).ended.iter().rev().take(limit).cloned().collect())
+        Ok(locked(&self.memory).history(limit))
     }
 
     fn record(&self, length: Duration) -> Result<(), Refusal> {
@@ -392,6 +385,31 @@ fn here(id: Id) -> Option<Rc<WatchedLoop>> {
 /// Changes what is kept of a watched loop of this thread.
 fn with_here<T>(id: Id, change: impl FnOnce(&mut Here) -> T) -> Option<T> {
     HERE.with_borrow_mut(|all| all.iter_mut().find(|one| one.id == id).map(change))
+}
+
+/// What came of a piece of a look.
+enum Piece {
+    /// No look goes on: it has ended, or the loop was stopped meanwhile.
+    None,
+    More,
+    Last(Box<look::Looked>),
+}
+
+fn begin_look(event_loop: &WatchedLoop, id: Id, limit: u32, stacks: bool) -> Piece {
+    let look = look::Look::begin(event_loop, id, limit, stacks);
+    let before = with_here(id, |here| here.look.replace(look));
+    drop(before);
+    Piece::More
+}
+
+fn go_on_looking(event_loop: &WatchedLoop, id: Id) -> Piece {
+    // Nothing is borrowed meanwhile: a task that has ended is let go of here, with its output.
+    let Some(mut look) = with_here(id, |here| here.look.take()).flatten() else { return Piece::None };
+    if look.go_on() {
+        return Piece::Last(Box::new(look.end(event_loop)));
+    }
+    drop(with_here(id, |here| here.look.replace(look)));
+    Piece::More
 }
 
 /// Whether nobody recorded the loop until now.

@@ -32,6 +32,20 @@ use std::time::Duration;
 pub(crate) use beat::{Beating, start};
 pub(crate) use names::{forget, note};
 
+/// The task that a thread polls, and what it is doing, the innermost first.
+pub(crate) fn stack_of(thread: i32) -> Option<(Option<u64>, Vec<StackFrame>)> {
+    #[cfg(target_os = "linux")]
+    {
+        let sample = aioxide_core::sys::sample::sample(thread)?;
+        Some((Some(sample.polled.id).filter(|id| *id > 0), stack::resolve(&sample)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _cannot = thread;
+        None
+    }
+}
+
 /// A place is told of no more often than that, unless the program says otherwise.
 const EVERY: Duration = Duration::from_secs(10);
 

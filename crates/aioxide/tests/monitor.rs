@@ -14,7 +14,7 @@ use aioxide::time::sleep;
 use aioxide::{Runtime, spawn, task_group};
 use aioxide_monitor::client::{self, Client};
 use aioxide_monitor::protocol::{RefusalKind, SnapshotOptions};
-use aioxide_monitor::schema::{How, Kind, Language, Node, Snapshot, TaskState};
+use aioxide_monitor::schema::{How, Kind, Language, Node, Snapshot, TaskState, Why};
 
 const ROLE: &str = "AIOXIDE_TEST_MONITORED";
 
@@ -267,7 +267,8 @@ fn task_is_cancelled_by_its_number_and_name() {
     let again = snapshot(&mut client);
     assert!(again.node(id).is_none());
     let history = client.history(None).unwrap();
-    assert_eq!(history.iter().map(|ended| ended.name.as_str()).collect::<Vec<_>>(), ["the sleeper"]);
+    let ended: Vec<_> = history.iter().map(|ended| (ended.name.as_str(), ended.why)).collect();
+    assert_eq!(ended, [("the sleeper", Why::Cancelled)]);
     program.end();
 }
 

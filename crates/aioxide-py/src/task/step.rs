@@ -5,12 +5,14 @@
 
 use std::sync::OnceLock;
 
+use aioxide_py_monitor::{Why, ends};
+
 use super::{Task, cancel, list};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::context::{self, is_context};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
-use crate::ffi::text::show;
+use crate::ffi::text::{own_type_name, show};
 use crate::ffi::{self, Object, Outcome, Owned, Raised, call, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 use crate::interp::{current, interop, names};
@@ -151,12 +153,24 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
             if task.must_cancel.replace(false) {
                 // Cancelled in its last step.
                 let message = future.cancel_message.get();
+                note_end(task, Why::Cancelled, None);
                 return future.finish_cancelled(message).map(drop);
             }
+            note_end(task, Why::Returned, None);
             future.finish_with_result(result)
         }
         Err(raised) => fail(task, raised),
     }
+}
+
+/// Tells whoever looks into the program how a task has ended, if anybody does.
+#[inline]
+fn note_end(task: &Task, why: Why, exception: Option<&Object>) {
+    ends::note(|| ends::End {
+        id: task.object().as_ptr() as usize as u64,
+        why,
+        exception: exception.map(own_type_name).unwrap_or_default(),
+    });
 }
 
 #[cold]
@@ -166,8 +180,10 @@ fn fail(task: &Task, raised: Raised) -> Outcome<()> {
     list::unlist(task);
     if raised::is_kind(&exception, &names().cancelled_error) {
         future.cancelled_error.set(exception);
+        note_end(task, Why::Cancelled, None);
         return future.finish_cancelled(None).map(drop);
     }
+    note_end(task, Why::Raised, Some(&exception));
     future.finish_with_exception(exception.clone())?;
     if raised::ends_the_loop(&exception) {
         return Err(raised::put_back(exception));

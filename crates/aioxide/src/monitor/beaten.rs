@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use aioxide_monitor::pulse::Pulse;
-use aioxide_monitor::schema::{Deadlock, Id, Lag};
+use aioxide_monitor::schema::{Deadlock, Frame, Id, Lag, STACK_LIMIT, ThreadStack};
 use aioxide_monitor::server;
 
 use super::{Loops, MONITOR, Monitor, Registered, State, Watched, here, locked};
@@ -51,6 +51,25 @@ impl Watched {
         let _only_one = self.watchdog.set(beating);
         Ok(())
     }
+}
+
+/// What the threads that run loops are doing; nothing, where that cannot be learned.
+pub(super) fn threads(loops: &Loops) -> Vec<ThreadStack> {
+    let running = |one: &&Registered| one.state.running.load(Ordering::SeqCst);
+    let running: Vec<(Id, u64)> =
+        locked(&loops.loops).iter().filter(running).map(|one| (one.id, one.state.thread())).collect();
+    running
+        .into_iter()
+        .filter_map(|(id, thread)| {
+            let (task, stack) = watchdog::stack_of(thread as i32)?;
+            let frame = |frame: watchdog::StackFrame| {
+                let (file, line) = frame.place.unwrap_or_default();
+                Frame { file, line, function: frame.function }
+            };
+            let frames: Vec<Frame> = stack.into_iter().take(STACK_LIMIT).map(frame).rev().collect();
+            Some(ThreadStack { thread, name: String::new(), loop_id: Some(id), task, frames })
+        })
+        .collect()
 }
 
 impl Beaten {

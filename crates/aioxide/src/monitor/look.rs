@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 use aioxide_monitor::clock;
 use aioxide_monitor::schema::{
@@ -15,42 +16,69 @@ use crate::task::{AnyTask, Operation, TaskState, Waiting, list_tasks};
 /// What a loop is called.
 pub(super) const CLASS: &str = "aioxide::Runtime";
 
+/// How long the loop may wait for a piece of a look. The list of its tasks is one piece, whatever their number.
+const PIECE: Duration = Duration::from_millis(1);
+
+/// Tasks that are looked at between two looks at the clock.
+const TASKS: usize = 32;
+
 /// What one loop has.
 pub(super) struct Looked {
     pub(super) facts: Loop,
     pub(super) nodes: Vec<Node>,
     pub(super) left_out: u64,
-    pub(super) took_us: u64,
+}
+
+/// A look that goes on, piece by piece; the loop runs between two of them.
+pub(super) struct Look {
+    tasks: std::vec::IntoIter<AnyTask>,
+    left_out: u64,
+    walk: Walk,
 }
 
 /// A number for what a task waits for alone; others have their address, and tasks their own number.
 const ALONE: Id = 1 << 51;
 
-pub(super) fn look(event_loop: &WatchedLoop, id: Id, limit: u32, stacks: bool) -> Looked {
-    let began = clock::now();
-    let tasks = list_tasks(event_loop);
-    let left_out = tasks.len().saturating_sub(limit as usize) as u64;
-    let mut walk =
-        Walk { loop_id: id, stacks, nodes: Vec::with_capacity(tasks.len()), known: HashSet::new() };
-    // The newest are left out last.
-    for task in tasks.iter().skip(left_out as usize) {
-        walk.task(task);
+impl Look {
+    pub(super) fn begin(event_loop: &WatchedLoop, id: Id, limit: u32, stacks: bool) -> Self {
+        let mut tasks = list_tasks(event_loop).into_iter();
+        let left_out = tasks.len().saturating_sub(limit as usize);
+        let walk = Walk { loop_id: id, stacks, nodes: Vec::new(), known: HashSet::new(), tasks: 0 };
+        // The newest are left out last.
+        drop(tasks.by_ref().take(left_out));
+        Self { tasks, left_out: left_out as u64, walk }
     }
-    let jobs = walk.nodes.iter().filter(|node| node.kind == Kind::Job).count();
-    let facts = Loop {
-        id,
-        class: CLASS.to_owned(),
-        running: true,
-        ready: Some(event_loop.ready_len() as u64),
-        timers: Some(event_loop.timers_len() as u64),
-        descriptors: Some(event_loop.reactor().watched() as u64),
-        jobs: Some(jobs as u64),
-        // A listener of signals is a descriptor.
-        signals: Some(0),
-        tasks: tasks.len() as u64,
-        ..Loop::default()
-    };
-    Looked { facts, nodes: walk.nodes, left_out, took_us: began.elapsed().as_micros() as u64 }
+
+    /// Looks at some more tasks; whether these were the last.
+    pub(super) fn go_on(&mut self) -> bool {
+        let began = clock::now();
+        while began.elapsed() < PIECE {
+            for _ in 0..TASKS {
+                let Some(task) = self.tasks.next() else { return true };
+                self.walk.task(&task);
+            }
+        }
+        false
+    }
+
+    pub(super) fn end(self, event_loop: &WatchedLoop) -> Looked {
+        let Walk { loop_id, nodes, tasks, .. } = self.walk;
+        let jobs = nodes.iter().filter(|node| node.kind == Kind::Job).count();
+        let facts = Loop {
+            id: loop_id,
+            class: CLASS.to_owned(),
+            running: true,
+            ready: Some(event_loop.ready_len() as u64),
+            timers: Some(event_loop.timers_len() as u64),
+            descriptors: Some(event_loop.reactor().watched() as u64),
+            jobs: Some(jobs as u64),
+            // A listener of signals is a descriptor.
+            signals: Some(0),
+            tasks: tasks + self.left_out,
+            ..Loop::default()
+        };
+        Looked { facts, nodes, left_out: self.left_out }
+    }
 }
 
 struct Walk {
@@ -59,6 +87,8 @@ struct Walk {
     nodes: Vec<Node>,
     /// What has a node beside the tasks.
     known: HashSet<Id>,
+    /// How many tasks have one.
+    tasks: u64,
 }
 
 impl Walk {
@@ -70,6 +100,7 @@ impl Walk {
             TaskState::Waiting => schema::TaskState::Waiting,
             _ => return,
         };
+        self.tasks += 1;
         let waits_on = if state == schema::TaskState::Waiting { self.edges(task) } else { Vec::new() };
         self.nodes.push(Node {
             id: task.id(),

@@ -396,6 +396,8 @@ impl CoreMeta for Meta {
         if let Some(end) = end {
             self.ended_without_value(end);
         }
+        #[cfg(feature = "monitor")]
+        aioxide_monitor::ends::note(|| self.end_for_the_monitor(task.id()));
         if self.extra.borrow().is_some() {
             self.tell_the_end(task);
         }
@@ -422,6 +424,18 @@ impl Meta {
                 self.note_failure(text.clone().unwrap_or_else(|| "panic without a text".to_owned()));
             }
         }
+    }
+
+    #[cfg(feature = "monitor")]
+    fn end_for_the_monitor(&self, id: u64) -> aioxide_monitor::ends::End {
+        use aioxide_monitor::schema::Why;
+        let (why, exception) = match (self.is_cancelled(), self.is_panicked(), self.failure().is_some()) {
+            (true, ..) => (Why::Cancelled, ""),
+            (_, true, _) => (Why::Raised, "panic"),
+            (_, _, true) => (Why::Raised, "error"),
+            _ => (Why::Returned, ""),
+        };
+        aioxide_monitor::ends::End { id, why, exception: exception.to_owned() }
     }
 
     fn tell_the_end(&self, task: &TaskRef) {
