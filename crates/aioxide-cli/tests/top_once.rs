@@ -79,6 +79,19 @@ fn loop_that_does_not_answer_is_shown_with_its_stack() {
 }
 
 #[test]
+fn garbage_collector_is_told_apart() {
+    let program = Program::start(server(2));
+    let collector = Collector { collections: 3, total_us: 400_000, longest_us: 300_000, running_us: 250_000 };
+    program.source.lock().lag = vec![Lag { collector: Some(collector), ..lag(300, 1_300_000) }];
+    program.source.lock().stacks = blocked_stacks();
+    let printed = printed(&program, &[&program.pid(), "--once"]);
+    let expected = "has not answered for 1.3 s, collecting garbage, Task-0 in slow_hash at server.py:99\n";
+    assert!(printed.contains(expected), "{printed}");
+    let expected = "2 blocked steps, 3 collections of garbage in 400 ms (longest 300 ms)\n";
+    assert!(printed.contains(expected), "{printed}");
+}
+
+#[test]
 fn tasks_are_filtered_sorted_and_limited() {
     let program = Program::start(server(50));
     let pid = program.pid();

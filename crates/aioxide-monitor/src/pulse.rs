@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::schema::{Id, LAG_BOUNDS_US, Lag};
+use crate::schema::{Collector, Id, LAG_BOUNDS_US, Lag};
 
 /// Places of which it is remembered when they were told.
 pub const PLACES: usize = 256;
@@ -100,6 +100,71 @@ impl Pulse {
             beats: self.beats.load(Ordering::Relaxed),
             histogram: self.histogram.iter().map(|count| count.load(Ordering::Relaxed)).collect(),
             blocked: self.blocked.load(Ordering::Relaxed),
+            collector: None,
+        }
+    }
+}
+
+/// What a garbage collector takes: told by who collects, read by any thread.
+#[derive(Debug)]
+pub struct Collections {
+    began: Instant,
+    /// When it began to collect, in nanoseconds after `began`; 0: it does not.
+    since: AtomicU64,
+    total: AtomicU64,
+    longest: AtomicU64,
+    count: AtomicU64,
+}
+
+impl Default for Collections {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self { began: clock::now(), since: zero(), total: zero(), longest: zero(), count: zero() }
+    }
+}
+
+impl Collections {
+    fn now(&self) -> u64 {
+        (self.began.elapsed().as_nanos() as u64).max(1)
+    }
+
+    /// A collection begins.
+    pub fn begin(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// It has ended.
+    pub fn end(&self) {
+        let since = self.since.swap(0, Ordering::Relaxed);
+        if since > 0 {
+            let took = self.now().saturating_sub(since);
+            self.total.fetch_add(took, Ordering::Relaxed);
+            self.longest.fetch_max(took, Ordering::Relaxed);
+            self.count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn running(&self) -> u64 {
+        match self.since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => self.now().saturating_sub(since).max(1_000),
+        }
+    }
+
+    /// All the time that it took so far.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.total.load(Ordering::Relaxed) + self.running())
+    }
+
+    /// The same in numbers.
+    #[must_use]
+    pub fn collector(&self) -> Collector {
+        Collector {
+            collections: self.count.load(Ordering::Relaxed),
+            total_us: self.total.load(Ordering::Relaxed) / 1_000,
+            longest_us: self.longest.load(Ordering::Relaxed) / 1_000,
+            running_us: self.running() / 1_000,
         }
     }
 }
@@ -158,6 +223,18 @@ mod tests {
         assert_eq!((lag.loop_id, lag.beats, lag.waiting_us, lag.blocked), (7, 1, 0, 1));
         assert_eq!(lag.histogram.iter().sum::<u64>(), 1);
         assert_eq!(pulse.last().as_micros() as u64, lag.longest_us);
+    }
+
+    #[test]
+    fn collections_are_counted_and_one_under_way_is_known() {
+        let collections = Collections::default();
+        collections.end();
+        assert_eq!(collections.collector(), Collector::default());
+        collections.begin();
+        assert!(collections.collector().running_us > 0 && collections.total() > Duration::ZERO);
+        collections.end();
+        let told = collections.collector();
+        assert_eq!((told.collections, told.running_us, told.longest_us), (1, 0, told.total_us));
     }
 
     #[test]

@@ -174,6 +174,23 @@ pub struct Lag {
     pub histogram: Vec<u64>,
     /// Steps that were longer than the watchdog's limit.
     pub blocked: u64,
+    /// What the garbage collector took of the program, all loops together; where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub collector: Option<Collector>,
+}
+
+/// What the garbage collector took, since the watchdog was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Collector {
+    /// Collections that have ended.
+    pub collections: u64,
+    /// All of them together.
+    pub total_us: u64,
+    /// The longest.
+    pub longest_us: u64,
+    /// How long the one that is under way has been; 0 when none is.
+    pub running_us: u64,
 }
 
 /// The upper bounds of [`Lag::histogram`], in microseconds.

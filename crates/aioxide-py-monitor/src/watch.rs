@@ -12,12 +12,12 @@
 //! one batch are seen as one that is long.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use aioxide_monitor::pulse::{PLACES, Places, Pulse};
+use aioxide_monitor::pulse::{Collections, PLACES, Places, Pulse};
 use aioxide_monitor::schema::{Deadlock, Id, Lag};
 use aioxide_monitor::{clock, server};
 use pyo3::prelude::*;
@@ -35,6 +35,8 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Beats {
     loops: Mutex<HashMap<Id, Arc<Pulse>>>,
+    /// What the collector takes meanwhile.
+    collections: Mutex<Option<Arc<Collections>>>,
 }
 
 impl Beats {
@@ -51,13 +53,15 @@ impl Beats {
     }
 
     pub(crate) fn lag(&self, loop_id: Id) -> Option<Lag> {
-        locked(&self.loops).get(&loop_id).map(|pulse| pulse.lag())
+        let lag = locked(&self.loops).get(&loop_id).map(|pulse| pulse.lag())?;
+        let collector = locked(&self.collections).as_ref().map(|collections| collections.collector());
+        Some(Lag { collector, ..lag })
     }
 
     pub(crate) fn all(&self) -> Vec<Lag> {
-        let mut all: Vec<Lag> = locked(&self.loops).values().map(|pulse| pulse.lag()).collect();
-        all.sort_by_key(|lag| lag.loop_id);
-        all
+        let mut loops: Vec<Id> = locked(&self.loops).keys().copied().collect();
+        loops.sort_unstable();
+        loops.into_iter().filter_map(|loop_id| self.lag(loop_id)).collect()
     }
 }
 
@@ -75,40 +79,22 @@ impl Heartbeat {
 /// What the collector calls when it begins and ends.
 #[pyclass(frozen, module = "aioxide._aioxide", name = "_CollectorWatch")]
 #[derive(Debug)]
-pub(crate) struct CollectorWatch {
-    began: Instant,
-    /// When it began to collect, in nanoseconds after `began`; 0: it does not.
-    since: AtomicU64,
-    total: AtomicU64,
-}
+pub(crate) struct CollectorWatch(Arc<Collections>);
 
 #[pymethods]
 impl CollectorWatch {
     fn __call__(&self, phase: &str, _info: &Bound<'_, PyAny>) {
-        let now = (self.began.elapsed().as_nanos() as u64).max(1);
         if phase == "start" {
-            self.since.store(now, Ordering::Relaxed);
+            self.0.begin();
         } else {
-            let since = self.since.swap(0, Ordering::Relaxed);
-            if since > 0 {
-                self.total.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
-            }
+            self.0.end();
         }
     }
 }
 
 impl CollectorWatch {
     pub(crate) fn new() -> Self {
-        Self { began: clock::now(), since: AtomicU64::new(0), total: AtomicU64::new(0) }
-    }
-
-    /// All the time that it took so far.
-    fn total(&self) -> Duration {
-        let under_way = match self.since.load(Ordering::Relaxed) {
-            0 => 0,
-            since => (self.began.elapsed().as_nanos() as u64).saturating_sub(since),
-        };
-        Duration::from_nanos(self.total.load(Ordering::Relaxed) + under_way)
+        Self(Arc::default())
     }
 }
 
@@ -139,6 +125,7 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn start(source: Arc<PythonSource>, settings: Settings) -> std::io::Result<Self> {
+        *locked(&source.beats.collections) = Some(Arc::clone(&settings.collector.get().0));
         let stopping = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopping);
         let thread = std::thread::Builder::new().name("aioxide-watchdog".to_owned()).spawn(move || {
@@ -202,7 +189,7 @@ impl Watch {
             self.look_for_loops(py);
         }
         self.tell_answers(py);
-        let collected = self.settings.collector.get().total();
+        let collected = self.settings.collector.get().0.total();
         let interval = self.settings.limit / 2;
         let beats = &self.source.beats;
         self.watched.retain_mut(|watched| {
@@ -294,7 +281,7 @@ impl Watch {
     /// Looks at the loops that do not answer. `held`: how long it took to be let in.
     fn look(&mut self, py: Python<'_>, held: Duration) {
         let frames = self.source.eyes.frames(py).unwrap_or_default();
-        let collected = self.settings.collector.get().total();
+        let collected = self.settings.collector.get().0.total();
         for place in 0..self.watched.len() {
             let watched = &mut self.watched[place];
             let Some(since) = watched.sent.filter(|_| !watched.reported) else { continue };

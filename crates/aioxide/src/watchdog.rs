@@ -32,12 +32,14 @@ use std::time::Duration;
 pub(crate) use beat::{Beating, start};
 pub(crate) use names::{forget, note};
 
-/// The task that a thread polls, and what it is doing, the innermost first.
+/// The task that a thread polls, and the innermost functions of the program that it is in, the innermost first.
 pub(crate) fn stack_of(thread: i32) -> Option<(Option<u64>, Vec<StackFrame>)> {
     #[cfg(target_os = "linux")]
     {
         let sample = aioxide_core::sys::sample::sample(thread)?;
-        Some((Some(sample.polled.id).filter(|id| *id > 0), stack::resolve(&sample)))
+        let mut found = stack::resolve(&sample);
+        found.drain(..stack::innermost(&found).unwrap_or(0));
+        Some((Some(sample.polled.id).filter(|id| *id > 0), found))
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -148,8 +150,8 @@ pub struct Blocked {
     pub task_name: Option<String>,
     /// Where it was spawned.
     pub place: Option<&'static Location<'static>>,
-    /// What it is doing, the innermost first; empty where that could not be learned. Without debug information there are no lines, in
-    /// a stripped program no names.
+    /// What it is doing, the innermost first: from what the program has called out to the task's future. Empty where that could not be
+    /// learned; without debug information there are no lines, in a stripped program no names.
     pub stack: Vec<StackFrame>,
     /// How often the same place was not told of since the last time.
     pub suppressed: u64,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use aioxide_monitor::graph::Line;
-use aioxide_monitor::schema::{Ended, Frame, LAG_BOUNDS_US, Lag, Loop};
+use aioxide_monitor::schema::{Collector, Ended, Frame, LAG_BOUNDS_US, Lag, Loop};
 use unicode_width::UnicodeWidthStr;
 
 use super::sample::{Blocked, Chosen, Detail, Sample, Words};
@@ -75,10 +75,23 @@ fn loop_line(one: &Loop, sample: &Sample) -> String {
                 micros(lag.longest_us),
                 counted(lag.blocked, "blocked step")
             );
+            if let Some(collector) = &lag.collector {
+                let _ = write!(text, ", {}", collected(collector));
+            }
         }
         None => text.push_str(", lag not measured (no watchdog)"),
     }
     text
+}
+
+/// What the garbage collector took, in a few words.
+pub(crate) fn collected(collector: &Collector) -> String {
+    format!(
+        "{} of garbage in {} (longest {})",
+        counted(collector.collections, "collection"),
+        micros(collector.total_us),
+        micros(collector.longest_us)
+    )
 }
 
 /// The lag of a loop as it was asked for beside the snapshot, or as it stands in it.
@@ -102,8 +115,18 @@ pub(crate) fn was_blocked(one: &Blocked, sample: &Sample) -> String {
     by_whom(one, sample).map_or(begin.clone(), |by| format!("{begin}, {by}"))
 }
 
-/// `Task-7 in slow_hash at server.py:99`.
+/// `Task-7 in slow_hash at server.py:99`, or `collecting garbage, Task-7 in …`.
 fn by_whom(one: &Blocked, sample: &Sample) -> Option<String> {
+    let collects = one.lag.collector.as_ref().is_some_and(|collector| collector.running_us > 0);
+    let stands = where_it_stands(one, sample);
+    match (collects, stands) {
+        (true, Some(stands)) => Some(format!("collecting garbage, {stands}")),
+        (true, None) => Some("collecting garbage".to_owned()),
+        (false, stands) => stands,
+    }
+}
+
+fn where_it_stands(one: &Blocked, sample: &Sample) -> Option<String> {
     let thread = one.thread.as_ref()?;
     let task = thread.task.and_then(|id| sample.node(id)).map(|task| format!("{} ", clean(&task.name)));
     let frame = thread.frames.last()?;

@@ -227,6 +227,7 @@ pub fn lag(last_us: u64, waiting_us: u64) -> Lag {
         beats: 110,
         histogram: vec![60, 30, 10, 5, 3, 1, 1, 0, 0, 0, 0, 0, 0],
         blocked: 2,
+        collector: None,
     }
 }
 

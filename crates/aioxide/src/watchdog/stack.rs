@@ -47,15 +47,29 @@ pub(super) fn resolve(sample: &Sample) -> Vec<StackFrame> {
     while stack.last().is_some_and(|frame| AROUND.iter().any(|around| is_of(&frame.function, around))) {
         stack.pop();
     }
+    // What the program has called is enough: how the standard library and libc do it is not.
+    if let Some(called) = innermost(&stack).and_then(|place| place.checked_sub(1)) {
+        stack.drain(..called);
+    }
     stack
+}
+
+/// Crates whose functions are called by programs and not written by them.
+const LIBRARY: [&str; 3] = ["std::", "core::", "alloc::"];
+
+/// Where in a stack the program's own functions begin.
+pub(super) fn innermost(stack: &[StackFrame]) -> Option<usize> {
+    let of_program = |frame: &StackFrame| {
+        frame.function.contains("::") && !LIBRARY.iter().any(|path| is_of(&frame.function, path))
+    };
+    stack.iter().position(of_program)
 }
 
 /// The place that a stack is reported for: the innermost line of an asynchronous function or a closure of the program, from
 /// where what blocks was called. What is called there may be somewhere else at each look.
 pub(super) fn place(stack: &[StackFrame]) -> String {
     let of_program = |frame: &&StackFrame| {
-        frame.function.contains('{')
-            && !["std::", "core::", "alloc::"].iter().any(|path| is_of(&frame.function, path))
+        frame.function.contains('{') && !LIBRARY.iter().any(|path| is_of(&frame.function, path))
     };
     stack
         .iter()

@@ -314,12 +314,15 @@ fn draw_loops(frame: &mut Frame<'_>, area: Rect, program: &mut Watched, sample: 
     });
     let Some(one) = loops.get(program.loops.at) else { return };
     let Some(lag) = text::lag_of(one, sample) else {
-        let told = "its lag is not measured: no watchdog runs (aioxide.monitor.watchdog() in Python)";
+        let told = "its lag is not measured: no watchdog runs (aioxide.monitor.watchdog() in Python, Runtime::builder().watchdog(..) in Rust)";
         return frame.render_widget(Paragraph::new(told), below);
     };
     let most = lag.histogram.iter().max().copied().unwrap_or(0).max(1);
     let width = usize::from(below.width.saturating_sub(22)).min(60);
-    let title = Line::styled(format!("{} answered within", counted(lag.beats, "heartbeat")), DIM);
+    let collected = lag.collector.as_ref().map(|one| format!("{}; ", text::collected(one)));
+    let title =
+        format!("{}{} answered within", collected.unwrap_or_default(), counted(lag.beats, "heartbeat"));
+    let title = Line::styled(title, DIM);
     let bars = lag.histogram.iter().enumerate().map(|(place, beats)| {
         let bound = LAG_BOUNDS_US.get(place).map_or_else(|| "more".to_owned(), |us| micros(*us));
         let length = (*beats as f64 / most as f64 * width as f64).ceil() as usize;

@@ -126,6 +126,15 @@ impl Text {
         for (number, lag) in &lags {
             self.line("aioxide_loop_blocked_steps_total", &[("loop", number)], lag.blocked);
         }
+        // It is the program's: each loop tells the same.
+        if let Some(collector) = lags.first().and_then(|(_, lag)| lag.collector.as_ref()) {
+            let name = "aioxide_collector_seconds_total";
+            self.head(name, "counter", "Time that the garbage collector took.");
+            self.line(name, &[], seconds(collector.total_us));
+            let name = "aioxide_collections_total";
+            self.head(name, "counter", "Collections of the garbage collector.");
+            self.line(name, &[], collector.collections);
+        }
     }
 }
 
