@@ -4,15 +4,18 @@
     scripts/pictures.py                  both services, terminal and page, into docs/images
     scripts/pictures.py --only python    one of them
 
-Each picture is what somebody sees who looks for one of the troubles; what was pressed, and after how many seconds it was found, is printed.
-Needs tmux, chromedriver (Debian: apt-get install tmux chromium-driver), `pip install rich`, an interpreter with aioxide (PYTHON), the program in
-target/release and the example in target/release/examples.
+Each picture is what somebody sees who looks for one of the troubles; what was pressed, and after how many seconds it
+was found, is printed. Needs tmux and chromedriver (Debian: apt-get install tmux chromium-driver), `pip install rich`, an
+interpreter with aioxide (PYTHON), the program in target/release and the example in target/release/examples:
+
+    CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release -p aioxide --features watchdog --examples
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import io
 import json
 import os
 import re
@@ -65,8 +68,10 @@ def tmux(*arguments: str) -> str:
 def service(language: str, folder: Path) -> Iterator[int]:
     """Runs a stuck service until it has all of its tasks, and gives its process id."""
     environment = dict(os.environ, XDG_RUNTIME_DIR=str(folder), AIOXIDE_MONITOR="1")
-    log = (folder / f"{language}.log").open("w")
-    with subprocess.Popen(SERVICES[language], env=environment, stdout=log, stderr=log) as process:
+    with (
+        (folder / f"{language}.log").open("w") as log,
+        subprocess.Popen(SERVICES[language], env=environment, stdout=log, stderr=log) as process,
+    ):
         try:
             time.sleep(12)
             yield process.pid
@@ -102,7 +107,7 @@ def draw(name: str, title: str) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(record=True, width=SIZE[0], file=open(os.devnull, "w"), force_terminal=True)
+    console = Console(record=True, width=SIZE[0], file=io.StringIO(), force_terminal=True)
     for line in tmux("capture-pane", "-e", "-p").splitlines():
         console.print(Text.from_ansi(line), no_wrap=True, crop=True)
     IMAGES.mkdir(exist_ok=True)
