@@ -116,14 +116,15 @@ thread_local! {
 /// ```
 /// asyncio: `loop.set_exception_handler`, but of the thread, since a thread runs one loop at a time.
 pub fn set_exception_handler(handler: Option<ExceptionHandler>) -> Option<ExceptionHandler> {
-    HANDLER.with(|held| held.replace(handler))
+    // A thread that is at its end has none any more, and keeps none.
+    HANDLER.try_with(|held| held.replace(handler)).unwrap_or_default()
 }
 
 /// Sets from which duration on a poll is reported as slow; the resolution is a few milliseconds.
 ///
 /// asyncio: `loop.slow_callback_duration`, which only counts in debug mode; here it always does.
 pub fn set_slow_callback_duration(duration: Duration) {
-    SLOW_NS.with(|slow| slow.set(aioxide_core::clock::saturating_ns(duration)));
+    let _ended = SLOW_NS.try_with(|slow| slow.set(aioxide_core::clock::saturating_ns(duration)));
 }
 
 /// The duration from which on a poll is reported as slow.

@@ -163,3 +163,33 @@ fn task_that_ends_tells_all_though_a_waker_panics() {
     ends.borrow_mut().sort_unstable();
     assert_eq!(*ends.borrow(), [1, 2]);
 }
+
+#[test]
+fn settings_of_a_thread_that_is_at_its_end_do_nothing() {
+    struct Late;
+    impl Drop for Late {
+        fn drop(&mut self) {
+            assert!(aioxide::set_exception_handler(Some(Rc::new(|_| ()))).is_none());
+            aioxide::set_slow_callback_duration(std::time::Duration::from_secs(1));
+            let _known = aioxide::slow_callback_duration();
+            assert!(aioxide::current_task().is_none() && aioxide::all_tasks().is_empty());
+            assert!(aioxide::Handle::try_current().is_none());
+        }
+    }
+    thread_local! {
+        static LATE: Late = const { Late };
+    }
+    // The thread's values go in turn: this one before all of the crate's, then behind them.
+    for is_first in [true, false] {
+        let thread = std::thread::spawn(move || {
+            let touch = || LATE.with(|_| ());
+            if is_first {
+                touch();
+            }
+            aioxide::set_exception_handler(None);
+            run(async { spawn(async {}).await }).unwrap();
+            touch();
+        });
+        thread.join().unwrap();
+    }
+}
