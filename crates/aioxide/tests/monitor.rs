@@ -237,7 +237,13 @@ fn tasks_and_what_they_wait_for_are_told() {
     assert_eq!((queues.len(), queues[0].waited_by.len()), (1, 2));
     let sleeper = snapshot.tasks().find(|(node, _)| node.name == "the sleeper").unwrap();
     assert_eq!(snapshot.node(sleeper.0.waits_on[0].to).unwrap().kind, Kind::Timer);
-    assert!(sleeper.1.coroutine.starts_with("tests/monitor.rs:"), "{}", sleeper.1.coroutine);
+    assert_eq!(sleeper.1.coroutine, "Sleep");
+    let created = sleeper.1.created.as_ref().unwrap();
+    assert!(created.file.ends_with("tests/monitor.rs") && created.line > 0, "{created:?}");
+    let names: Vec<&str> = snapshot.tasks().map(|(_, task)| task.coroutine.as_str()).collect();
+    assert!(names.contains(&"many_kinds"), "{names:?}");
+    // A block has no name but that of the function, and the place where it was spawned.
+    assert!(names.iter().any(|name| name.starts_with("many_kinds, tests/monitor.rs:")), "{names:?}");
     // From the parent to the child, its group, and the group's task.
     let (parent, facts) = snapshot.tasks().find(|(node, _)| node.name == "the parent").unwrap();
     assert_eq!(facts.state, TaskState::Waiting);

@@ -109,7 +109,7 @@ impl Walk {
             loop_id: Some(self.loop_id),
             waits_on,
             task: Some(schema::Task {
-                coroutine: format!("{}:{}", short(&place.file), place.line),
+                coroutine: coroutine(task.meta().kind(), &place),
                 state,
                 language: Language::Rust,
                 age_ms: Some(task.age().as_millis() as u64),
@@ -181,6 +181,39 @@ impl Walk {
     }
 }
 
+/// What a task runs, by the type of its future and where it was spawned: the name of an `async fn`, or of the type of a future
+/// written by hand; a block inside of one, which has no name, is told from others by the place.
+fn coroutine(kind: &str, place: &Frame) -> String {
+    const BLOCK: &str = "::{{closure}}";
+    let kind = inner(kind);
+    let at = || format!("{}:{}", short(&place.file), place.line);
+    let path = kind.trim_end_matches(BLOCK);
+    let blocks = (kind.len() - path.len()) / BLOCK.len();
+    // `Map<Fut, F>`, `<T as Trait>::method`.
+    let path = path.split('<').next().unwrap_or_default().trim_end_matches("::");
+    let mut parts = path.rsplit("::");
+    let name = match (parts.next().unwrap_or_default(), parts.next()) {
+        ("" | "{{closure}}", _) => return at(),
+        (method, Some(of)) if blocks > 0 && of.starts_with(char::is_uppercase) => format!("{of}::{method}"),
+        (name, _) => name.to_owned(),
+    };
+    if blocks > 1 { format!("{name}, {}", at()) } else { name }
+}
+
+/// The type that a type of this crate is wrapped around: `try_spawn`'s, a group's.
+fn inner(kind: &str) -> &str {
+    let Some((outer, rest)) = kind.split_once('<') else { return kind };
+    if !outer.starts_with("aioxide::") || !kind.ends_with('>') {
+        return kind;
+    }
+    let mut depth = 0;
+    let end = rest.find(|character| {
+        depth += i32::from(character == '<') - i32::from(character == '>');
+        depth < 0 || (depth == 0 && character == ',')
+    });
+    inner(&rest[..end.unwrap_or(rest.len())])
+}
+
 /// What an operation waits for, and how.
 fn kind_of(operation: &str) -> (Kind, How) {
     match operation {
@@ -234,4 +267,29 @@ pub(super) fn other_threads(of_loops: &[u64]) -> Option<u64> {
         count += u64::from(!of_loops.contains(&number) && !name.starts_with("aioxide"));
     }
     Some(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn task_is_called_by_what_it_runs() {
+        let place = Frame { file: "/srv/service/src/main.rs".to_owned(), line: 31, ..Frame::default() };
+        for (kind, expected) in [
+            ("service::handle_request::{{closure}}", "handle_request"),
+            ("service::http::Server::serve::{{closure}}", "Server::serve"),
+            ("service::http::serve::{{closure}}::{{closure}}", "serve, src/main.rs:31"),
+            ("aioxide::time::sleep::Sleep", "Sleep"),
+            ("futures_util::future::Map<service::work::{{closure}}, service::main::{{closure}}>", "Map"),
+            ("aioxide::task::Noting<service::work::{{closure}}>", "work"),
+            ("aioxide::task::group::Member<aioxide::task::Noting<service::go::{{closure}}>, u8>", "go"),
+            ("aioxide::task::Odd<alloc::vec::Vec<u8>, u8>", "Vec"),
+            ("service::work<alloc::string::String>::{{closure}}", "work"),
+            ("<service::Job as service::Run>::run::{{closure}}", "src/main.rs:31"),
+            ("", "src/main.rs:31"),
+        ] {
+            assert_eq!(coroutine(kind, &place), expected, "{kind}");
+        }
+    }
 }

@@ -50,6 +50,9 @@ const POLL_OVER: u16 = 1 << 12;
 /// The data of a task of this face.
 pub(crate) struct Meta {
     place: &'static Location<'static>,
+    /// The type of its future.
+    #[cfg(feature = "monitor")]
+    kind: &'static str,
     spawned_ns: u64,
     cancelling: Cell<u32>,
     /// The scope that is being polled.
@@ -87,14 +90,19 @@ impl Meta {
     #[inline]
     pub(crate) fn new(
         place: &'static Location<'static>,
+        kind: &'static str,
         spawned_ns: u64,
         flags: u16,
         context: Context,
         name: Option<Rc<str>>,
     ) -> Self {
+        #[cfg(not(feature = "monitor"))]
+        let _told_to_nobody = kind;
         let extra = name.map(|name| Box::new(Extra { name: Some(name), ..Extra::default() }));
         Self {
             place,
+            #[cfg(feature = "monitor")]
+            kind,
             spawned_ns,
             cancelling: Cell::new(0),
             scope: Cell::new(ROOT),
@@ -130,6 +138,11 @@ impl Meta {
 
     pub(crate) fn place(&self) -> &'static Location<'static> {
         self.place
+    }
+
+    #[cfg(feature = "monitor")]
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
     }
 
     pub(crate) fn spawned_ns(&self) -> u64 {

@@ -13,6 +13,7 @@ mod second_turn;
 mod wait;
 mod waiting;
 
+use std::any::type_name;
 use std::future::{Future, IntoFuture};
 use std::panic::Location;
 use std::pin::Pin;
@@ -171,7 +172,7 @@ pub(crate) fn spawn_on<F: Future + 'static>(
     let context = context.unwrap_or_else(Context::current);
     #[cfg(feature = "watchdog")]
     let noted = name.clone();
-    let meta = Meta::new(place, event_loop.recent_ns(), flags, context, name);
+    let meta = Meta::new(place, type_name::<F>(), event_loop.recent_ns(), flags, context, name);
     let task = Task::from_handle(aioxide_core::spawn(event_loop, future, meta));
     #[cfg(feature = "watchdog")]
     if let Some(name) = noted.filter(|_| !task.done()) {
@@ -192,7 +193,8 @@ pub(crate) fn spawn_idle<F: Future + 'static>(
     event_loop: &dyn LoopHandle,
     future: F,
 ) -> (Task<F::Output>, Waker) {
-    let meta = Meta::new(Location::caller(), event_loop.recent_ns(), HIDDEN, Context::current(), None);
+    let (kind, now) = (type_name::<F>(), event_loop.recent_ns());
+    let meta = Meta::new(Location::caller(), kind, now, HIDDEN, Context::current(), None);
     let (handle, waker) = aioxide_core::task::spawn_idle(event_loop, future, meta);
     (Task::from_handle(handle), waker)
 }
