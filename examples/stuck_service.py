@@ -1,5 +1,6 @@
 """A service with everything wrong with it, to look into with `aioxide top`: what is stuck, and why?
 
+    pip install "aioxide[http]"
     AIOXIDE_MONITOR=1 python examples/stuck_service.py &
     aioxide top
 
@@ -121,11 +122,21 @@ async def handle_report() -> None:
     build_report()
 
 
+class Entry:
+    """In a circle of its own, which only the collector finds; its end is code of the program."""
+
+    __slots__ = ("itself",)
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.itself = self
+
+
 def fill_cache() -> None:
-    """Many objects, each in a circle of its own, which only the collector frees."""
-    for _ in range(800_000):
-        circle: list[object] = []
-        circle.append(circle)
+    for _ in range(1_200_000):
+        Entry()
 
 
 async def collect() -> None:

@@ -5,8 +5,8 @@
     scripts/pictures.py --only python    one of them
 
 Each picture is what somebody sees who looks for one of the troubles; what was pressed, and after how many seconds it
-was found, is printed. Needs tmux and chromedriver (Debian: apt-get install tmux chromium-driver), `pip install rich`, an
-interpreter with aioxide (PYTHON), the program in target/release and the example in target/release/examples:
+was found, is printed. Needs tmux and chromedriver (Debian: apt-get install tmux chromium-driver), `pip install rich`,
+an interpreter with aioxide (PYTHON), the program in target/release and the example in target/release/examples:
 
     CARGO_PROFILE_RELEASE_DEBUG=line-tables-only cargo build --release -p aioxide --features watchdog --examples
 """
@@ -45,15 +45,15 @@ FINDS = {
     "python": [
         ("12 000 requests wait for ten connections", "1", r"Semaphore database", "groups"),
         ("two transfers wait for each other's lock", "d", r"transfer (there|back)", "deadlock"),
-        ("a report blocks the loop", "1", r"report \d+ in build_report", "blocked"),
-        ("the collector takes its time", "1", r"collecting garbage", "collector"),
+        ("a report blocks the loop", "1", r"in build_report at", "blocked"),
+        ("the collector takes its time", "3", r"collections? of garbage", "collector"),
         ("requests wait for a server, in Rust", "1", r"HTTP request", "rust-futures"),
         ("what has ended, and how", "4", r"returned", "ended"),
     ],
     "rust": [
         ("12 000 requests wait for ten connections", "1", r"Semaphore", "groups"),
         ("two transfers wait for each other's lock", "d", r"transfer (there|back)", "deadlock"),
-        ("a report blocks the loop", "1", r"report \d+ in \S*build_report", "blocked"),
+        ("a report blocks the loop", "1", r"in \S*build_report at", "blocked"),
         ("what has ended, and how", "4", r"returned", "ended"),
     ],
 }

@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,8 @@ class Suite:
     package: str = ""
     # Why there is nothing to run; everything below is empty then.
     left_out: str = ""
+    # The newest Python that what its tests need works with, where that is none of aioxide's newest.
+    newest: str = ""
     # What its tests import beside the package, and what of the archive pytest gets.
     requirements: list[str] = field(default_factory=list)
     arguments: list[str] = field(default_factory=list)
@@ -274,6 +277,11 @@ def rows_of(table: str) -> tuple[list[str], dict[str, dict[str, str]]]:
     return columns, {row[0]: dict(zip(columns, row, strict=False)) for row in rows}
 
 
+def numbers(version: str) -> list[int]:
+    """Those of a version, for comparisons."""
+    return [int(number) for number in re.findall(r"\d+", version)]
+
+
 def cell(result: Comparison) -> str:
     """What the table says of one suite on one interpreter."""
     text = str(result.stock) if result.passed == result.stock else f"{result.passed} of {result.stock}"
@@ -284,7 +292,7 @@ def markdown(results: list[Comparison], left_out: list[Suite], old: str, interpr
     """The table for the document; what did not run, or on other interpreters, stays."""
     columns, rows = rows_of(old)
     if interpreter not in columns:
-        columns = columns[:2] + sorted([*columns[2:], interpreter], key=lambda name: [int(n) for n in name.split(".")])
+        columns = columns[:2] + sorted([*columns[2:], interpreter], key=numbers)
     for result in results:
         row = rows.get(result.suite.name, {})
         if row.get("version") != result.suite.version:
@@ -324,21 +332,25 @@ def main() -> int:
     wheel = options.wheel.resolve() if options.wheel else build(options.python, options.profile)
     interpreter = output(options.python, "-c", "import platform; print(platform.python_version())")
     results = []
+    broken = False
     for suite in suites:
         if not suite.left_out:
+            if suite.newest and numbers(interpreter)[:2] > numbers(suite.newest):
+                print(f"{suite.name} {suite.version}: what its tests need is for Python {suite.newest} at most")
+                continue
             try:
                 environment = Environment(suite, options.python, wheel)
-                run_on_stock(environment, options.fresh)
+                results.append(examine(environment, options.test, options.fresh))
             except (NothingRan, subprocess.CalledProcessError) as error:
-                # Its requirements are older than this Python: nothing can be compared.
-                print(f"{suite.name} {suite.version}: does not run on Python {interpreter}\n{error}", flush=True)
+                # The others are run all the same.
+                print(f"{suite.name} {suite.version}: FAILED to run on Python {interpreter}\n{error}", flush=True)
+                broken = True
                 continue
-            results.append(examine(environment, options.test, fresh=False))
             show(results[-1])
             if options.update:
                 standing = [suite for suite in left_out if not suite.service]
                 update(options.update, results[-1:], standing, interpreter)
-    return 1 if any(result.failed for result in results) else 0
+    return 1 if broken or any(result.failed for result in results) else 0
 
 
 if __name__ == "__main__":

@@ -85,12 +85,20 @@ def test_table_keeps_the_rows_of_suites_that_did_not_run(suites: ModuleType, tmp
     document.write_text(f"before\n{suites.BEGIN}\n{suites.END}\nafter\n")
     one, two, none = (suites.Suite(name, "1.0") for name in ("one", "two", "none"))
     none.left_out = "its source archive has no tests"
-    suites.update(document, [suites.Comparison(two, 10, 9, {"t": "reason"})], [])
-    suites.update(document, [suites.Comparison(one, 3, 3)], [none])
+    suites.update(document, [suites.Comparison(two, 10, 9, {"t": "reason"})], [], "3.11.7")
+    suites.update(document, [suites.Comparison(one, 3, 3)], [none], "3.11.7")
+    suites.update(document, [suites.Comparison(two, 11, 9, {"t": "reason"}, ["u"])], [], "3.9.1")
     lines = document.read_text().splitlines()
-    assert lines[4:7] == [
-        "| none | 1.0 | left out: its source archive has no tests | | | |",
-        "| one | 1.0 | 3 | 3 | 0 | 0 |",
-        "| two | 1.0 | 10 | 9 | 1 | 0 |",
+    assert lines[2:7] == [
+        "| suite | version | 3.9.1 | 3.11.7 |",
+        "| --- | --- | --- | --- |",
+        "| none | 1.0, left out: its source archive has no tests |  |  |",
+        "| one | 1.0 |  | 3 |",
+        "| two | 1.0 | 9 of 11, **1 fail** | 9 of 10 |",
     ]
     assert (lines[0], lines[-1]) == ("before", "after")
+    # Of another version nothing is known any more.
+    two.version = "2.0"
+    suites.update(document, [suites.Comparison(two, 12, 12)], [], "3.15.0rc1")
+    lines = document.read_text().splitlines()
+    assert (lines[2], lines[6]) == ("| suite | version | 3.9.1 | 3.11.7 | 3.15.0rc1 |", "| two | 2.0 |  |  | 12 |")

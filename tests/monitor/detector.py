@@ -16,9 +16,6 @@ from aioxide import monitor
 PAUSE = 0.005
 """Seconds between two looks."""
 
-# Tests that leave tasks that can never go on, and end all the same: what is found there is true.
-STUCK: tuple[str, ...] = ()
-
 
 class Detector:
     """A thread that looks."""
@@ -36,11 +33,11 @@ class Detector:
             test = self.test
             try:
                 deadlocks = monitor.deadlocks()
-            except RuntimeError as error:
-                self.failed.append(f"{test}: {error}")
+            except Exception as error:
+                self.failed.append(f"{test}: {error!r}")
                 continue
             self.looks += 1
-            if deadlocks and test == self.test and not test.startswith(STUCK or ("-",)):
+            if deadlocks and test == self.test:
                 self.found.setdefault(test, deadlocks[0]["text"])
 
     @pytest.hookimpl(wrapper=True)
@@ -50,14 +47,17 @@ class Detector:
         self.test = ""
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        is_there = self.thread.is_alive()
         self.ending.set()
         self.thread.join()
-        if self.found:
+        if self.found or self.failed or not self.looks or not is_there:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("deadlocks")
         terminalreporter.line(f"{self.looks} looks, {len(self.failed)} failed, {len(self.found)} tests with a report")
+        for failed in self.failed[:20]:
+            terminalreporter.line(failed)
         for test, text in self.found.items():
             terminalreporter.line(f"{test}\n{text}")
 

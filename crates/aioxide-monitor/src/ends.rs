@@ -1,87 +1,79 @@
-//! How tasks end, noted by the faces from the first look into the program on, and read by the next look.
+//! How tasks end: noted by the faces from the first question of the socket on, told by the next snapshot.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 
-use crate::schema::{Id, Why};
+use crate::schema::{Id, NAME_LIMIT, Why, cut};
 
 /// Ends that are kept until the next look; the oldest go first.
 pub const LIMIT: usize = 1 << 16;
 
-/// Somebody has looked.
-static LOOKED: AtomicBool = AtomicBool::new(false);
+/// How often a lock that somebody has is asked for. It is held for a few steps at a time; but in the child of a fork, whoever had
+/// it then has it for ever.
+const TRIES: u32 = 1_000;
 
-static NOTED: Mutex<Ends> = Mutex::new(Ends::new());
+/// Somebody asks.
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+static NOTED: Mutex<VecDeque<End>> = Mutex::new(VecDeque::new());
 
 /// How a task has ended.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
     /// The task.
     pub id: Id,
+    /// Its name: another task may get the number.
+    pub name: String,
     /// How.
     pub why: Why,
     /// The class of the exception, for `raised`.
     pub exception: String,
 }
 
-/// The ends of tasks between two looks.
-#[derive(Debug, Default)]
-pub struct Ends(VecDeque<End>);
-
-/// Notes how a task has ended, if anybody has ever looked; it costs a comparison if not.
+/// Notes how a task has ended, if anybody has asked; it costs a comparison if not.
 #[inline]
 pub fn note(end: impl FnOnce() -> End) {
-    if LOOKED.load(Ordering::Relaxed) {
+    if ASKED.load(Ordering::Relaxed) {
         note_now(end());
     }
 }
 
 #[cold]
 fn note_now(end: End) {
-    noted().push(end);
+    let end = End { name: cut(&end.name, NAME_LIMIT), ..end };
+    let Some(mut noted) = noted() else { return };
+    let oldest = if noted.len() >= LIMIT { noted.pop_front() } else { None };
+    noted.push_back(end);
+    drop(noted);
+    drop(oldest);
 }
 
-/// What has ended since the last call; from the first call on it is noted.
-#[must_use]
-pub fn take() -> Ends {
-    LOOKED.store(true, Ordering::Relaxed);
-    std::mem::take(&mut *noted())
+/// Somebody asks: from now on ends are noted.
+pub(crate) fn begin() {
+    ASKED.store(true, Ordering::Relaxed);
 }
 
-/// Nobody will look: nothing is noted any more.
-pub fn stop() {
-    LOOKED.store(false, Ordering::Relaxed);
-    drop(std::mem::take(&mut *noted()));
+/// What was noted since the last call.
+pub(crate) fn take() -> VecDeque<End> {
+    noted().map(|mut noted| std::mem::take(&mut *noted)).unwrap_or_default()
 }
 
-fn noted() -> MutexGuard<'static, Ends> {
-    NOTED.lock().unwrap_or_else(PoisonError::into_inner)
+/// Nobody can ask any more.
+pub(crate) fn stop() {
+    ASKED.store(false, Ordering::Relaxed);
+    drop(take());
 }
 
-impl Ends {
-    /// None yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self(VecDeque::new())
-    }
-
-    /// One more.
-    pub fn push(&mut self, end: End) {
-        if self.0.len() >= LIMIT {
-            self.0.pop_front();
+fn noted() -> Option<MutexGuard<'static, VecDeque<End>>> {
+    for _ in 0..TRIES {
+        match NOTED.try_lock() {
+            Ok(noted) => return Some(noted),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
         }
-        self.0.push_back(end);
     }
-}
-
-impl IntoIterator for Ends {
-    type Item = End;
-    type IntoIter = std::collections::vec_deque::IntoIter<End>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
-    }
+    None
 }
 
 #[cfg(test)]
@@ -89,16 +81,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_noted_once_somebody_looks_and_do_not_pile_up() {
-        note(|| unreachable!("nobody has looked"));
-        assert_eq!(take().into_iter().count(), 0);
+    fn ends_are_noted_once_somebody_asks_and_do_not_pile_up() {
+        note(|| unreachable!("nobody has asked"));
+        assert_eq!(take().len(), 0);
+        begin();
         (0..LIMIT as u64 + 5).for_each(|id| note(|| End { id, ..End::default() }));
-        let mut ends = take().into_iter();
-        assert_eq!((ends.next().map(|end| end.id), ends.len()), (Some(5), LIMIT - 1));
+        let ends = take();
+        assert_eq!((ends.front().map(|end| end.id), ends.len()), (Some(5), LIMIT));
         note(End::default);
         stop();
-        note(|| unreachable!("nobody looks any more"));
-        assert_eq!(take().into_iter().count(), 0);
-        stop();
+        note(|| unreachable!("nobody asks any more"));
+        assert_eq!(take().len(), 0);
     }
 }

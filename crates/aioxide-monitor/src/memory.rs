@@ -4,15 +4,20 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::clock;
-use crate::ends::{End, Ends};
-use crate::protocol::HISTORY_LIMIT;
+use crate::ends::{self, End};
+use crate::protocol::{DEFAULT_LIMIT, HISTORY_LIMIT};
 use crate::schema::{Ended, Id, Snapshot, TaskState};
+
+/// Tasks that are remembered although a snapshot that was not whole has left them out.
+const KEPT: usize = 2 * DEFAULT_LIMIT as usize;
 
 /// What earlier snapshots have seen.
 #[derive(Debug, Default)]
 pub struct Memory {
     tasks: HashMap<Id, Seen>,
     loops: HashMap<Id, Instant>,
+    /// Ends of tasks that the last snapshot still had: they came after it was taken.
+    early: Vec<End>,
     /// The newest last.
     ended: VecDeque<Ended>,
 }
@@ -27,14 +32,22 @@ struct Seen {
 }
 
 impl Memory {
-    /// Tells in the snapshot what earlier ones have seen, and remembers this one. What is gone since the last has ended.
-    pub fn remember(&mut self, snapshot: &mut Snapshot, ends: Ends) {
+    /// Tells in the snapshot what earlier ones have seen, and remembers this one. What is gone since the last has ended, if the
+    /// snapshot is whole; if not, what is known to have ended.
+    pub fn remember(&mut self, snapshot: &mut Snapshot, is_whole: bool) {
+        self.remember_with(snapshot, is_whole, ends::take());
+    }
+
+    fn remember_with(&mut self, snapshot: &mut Snapshot, is_whole: bool, ends: VecDeque<End>) {
         let (now, now_ms) = (clock::now(), clock::unix_ms());
         let mut tasks = HashMap::with_capacity(snapshot.nodes.len());
+        let mut gone = Vec::new();
         for node in &mut snapshot.nodes {
             let Some(task) = &mut node.task else { continue };
             let waits_on = node.waits_on.first().map(|edge| edge.to);
-            let before = self.tasks.remove(&node.id).filter(|before| before.name == node.name);
+            let mut before = self.tasks.remove(&node.id);
+            // Another one that has its number.
+            gone.extend(before.take_if(|before| before.name != node.name).map(|before| (node.id, before)));
             let known = match before {
                 Some(before) if before.waits_on == waits_on => before,
                 Some(before) => Seen { waits_on, since: now, ..before },
@@ -51,37 +64,32 @@ impl Memory {
                 (task.state == TaskState::Waiting).then(|| (now - known.since).as_millis() as u64);
             tasks.insert(node.id, known);
         }
-        let before = std::mem::replace(&mut self.tasks, tasks);
-        if snapshot.left_out == 0 {
-            self.note_ended(before, ends, now, now_ms);
+        gone.extend(std::mem::replace(&mut self.tasks, tasks));
+        let mut ends: HashMap<(Id, String), End> =
+            self.early.drain(..).chain(ends).map(|end| ((end.id, end.name.clone()), end)).collect();
+        for (id, task) in gone {
+            let end = match ends.remove(&(id, task.name.clone())) {
+                None if !is_whole && self.tasks.len() < KEPT => {
+                    self.tasks.entry(id).or_insert(task);
+                    continue;
+                }
+                end => end.unwrap_or_default(),
+            };
+            let lived_ms = (now - task.first).as_millis() as u64;
+            let (name, coroutine) = (task.name, task.coroutine);
+            let End { why, exception, .. } = end;
+            let noticed_unix_ms = now_ms;
+            self.ended.push_back(Ended { id, name, coroutine, why, exception, noticed_unix_ms, lived_ms });
         }
+        let too_many = self.ended.len().saturating_sub(HISTORY_LIMIT);
+        drop(self.ended.drain(..too_many));
+        let is_there = |end: &End| self.tasks.get(&end.id).is_some_and(|task| task.name == end.name);
+        self.early = ends.into_values().filter(is_there).collect();
         for event_loop in &mut snapshot.loops {
             let first = *self.loops.entry(event_loop.id).or_insert(now);
             event_loop.seen_ms = Some((now - first).as_millis() as u64);
         }
         self.loops.retain(|id, _| snapshot.loops.iter().any(|event_loop| event_loop.id == *id));
-    }
-
-    fn note_ended(&mut self, gone: HashMap<Id, Seen>, ends: Ends, now: Instant, now_ms: u64) {
-        let ends: HashMap<Id, End> = match gone.is_empty() {
-            true => HashMap::new(),
-            // An id may have been another task's, before: the last one counts.
-            false => ends.into_iter().map(|end| (end.id, end)).collect(),
-        };
-        for (id, task) in gone {
-            let End { why, exception, .. } = ends.get(&id).cloned().unwrap_or_default();
-            self.ended.push_back(Ended {
-                id,
-                name: task.name,
-                coroutine: task.coroutine,
-                why,
-                exception,
-                noticed_unix_ms: now_ms,
-                lived_ms: (now - task.first).as_millis() as u64,
-            });
-        }
-        let too_many = self.ended.len().saturating_sub(HISTORY_LIMIT);
-        drop(self.ended.drain(..too_many));
     }
 
     /// Tasks that have ended, the newest first.
@@ -108,40 +116,58 @@ mod tests {
         Snapshot { nodes: tasks.iter().map(node).collect(), loops, ..Snapshot::default() }
     }
 
+    fn end(id: Id, name: &str, why: Why) -> End {
+        let exception = if why == Why::Raised { "KeyError" } else { "" };
+        End { id, name: name.to_owned(), why, exception: exception.to_owned() }
+    }
+
     #[test]
     fn tasks_that_are_gone_have_ended_in_the_way_that_was_noted() {
         let mut memory = Memory::default();
         let mut first = snapshot(&[(10, "a", Some(20)), (11, "b", None), (12, "c", None)]);
-        memory.remember(&mut first, Ends::new());
+        memory.remember_with(&mut first, true, VecDeque::new());
         assert!(first.nodes[0].task.as_ref().unwrap().age_is_least);
         assert_eq!(first.loops[0].seen_ms, Some(0));
-        let mut ends = Ends::new();
-        ends.push(End { id: 11, why: Why::Returned, ..End::default() });
-        ends.push(End { id: 11, why: Why::Raised, exception: "KeyError".to_owned() });
-        // Another task with the number of one that was there.
-        memory.remember(&mut snapshot(&[(10, "a", Some(21)), (12, "another", None)]), ends);
-        let history = memory.history(10);
-        assert_eq!(history.len(), 1);
-        assert_eq!((history[0].name.as_str(), history[0].why), ("b", Why::Raised));
-        assert_eq!(history[0].exception, "KeyError");
-        memory.remember(&mut snapshot(&[]), Ends::new());
-        let names: Vec<Why> = memory.history(10).iter().map(|ended| ended.why).collect();
-        assert_eq!(names, [Why::Unknown, Why::Unknown, Why::Raised]);
+        // Others that had the number afterwards.
+        let ends = [end(11, "b", Why::Raised), end(11, "x", Why::Returned), end(12, "c", Why::Cancelled)];
+        let mut second = snapshot(&[(10, "a", Some(21)), (12, "another", None)]);
+        memory.remember_with(&mut second, true, ends.into());
+        let told: Vec<(&str, Why, &str)> = memory
+            .ended
+            .iter()
+            .map(|ended| (ended.name.as_str(), ended.why, ended.exception.as_str()))
+            .collect();
+        assert_eq!(told, [("c", Why::Cancelled, ""), ("b", Why::Raised, "KeyError")]);
+        memory.remember_with(&mut snapshot(&[]), true, VecDeque::new());
+        let why: Vec<Why> = memory.history(10).iter().map(|ended| ended.why).collect();
+        assert_eq!(why, [Why::Unknown, Why::Unknown, Why::Raised, Why::Cancelled]);
         assert_eq!(memory.history(1).len(), 1);
+    }
+
+    #[test]
+    fn end_that_comes_while_a_snapshot_is_taken_is_known_to_the_next() {
+        let mut memory = Memory::default();
+        memory.remember_with(&mut snapshot(&[(10, "a", None)]), true, VecDeque::new());
+        // It has ended after it was looked at, in this snapshot.
+        memory.remember_with(&mut snapshot(&[(10, "a", None)]), true, [end(10, "a", Why::Returned)].into());
+        memory.remember_with(&mut snapshot(&[]), true, VecDeque::new());
+        assert_eq!(memory.history(10)[0].why, Why::Returned);
+        assert_eq!(memory.early, []);
     }
 
     #[test]
     fn what_was_left_out_has_not_ended_and_nothing_piles_up() {
         let mut memory = Memory::default();
-        memory.remember(&mut snapshot(&[(10, "a", None)]), Ends::new());
-        let mut partial = snapshot(&[]);
-        partial.left_out = 1;
-        memory.remember(&mut partial, Ends::new());
+        memory.remember_with(&mut snapshot(&[(10, "a", None)]), true, VecDeque::new());
+        memory.remember_with(&mut snapshot(&[]), false, VecDeque::new());
         assert_eq!(memory.history(10), []);
+        // Unless its end is known.
+        memory.remember_with(&mut snapshot(&[]), false, [end(10, "a", Why::Returned)].into());
+        assert_eq!((memory.history(10).len(), memory.tasks.len()), (1, 0));
         let many: Vec<(Id, &str, Option<Id>)> =
             (0..HISTORY_LIMIT as u64 + 5).map(|id| (id, "x", None)).collect();
-        memory.remember(&mut snapshot(&many), Ends::new());
-        memory.remember(&mut snapshot(&[]), Ends::new());
+        memory.remember_with(&mut snapshot(&many), true, VecDeque::new());
+        memory.remember_with(&mut snapshot(&[]), true, VecDeque::new());
         assert_eq!(memory.history(usize::MAX).len(), HISTORY_LIMIT);
     }
 }

@@ -27,10 +27,10 @@ use crate::protocol::{
     Answer, Ask, DEFAULT_LIMIT, HISTORY_LIMIT, Hello, PROTOCOL, REQUEST_LIMIT, Refusal, RefusalKind, Request,
     Response, STACKS_LIMIT, SnapshotOptions,
 };
-use crate::schema::{Deadlock, Id, VERSION};
+use crate::schema::{Deadlock, Id, Stacks, VERSION};
 use crate::source::Source;
 use crate::timeline::{LENGTH_LIMIT_MS, Timeline};
-use crate::{clock, deadlock, place};
+use crate::{clock, deadlock, ends, place};
 
 /// Connections at a time; another one is told so and ended.
 pub const CONNECTIONS: usize = 8;
@@ -171,6 +171,7 @@ impl Server {
             }
             std::thread::park_timeout(Duration::from_millis(1));
         }
+        ends::stop();
     }
 }
 
@@ -261,6 +262,11 @@ impl Shared {
                 hello: Hello { protocol: PROTOCOL, schema: VERSION, program: self.source.program() },
             },
             Ask::Lag => Answer::Lag { lag: self.source.lag() },
+            // Where that can be told beside a question that waits for the loop: what blocks it is what is asked for.
+            Ask::Stacks { tasks } if tasks.is_empty() => match self.source.threads() {
+                Some(threads) => Answer::Stacks { stacks: Stacks { tasks: Vec::new(), threads } },
+                None => self.look(Ask::Stacks { tasks }),
+            },
             Ask::Stacks { tasks } if tasks.len() > STACKS_LIMIT => {
                 refuse(RefusalKind::BadRequest, format!("more than {STACKS_LIMIT} tasks"))
             }
@@ -336,7 +342,10 @@ fn answer_all(source: &dyn Source, questions: &Receiver<Question>) {
 
 fn answer_one(source: &dyn Source, ask: Ask) -> Answer {
     let answered = match ask {
-        Ask::Snapshot(options) => snapshot(source, &options).map(|snapshot| Answer::Snapshot { snapshot }),
+        Ask::Snapshot(options) => {
+            ends::begin();
+            snapshot(source, &options).map(|snapshot| Answer::Snapshot { snapshot })
+        }
         Ask::Stacks { tasks } => source.stacks(&tasks).map(|stacks| Answer::Stacks { stacks }),
         Ask::Cancel { task, name } => cancel(source, task, &name),
         Ask::History { limit } => {
@@ -386,7 +395,17 @@ pub fn timeline(source: &dyn Source) -> Result<Box<Timeline>, Refusal> {
 /// # Errors
 /// The source's.
 pub fn deadlocks(source: &dyn Source) -> Result<Vec<Deadlock>, Refusal> {
-    let look = || snapshot(source, &SnapshotOptions::default()).map(|snapshot| deadlock::find(&snapshot));
+    in_both(|| snapshot(source, &SnapshotOptions::default()))
+}
+
+/// The same of two snapshots that `take` takes.
+///
+/// # Errors
+/// Those of `take`.
+pub fn in_both(
+    mut take: impl FnMut() -> Result<Box<crate::schema::Snapshot>, Refusal>,
+) -> Result<Vec<Deadlock>, Refusal> {
+    let mut look = || take().map(|snapshot| deadlock::find(&snapshot));
     let first = look()?;
     if first.is_empty() {
         return Ok(first);

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::protocol::{Refusal, SnapshotOptions};
-use crate::schema::{Ended, Id, Lag, Program, Snapshot, Stacks};
+use crate::schema::{Ended, Id, Lag, Program, Snapshot, Stacks, ThreadStack};
 use crate::timeline::LoopTimeline;
 
 /// A program that can be looked into.
 ///
-/// All of it but `program`, `lag` and `held_for` is called on one thread, one call at a time. Those three are called on
-/// any thread, also while another call is under way, and must return at once.
+/// All of it but `program`, `threads`, `lag` and `held_for` is called on one thread, one call at a time. Those are called on
+/// any thread, also while another call is under way, and must return soon.
 pub trait Source: Send + Sync + 'static {
     /// The program.
     fn program(&self) -> Program;
@@ -25,6 +25,12 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When they cannot be taken. A task that is not there is left out.
     fn stacks(&self, tasks: &[Id]) -> Result<Stacks, Refusal>;
+
+    /// What the threads that run loops are doing, where that can be told beside a call that is under way: it is called on any
+    /// thread. `None`: `stacks` is to be asked.
+    fn threads(&self) -> Option<Vec<ThreadStack>> {
+        None
+    }
 
     /// Cancels a task, if it still has that name; returns whether it was not done.
     ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aioxide_monitor::protocol::{Refusal, SnapshotOptions};
 use aioxide_monitor::schema::Program;
-use aioxide_monitor::{Server, Source, chrome, clock, ends, server};
+use aioxide_monitor::{Server, Source, chrome, clock, server};
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -55,7 +55,6 @@ impl Monitor {
     fn close(&self, py: Python<'_>) {
         let server = locked(&self.server).take();
         py.detach(|| drop(server));
-        ends::stop();
     }
 
     /// The numbers of the socket's descriptors.

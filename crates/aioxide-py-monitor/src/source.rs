@@ -18,7 +18,7 @@ use aioxide_monitor::schema::{
     Ended, Id, Lag, Loop, Program, Snapshot, Stacks, Taken, TaskStack, TaskState, ThreadStack,
 };
 use aioxide_monitor::timeline::{LoopTimeline, RUNS_LIMIT};
-use aioxide_monitor::{Source, clock, ends};
+use aioxide_monitor::{Source, clock};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
@@ -226,7 +226,6 @@ impl Source for PythonSource {
     }
 
     fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
-        let ends = ends::take();
         let mut pauses = Pauses::default();
         let mut walk = Walk::new(&self.eyes, options.stacks);
         let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
@@ -275,7 +274,7 @@ impl Source for PythonSource {
         for event_loop in &mut snapshot.loops {
             event_loop.lag = self.beats.lag(event_loop.id);
         }
-        locked(&self.memory).remember(&mut snapshot, ends);
+        locked(&self.memory).remember(&mut snapshot, left_out == 0);
         Ok(snapshot)
     }
 

@@ -29,9 +29,11 @@ use aioxide_core::EventLoop;
 use aioxide_core::observer::{Recorder, Recording};
 use aioxide_monitor::memory::Memory;
 use aioxide_monitor::protocol::{DEFAULT_LIMIT, Refusal, RefusalKind, SnapshotOptions};
-use aioxide_monitor::schema::{Ended, Id, Lag, Language, Loop, Program, Snapshot, Stacks, TaskStack};
+use aioxide_monitor::schema::{
+    Ended, Id, Lag, Language, Loop, Program, Snapshot, Stacks, TaskStack, ThreadStack,
+};
 use aioxide_monitor::timeline::{LoopTimeline, RUNS_LIMIT};
-use aioxide_monitor::{Server, Source, clock, ends};
+use aioxide_monitor::{Server, Source, clock};
 
 use crate::handle::{Handle, RemoteHandle};
 use crate::runtime::Runnable;
@@ -78,6 +80,8 @@ struct Loops {
     /// Since when a loop has been asked, in nanoseconds after `began`; 0: none is.
     asked: AtomicU64,
     memory: Mutex<Memory>,
+    /// Held while a snapshot is taken: each loop has one look at a time.
+    looking: Mutex<()>,
 }
 
 /// What there is while a loop is watched.
@@ -114,14 +118,15 @@ pub(crate) fn watch(event_loop: &Rc<WatchedLoop>, serves: bool) -> io::Result<Wa
     } else {
         monitor.get_or_insert_with(|| Monitor { server: None, loops: Arc::clone(&loops) });
     }
-    drop(monitor);
     let id = Rc::as_ptr(event_loop).addr() as Id;
     let state = Arc::<State>::default();
     let remote = Handle::new(Rc::clone(event_loop) as Rc<_>).remote();
     let here = Here { id, event_loop: Rc::downgrade(event_loop), recorder: None, look: None };
     HERE.with_borrow_mut(|all| all.push(here));
     holders::count_watched(1);
+    // Still under the lock: who is the last to go looks at this list.
     locked(&loops.loops).push(Registered { id, remote, state: Arc::clone(&state) });
+    drop(monitor);
     Ok(Watched {
         id,
         state,
@@ -168,9 +173,6 @@ impl Drop for Watched {
             (gone, left.is_empty())
         };
         let server = if is_last { monitor.take() } else { None };
-        if is_last {
-            ends::stop();
-        }
         drop(monitor);
         // Its end waits for connections: nothing is locked meanwhile. The mailbox's end wakes a task of the loop.
         drop((server, gone));
@@ -185,6 +187,7 @@ impl Loops {
             loops: Mutex::default(),
             asked: AtomicU64::new(0),
             memory: Mutex::default(),
+            looking: Mutex::default(),
         })
     }
 
@@ -192,34 +195,39 @@ impl Loops {
     fn each<T: Send + 'static>(
         &self,
         ask: impl Fn(&WatchedLoop, Id) -> T + Clone + Send + 'static,
-    ) -> Result<Vec<T>, Refusal> {
+    ) -> Vec<T> {
+        self.each_within(Duration::MAX, ask).unwrap_or_default()
+    }
+
+    /// The same; `None` if one of them does not answer in time.
+    fn each_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        ask: impl Fn(&WatchedLoop, Id) -> T + Clone + Send + 'static,
+    ) -> Option<Vec<T>> {
+        let began = clock::now();
         let asked = self.ask(ask);
         let now = self.began.elapsed().as_nanos() as u64;
         self.asked.store(now.max(1), Ordering::SeqCst);
-        let mut found = Vec::with_capacity(asked.len());
+        let mut found = Some(Vec::with_capacity(asked.len()));
         for (state, answer) in asked {
-            loop {
+            let answer = loop {
                 match answer.recv_timeout(LOOK) {
-                    Ok(one) => {
-                        found.push(one);
-                        break;
+                    Err(RecvTimeoutError::Timeout) if began.elapsed() >= patience => {
+                        found = None;
+                        break None;
                     }
                     Err(RecvTimeoutError::Timeout) if state.running.load(Ordering::SeqCst) => {}
-                    // It has stopped, or was closed.
-                    Err(_) => break,
+                    // Without one it has stopped, or was closed.
+                    answer => break answer.ok(),
                 }
+            };
+            if let (Some(found), Some(answer)) = (&mut found, answer) {
+                found.push(answer);
             }
         }
         self.asked.store(0, Ordering::SeqCst);
-        Ok(found)
-    }
-
-    /// Whether every loop that runs answers at once.
-    #[cfg(feature = "watchdog")]
-    fn all_answer(&self) -> bool {
-        self.ask(|_, _| ())
-            .iter()
-            .all(|(state, answer)| answer.recv_timeout(LOOK).is_ok() || !state.running.load(Ordering::SeqCst))
+        found
     }
 
     /// Asks each loop that runs; where the answers will be.
@@ -245,29 +253,17 @@ impl Loops {
     }
 }
 
-impl Source for Loops {
-    fn program(&self) -> Program {
-        let name = std::env::args_os().next().map(std::path::PathBuf::from);
-        let name = name.as_deref().and_then(std::path::Path::file_name).map(|name| name.to_string_lossy());
-        Program {
-            pid: std::process::id(),
-            name: name.map(Into::into).unwrap_or_default(),
-            language: Language::Rust,
-            runtime: "Rust".to_owned(),
-            aioxide: env!("CARGO_PKG_VERSION").to_owned(),
-            monitored_since_unix_ms: self.began_unix_ms,
-        }
-    }
-
-    fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
-        let ends = ends::take();
+impl Loops {
+    /// Takes a snapshot, and tells whether no loop is missing from it; `None` if one does not answer in time. The caller holds
+    /// `looking`.
+    fn take(&self, options: &SnapshotOptions, patience: Duration) -> Option<(Snapshot, bool)> {
         let (limit, stacks) = (options.limit.unwrap_or(DEFAULT_LIMIT), options.stacks);
         let mut snapshot = Snapshot::default();
         let mut found = Vec::new();
         let mut is_first = true;
         loop {
             let begins = std::mem::replace(&mut is_first, false);
-            let pieces = self.each(move |event_loop, id| {
+            let pieces = self.each_within(patience, move |event_loop, id| {
                 let began = clock::now();
                 let looked = match begins {
                     true => begin_look(event_loop, id, limit, stacks),
@@ -301,6 +297,7 @@ impl Source for Loops {
             snapshot.nodes.extend(one.nodes);
             snapshot.loops.push(Loop { threads, ..one.facts });
         }
+        let is_whole = snapshot.left_out == 0 && snapshot.loops.len() == known.len();
         for (id, state) in known {
             match snapshot.loops.iter_mut().find(|one| one.id == id) {
                 Some(one) => {
@@ -311,26 +308,49 @@ impl Source for Loops {
             }
         }
         snapshot.loops.sort_by_key(|one| one.id);
-        locked(&self.memory).remember(&mut snapshot, ends);
+        Some((snapshot, is_whole))
+    }
+}
+
+impl Source for Loops {
+    fn program(&self) -> Program {
+        let name = std::env::args_os().next().map(std::path::PathBuf::from);
+        let name = name.as_deref().and_then(std::path::Path::file_name).map(|name| name.to_string_lossy());
+        Program {
+            pid: std::process::id(),
+            name: name.map(Into::into).unwrap_or_default(),
+            language: Language::Rust,
+            runtime: "Rust".to_owned(),
+            aioxide: env!("CARGO_PKG_VERSION").to_owned(),
+            monitored_since_unix_ms: self.began_unix_ms,
+        }
+    }
+
+    fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
+        let _one_at_a_time = locked(&self.looking);
+        let Some((mut snapshot, is_whole)) = self.take(options, Duration::MAX) else {
+            return Err(Refusal::new(RefusalKind::Failed, "a loop does not answer"));
+        };
+        locked(&self.memory).remember(&mut snapshot, is_whole);
         Ok(snapshot)
     }
 
     fn stacks(&self, tasks: &[Id]) -> Result<Stacks, Refusal> {
+        let tasks = tasks.to_vec();
+        let found: Vec<Vec<TaskStack>> = self.each(move |event_loop, _| look::stacks(event_loop, &tasks));
+        Ok(Stacks { tasks: found.into_iter().flatten().collect(), threads: Vec::new() })
+    }
+
+    fn threads(&self) -> Option<Vec<ThreadStack>> {
         #[cfg(feature = "watchdog")]
-        let threads = beaten::threads(self);
+        return Some(beaten::threads(self));
         #[cfg(not(feature = "watchdog"))]
-        let threads = Vec::new();
-        // A loop that is blocked is not asked for nothing.
-        let found: Vec<Vec<TaskStack>> = match tasks.to_vec() {
-            tasks if tasks.is_empty() => Vec::new(),
-            tasks => self.each(move |event_loop, _| look::stacks(event_loop, &tasks))?,
-        };
-        Ok(Stacks { tasks: found.into_iter().flatten().collect(), threads })
+        Some(Vec::new())
     }
 
     fn cancel(&self, task: Id, name: &str) -> Result<bool, Refusal> {
         let name = name.to_owned();
-        let found = self.each(move |event_loop, _| look::cancel(event_loop, task, &name))?;
+        let found = self.each(move |event_loop, _| look::cancel(event_loop, task, &name));
         found.into_iter().flatten().next().ok_or_else(|| {
             Refusal::new(RefusalKind::UnknownTask, "there is no such task any more, or it has another name")
         })
@@ -342,21 +362,21 @@ impl Source for Loops {
 
     fn record(&self, length: Duration) -> Result<(), Refusal> {
         let length_ns = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
-        let asked = self.each(move |event_loop, id| (id, begin_recording(event_loop, id, length_ns)))?;
+        let asked = self.each(move |event_loop, id| (id, begin_recording(event_loop, id, length_ns)));
         let begun: Vec<Id> = asked.iter().filter(|(_, begun)| *begun).map(|(id, _)| *id).collect();
         match (asked.len(), begun.len()) {
             (0, _) => Err(Refusal::new(RefusalKind::Unsupported, "no loop is running")),
             (asked, begun) if asked == begun => Ok(()),
             _ => {
                 // All or none.
-                self.each(move |event_loop, id| begun.contains(&id).then(|| end_recording(event_loop, id)))?;
+                self.each(move |event_loop, id| begun.contains(&id).then(|| end_recording(event_loop, id)));
                 Err(Refusal::new(RefusalKind::Busy, "the loop is being recorded already"))
             }
         }
     }
 
     fn recorded(&self) -> Result<Vec<LoopTimeline>, Refusal> {
-        let found = self.each(|event_loop, id| Some((id, end_recording(event_loop, id)?)))?;
+        let found = self.each(|event_loop, id| Some((id, end_recording(event_loop, id)?)));
         let found: Vec<LoopTimeline> =
             found.into_iter().flatten().map(|(id, recording)| LoopTimeline::new(id, recording)).collect();
         if found.is_empty() {
@@ -379,12 +399,15 @@ impl Source for Loops {
 
 /// The watched loop of this thread with that number.
 fn here(id: Id) -> Option<Rc<WatchedLoop>> {
-    HERE.with_borrow(|here| here.iter().find(|one| one.id == id).and_then(|one| one.event_loop.upgrade()))
+    let find =
+        |here: &RefCell<Vec<Here>>| here.borrow().iter().find(|one| one.id == id)?.event_loop.upgrade();
+    HERE.try_with(find).ok().flatten()
 }
 
 /// Changes what is kept of a watched loop of this thread.
 fn with_here<T>(id: Id, change: impl FnOnce(&mut Here) -> T) -> Option<T> {
-    HERE.with_borrow_mut(|all| all.iter_mut().find(|one| one.id == id).map(change))
+    // A thread at its end may run a loop in the destructor of another value.
+    HERE.try_with(|all| all.borrow_mut().iter_mut().find(|one| one.id == id).map(change)).ok().flatten()
 }
 
 /// What came of a piece of a look.

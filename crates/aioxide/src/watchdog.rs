@@ -29,23 +29,15 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aioxide_core::sys::sample::Sample;
 pub(crate) use beat::{Beating, start};
 pub(crate) use names::{forget, note};
 
-/// The task that a thread polls, and the innermost functions of the program that it is in, the innermost first.
-pub(crate) fn stack_of(thread: i32) -> Option<(Option<u64>, Vec<StackFrame>)> {
-    #[cfg(target_os = "linux")]
-    {
-        let sample = aioxide_core::sys::sample::sample(thread)?;
-        let mut found = stack::resolve(&sample);
-        found.drain(..stack::innermost(&found).unwrap_or(0));
-        Some((Some(sample.polled.id).filter(|id| *id > 0), found))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _cannot = thread;
-        None
-    }
+/// The functions of a sample from the program's innermost on, the innermost first.
+pub(crate) fn of_program(sample: &Sample) -> Vec<StackFrame> {
+    let mut found = stack::resolve(sample);
+    found.drain(..stack::innermost(&found).unwrap_or(0));
+    found
 }
 
 /// A place is told of no more often than that, unless the program says otherwise.
@@ -60,8 +52,8 @@ type Report = Arc<dyn Fn(&Finding) + Send + Sync>;
 ///
 /// A thread asks the loop for an answer twice per limit. A poll of one and a half times the limit is always seen, a shorter one
 /// than the limit never; many short ones in one batch count as one. What the loop's thread is doing is asked by a signal, SIGURG
-/// (Linux; it is ignored where nobody handles it, and a program that handles it itself gets no stacks). A system call of the blocker
-/// may return EINTR because of it.
+/// (Linux; it is ignored where nobody handles it, and a program that handles it itself gets no stacks): after the limit, and each time
+/// that the wait has doubled. A system call of the blocker may return EINTR because of it, and its timeout begin again.
 #[derive(Clone)]
 #[must_use = "it does nothing before a loop is built with it"]
 pub struct Watchdog {
@@ -195,10 +187,9 @@ impl fmt::Display for Blocked {
             (None, Some(place)) => write!(formatter, " in a callback made at {place}")?,
             (None, None) => {}
         }
-        if self.stack.is_empty() {
-            return Ok(());
+        if !self.stack.is_empty() {
+            formatter.write_str(" by a call that does not return:")?;
         }
-        formatter.write_str(" by a call that does not return:")?;
         for frame in &self.stack {
             write!(formatter, "\n  {}", frame.function)?;
             if let Some((file, line)) = &frame.place {

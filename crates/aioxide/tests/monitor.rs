@@ -101,6 +101,32 @@ async fn two_locks() {
     drop((tasks, third));
 }
 
+/// The same two tasks, each with another way out: a deadline, another branch.
+async fn two_locks_and_ways_out(way: &'static str) {
+    let (first, second) = (Rc::new(Mutex::new(())), Rc::new(Mutex::new(())));
+    let take = |one: &Rc<Mutex<()>>, two: &Rc<Mutex<()>>| {
+        let (one, two) = (Rc::clone(one), Rc::clone(two));
+        spawn(async move {
+            let _one = one.lock().await;
+            aioxide::yield_now().await;
+            if way == "deadline" {
+                let _late = aioxide::timeout(Duration::from_secs(1000), two.lock()).await;
+            } else {
+                let stop = aioxide::sync::Event::new();
+                aioxide::race! {
+                    () = stop.wait() => {},
+                    _ = two.lock() => {},
+                }
+            }
+        })
+    };
+    let tasks = [take(&first, &second), take(&second, &first)];
+    sleep(Duration::from_millis(1)).await;
+    say_ready();
+    told_to_end().await;
+    drop(tasks);
+}
+
 /// A lock goes from one to the next, and the holder with it.
 async fn lock_that_goes_on() {
     let lock = Rc::new(Mutex::new(()));
@@ -171,6 +197,8 @@ fn program_that_is_looked_into() {
         "many kinds" => runtime.block_on(many_kinds()).unwrap(),
         "ping-pong" => runtime.block_on(ping_pong()).unwrap(),
         "two locks" => runtime.block_on(two_locks()).unwrap(),
+        "two locks, deadline" => runtime.block_on(two_locks_and_ways_out("deadline")).unwrap(),
+        "two locks, branch" => runtime.block_on(two_locks_and_ways_out("branch")).unwrap(),
         "a lock" => runtime.block_on(lock_that_goes_on()).unwrap(),
         "circle" => runtime.block_on(circle()).unwrap(),
         "blocked" => runtime.block_on(blocked()).unwrap(),
@@ -296,6 +324,19 @@ fn circle_of_locks_is_found() {
     assert_eq!((found.len(), found[0].cycle.len(), found[0].tasks), (1, 4, 3), "{found:?}");
     assert!(found[0].text.contains("there") && found[0].text.contains("back"), "{}", found[0].text);
     program.end();
+}
+
+#[test]
+fn who_has_another_way_out_is_in_no_deadlock() {
+    for role in ["two locks, deadline", "two locks, branch"] {
+        let program = Program::start(role);
+        let mut client = program.client();
+        let snapshot = snapshot(&mut client);
+        let locks = of_kind(&snapshot, Kind::Lock);
+        assert!(locks.iter().all(|lock| lock.waits_on[0].how == How::HeldBy), "{role}: {locks:?}");
+        assert_eq!(client.deadlocks().unwrap(), [], "{role}");
+        program.end();
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //! * `connect`: how a connection to an address begins;
 //! * `socket`: what a transport does with a descriptor that it does not own;
 //! * `pipe`: the same for pipes, where no call waits either;
-//! * `sample` (Linux, feature `sample`): what another thread is doing;
+//! * `sample` (feature `sample`): what another thread is doing, on Linux;
 //! * `stack`: how much of the running thread's is left;
 //! * `signal` (portable): counts signals in a handler that does nothing else than add and wake;
 //! * `fork` (portable): a lock and a count that the child of a fork finds free and empty;
@@ -41,7 +41,7 @@ pub mod connect;
 mod fork;
 pub mod pipe;
 mod process;
-#[cfg(all(feature = "sample", target_os = "linux"))]
+#[cfg(feature = "sample")]
 pub mod sample;
 pub(crate) mod signal;
 pub mod socket;

@@ -5,6 +5,7 @@ use pyo3::ffi as c;
 use super::Task;
 use crate::ffi::arguments::Arguments;
 use crate::ffi::method::{method_fast, method_none, method_one};
+use crate::ffi::text::to_string;
 use crate::ffi::{Object, Outcome, Owned, call, none};
 use crate::interp::names;
 
@@ -18,6 +19,12 @@ pub(super) fn get_name(this: &Task) -> Outcome {
     let name = call::text(&format!("Task-{}", this.number.get()))?;
     this.name.set(name.clone());
     Ok(name)
+}
+
+/// The same as text, without a change to the task.
+pub(super) fn own_name(this: &Task) -> String {
+    let name = this.name.get();
+    name.map_or_else(|| format!("Task-{}", this.number.get()), |name| to_string(&name))
 }
 
 /// `Task.set_name`.

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use aioxide_py_monitor::{Why, ends};
 
-use super::{Task, cancel, list};
+use super::{Task, cancel, introspect, list};
 use crate::ffi::arguments::Arguments;
 use crate::ffi::context::{self, is_context};
 use crate::ffi::coroutine::{self, Resumed};
@@ -168,6 +168,7 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
 fn note_end(task: &Task, why: Why, exception: Option<&Object>) {
     ends::note(|| ends::End {
         id: task.object().as_ptr() as usize as u64,
+        name: introspect::own_name(task),
         why,
         exception: exception.map(own_type_name).unwrap_or_default(),
     });

@@ -39,6 +39,9 @@ pub(super) struct Look {
 /// A number for what a task waits for alone; others have their address, and tasks their own number.
 const ALONE: Id = 1 << 51;
 
+/// The same for what it waits for besides.
+const BESIDE: Id = 1 << 50;
+
 impl Look {
     pub(super) fn begin(event_loop: &WatchedLoop, id: Id, limit: u32, stacks: bool) -> Self {
         let mut tasks = list_tasks(event_loop).into_iter();
@@ -123,6 +126,15 @@ impl Walk {
     }
 
     fn edges(&mut self, task: &AnyTask) -> Vec<Edge> {
+        let mut edges = self.said(task);
+        if task.meta().waits_for_several() {
+            edges.push(self.thing(BESIDE + task.id(), Kind::Other, "something else", How::Other));
+        }
+        edges
+    }
+
+    /// What the task says that it waits for.
+    fn said(&mut self, task: &AnyTask) -> Vec<Edge> {
         let to = |task: &AnyTask, how| Edge { to: task.stood_for().id(), how };
         // What is waited for is told first, then looked at: a group's list of tasks may be asked of it.
         enum On {

@@ -44,6 +44,9 @@ const UNDER_WAY: u16 = 1 << 8;
 const ASKED: u16 = 1 << 9;
 /// Something stands in `asked`.
 const MUST_CANCEL: u16 = 1 << 11;
+/// It waits for more than what it says.
+#[cfg(feature = "monitor")]
+const SEVERAL: u16 = 1 << 13;
 /// The poll is over, but for what is done at its end.
 const POLL_OVER: u16 = 1 << 12;
 
@@ -188,6 +191,8 @@ impl Meta {
     /// Says what the task waits for, until its next poll.
     #[inline]
     pub(crate) fn wait_for(&self, what: Waiting) {
+        #[cfg(feature = "monitor")]
+        self.note_several(&what);
         if let Waiting::Other(operation) = what {
             self.waiting_operation.set(Some(operation));
             return;
@@ -197,9 +202,37 @@ impl Meta {
         drop(self.waiting.replace(what));
     }
 
+    /// Notes that the task does not wait for what it says alone: a deadline may wake it, or another branch.
+    #[cfg(feature = "monitor")]
+    #[inline]
+    pub(crate) fn wait_also(&self) {
+        self.set_flag(SEVERAL, true);
+    }
+
+    /// Whether it waits for more than what it says.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn waits_for_several(&self) -> bool {
+        self.flag(SEVERAL)
+    }
+
+    #[cfg(feature = "monitor")]
+    #[inline]
+    fn note_several(&self, what: &Waiting) {
+        let is_another = match (self.waiting_operation.get(), what) {
+            (Some(before), Waiting::Other(now)) => !before.is(now),
+            (Some(_), _) => true,
+            (None, _) => false,
+        };
+        if is_another || self.flag(WAITING) {
+            self.wait_also();
+        }
+    }
+
     #[inline]
     fn forget_waiting(&self) {
         self.waiting_operation.set(None);
+        #[cfg(feature = "monitor")]
+        self.set_flag(SEVERAL, false);
         if self.flag(WAITING) {
             self.set_flag(WAITING, false);
             drop(self.waiting.take());
@@ -448,7 +481,8 @@ impl Meta {
             (_, _, true) => (Why::Raised, "error"),
             _ => (Why::Returned, ""),
         };
-        aioxide_monitor::ends::End { id, why, exception: exception.to_owned() }
+        let name = self.name().map_or_else(|| default_name(id), |name| name.to_string());
+        aioxide_monitor::ends::End { id, name, why, exception: exception.to_owned() }
     }
 
     fn tell_the_end(&self, task: &TaskRef) {

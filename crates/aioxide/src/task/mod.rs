@@ -236,6 +236,13 @@ pub(crate) fn wait_for(what: Waiting) {
     with_current_meta::<Meta, _>(|meta| meta.wait_for(what));
 }
 
+/// Says that the current task does not wait for what it says alone.
+#[inline]
+pub(crate) fn wait_also() {
+    #[cfg(feature = "monitor")]
+    with_current_meta::<Meta, _>(Meta::wait_also);
+}
+
 /// Whether what is being dropped is dropped because its task is cancelled.
 #[inline]
 pub(crate) fn is_unwinding() -> bool {

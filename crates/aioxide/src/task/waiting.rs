@@ -40,6 +40,14 @@ pub(crate) struct Operation {
     pub(crate) of: usize,
 }
 
+#[cfg(feature = "monitor")]
+impl Operation {
+    /// Whether it is the same wait.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.name == other.name && self.of == other.of
+    }
+}
+
 impl Waiting {
     /// An operation that is its task's own.
     #[inline]

@@ -141,6 +141,9 @@ impl<F: Future> Future for Timeout<F> {
             let due = *this.phase == Phase::Active
                 && this.deadline.is_some_and(|deadline| this.timer.poll_deadline(deadline, cx).is_ready());
             if !due {
+                if this.deadline.is_some() {
+                    crate::task::wait_also();
+                }
                 if *this.phase == Phase::Expiring {
                     scope.keep_waker(cx);
                 }

@@ -33,7 +33,6 @@ pub(crate) struct Beating {
 
 /// Starts the thread.
 pub(crate) fn start(watchdog: Watchdog, beaten: Beaten) -> io::Result<Beating> {
-    #[cfg(target_os = "linux")]
     // Where the program handles the signal itself there are no stacks, which the type's text says.
     let _without_stacks = aioxide_core::sys::sample::prepare(super::stack::polled);
     let stopping = Arc::<AtomicBool>::default();
@@ -57,9 +56,14 @@ impl Drop for Beating {
     fn drop(&mut self) {
         self.stopping.store(true, Ordering::SeqCst);
         let Some(thread) = self.thread.take() else { return };
+        if self.process != std::process::id() {
+            // In the child of a fork there is no such thread.
+            std::mem::forget(thread);
+            return;
+        }
         thread.thread().unpark();
-        // In the child of a fork there is no such thread. A report under way is waited for: it may be what ends the program.
-        if self.process == std::process::id() && thread.thread().id() != std::thread::current().id() {
+        // A report under way is waited for: it may be what ends the program.
+        if thread.thread().id() != std::thread::current().id() {
             let _panicked = thread.join();
         }
     }
@@ -103,24 +107,19 @@ impl Watch {
     /// Tells of the loop that has not answered for so long; of each task once that it was doing meanwhile.
     fn look(&mut self, duration: Duration) {
         let mut blocked = Blocked { duration, ..Blocked::default() };
-        #[cfg(target_os = "linux")]
-        let sample = aioxide_core::sys::sample::sample(self.beaten.thread());
-        // It may have answered meanwhile: what it does now is not what blocked it.
-        #[cfg(target_os = "linux")]
-        let sample = sample.filter(|_| self.pulse().waits().is_some());
-        #[cfg(target_os = "linux")]
+        let sample = self.beaten.doing();
         if let Some(sample) = &sample {
             blocked.task_id = Some(sample.polled.id).filter(|id| *id > 0);
             blocked.place = sample.polled.place;
         }
         let doing = (blocked.task_id, blocked.place);
-        if self.seen == Some(doing) {
+        // The same, or it could not be learned this time.
+        if self.seen.is_some() && (sample.is_none() || self.seen == Some(doing)) {
             return;
         }
         if self.seen.replace(doing).is_none() {
             self.pulse().count_blocked();
         }
-        #[cfg(target_os = "linux")]
         if let Some(sample) = &sample {
             blocked.stack = super::stack::resolve(sample);
         }

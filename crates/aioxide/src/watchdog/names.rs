@@ -2,12 +2,17 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+
+type Names = HashMap<u64, Box<str>>;
 
 /// How many watchdogs there are: without one, nothing is noted.
 static WATCHDOGS: AtomicUsize = AtomicUsize::new(0);
 
-static NAMES: Mutex<Option<HashMap<u64, Box<str>>>> = Mutex::new(None);
+/// How often a lock that is held for a few steps at a time is asked for.
+const TRIES: u32 = 1_000;
+
+static NAMES: Mutex<Option<Names>> = Mutex::new(None);
 
 /// As long as it lives, names are noted.
 pub(super) struct Noting;
@@ -22,8 +27,10 @@ impl Noting {
 impl Drop for Noting {
     fn drop(&mut self) {
         let mut names = locked();
-        if WATCHDOGS.fetch_sub(1, Ordering::SeqCst) == 1 {
-            *names = None;
+        if WATCHDOGS.fetch_sub(1, Ordering::SeqCst) == 1
+            && let Some(names) = &mut names
+        {
+            **names = None;
         }
     }
 }
@@ -32,7 +39,7 @@ impl Drop for Noting {
 #[inline]
 pub(crate) fn note(id: u64, name: &str) {
     if WATCHDOGS.load(Ordering::Relaxed) > 0 {
-        locked().get_or_insert_default().insert(id, name.into());
+        let _another = locked().map(|mut names| names.get_or_insert_default().insert(id, name.into()));
     }
 }
 
@@ -40,16 +47,25 @@ pub(crate) fn note(id: u64, name: &str) {
 #[inline]
 pub(crate) fn forget(id: u64) {
     if WATCHDOGS.load(Ordering::Relaxed) > 0
-        && let Some(names) = &mut *locked()
+        && let Some(mut names) = locked()
+        && let Some(names) = &mut *names
     {
         names.remove(&id);
     }
 }
 
 pub(super) fn name_of(id: u64) -> Option<String> {
-    locked().as_ref().and_then(|names| names.get(&id)).map(|name| name.to_string())
+    locked()?.as_ref()?.get(&id).map(|name| name.to_string())
 }
 
-fn locked() -> MutexGuard<'static, Option<HashMap<u64, Box<str>>>> {
-    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
+/// `None` if somebody keeps it: in the child of a fork, whoever had it then has it for ever.
+fn locked() -> Option<MutexGuard<'static, Option<Names>>> {
+    for _ in 0..TRIES {
+        match NAMES.try_lock() {
+            Ok(names) => return Some(names),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
+        }
+    }
+    None
 }

@@ -1,46 +1,15 @@
-//! The stack of another thread of this process, taken while that thread runs.
-//!
-//! ```text
-//! who asks                                  the thread
-//!   IDLE ─> ASKED, tgkill(SIGURG)  ───────>   handler: ASKED ─> TAKING, walks its own stack into FRAMES, ─> DONE
-//!   waits for DONE, copies, ─> IDLE  <──────
-//!   gives up: ASKED ─> IDLE; if that is too late, the handler is under way and soon done
-//! ```
-//!
-//! One question at a time. The handler touches nothing but the atomics here, its thread's `errno`, and what [`prepare`]'s `look` reads;
-//! the unwinder finds its tables without a lock on glibc from 2.35 on, and under a lock that its own thread may take again elsewhere.
-//!
-//! The signal is SIGURG, as in Go's runtime: nothing happens where nobody handles it, and hardly anybody does. A program that
-//! handles it itself keeps it, and gets no stacks. A blocking call that the signal interrupts is begun again (`SA_RESTART`) but for
-//! those that never are (`signal(7)`: `poll`, `nanosleep` and the like), which return EINTR; the standard library repeats those.
+//! How it is done: see [`super`].
 
 use std::io;
 use std::panic::Location;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::check;
-use super::signal::errno_location;
-
-/// The task that a thread polls.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Polled {
-    /// Its number; 0: none.
-    pub id: u64,
-    /// Where it was spawned.
-    pub place: Option<&'static Location<'static>>,
-}
-
-/// What a thread was doing.
-#[derive(Clone, Debug, Default)]
-pub struct Sample {
-    /// The addresses of its frames, the innermost first. All but the first are return addresses.
-    pub frames: Vec<usize>,
-    /// The task that it was polling.
-    pub polled: Polled,
-}
+use super::{Polled, Sample};
+use crate::sys::check;
+use crate::sys::signal::errno_location;
 
 /// Frames of one stack; the outer ones are left out.
 const DEPTH: usize = 256;
@@ -49,16 +18,14 @@ const DEPTH: usize = 256;
 const PATIENCE: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_micros(200);
 
-const IDLE: u32 = 0;
-const ASKED: u32 = 1;
-const TAKING: u32 = 2;
-const DONE: u32 = 3;
+const IDLE: u64 = 0;
+const ASKED: u64 = 1;
+const TAKING: u64 = 2;
+const DONE: u64 = 3;
 
-static STATE: AtomicU32 = AtomicU32::new(IDLE);
-/// The process that `STATE` speaks of: a fork may leave a question behind.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
-/// The thread that is asked.
-static THREAD: AtomicI32 = AtomicI32::new(0);
+/// The process that the rest speaks of (a fork may leave a question behind), the thread that is asked, and the state: one word, so
+/// that no answer goes to another question.
+static QUESTION: AtomicU64 = AtomicU64::new(IDLE);
 static FRAMES: [AtomicUsize; DEPTH] = [const { AtomicUsize::new(0) }; DEPTH];
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
 /// Where the thread was when the signal came.
@@ -68,7 +35,7 @@ static PLACE: AtomicPtr<Location<'static>> = AtomicPtr::new(null_mut());
 static LOOK_AT_TASK: OnceLock<fn() -> Polled> = OnceLock::new();
 
 /// The number of the running thread, for [`sample`].
-pub fn this_thread() -> i32 {
+fn this_thread() -> i32 {
     // SAFETY: no arguments.
     unsafe { libc::gettid() }
 }
@@ -103,32 +70,17 @@ pub fn sample(thread: i32) -> Option<Sample> {
     if !action(None).is_ok_and(|found| is_ours(&found)) {
         return None;
     }
-    let process = std::process::id();
-    if PROCESS.swap(process, Ordering::SeqCst) != process {
-        STATE.store(IDLE, Ordering::SeqCst);
-    }
-    let tries = (PATIENCE.as_micros() / LOOK.as_micros()) as u32;
-    let patient = |is_so: &dyn Fn() -> bool| {
-        (0..tries).any(|_| {
-            let so = is_so();
-            if !so {
-                std::thread::park_timeout(LOOK);
-            }
-            so
-        })
-    };
     // Another watchdog may be asking.
-    if !patient(&|| turn(IDLE, TAKING).is_ok()) {
+    if !patiently(|| begin(thread)) {
         return None;
     }
-    THREAD.store(thread, Ordering::SeqCst);
-    STATE.store(ASKED, Ordering::SeqCst);
     // SAFETY: plain numbers; a thread that is gone is an error.
-    let sent = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, libc::SIGURG) } == 0;
-    let is_done = || STATE.load(Ordering::SeqCst) == DONE;
-    if (!sent || !patient(&is_done)) && turn(ASKED, IDLE).is_ok() {
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGURG) } == 0;
+    let is_done = || QUESTION.load(Ordering::SeqCst) == question(thread, DONE);
+    if (!sent || !patiently(is_done)) && turn(thread, ASKED, IDLE) {
         return None;
     }
+    // It has been begun, and does not wait for anything.
     while !is_done() {
         std::thread::park_timeout(LOOK);
     }
@@ -140,12 +92,37 @@ pub fn sample(thread: i32) -> Option<Sample> {
     // SAFETY: null, or made from a reference that is always valid.
     let place = unsafe { PLACE.load(Ordering::SeqCst).as_ref() };
     let polled = Polled { id: TASK.load(Ordering::SeqCst), place };
-    STATE.store(IDLE, Ordering::SeqCst);
+    let _nobody_else_turns_it = turn(thread, DONE, IDLE);
     Some(Sample { frames: frames[own..].to_vec(), polled })
 }
 
-fn turn(from: u32, to: u32) -> Result<u32, u32> {
-    STATE.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst)
+/// Whether `is_so` becomes true in time.
+fn patiently(mut is_so: impl FnMut() -> bool) -> bool {
+    let tries = (PATIENCE.as_micros() / LOOK.as_micros()) as u32;
+    (0..tries).any(|_| {
+        let so = is_so();
+        if !so {
+            std::thread::park_timeout(LOOK);
+        }
+        so
+    })
+}
+
+fn question(thread: i32, state: u64) -> u64 {
+    u64::from(std::process::id()) << 32 | u64::from(thread as u32) << 2 | state
+}
+
+/// Puts a question to a thread, unless one is under way.
+fn begin(thread: i32) -> bool {
+    let before = QUESTION.load(Ordering::SeqCst);
+    let is_free = before & 3 == IDLE || before >> 32 != u64::from(std::process::id());
+    let asked = question(thread, ASKED);
+    is_free && QUESTION.compare_exchange(before, asked, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+}
+
+fn turn(thread: i32, from: u64, to: u64) -> bool {
+    let (from, to) = (question(thread, from), question(thread, to));
+    QUESTION.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
 }
 
 /// What is done at the signal; sets it first.
@@ -165,7 +142,8 @@ fn is_ours(found: &libc::sigaction) -> bool {
 extern "C" fn handler(_signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: `errno` of this thread; a handler must leave it as it was.
     let errno = unsafe { *errno_location() };
-    if THREAD.load(Ordering::SeqCst) == this_thread() && turn(ASKED, TAKING).is_ok() {
+    let thread = this_thread();
+    if turn(thread, ASKED, TAKING) {
         let mut length = 0;
         walk(|frame| {
             FRAMES[length].store(frame, Ordering::SeqCst);
@@ -179,7 +157,7 @@ extern "C" fn handler(_signal: libc::c_int, _info: *mut libc::siginfo_t, context
         TASK.store(polled.id, Ordering::SeqCst);
         let place = polled.place.map_or(null_mut(), |place| std::ptr::from_ref(place).cast_mut());
         PLACE.store(place, Ordering::SeqCst);
-        STATE.store(DONE, Ordering::SeqCst);
+        QUESTION.store(question(thread, DONE), Ordering::SeqCst);
     }
     // SAFETY: as above.
     unsafe { *errno_location() = errno };
@@ -223,6 +201,13 @@ mod tests {
     }
 
     #[test]
+    fn question_of_a_parent_is_not_in_the_way_of_its_child() {
+        // As a fork would leave it.
+        QUESTION.store(7 << 32 | 7 << 2 | TAKING, Ordering::SeqCst);
+        assert!(begin(8) && !begin(9) && turn(8, ASKED, IDLE));
+    }
+
+    #[test]
     fn stack_of_a_thread_that_runs_is_taken_and_of_one_that_is_gone_is_not() {
         prepare(|| Polled { id: 7, place: Some(Location::caller()) }).unwrap();
         prepare(Polled::default).unwrap();
@@ -249,6 +234,6 @@ mod tests {
         ENDING.store(true, Ordering::Relaxed);
         runner.join().unwrap();
         assert!(sample(thread).is_none());
-        assert_eq!(STATE.load(Ordering::SeqCst), IDLE);
+        assert_eq!(QUESTION.load(Ordering::SeqCst) & 3, IDLE);
     }
 }
