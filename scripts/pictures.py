@@ -129,8 +129,10 @@ def look(language: str, folder: Path) -> None:
                 time.sleep(0.3)
                 tmux("send-keys", *keys)
                 wait_for(pattern, 60)
-                draw(f"top-{language}-{name}", title)
                 found, all_of_it = time.monotonic() - asked, time.monotonic() - began
+                # What was seen may have stood there before.
+                time.sleep(1)
+                draw(f"top-{language}-{name}", title)
                 print(f"{language}: {what}: found by {keys!r} after {found:.1f} s ({all_of_it:.1f} s)", flush=True)
         page(language, pid, folder)
 
@@ -154,8 +156,9 @@ class Browser:
             return json.load(answer)["value"]
 
     def click(self, text: str) -> None:
-        found = self.ask("POST", "/element", {"using": "link text", "value": text})
-        self.ask("POST", f"/element/{next(iter(found.values()))}/click", {})
+        # In one go: the page draws itself anew each second.
+        script = "[...document.querySelectorAll('a, button')].find(e => e.textContent === arguments[0]).click()"
+        self.ask("POST", "/execute/sync", {"script": script, "args": [text]})
 
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.ask("GET", "/screenshot")))

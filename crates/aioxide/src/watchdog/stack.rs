@@ -16,12 +16,32 @@ pub(super) fn polled() -> Polled {
     }
 }
 
-/// The loop's own part of a stack begins here, and is of no interest.
-const LOOP: &str = "aioxide_core::";
+/// Whose function a frame is. A function that was inlined has a name without a path where there are line tables alone: then its file
+/// tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The loop's: of no interest.
+    Loop,
+    /// The standard library's, libc's, the system's: called by programs, not written by them.
+    Library,
+    Program,
+}
 
-/// Between the loop and the task's future.
-const AROUND: [&str; 5] =
-    ["std::panic", "core::panic", "core::ops::function::", "__rust_try", "<core::panic::unwind_safe::"];
+fn owner(frame: &StackFrame) -> Owner {
+    let file = frame.place.as_ref().map_or("", |(file, _)| file);
+    let is_of = |crate_name: &str| {
+        let name = frame.function.trim_start_matches('<');
+        name.strip_prefix(crate_name).is_some_and(|rest| rest.starts_with("::"))
+    };
+    let is_rust = frame.function.contains("::") || file.ends_with(".rs");
+    if is_of("aioxide_core") || file.contains("/aioxide-core") && file.contains("/src/") {
+        Owner::Loop
+    } else if !is_rust || file.starts_with("/rustc/") || ["std", "core", "alloc"].into_iter().any(is_of) {
+        Owner::Library
+    } else {
+        Owner::Program
+    }
+}
 
 /// The frames of a sample with names, the innermost first, out to the task's future.
 pub(super) fn resolve(sample: &Sample) -> Vec<StackFrame> {
@@ -39,13 +59,16 @@ pub(super) fn resolve(sample: &Sample) -> Vec<StackFrame> {
         if stack.len() == before {
             stack.push(StackFrame { function: format!("{address:#x}"), place: None });
         }
-        if let Some(end) = stack[before..].iter().position(|frame| is_of(&frame.function, LOOP)) {
+        if let Some(end) = stack[before..].iter().position(|frame| owner(frame) == Owner::Loop) {
             stack.truncate(before + end);
             break;
         }
     }
-    while stack.last().is_some_and(|frame| AROUND.iter().any(|around| is_of(&frame.function, around))) {
-        stack.pop();
+    // What stands between the loop and the task's future is the library's.
+    if innermost(&stack).is_some() {
+        while stack.last().is_some_and(|frame| owner(frame) == Owner::Library) {
+            stack.pop();
+        }
     }
     // What the program has called is enough: how the standard library and libc do it is not.
     if let Some(called) = innermost(&stack).and_then(|place| place.checked_sub(1)) {
@@ -54,31 +77,50 @@ pub(super) fn resolve(sample: &Sample) -> Vec<StackFrame> {
     stack
 }
 
-/// Crates whose functions are called by programs and not written by them.
-const LIBRARY: [&str; 3] = ["std::", "core::", "alloc::"];
-
 /// Where in a stack the program's own functions begin.
 pub(super) fn innermost(stack: &[StackFrame]) -> Option<usize> {
-    let of_program = |frame: &StackFrame| {
-        frame.function.contains("::") && !LIBRARY.iter().any(|path| is_of(&frame.function, path))
-    };
-    stack.iter().position(of_program)
+    stack.iter().position(|frame| owner(frame) == Owner::Program)
 }
 
 /// The place that a stack is reported for: the innermost line of an asynchronous function or a closure of the program, from
 /// where what blocks was called. What is called there may be somewhere else at each look.
 pub(super) fn place(stack: &[StackFrame]) -> String {
-    let of_program = |frame: &&StackFrame| {
-        frame.function.contains('{') && !LIBRARY.iter().any(|path| is_of(&frame.function, path))
-    };
-    stack
-        .iter()
-        .find(of_program)
-        .or_else(|| stack.last())
-        .map_or_else(String::new, |frame| format!("{frame:?}"))
+    let is_asynchronous =
+        |frame: &&StackFrame| owner(frame) == Owner::Program && frame.function.contains('{');
+    let found = stack.iter().find(is_asynchronous).or_else(|| stack.last());
+    found.map_or_else(String::new, |frame| format!("{frame:?}"))
 }
 
-/// Whether a function is of a crate or module, or a method of one of its types.
-fn is_of(function: &str, path: &str) -> bool {
-    function.trim_start_matches('<').starts_with(path.trim_start_matches('<'))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_belong_to_the_program_the_library_or_the_loop() {
+        for (function, file, expected) in [
+            ("service::build", "/srv/src/main.rs", Owner::Program),
+            ("<service::Job as core::future::Future>::poll", "", Owner::Program),
+            ("{async_fn#0}", "/srv/src/main.rs", Owner::Program),
+            ("aioxide::time::sleep", "/srv/aioxide/src/time/sleep.rs", Owner::Program),
+            ("std::thread::sleep", "", Owner::Library),
+            ("<alloc::boxed::Box<F> as core::ops::FnOnce<A>>::call_once", "", Owner::Library),
+            (
+                "call_once<service::main::{closure#0}, ()>",
+                "/rustc/5980/library/core/src/ops/function.rs",
+                Owner::Library,
+            ),
+            ("__GI___clock_nanosleep", "./time/../sysdeps/unix/sysv/linux/clock_nanosleep.c", Owner::Library),
+            ("syscall", "", Owner::Library),
+            ("aioxide_core::task::raw::poll", "", Owner::Loop),
+            (
+                "{closure#0}<service::F>",
+                "/root/.cargo/registry/src/x/aioxide-core-0.1.0/src/task/raw.rs",
+                Owner::Loop,
+            ),
+        ] {
+            let place = (!file.is_empty()).then(|| (file.to_owned(), 1));
+            let frame = StackFrame { function: function.to_owned(), place };
+            assert!(owner(&frame) == expected, "{function} {file}");
+        }
+    }
 }
