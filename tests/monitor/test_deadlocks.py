@@ -410,3 +410,33 @@ def test_other_program_goes_on_waiting(loop_name: str) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(0.5)
         running.kill()
+
+
+def test_callbacks_that_queue_each_other_may_wake_anybody(loop: Loop) -> None:
+    looked = threading.Event()
+    found: list[dict[str, Any]] = []
+
+    def look() -> None:
+        for _ in range(50):
+            found.extend(monitor.deadlocks())
+        looked.set()
+
+    async def main() -> None:
+        done = loop.create_future()
+
+        def again() -> None:
+            # Whenever somebody looks, nothing is ready: this runs.
+            if looked.is_set():
+                done.set_result(None)
+            else:
+                sum(range(1000))
+                loop.call_soon(again)
+
+        loop.call_soon(again)
+        thread = threading.Thread(target=look)
+        thread.start()
+        await done
+        thread.join()
+
+    loop.run_until_complete(main())
+    assert found == []

@@ -11,7 +11,7 @@
 //!                           finish, release, fill or set it
 //! ```
 //!
-//! A loop is dead when nothing is ready on it and no timer, descriptor, job, signal handler or other thread could make it
+//! A loop is dead when nothing runs or is ready on it and no timer, descriptor, job, signal handler or other thread could make it
 //! so. As another loop may call `call_soon_threadsafe`, a loop counts as dead only when every loop is.
 //!
 //! Not known, and so a report can be wrong where a program waits for it alone: a handler set by `signal.signal`, a thread that
@@ -31,7 +31,7 @@ const NAMED: usize = 20;
 pub fn is_dead(event_loop: &Loop) -> bool {
     let counts = [event_loop.ready, event_loop.timers, event_loop.descriptors, event_loop.jobs];
     let outside = [event_loop.signals, event_loop.threads];
-    event_loop.running && counts.iter().chain(&outside).all(|count| *count == Some(0))
+    event_loop.running && !event_loop.busy && counts.iter().chain(&outside).all(|count| *count == Some(0))
 }
 
 /// The deadlocks of a snapshot: one for each cycle, and one for each dead loop whose chains end without one.

@@ -123,6 +123,9 @@ pub struct Loop {
     pub thread: Option<u64>,
     /// Whether it runs.
     pub running: bool,
+    /// An entry runs now: a callback or a step, which may do anything.
+    #[serde(skip_serializing_if = "is_false")]
+    pub busy: bool,
     /// Entries that are ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready: Option<u64>,

@@ -81,17 +81,20 @@ pub(crate) fn describe(walk: &mut Walk<'_>, counts: &Counts, py: Python<'_>) -> 
     }
     let (timers, jobs) = (counts.timers, counts.jobs);
     let threads = other_threads(walk.eyes, py, &running);
+    let frames = walk.eyes.frames(py).unwrap_or_default();
     let mut found: Vec<Loop> = Vec::new();
     for (id, event_loop) in &walk.loops {
         let event_loop = event_loop.bind(py);
         let thread = running.iter().find(|(_, one)| one.is(event_loop)).map(|(thread, _)| *thread);
         let told = event_loop.getattr("_thread_id").ok().and_then(|thread| thread.extract::<u64>().ok());
         let thread = thread.or(told);
+        let frame = thread.and_then(|thread| frames.iter().find(|(one, _)| *one == thread));
         found.push(Loop {
             id: *id,
             class: class_of(event_loop),
             running: thread.is_some(),
             thread: thread.and_then(|thread| walk.eyes.thread(py, thread).0),
+            busy: frame.is_some_and(|(_, frame)| !is_waiting(frame)),
             ready: length(event_loop, "_ready"),
             timers: if timers < TIMERS_COUNTED { count_timers(event_loop) } else { Some(timers) },
             descriptors: count_descriptors(event_loop),
@@ -157,10 +160,20 @@ fn other_threads(eyes: &Eyes, py: Python<'_>, running: &[(u64, Bound<'_, PyAny>)
     others.count() as u64
 }
 
-fn is_idle_worker(frame: &Bound<'_, PyAny>) -> bool {
+/// Whether a thread that runs a loop, and stands in this frame, waits for something to happen: ours in Rust, asyncio's in its
+/// selector. Anywhere else it runs an entry.
+fn is_waiting(frame: &Bound<'_, PyAny>) -> bool {
+    is_in(frame, "select", "selectors.py") || is_in(frame, "run_forever", "aioxide/event_loop.py")
+}
+
+fn is_in(frame: &Bound<'_, PyAny>, function: &str, file: &str) -> bool {
     let Ok(code) = frame.getattr("f_code") else { return false };
     let text = |name: &str| code.getattr(name).and_then(|text| text.extract::<String>()).unwrap_or_default();
-    text("co_name") == "_worker" && text("co_filename").ends_with("concurrent/futures/thread.py")
+    text("co_name") == function && text("co_filename").ends_with(file)
+}
+
+fn is_idle_worker(frame: &Bound<'_, PyAny>) -> bool {
+    is_in(frame, "_worker", "concurrent/futures/thread.py")
 }
 
 /// The frames of a running thread, the innermost last.
