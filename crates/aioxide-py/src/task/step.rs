@@ -166,7 +166,15 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
 /// Tells whoever looks into the program how a task has ended, if anybody does.
 #[inline]
 fn note_end(task: &Task, why: Why, exception: Option<&Object>) {
-    ends::note(|| ends::End {
+    if ends::are_noted() {
+        note_end_now(task, why, exception);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn note_end_now(task: &Task, why: Why, exception: Option<&Object>) {
+    ends::note(ends::End {
         id: task.object().as_ptr() as usize as u64,
         name: introspect::own_name(task),
         why,

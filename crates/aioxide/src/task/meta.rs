@@ -443,7 +443,9 @@ impl CoreMeta for Meta {
             self.ended_without_value(end);
         }
         #[cfg(feature = "monitor")]
-        aioxide_monitor::ends::note(|| self.end_for_the_monitor(task.id()));
+        if aioxide_monitor::ends::are_noted() {
+            self.note_end(task.id());
+        }
         if self.extra.borrow().is_some() {
             self.tell_the_end(task);
         }
@@ -473,7 +475,8 @@ impl Meta {
     }
 
     #[cfg(feature = "monitor")]
-    fn end_for_the_monitor(&self, id: u64) -> aioxide_monitor::ends::End {
+    #[cold]
+    fn note_end(&self, id: u64) {
         use aioxide_monitor::schema::Why;
         let (why, exception) = match (self.is_cancelled(), self.is_panicked(), self.failure().is_some()) {
             (true, ..) => (Why::Cancelled, ""),
@@ -482,7 +485,8 @@ impl Meta {
             _ => (Why::Returned, ""),
         };
         let name = self.name().map_or_else(|| default_name(id), |name| name.to_string());
-        aioxide_monitor::ends::End { id, name, why, exception: exception.to_owned() }
+        let exception = exception.to_owned();
+        aioxide_monitor::ends::note(aioxide_monitor::ends::End { id, name, why, exception });
     }
 
     fn tell_the_end(&self, task: &TaskRef) {
