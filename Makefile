@@ -94,6 +94,13 @@ compat:      ## real libraries over the loopback: aiohttp, uvicorn, asyncpg with
 	scripts/compat.sh $(TESTS)
 compat-anyio: ## AnyIO's own test-suite on aioxide, beside stock asyncio
 	scripts/compat.sh --anyio $(ANYIO)
+bench-monitor: develop  ## what aioxide.monitor costs while nobody looks (BENCH="--snapshot 100000": a snapshot)
+	.venv/bin/python benches/monitor_cost.py $(BENCH)
+test-detector: develop  ## the tests while deadlocks are looked for all the time: none may be found
+	.venv/bin/python -m pytest -q -p tests.monitor.detector tests --ignore tests/monitor $(TESTS)
+pictures: develop  ## the pictures of the guide "Seeing inside", of two services that are stuck (needs tmux, chromedriver)
+	.venv/bin/pip install -q rich && $(CARGO) build --release --package aioxide-cli
+	CARGO_PROFILE_RELEASE_DEBUG=line-tables-only $(CARGO) build --release --package aioxide $(RUST_FEATURES) --examples && .venv/bin/python scripts/pictures.py
 instructions: setup-bench develop  ## what one operation of each mechanism costs in instructions (valgrind)
 	.venv/bin/python benches/instructions.py $(BENCH)
 suites:      ## real libraries' own test-suites on aioxide, beside stock asyncio (SUITES="tornado aiohttp": only these)
@@ -109,5 +116,5 @@ test-debug-python: ## the Python tests on a debug CPython
 .PHONY: bench-http dist dist-check msrv package site
 .PHONY: compat compat-anyio setup-bench bench-loops bench-rust-futures venv develop test-python lint-python conformance conformance-classes sid conformance-sid
 .PHONY: bench-apps instructions soak refleaks test-debug-python differential hostile
-.PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch bench-names loom valgrind
+.PHONY: fuzz-http help demo build test setup test-rust lint docs bench bench-fetch bench-names loom valgrind bench-monitor test-detector pictures
 .PHONY: differential-rust rooms count check-version sanitize

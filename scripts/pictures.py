@@ -40,7 +40,7 @@ SERVICES = {
     "rust": [str(PROJECT / "target" / "release" / "examples" / "stuck_service")],
 }
 
-# What is looked for: the keys, the text that shows that it is found, and the picture's name, if it is not one of the others.
+# What is looked for: the keys, the text that shows that it is found, and the picture's name if it has one of its own.
 FINDS = {
     "python": [
         ("12 000 requests wait for ten connections", "1", r"Semaphore database", "groups"),
