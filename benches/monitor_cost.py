@@ -118,7 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--turns", type=int, default=11)
-    parser.add_argument("--count", type=int, default=60_000, help="steps of each of ten tasks")
+    parser.add_argument("--count", type=int, default=400_000, help="steps of each of ten tasks")
     parser.add_argument("--snapshot", type=int, metavar="N", help="take a snapshot of N tasks instead")
     options = parser.parse_args()
     if options.snapshot:
