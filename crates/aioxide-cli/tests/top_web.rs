@@ -358,10 +358,10 @@ fn timeline_is_recorded_drawn_and_taken_away() {
     browser.wait("document.querySelectorAll('tbody tr').length === 3");
     browser.wait_for("slow<b>");
     browser.wait("!document.querySelector('#line').hidden && document.querySelector('#line').height > 60");
-    // The long one fills much of its row.
+    // The long one fills much of its row, which is the first of three: it has the most work.
     browser.wait(
         "(() => { const c = document.querySelector('#line'); const d = c.getContext('2d')
-            .getImageData(c.width * 0.6, c.height - 9, 1, 1).data; return d[3] === 255; })()",
+            .getImageData(c.width * 0.6, c.height - 45, 1, 1).data; return d[3] === 255; })()",
     );
     browser.click("#closer");
     browser.click("#whole");
