@@ -412,7 +412,7 @@ def test_other_program_goes_on_waiting(loop_name: str) -> None:
         running.kill()
 
 
-def test_callbacks_that_queue_each_other_may_wake_anybody(loop: Loop) -> None:
+def test_callbacks_that_queue_each_other_may_wake_anybody(loop: asyncio.AbstractEventLoop) -> None:
     looked = threading.Event()
     found: list[dict[str, Any]] = []
 
