@@ -2,16 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard};
 
+use crate::moment;
 use crate::schema::{Id, NAME_LIMIT, Why, cut};
 
 /// Ends that are kept until the next look; the oldest go first.
 pub const LIMIT: usize = 1 << 16;
-
-/// How often a lock that somebody has is asked for. It is held for a few steps at a time; but in the child of a fork, whoever had
-/// it then has it for ever.
-const TRIES: u32 = 1_000;
 
 /// Somebody asks.
 static ASKED: AtomicBool = AtomicBool::new(false);
@@ -68,14 +65,7 @@ pub(crate) fn stop() {
 }
 
 fn noted() -> Option<MutexGuard<'static, VecDeque<End>>> {
-    for _ in 0..TRIES {
-        match NOTED.try_lock() {
-            Ok(noted) => return Some(noted),
-            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
-        }
-    }
-    None
+    moment::lock(&NOTED)
 }
 
 #[cfg(test)]

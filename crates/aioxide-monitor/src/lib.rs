@@ -25,6 +25,7 @@ pub mod deadlock;
 pub mod ends;
 pub mod graph;
 pub mod memory;
+pub mod moment;
 pub mod place;
 pub mod protocol;
 pub mod pulse;

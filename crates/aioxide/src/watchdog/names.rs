@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard};
+
+use aioxide_monitor::moment;
 
 type Names = HashMap<u64, Box<str>>;
 
 /// How many watchdogs there are: without one, nothing is noted.
 static WATCHDOGS: AtomicUsize = AtomicUsize::new(0);
-
-/// How often a lock that is held for a few steps at a time is asked for.
-const TRIES: u32 = 1_000;
 
 static NAMES: Mutex<Option<Names>> = Mutex::new(None);
 
@@ -58,14 +57,6 @@ pub(super) fn name_of(id: u64) -> Option<String> {
     locked()?.as_ref()?.get(&id).map(|name| name.to_string())
 }
 
-/// `None` if somebody keeps it: in the child of a fork, whoever had it then has it for ever.
 fn locked() -> Option<MutexGuard<'static, Option<Names>>> {
-    for _ in 0..TRIES {
-        match NAMES.try_lock() {
-            Ok(names) => return Some(names),
-            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => std::hint::spin_loop(),
-        }
-    }
-    None
+    moment::lock(&NAMES)
 }
