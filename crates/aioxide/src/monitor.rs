@@ -251,9 +251,7 @@ impl Loops {
             })
             .collect()
     }
-}
 
-impl Loops {
     /// Takes a snapshot, and tells whether no loop is missing from it; `None` if one does not answer in time. The caller holds
     /// `looking`.
     fn take(&self, options: &SnapshotOptions, patience: Duration) -> Option<(Snapshot, bool)> {
