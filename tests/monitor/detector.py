@@ -2,8 +2,8 @@
 
     python -m pytest -p tests.monitor.detector tests --ignore tests/monitor
 
-`make test-detector` does it. What is found is told at the end with the test that ran, and fails the run. Who looks holds
-tasks and handles meanwhile, so a check that a test leaves nothing behind may fail here: that is no deadlock.
+`make test-detector` does it. What is found is told at the end with the test that ran, and fails the run. Who looks
+holds tasks and handles meanwhile, so a check that a test leaves nothing behind may fail here: that is no deadlock.
 """
 
 from __future__ import annotations
