@@ -72,34 +72,53 @@ fn callback_and_a_task_without_a_name_are_told() {
     assert_eq!(blocked(&second).task_name, Some(name));
 }
 
+/// Blocks the loop until something is told, or not at all for a few limits; the names of the tasks that were told of.
+async fn block(told: Rc<Receiver<Finding>>, name: &'static str, until_told: bool) -> Option<String> {
+    let patience = if until_told { Duration::from_secs(60) } else { LIMIT * 5 };
+    let blocking = async move { told.recv_timeout(patience).ok() };
+    let found = aioxide::Task::builder().name(name).spawn(blocking).await;
+    // The next heartbeat is another one.
+    sleep(LIMIT * 2).await;
+    found.map(|found| blocked(&found).task_name.clone().unwrap())
+}
+
 #[test]
-fn place_is_told_once_in_a_while_and_always_where_that_is_wanted() {
-    let again = |every: Duration| {
-        let (runtime, told) = watched(Watchdog::new(LIMIT).every(every));
-        runtime
-            .block_on(async move {
-                let block = |times: u32| (0..times).filter(|_| told.recv_timeout(LIMIT * 10).is_ok()).count();
-                let first = block(1);
-                sleep(LIMIT * 2).await;
-                (first, block(1))
-            })
-            .unwrap()
-    };
-    assert_eq!(again(Duration::from_secs(1000)), (1, 0));
-    assert_eq!(again(Duration::ZERO), (1, 1));
+fn place_is_told_once_in_a_while() {
+    let (runtime, told) = watched(Watchdog::new(LIMIT).every(Duration::from_secs(1000)));
+    let names = runtime.block_on(async move {
+        let told = Rc::new(told);
+        let first = block(Rc::clone(&told), "first", true).await;
+        let again = block(Rc::clone(&told), "again", false).await;
+        // Another place: were the one before told late, it would come first.
+        let elsewhere = Box::pin(async move { told.recv_timeout(Duration::from_secs(60)).ok() });
+        let last = aioxide::Task::builder().name("elsewhere").spawn(elsewhere).await;
+        (first, again, last.map(|found| blocked(&found).task_name.clone().unwrap()))
+    });
+    let expected = (Some("first".to_owned()), None, Some("elsewhere".to_owned()));
+    assert_eq!(names.unwrap(), expected);
+}
+
+#[test]
+fn place_is_told_always_where_that_is_wanted() {
+    let (runtime, told) = watched(Watchdog::new(LIMIT).every(Duration::ZERO));
+    let names = runtime.block_on(async move {
+        let told = Rc::new(told);
+        [block(Rc::clone(&told), "first", true).await, block(told, "again", true).await]
+    });
+    assert_eq!(names.unwrap(), ["first", "again"].map(|name| Some(name.to_owned())));
 }
 
 #[test]
 fn loop_that_answers_is_not_told_of_and_neither_is_one_that_does_not_run() {
-    let (runtime, told) = watched(Watchdog::new(Duration::from_millis(200)));
+    let (runtime, told) = watched(Watchdog::new(Duration::from_millis(400)));
     runtime
         .block_on(async {
-            for _ in 0..20 {
+            for _ in 0..40 {
                 sleep(Duration::from_millis(20)).await;
             }
         })
         .unwrap();
-    assert!(told.recv_timeout(Duration::from_millis(500)).is_err());
+    assert!(told.recv_timeout(Duration::from_millis(1000)).is_err());
     drop(runtime);
     assert!(told.recv().is_err(), "the watchdog has ended with its loop");
 }
