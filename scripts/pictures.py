@@ -109,7 +109,8 @@ def draw(name: str, title: str) -> None:
 
     console = Console(record=True, width=SIZE[0], file=io.StringIO(), force_terminal=True)
     for line in tmux("capture-pane", "-e", "-p").splitlines():
-        console.print(Text.from_ansi(line), no_wrap=True, crop=True)
+        # Where the project lies is nobody's business.
+        console.print(Text.from_ansi(line.replace(f"{PROJECT}/", "")), no_wrap=True, crop=True)
     IMAGES.mkdir(exist_ok=True)
     svg = console.export_svg(title=title, font_aspect_ratio=0.61)
     # No font is loaded from elsewhere.

@@ -220,19 +220,13 @@ def build(python: str, profile: str) -> Path:
     return next(folder.glob("aioxide-*.whl"))
 
 
-def run_on_stock(environment: Environment, fresh: bool) -> Outcomes:
-    """The outcomes on stock asyncio, which are kept for the next time."""
-    kept = environment.folder / "stock.json"
-    if fresh or not kept.exists():
-        kept.write_text(json.dumps(environment.run("asyncio", [], aioxide=False)), encoding="utf-8")
-    outcomes: Outcomes = json.loads(kept.read_text(encoding="utf-8"))
-    return outcomes
-
-
 def examine(environment: Environment, pattern: str | None, fresh: bool) -> Comparison:
     """Runs a suite on both and compares."""
     suite = environment.suite
-    stock = run_on_stock(environment, fresh)
+    kept = environment.folder / "stock.json"
+    if fresh or not kept.exists():
+        kept.write_text(json.dumps(environment.run("asyncio", [], aioxide=False)), encoding="utf-8")
+    stock: Outcomes = json.loads(kept.read_text(encoding="utf-8"))
     if pattern:
         stock = {test: outcome for test, outcome in stock.items() if fnmatchcase(test, pattern)}
     passing = [test for test, outcome in stock.items() if outcome == PASSED]

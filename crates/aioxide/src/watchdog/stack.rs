@@ -114,7 +114,7 @@ mod tests {
             ("aioxide_core::task::raw::poll", "", Owner::Loop),
             (
                 "{closure#0}<service::F>",
-                "/root/.cargo/registry/src/x/aioxide-core-0.1.0/src/task/raw.rs",
+                "/home/me/.cargo/registry/src/x/aioxide-core-0.1.0/src/task/raw.rs",
                 Owner::Loop,
             ),
         ] {
