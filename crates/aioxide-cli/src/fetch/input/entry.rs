@@ -39,7 +39,7 @@ pub(crate) struct More {
 impl Entry {
     /// Reads one URL, which must be absolute and `http` or `https`.
     pub(crate) fn new(line: u64, text: String) -> Self {
-        let url = match Url::parse(&text) {
+        let url = match super::url::parse(&text) {
             _ if let Some(reason) = more_than_a_url(text.trim()) => Err(reason),
             Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
             Ok(url) => Err(format!("scheme {:?} is not http or https", url.scheme())),

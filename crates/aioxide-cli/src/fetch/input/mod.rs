@@ -10,6 +10,7 @@ mod format;
 mod lines;
 mod pipe;
 mod source;
+mod url;
 
 use std::fs::File;
 use std::io::{self, BufRead};
