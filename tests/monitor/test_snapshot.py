@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
+import aioxide
 import pytest
 from aioxide import monitor
 
@@ -63,6 +64,40 @@ def test_lock_with_its_holder(loop: Loop, package: ModuleType) -> None:
     snapshot = see(loop, wait)
     assert edges(snapshot, "waiter") == [("acquire", "lock", "Lock lock")]
     assert edges(snapshot, "Lock lock") == [("held_by", "task", "holder")]
+    assert nodes(snapshot)["Lock lock"]["detail"] == {"set": True}
+
+
+@pytest.mark.parametrize("way", ["waits", "waits first", "has given it back", "has ended", "wants it again"])
+def test_lock_without_a_block_knows_who_has_it(loop: Loop, way: str) -> None:
+    """`await lock.acquire()`: no frame tells, so that the lock does, from the first use of the monitor on."""
+    monitor.snapshot()
+
+    async def wait() -> None:
+        lock = aioxide.Lock()
+
+        async def hold() -> None:
+            if way == "waits first":
+                await lock.acquire()
+                asyncio.get_running_loop().call_soon(lock.release)
+            await lock.acquire()
+            if way == "has given it back":
+                lock.release()
+                asyncio.get_running_loop().call_soon(lambda: setattr(lock, "_locked", True))
+            if way == "wants it again":
+                await lock.acquire()
+            elif way != "has ended":
+                await asyncio.sleep(HOUR)
+
+        loop.create_task(hold(), name="holder")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        async with lock:
+            raise AssertionError("it was taken")
+
+    snapshot = see(loop, wait)
+    # Who wants what it has uses the lock as a signal, which somebody else gives.
+    held = [("held_by", "task", "holder")] if way.startswith("waits") else []
+    assert edges(snapshot, "Lock lock") == held
     assert nodes(snapshot)["Lock lock"]["detail"] == {"set": True}
 
 

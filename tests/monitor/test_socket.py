@@ -12,9 +12,11 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import aioxide
 import pytest
 from aioxide import monitor
 
@@ -44,6 +46,32 @@ def test_socket_is_the_users_alone(path: Path) -> None:
     monitor.stop()
     assert not path.exists()
     monitor.stop()
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_steps_are_counted_and_timed_once_somebody_asks(path: Path, eager: bool) -> None:
+    """The count is of all steps; the time is of those since the first question."""
+    seen: list[dict[str, Any]] = []
+
+    def look() -> None:
+        tasks = ask(path, ask="snapshot")["snapshot"]["nodes"]
+        seen.append(next(node["task"] for node in tasks if node["name"] == "worker"))
+
+    async def worker() -> None:
+        for _ in range(4):
+            await asyncio.sleep(0)
+        for duration in [0.0, 0.02]:
+            await asyncio.get_running_loop().run_in_executor(None, look)
+            time.sleep(duration)
+        await asyncio.get_running_loop().run_in_executor(None, look)
+
+    async def main() -> None:
+        await aioxide.Task(worker(), name="worker", eager_start=eager)
+
+    aioxide.run(main())
+    assert [task["steps"] for task in seen] == [5, 6, 7]
+    first, second, third = (task["ran_us"] for task in seen)
+    assert 0 == first <= second < 20_000 <= third
 
 
 def test_folder_of_others_is_refused(tmp_path: Path) -> None:

@@ -335,10 +335,10 @@ pub struct Task {
     /// Since when it has been waiting where it is, as far as the monitor has seen it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waiting_ms: Option<u64>,
-    /// Steps that it has run.
+    /// Steps that it has run; counted by tasks of aioxide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Time for which it has run.
+    /// Time for which its steps have run, since somebody first asked over the socket.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ran_us: Option<u64>,
     /// Cancellations that were asked for.

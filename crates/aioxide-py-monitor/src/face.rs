@@ -14,6 +14,7 @@ use pyo3::types::PyBytes;
 use crate::locked;
 use crate::source::PythonSource;
 use crate::watch::{CollectorWatch, Settings, Watchdog};
+use crate::watched;
 
 /// The monitor of this process.
 #[pyclass(frozen, module = "aioxide._aioxide", name = "_Monitor")]
@@ -37,6 +38,7 @@ impl Monitor {
             ..Program::default()
         };
         let source = Arc::new(PythonSource::new(py, program)?);
+        watched::begin();
         Ok(Self { source, server: Mutex::default(), watchdog: Mutex::default() })
     }
 

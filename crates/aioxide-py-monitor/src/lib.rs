@@ -9,6 +9,7 @@
 //! walk     from a task to nodes and edges;  things: locks, timers, connections …
 //! chain    what a task awaits, link by link
 //! eyes     what is learned once: functions, and what an object is by its type
+//! watched  whether any of this was used: what only a look wants to know is kept from then on
 //! ```
 //!
 //! Each uses those below it. Nothing here runs unless `aioxide.monitor` was asked for something.
@@ -25,6 +26,7 @@ mod source;
 mod things;
 mod walk;
 mod watch;
+pub mod watched;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -67,7 +67,15 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
     let truth = |method: &str| call(method).and_then(|found| found.is_truthy().ok());
     let mut detail = Detail::default();
     match kind {
-        Kind::Lock => detail.set = truth("locked"),
+        Kind::Lock => {
+            detail.set = truth("locked");
+            // Of ours: a weak reference to the task that has it.
+            let holder = object.getattr("_holder").and_then(|holder| holder.call0());
+            let task = holder.ok().filter(|task| !task.is_none() && !walk.is_done(task));
+            if let Some(task) = task {
+                walk.takers.push((id, id_of(&task)));
+            }
+        }
         Kind::Event => detail.set = truth("is_set"),
         Kind::Semaphore => {
             detail.size = integer(object, "_value");

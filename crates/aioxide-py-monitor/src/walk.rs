@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aioxide_monitor::ends;
 use aioxide_monitor::schema::{
     self, Detail, Edge, How, Id, Kind, Language, NAME_LIMIT, Node, STACK_LIMIT, TaskState, cut,
 };
@@ -22,6 +23,8 @@ pub(crate) struct Walk<'e> {
     places: HashMap<Id, usize>,
     /// Who has which lock, by `async with`.
     holders: Vec<(Id, Id)>,
+    /// Who has taken which lock, as the lock says.
+    pub(crate) takers: Vec<(Id, Id)>,
     /// The loops that tasks belong to.
     pub(crate) loops: HashMap<Id, Py<PyAny>>,
     /// Locks and the like that have no name yet, and how often it is still looked for.
@@ -45,6 +48,7 @@ impl<'e> Walk<'e> {
             nodes: Vec::new(),
             places: HashMap::new(),
             holders: Vec::new(),
+            takers: Vec::new(),
             loops: HashMap::new(),
             unnamed: HashMap::new(),
             open: Vec::new(),
@@ -72,11 +76,21 @@ impl<'e> Walk<'e> {
                 let must = task.getattr(intern!(task.py(), "_must_cancel"));
                 u32::from(must.is_ok_and(|must| must.is_truthy().unwrap_or(false)))
             });
+        let count = |name: &Bound<'py, PyString>| {
+            task.getattr(name).ok().and_then(|count| count.extract::<u64>().ok())
+        };
+        let (steps, ran_ns) = (count(intern!(py, "_steps")), count(intern!(py, "_ran_ns")));
         let loop_id = self.loop_of(task);
         // Its place is taken before its edges are looked for: they may lead back.
         let place =
             self.add(Node { id, kind: Kind::Task, name: cut(&name, NAME_LIMIT), loop_id, ..Node::default() });
-        let mut found = schema::Task { cancelling, language: Language::Python, ..schema::Task::default() };
+        let mut found = schema::Task {
+            cancelling,
+            language: Language::Python,
+            steps,
+            ran_us: ran_ns.filter(|_| ends::are_noted()).map(|ran| ran / 1_000),
+            ..schema::Task::default()
+        };
         let waiter = task.getattr(intern!(task.py(), "_fut_waiter")).ok().filter(|waiter| !waiter.is_none());
         let mut edges = Vec::new();
         if let Some(coroutine) = call(intern!(py, "get_coro")).filter(|coroutine| !coroutine.is_none()) {
@@ -458,7 +472,14 @@ impl<'e> Walk<'e> {
 
     /// Puts in who has which lock, after the last task.
     pub(crate) fn finish(&mut self) {
-        for (lock, task) in std::mem::take(&mut self.holders) {
+        let takers = std::mem::take(&mut self.takers);
+        // Who waits for a lock that it has taken without `async with` uses it as a signal, which somebody else gives.
+        let waits = |(lock, task): &(Id, Id)| {
+            let node = self.places.get(task).map(|place| &self.nodes[*place]);
+            node.is_some_and(|node| node.waits_on.iter().any(|edge| edge.to == *lock))
+        };
+        let takers: Vec<_> = takers.into_iter().filter(|taken| !waits(taken)).collect();
+        for (lock, task) in std::mem::take(&mut self.holders).into_iter().chain(takers) {
             if let Some(node) = self.node(lock)
                 && !node.waits_on.iter().any(|edge| edge.to == task)
             {

@@ -362,6 +362,23 @@ fn loop_that_is_blocked_is_told() {
 }
 
 #[test]
+fn steps_are_counted_and_timed_from_the_first_question_on() {
+    let program = Program::start("ping-pong");
+    let mut client = program.client();
+    let mut ping = || {
+        let nodes = snapshot(&mut client).nodes;
+        let task = nodes.into_iter().find(|node| node.name == "ping").and_then(|node| node.task).unwrap();
+        (task.steps.unwrap(), task.ran_us.unwrap())
+    };
+    let first = ping();
+    let (_keep, never) = std::sync::mpsc::channel::<()>();
+    assert!(never.recv_timeout(Duration::from_millis(20)).is_err());
+    let second = ping();
+    assert!(first.0 > 0 && second.0 > first.0 && second.1 > first.1, "{first:?} {second:?}");
+    program.end();
+}
+
+#[test]
 fn what_runs_is_recorded_with_who_woke_whom() {
     let program = Program::start("ping-pong");
     let mut client = program.client();

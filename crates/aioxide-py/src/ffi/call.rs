@@ -400,6 +400,12 @@ pub(crate) fn to_exact_integer(object: &Object) -> Option<i64> {
     to_integer(object).map_err(super::raised::clear).ok()
 }
 
+/// A weak reference to an object.
+pub(crate) fn weak_reference(object: &Object) -> Outcome {
+    // SAFETY: a new reference or null; no callback.
+    unsafe { Owned::from_new(ffi::PyWeakref_NewRef(object.as_ptr(), std::ptr::null_mut())) }
+}
+
 /// What a weak reference refers to, or what a callable in its place returns; `None` for None.
 #[inline]
 pub(crate) fn weak_target(reference: &Object) -> Outcome<Option<Owned>> {

@@ -5,6 +5,8 @@
 
 use std::cell::Cell;
 
+use aioxide_py_monitor::watched;
+
 use super::bound::refuse_loop;
 use super::held::{Held, held_methods};
 use super::overrides::Watched;
@@ -14,12 +16,14 @@ use super::{repr, set_flag};
 use crate::awaitable::{Awaitable, Home};
 use crate::ffi::holder::{Holder, InitArguments, Kind};
 use crate::ffi::method::{attribute, method_none};
-use crate::ffi::{Object, Outcome, Owned, raised};
-use crate::interp::names;
+use crate::ffi::{Object, Outcome, Owned, Slot, call, raised};
+use crate::interp::{current, names};
 
 /// What it has beside what all have.
 pub(super) struct LockData {
     locked: Cell<bool>,
+    /// A weak reference to the task that has it, for whoever looks into the program; empty where nobody may.
+    holder: Slot,
 }
 
 pub(super) type Lock = Primitive<LockData>;
@@ -42,14 +46,19 @@ impl Own for LockData {
     }
 
     fn new() -> Self {
-        Self { locked: Cell::new(false) }
+        Self { locked: Cell::new(false), holder: Slot::new() }
     }
 
     fn init(this: &Holder<Lock>, arguments: &InitArguments) -> Outcome<()> {
         let [event_loop] = arguments.parse("Lock", &[&names().loop_], 0)?;
         refuse_loop(this.object(), event_loop)?;
         this.locked.set(false);
+        this.holder.clear();
         Ok(())
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &Slot> {
+        [&self.holder].into_iter()
     }
 
     fn repr(this: &Holder<Lock>) -> Outcome {
@@ -70,13 +79,13 @@ impl Gate for LockData {
         if this.locked.get() || this.waiters.any_waits()? {
             return Ok(false);
         }
-        this.locked.set(true);
+        this.lock();
         Ok(true)
     }
 
     #[inline]
     fn passed(this: &Lock) -> Outcome<()> {
-        this.locked.set(true);
+        this.lock();
         Ok(())
     }
 
@@ -89,6 +98,30 @@ impl Held for LockData {
     #[inline]
     fn give_back(this: &Holder<Lock>) -> Outcome<()> {
         this.unlock()
+    }
+}
+
+impl LockData {
+    #[inline]
+    fn lock(&self) {
+        self.locked.set(true);
+        if watched::is_watched() {
+            self.note_holder();
+        }
+    }
+
+    /// Keeps which task has taken it. Whoever looks finds it in the frames of an `async with`, but nothing tells of a plain `acquire`.
+    #[cold]
+    #[inline(never)]
+    fn note_holder(&self) {
+        let task = call::call(&names().get_running_loop_or_none, &[]).and_then(|running| {
+            let task = if running.is_none() { None } else { current::get(&running) };
+            task.map(|task| call::weak_reference(&task)).transpose()
+        });
+        match task {
+            Ok(task) => self.holder.put(task),
+            Err(raised) => raised::clear(raised),
+        }
     }
 }
 
@@ -108,8 +141,15 @@ impl Holder<Lock> {
         if !self.locked.replace(false) {
             return Err(raised::raise(raised::runtime_error(), "Lock is not acquired."));
         }
+        if !self.holder.is_empty() {
+            self.holder.clear();
+        }
         self.waiters.wake_first()
     }
+}
+
+fn holder(this: &Holder<Lock>) -> Outcome {
+    Ok(this.holder.get_or_none())
 }
 
 fn locked(this: &Holder<Lock>) -> Outcome {
@@ -139,7 +179,7 @@ pub(super) fn make_kind() -> Outcome {
         ])
         .methods(held_methods!(LockData))
         .methods(common_methods!(LockData))
-        .attributes([attribute!(c"_locked", locked, set_locked)])
+        .attributes([attribute!(c"_locked", locked, set_locked), attribute!(c"_holder", holder)])
         .attributes(common_attributes!(LockData));
     let kind = Holder::<Lock>::make_kind(builder, c"aioxide._LockCore")?;
     WATCHED.load(&[&kind], c"Lock", &WATCHED_NAMES)?;

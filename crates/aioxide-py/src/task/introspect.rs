@@ -35,6 +35,16 @@ pub(crate) fn rename(this: &Task, name: &Object) -> Outcome<()> {
     Ok(())
 }
 
+/// How many steps it has run.
+pub(super) fn steps(this: &Task) -> Outcome {
+    call::integer(i64::from(this.steps.get()))
+}
+
+/// For how many nanoseconds it has run, since somebody asked.
+pub(super) fn ran_ns(this: &Task) -> Outcome {
+    call::integer(i64::try_from(this.ran_ns.get()).unwrap_or(i64::MAX))
+}
+
 fn set_name(this: &Task, name: &Object) -> Outcome {
     rename(this, name).map(|()| Owned::none())
 }

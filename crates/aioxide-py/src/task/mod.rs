@@ -62,6 +62,9 @@ pub(crate) struct TaskData {
     pub(crate) previous: Cell<*mut c::PyObject>,
     pub(crate) next: Cell<*mut c::PyObject>,
     pub(crate) cancels: Cell<u32>,
+    pub(crate) steps: Cell<u32>,
+    /// Nanoseconds that its steps took, since somebody asked.
+    pub(crate) ran_ns: Cell<u64>,
     pub(crate) must_cancel: Cell<bool>,
     pub(crate) log_destroy_pending: Cell<bool>,
     pub(crate) listed: Cell<bool>,
@@ -81,6 +84,8 @@ impl TaskData {
             previous: Cell::new(std::ptr::null_mut()),
             next: Cell::new(std::ptr::null_mut()),
             cancels: Cell::new(0),
+            steps: Cell::new(0),
+            ran_ns: Cell::new(0),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
             listed: Cell::new(false),

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use aioxide_core::clock::Clock;
 use aioxide_py_monitor::{Why, ends};
 
 use super::{Task, cancel, introspect, list};
@@ -117,10 +118,27 @@ fn step_as_callback(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     }
 }
 
-/// Resumes the coroutine once and deals with what comes out of it.
+/// Resumes the coroutine once and deals with what comes out of it; counts that.
 ///
 /// `Err` is what must leave the loop, or an error of the step itself, which goes to the loop's exception handler.
+#[inline]
 fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
+    task.steps.set(task.steps.get().saturating_add(1));
+    if ends::are_noted() { step_timed(task, thrown) } else { step_now(task, thrown) }
+}
+
+/// The same, for whoever looks into the program.
+#[cold]
+#[inline(never)]
+fn step_timed(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
+    let began = Clock::Monotonic.now_ns();
+    let stepped = step_now(task, thrown);
+    let took = Clock::Monotonic.now_ns().saturating_sub(began);
+    task.ran_ns.set(task.ran_ns.get().saturating_add(took));
+    stepped
+}
+
+fn step_now(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     let future = task.as_future();
     if future.is_done() {
         let shown = thrown.as_deref().map_or_else(|| String::from("None"), show);

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use aioxide_monitor::clock;
 use aioxide_monitor::schema::{
     self, Edge, Frame, How, Id, Kind, Language, Loop, NAME_LIMIT, Node, TaskStack, cut,
 };
+use aioxide_monitor::{clock, ends};
 
 use super::{WatchedLoop, holders};
 use crate::label::short;
@@ -104,6 +104,7 @@ impl Walk {
             _ => return,
         };
         self.tasks += 1;
+        let (steps, ran) = task.meta().steps();
         let waits_on = if state == schema::TaskState::Waiting { self.edges(task) } else { Vec::new() };
         self.nodes.push(Node {
             id: task.id(),
@@ -117,6 +118,8 @@ impl Walk {
                 language: Language::Rust,
                 age_ms: Some(task.age().as_millis() as u64),
                 cancelling: task.cancelling(),
+                steps: Some(steps),
+                ran_us: ends::are_noted().then_some(ran.as_micros() as u64),
                 stack: if self.stacks { vec![place.clone()] } else { Vec::new() },
                 created: Some(place),
                 ..schema::Task::default()

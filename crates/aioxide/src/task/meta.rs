@@ -56,6 +56,8 @@ pub(crate) struct Meta {
     /// The type of its future.
     #[cfg(feature = "monitor")]
     kind: &'static str,
+    #[cfg(feature = "monitor")]
+    steps: Steps,
     spawned_ns: u64,
     cancelling: Cell<u32>,
     /// The scope that is being polled.
@@ -75,6 +77,36 @@ pub(crate) struct Meta {
 pub(crate) use super::scopes::ROOT;
 
 pub(crate) type Callback = Box<dyn FnOnce(&AnyTask)>;
+
+/// The polls of a task.
+#[cfg(feature = "monitor")]
+#[derive(Default)]
+struct Steps {
+    count: Cell<u64>,
+    /// When the one under way began; 0 when that is not measured.
+    began_ns: Cell<u64>,
+    ran_ns: Cell<u64>,
+}
+
+#[cfg(feature = "monitor")]
+impl Steps {
+    #[inline]
+    fn begin(&self) {
+        self.count.set(self.count.get() + 1);
+        if aioxide_monitor::ends::are_noted() {
+            self.began_ns.set(aioxide_core::clock::Clock::Monotonic.now_ns());
+        }
+    }
+
+    #[inline]
+    fn end(&self) {
+        let began = self.began_ns.replace(0);
+        if began > 0 {
+            let took = aioxide_core::clock::Clock::Monotonic.now_ns().saturating_sub(began);
+            self.ran_ns.set(self.ran_ns.get() + took);
+        }
+    }
+}
 
 /// What most tasks never need.
 #[derive(Default)]
@@ -106,6 +138,8 @@ impl Meta {
             place,
             #[cfg(feature = "monitor")]
             kind,
+            #[cfg(feature = "monitor")]
+            steps: Steps::default(),
             spawned_ns,
             cancelling: Cell::new(0),
             scope: Cell::new(ROOT),
@@ -146,6 +180,12 @@ impl Meta {
     #[cfg(feature = "monitor")]
     pub(crate) fn kind(&self) -> &'static str {
         self.kind
+    }
+
+    /// How many steps the task has run, and for how long, since somebody asked.
+    #[cfg(feature = "monitor")]
+    pub(crate) fn steps(&self) -> (u64, Duration) {
+        (self.steps.count.get(), Duration::from_nanos(self.steps.ran_ns.get()))
     }
 
     pub(crate) fn spawned_ns(&self) -> u64 {
@@ -414,11 +454,15 @@ impl CoreMeta for Meta {
         self.forget_waiting();
         self.scope.set(ROOT);
         self.poll.set(self.poll.get().wrapping_add(1));
+        #[cfg(feature = "monitor")]
+        self.steps.begin();
         !self.flag(ROOT_DUE | OFFERED) || self.begin_poll_of_cancelled()
     }
 
     #[inline]
     fn after_poll(&self, pending: bool) -> Then {
+        #[cfg(feature = "monitor")]
+        self.steps.end();
         let took_ns = lap_ns();
         if took_ns >= slow_ns() {
             self.report_slow(took_ns);
