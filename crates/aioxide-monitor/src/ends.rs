@@ -1,7 +1,7 @@
 //! How tasks end: noted by the faces from the first question of the socket on, told by the next snapshot.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::moment;
@@ -10,8 +10,8 @@ use crate::schema::{Id, NAME_LIMIT, Why, cut};
 /// Ends that are kept until the next look; the oldest go first.
 pub const LIMIT: usize = 1 << 16;
 
-/// Somebody asks.
-static ASKED: AtomicBool = AtomicBool::new(false);
+/// The process in which somebody asks; 0: none.
+static ASKED: AtomicU32 = AtomicU32::new(0);
 
 static NOTED: Mutex<VecDeque<End>> = Mutex::new(VecDeque::new());
 
@@ -31,14 +31,16 @@ pub struct End {
 /// Whether anybody has asked, so that ends are to be noted: one comparison.
 #[inline]
 pub fn are_noted() -> bool {
-    ASKED.load(Ordering::Relaxed)
+    ASKED.load(Ordering::Relaxed) != 0
 }
 
-/// Notes how a task has ended, if anybody has asked.
+/// Notes how a task has ended, if anybody has asked. In the child of a fork nobody has: there it ends.
 #[cold]
 pub fn note(end: End) {
-    if !are_noted() {
-        return;
+    match ASKED.load(Ordering::Relaxed) {
+        0 => return,
+        process if process != std::process::id() => return stop(),
+        _ => {}
     }
     let end = End { name: cut(&end.name, NAME_LIMIT), ..end };
     let Some(mut noted) = noted() else { return };
@@ -50,7 +52,7 @@ pub fn note(end: End) {
 
 /// Somebody asks: from now on ends are noted.
 pub(crate) fn begin() {
-    ASKED.store(true, Ordering::Relaxed);
+    ASKED.store(std::process::id(), Ordering::Relaxed);
 }
 
 /// What was noted since the last call.
@@ -60,7 +62,7 @@ pub(crate) fn take() -> VecDeque<End> {
 
 /// Nobody can ask any more.
 pub(crate) fn stop() {
-    ASKED.store(false, Ordering::Relaxed);
+    ASKED.store(0, Ordering::Relaxed);
     drop(take());
 }
 
@@ -84,5 +86,11 @@ mod tests {
         stop();
         note(End::default());
         assert_eq!(take().len(), 0);
+        // As in the child of a fork.
+        begin();
+        note(End::default());
+        ASKED.store(u32::MAX, Ordering::Relaxed);
+        note(End::default());
+        assert!(!are_noted() && take().is_empty());
     }
 }
