@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import aioxide
 import pytest
 from aioxide import monitor
 
@@ -411,6 +412,53 @@ def test_other_program_goes_on_waiting(loop_name: str) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(0.5)
         running.kill()
+
+
+@pytest.mark.parametrize("opened", ["timer", "task", "thread", "gather", "wait"])
+def test_lock_that_is_a_gate_is_no_deadlock(loop: asyncio.AbstractEventLoop, opened: str) -> None:
+    """Taken by one without `async with`, which then waits for those that wait for it: somebody else gives it back."""
+    monitor.deadlocks()
+    found: list[dict[str, Any]] = []
+    seen: list[dict[str, Any]] = []
+
+    def look() -> None:
+        found.extend(monitor.deadlocks())
+        seen.extend(monitor.snapshot()["nodes"])
+
+    async def main() -> None:
+        gate = aioxide.Lock()
+        await gate.acquire()
+
+        async def enter() -> None:
+            async with gate:
+                pass
+
+        async def open_it() -> None:
+            await asyncio.sleep(0.2)
+            gate.release()
+
+        thread = threading.Timer(0.2, lambda: loop.call_soon_threadsafe(gate.release))
+        if opened == "thread":
+            thread.start()
+        elif opened == "task":
+            task(open_it(), "opener")
+        else:
+            loop.call_later(0.2, gate.release)
+        looking = loop.run_in_executor(None, look)
+        if opened == "gather":
+            await aioxide.gather(gate.acquire())
+        elif opened == "wait":
+            await asyncio.wait([task(gate.acquire(), "again")])
+        else:
+            await aioxide.gather(*(task(enter(), f"worker {number}") for number in range(2)))
+        await looking
+        if opened == "thread":
+            thread.join()
+
+    loop.run_until_complete(main())
+    assert found == []
+    (lock,) = (node for node in seen if node["kind"] == "lock" and node.get("waits_on"))
+    assert [edge["how"] for edge in lock["waits_on"]] == ["taken_by"]
 
 
 def test_callbacks_that_queue_each_other_may_wake_anybody(loop: asyncio.AbstractEventLoop) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import socket
 import sys
@@ -67,9 +68,9 @@ def test_lock_with_its_holder(loop: Loop, package: ModuleType) -> None:
     assert nodes(snapshot)["Lock lock"]["detail"] == {"set": True}
 
 
-@pytest.mark.parametrize("way", ["waits", "waits first", "has given it back", "has ended", "wants it again"])
+@pytest.mark.parametrize("way", ["waits", "waits first", "has given it back", "has ended"])
 def test_lock_without_a_block_knows_who_has_it(loop: Loop, way: str) -> None:
-    """`await lock.acquire()`: no frame tells, so that the lock does, from the first use of the monitor on."""
+    """`await lock.acquire()`: no frame tells, so that the lock does, from the first snapshot on."""
     monitor.snapshot()
 
     async def wait() -> None:
@@ -81,11 +82,10 @@ def test_lock_without_a_block_knows_who_has_it(loop: Loop, way: str) -> None:
                 asyncio.get_running_loop().call_soon(lock.release)
             await lock.acquire()
             if way == "has given it back":
+                # Taken by asyncio's own way, which tells nobody.
                 lock.release()
-                asyncio.get_running_loop().call_soon(lambda: setattr(lock, "_locked", True))
-            if way == "wants it again":
-                await lock.acquire()
-            elif way != "has ended":
+                lock._locked = True  # type: ignore[attr-defined]
+            if way != "has ended":
                 await asyncio.sleep(HOUR)
 
         loop.create_task(hold(), name="holder")
@@ -95,10 +95,35 @@ def test_lock_without_a_block_knows_who_has_it(loop: Loop, way: str) -> None:
             raise AssertionError("it was taken")
 
     snapshot = see(loop, wait)
-    # Who wants what it has uses the lock as a signal, which somebody else gives.
-    held = [("held_by", "task", "holder")] if way.startswith("waits") else []
+    held = [("taken_by", "task", "holder")] if way.startswith("waits") else []
     assert edges(snapshot, "Lock lock") == held
     assert nodes(snapshot)["Lock lock"]["detail"] == {"set": True}
+
+
+def test_what_a_program_calls_by_the_same_names_is_its_own(loop: Loop) -> None:
+    """Nothing of it is asked for who has a lock, or for steps; and it can be copied."""
+    asked: list[str] = []
+
+    class Owned(aioxide.Lock):
+        def __init__(self) -> None:
+            super().__init__()
+            self._owner = self._holder_task = None
+
+        def _holder(self) -> None:
+            asked.append("holder")
+
+    async def wait() -> None:
+        lock = Owned()
+        await lock.acquire()
+        copied = copy.copy(lock)
+        assert copied.locked()
+        copied.release()
+        await lock.acquire()
+
+    snapshot = see(loop, wait)
+    # It has taken it itself.
+    assert edges(snapshot, "Owned lock") == [("taken_by", "task", "waiter")]
+    assert asked == []
 
 
 def test_lock_held_through_a_context_manager(loop: Loop, package: ModuleType) -> None:

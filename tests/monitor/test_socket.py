@@ -74,6 +74,38 @@ def test_steps_are_counted_and_timed_once_somebody_asks(path: Path, eager: bool)
     assert 0 == first <= second < 20_000 <= third
 
 
+def test_durations_of_entries_are_counted_once_somebody_asks(path: Path) -> None:
+    """Callbacks as well as steps; a recording that goes on meanwhile takes the place of the count."""
+    told: list[dict[str, Any]] = []
+
+    def look() -> None:
+        told.append(ask(path, ask="snapshot")["snapshot"]["loops"][0]["durations"])
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, look)
+        loop.call_soon(time.sleep, 0.02)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await loop.run_in_executor(None, look)
+        recorded = await loop.run_in_executor(None, lambda: ask(path, ask="record", ms=10_000))
+        assert recorded["answer"] == "recording"
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        await loop.run_in_executor(None, look)
+        timeline = await loop.run_in_executor(None, lambda: ask(path, ask="recorded"))
+        assert len(timeline["timeline"]["loops"][0]["spans"]) > 1000
+        await loop.run_in_executor(None, look)
+
+    aioxide.run(main())
+    first, second, third, last = told
+    assert first["runs"] == 0
+    assert second["runs"] > 11
+    assert 20_000 <= second["longest_us"] <= second["total_us"]
+    assert sum(second["histogram"]) == second["runs"] and sum(second["histogram"][6:]) == 1
+    assert third["runs"] < second["runs"] + 10 and last["runs"] < third["runs"] + 20
+
+
 def test_folder_of_others_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     with pytest.raises(PermissionError, match="can be entered by others"):

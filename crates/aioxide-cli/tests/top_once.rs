@@ -185,6 +185,8 @@ fn distribution_of_the_lag_is_drawn() {
     let printed = printed(&program, &[&program.pid(), "--once", "--view", "loops"]);
     assert!(printed.contains(&format!("  100 us        60 {}\n", "#".repeat(40))), "{printed}");
     assert!(printed.contains(&format!("  250 us        30 {}\n", "#".repeat(20))), "{printed}");
+    assert!(printed.contains(": 1 500 entries ran for 90 ms, the longest for 7.0 ms\n"), "{printed}");
+    assert!(printed.contains(&format!("  100 us       400 {}\n", "#".repeat(16))), "{printed}");
 }
 
 #[test]

@@ -221,6 +221,10 @@ fn ended_tasks_and_loops_have_their_views() {
     let screen = terminal.wait_for("110 heartbeats answered within");
     assert!(line(&screen, "aioxide.EventLoop").contains("48 ms"), "{screen}");
     assert!(line(&screen, "100 us").contains("60 █"), "{screen}");
+    assert!(
+        screen.contains("1 500 entries ran for 90 ms") && line(&screen, "5.0 ms").contains("9 █"),
+        "{screen}"
+    );
     terminal.keys("\t");
     terminal.wait_for("coroutine");
     terminal.keys("q");

@@ -191,6 +191,10 @@ fn metrics_can_be_read_by_prometheus() {
         "aioxide_loop_lag_seconds_bucket{loop=\"0\",le=\"+Inf\"} 110",
         "aioxide_loop_lag_seconds_count{loop=\"0\"} 110",
         "aioxide_loop_unanswered_seconds{loop=\"0\"} 1.5",
+        "aioxide_loop_entry_seconds_bucket{loop=\"0\",le=\"0.0001\"} 1400",
+        "aioxide_loop_entry_seconds_bucket{loop=\"0\",le=\"+Inf\"} 1500",
+        "aioxide_loop_entry_seconds_count{loop=\"0\"} 1500",
+        "aioxide_loop_entry_seconds_sum{loop=\"0\"} 0.09",
         "aioxide_deadlocked_tasks 3",
     ] {
         assert!(text.lines().any(|known| known == line), "{line}: {text}");

@@ -1,4 +1,4 @@
-//! Who sees what a loop runs, for a while: an [`Observer`], and the [`Recorder`] that keeps it as a timeline.
+//! Who sees what a loop runs, for a while: an [`Observer`], the [`Recorder`] that keeps it as a timeline, and a meter that counts.
 //!
 //! ```text
 //! the queue     n     n+1    n+2    n+3 …       each entry has the number of its place, from the first that was observed
@@ -8,6 +8,8 @@
 //! A loop that nobody observes pays nothing: that somebody does stands beside "is it to stop?", which is asked anyway, and
 //! while it is so each iteration takes the way of one that asks the kernel.
 
+mod meter;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -15,6 +17,9 @@ use std::rc::Rc;
 
 use crate::runnable::Runnable;
 use crate::sys::monotonic_ns;
+
+pub use meter::Durations;
+pub(crate) use meter::Meter;
 
 /// Sees the entries that a loop runs; see [`EventLoop::observe`](crate::EventLoop::observe).
 ///
@@ -28,6 +33,10 @@ pub trait Observer<R: Runnable> {
     fn ended(&self, number: u64, queued: Range<u64>);
     /// Whether it wants to see no more: the loop then lets it go.
     fn is_over(&self) -> bool {
+        false
+    }
+    /// Whether another one may take its place.
+    fn gives_way(&self) -> bool {
         false
     }
 }
@@ -203,6 +212,7 @@ impl<R: Runnable> Observer<R> for Recorder<R> {
 /// The numbers go on from one observer to the next: the batch under way is still told to the one before.
 pub(crate) struct Observed<R> {
     observer: RefCell<Option<Rc<dyn Observer<R>>>>,
+    meter: RefCell<Option<Rc<Meter>>>,
     /// The observer has seen no batch begin yet.
     is_new: Cell<bool>,
     /// The number of the entry that stands first.
@@ -215,6 +225,7 @@ impl<R> Default for Observed<R> {
     fn default() -> Self {
         Self {
             observer: RefCell::new(None),
+            meter: RefCell::new(None),
             is_new: Cell::new(true),
             front: Cell::new(0),
             known: Cell::new(0),
@@ -231,6 +242,11 @@ impl<R: Runnable> Observed<R> {
 
     pub(crate) fn get(&self) -> Option<Rc<dyn Observer<R>>> {
         self.observer.borrow().clone()
+    }
+
+    /// The loop's meter, which is kept.
+    pub(crate) fn meter(&self, bounds: &'static [u64]) -> Rc<Meter> {
+        Rc::clone(self.meter.borrow_mut().get_or_insert_with(|| Rc::new(Meter::new(bounds))))
     }
 
     /// A batch of entries begins, and `length` stand in the queue.
@@ -317,6 +333,40 @@ mod tests {
 
     fn label(entry: &Entry) -> Label {
         Label { name: entry.name.to_owned(), ..Label::default() }
+    }
+
+    #[test]
+    fn meter_counts_as_long_as_somebody_asks_and_gives_way_to_a_recorder() {
+        const NEVER: &[u64] = &[0];
+        const HOUR: u64 = 3_600_000_000_000;
+        let event_loop = Loop::new().expect("descriptors");
+        let run = |name: &'static str| {
+            event_loop.call_soon(entry(name, []));
+            event_loop.call_soon(entry("stop", []));
+            let _flow = event_loop.run_forever(&mut event_loop.clone()).expect("it runs");
+        };
+        run("before");
+        assert_eq!(
+            event_loop.measure(NEVER, HOUR),
+            Durations { histogram: vec![0, 0], ..Durations::default() }
+        );
+        run("counted");
+        let counted = event_loop.measure(NEVER, HOUR);
+        assert_eq!((counted.runs, counted.histogram), (2, vec![0, 2]));
+        assert!(counted.total_ns >= counted.longest_ns && counted.longest_ns > 0);
+        let recorder = event_loop.record(100, u64::MAX, label).expect("the meter gives way");
+        assert!(event_loop.record(100, u64::MAX, label).is_none());
+        run("recorded");
+        assert_eq!((event_loop.measure(NEVER, HOUR).runs, recorder.take().spans.len()), (2, 2));
+        event_loop.observe(None);
+        event_loop.measure(NEVER, HOUR);
+        // It is a part of the entry that runs it.
+        event_loop.call_soon(entry("nested", []));
+        run("inside");
+        assert_eq!(event_loop.measure(NEVER, 0).runs, 5);
+        run("nobody asks");
+        assert!(!event_loop.is_observed());
+        assert_eq!(event_loop.measure(NEVER, 0).runs, 5);
     }
 
     /// Records what a loop runs from the first entry on; each with the name of who queued it.

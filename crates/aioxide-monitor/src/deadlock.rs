@@ -7,8 +7,8 @@
 //! ```text
 //! alive by themselves       tasks that run or are ready; timers, descriptors, child processes, jobs, futures of Rust, what
 //!                           is of an unknown kind, and an edge that leads out of the snapshot
-//! alive while the loop is   a future, lock, queue, event … that waits on nothing known: any code of a live loop may
-//!                           finish, release, fill or set it
+//! alive while the loop is   a future, lock, queue, event … that waits on nothing known, and a lock that was taken without
+//!                           `async with`: any code of a live loop may finish, release, fill or set it
 //! ```
 //!
 //! A loop is dead when nothing runs or is ready on it and no timer, descriptor, job, signal handler or other thread could make it
@@ -119,8 +119,9 @@ fn lives_by_itself(node: &Node, edges: usize, all_loops_dead: bool) -> bool {
             let all_known = node.detail.limit.is_some_and(|limit| holders as i64 >= limit);
             !all_known && !all_loops_dead
         }
-        // A lock whose holder is known may still be released by any code, but that is not how locks are used.
-        _ => edges == 0 && !all_loops_dead,
+        // A lock whose holder is known may still be released by any code, but that is not how locks are used; without `async with`
+        // it is: as a gate, as a signal.
+        _ => node.waits_on.iter().all(|edge| edge.how == How::TakenBy) && !all_loops_dead,
     }
 }
 

@@ -1,17 +1,21 @@
 //! How tasks end: noted by the faces from the first question of the socket on, told by the next snapshot.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
-use crate::moment;
-use crate::schema::{Id, NAME_LIMIT, Why, cut};
+use crate::schema::{Id, MEASURED, NAME_LIMIT, Why, cut};
+use crate::{clock, moment};
 
 /// Ends that are kept until the next look; the oldest go first.
 pub const LIMIT: usize = 1 << 16;
 
 /// The process in which somebody asks; 0: none.
 static ASKED: AtomicU32 = AtomicU32::new(0);
+
+/// When the last question came, in milliseconds since 1970.
+static LAST: AtomicU64 = AtomicU64::new(0);
 
 static NOTED: Mutex<VecDeque<End>> = Mutex::new(VecDeque::new());
 
@@ -50,8 +54,16 @@ pub fn note(end: End) {
     drop(oldest);
 }
 
+/// For how long the loops still measure what they run: nobody may ask again.
+#[must_use]
+pub fn measured_for() -> Option<Duration> {
+    let since = clock::unix_ms().saturating_sub(LAST.load(Ordering::Relaxed));
+    MEASURED.checked_sub(Duration::from_millis(since)).filter(|left| are_noted() && !left.is_zero())
+}
+
 /// Somebody asks: from now on ends are noted.
 pub(crate) fn begin() {
+    LAST.store(clock::unix_ms(), Ordering::Relaxed);
     ASKED.store(std::process::id(), Ordering::Relaxed);
 }
 

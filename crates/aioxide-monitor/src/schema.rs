@@ -26,6 +26,7 @@
 //! asked for labels; it is cut to [`LABEL_LIMIT`] bytes.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -155,6 +156,9 @@ pub struct Loop {
     /// How late it answers; only when the watchdog runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lag: Option<Lag>,
+    /// How long its entries ran, since somebody first asked over the socket; a loop of aioxide's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durations: Option<Durations>,
     /// Whether asyncio's debug mode is on (then tasks tell where they were created).
     pub debug: bool,
 }
@@ -181,6 +185,46 @@ pub struct Lag {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub collector: Option<Collector>,
 }
+
+/// How long the entries of a loop ran: callbacks, steps, events. They are counted from the first question over the socket on, until
+/// [`MEASURED`] after the last, and not while a timeline is recorded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Durations {
+    /// Entries that ran.
+    pub runs: u64,
+    /// All of them together.
+    pub total_us: u64,
+    /// The longest.
+    pub longest_us: u64,
+    /// How many of them took at most `RUN_BOUNDS_US[i]`; the last one counts those above.
+    pub histogram: Vec<u64>,
+}
+
+impl From<aioxide_core::observer::Durations> for Durations {
+    fn from(found: aioxide_core::observer::Durations) -> Self {
+        let (total_us, longest_us) = (found.total_ns / 1_000, found.longest_ns / 1_000);
+        Self { runs: found.runs, total_us, longest_us, histogram: found.histogram }
+    }
+}
+
+/// So long after the last question the [`Durations`] are counted.
+pub const MEASURED: Duration = Duration::from_secs(120);
+
+/// The upper bounds of how long entries run, in microseconds; the last count is of what took longer.
+pub const RUN_BOUNDS_US: [u64; 11] =
+    [1, 10, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
+
+/// The same in nanoseconds.
+pub const RUN_BOUNDS_NS: [u64; RUN_BOUNDS_US.len()] = {
+    let mut bounds = RUN_BOUNDS_US;
+    let mut place = 0;
+    while place < bounds.len() {
+        bounds[place] *= 1_000;
+        place += 1;
+    }
+    bounds
+};
 
 /// What the garbage collector took, since the watchdog was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -293,6 +337,8 @@ pub enum How {
     Acquire,
     /// The taken lock waits for who has it.
     HeldBy,
+    /// The taken lock waits for who has taken it by a plain `acquire`: as likely as not, somebody else gives it back.
+    TakenBy,
     /// `Queue.get`.
     Get,
     /// `Queue.put`.
@@ -338,7 +384,8 @@ pub struct Task {
     /// Steps that it has run; counted by tasks of aioxide.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Time for which its steps have run, since somebody first asked over the socket.
+    /// Time for which its steps have run, since somebody first asked over the socket; without the time of tasks that were started eagerly
+    /// inside of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ran_us: Option<u64>,
     /// Cancellations that were asked for.

@@ -151,6 +151,7 @@ impl Server {
         // In the child of a fork there is no thread, and the socket is the parent's.
         if std::process::id() != self.pid {
             std::mem::forget(door);
+            ends::stop();
             return;
         }
         if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {

@@ -15,17 +15,13 @@ use std::collections::HashMap;
 use aioxide_core::observer::{Recording, Span as Recorded};
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{Id, Program};
+use crate::schema::{Id, Program, RUN_BOUNDS_US};
 
 /// Runs of one recording.
 pub const RUNS_LIMIT: usize = 200_000;
 
 /// The longest recording, in milliseconds: one that nobody comes back for ends by itself.
 pub const LENGTH_LIMIT_MS: u64 = 60_000;
-
-/// The upper bounds of [`Totals::histogram`], in microseconds; the last count is of what took longer.
-pub const RUN_BOUNDS_US: [u64; 11] =
-    [1, 10, 100, 1_000, 5_000, 10_000, 50_000, 100_000, 500_000, 1_000_000, 5_000_000];
 
 /// A recording of all loops that were running.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

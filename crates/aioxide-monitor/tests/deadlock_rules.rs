@@ -60,6 +60,19 @@ fn two_locks_are_a_deadlock_also_on_a_loop_that_lives() {
 }
 
 #[test]
+fn locks_taken_without_a_block_are_a_deadlock_once_nothing_can_happen() {
+    let mut nodes = two_locks();
+    for lock in &mut nodes[2..4] {
+        lock.waits_on[0].how = How::TakenBy;
+    }
+    // A gate: anybody may open it.
+    assert_eq!(found(live_loop(), nodes.clone()), []);
+    assert_eq!(found(dead_loop(), nodes.clone())[0].cycle, [1, 12, 2, 11]);
+    nodes[2].waits_on[0].how = How::HeldBy;
+    assert_eq!(found(live_loop(), nodes), []);
+}
+
+#[test]
 fn semaphore_is_a_part_of_a_cycle_only_when_all_its_holders_are_known() {
     let nodes = |limit: Option<i64>| {
         let mut nodes = vec![

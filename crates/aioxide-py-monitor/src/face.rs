@@ -38,7 +38,6 @@ impl Monitor {
             ..Program::default()
         };
         let source = Arc::new(PythonSource::new(py, program)?);
-        watched::begin();
         Ok(Self { source, server: Mutex::default(), watchdog: Mutex::default() })
     }
 
@@ -49,6 +48,7 @@ impl Monitor {
         if server.is_some() {
             return Err(PyRuntimeError::new_err("the socket is open already"));
         }
+        watched::begin();
         let started = Server::start(path.as_deref(), Arc::clone(&self.source) as Arc<dyn Source>)?;
         Ok(server.insert(started).path().to_owned())
     }
@@ -57,6 +57,8 @@ impl Monitor {
     fn close(&self, py: Python<'_>) {
         let server = locked(&self.server).take();
         py.detach(|| drop(server));
+        // Where a watchdog looks for deadlocks, its next look begins it again.
+        watched::end();
     }
 
     /// The numbers of the socket's descriptors.

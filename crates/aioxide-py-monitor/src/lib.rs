@@ -9,6 +9,7 @@
 //! walk     from a task to nodes and edges;  things: locks, timers, connections …
 //! chain    what a task awaits, link by link
 //! eyes     what is learned once: functions, and what an object is by its type
+//! facts    what only the extension can read in its own objects
 //! watched  whether any of this was used: what only a look wants to know is kept from then on
 //! ```
 //!
@@ -20,6 +21,7 @@
 mod chain;
 mod eyes;
 mod face;
+mod facts;
 mod loops;
 mod recorded;
 mod source;
@@ -33,14 +35,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::prelude::*;
 
 pub use aioxide_monitor::ends;
-pub use aioxide_monitor::schema::Why;
+pub use aioxide_monitor::schema::{RUN_BOUNDS_NS, Why};
+pub use facts::Facts;
 pub use recorded::Recorded;
 
-/// Adds the class to the extension's module.
+/// Adds the class to the extension's module, which reads `facts`.
 ///
 /// # Errors
 /// MemoryError.
-pub fn add(module: &Bound<'_, PyModule>) -> PyResult<()> {
+pub fn add(module: &Bound<'_, PyModule>, facts: Facts) -> PyResult<()> {
+    facts::give(facts);
     module.add_class::<face::Monitor>()
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use aioxide_monitor::schema::{Frame, Id, Kind, Loop, STACK_LIMIT};
+use aioxide_monitor::ends;
+use aioxide_monitor::schema::{Durations, Frame, Id, Kind, Loop, STACK_LIMIT};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -102,12 +103,21 @@ pub(crate) fn describe(walk: &mut Walk<'_>, counts: &Counts, py: Python<'_>) -> 
             signals: length(event_loop, "_signal_handlers"),
             threads: Some(threads),
             tasks: counts.tasks.get(id).copied().unwrap_or(0),
+            durations: durations(event_loop),
             debug: event_loop.getattr("_debug").is_ok_and(|debug| debug.is_truthy().unwrap_or(false)),
             ..Loop::default()
         });
     }
     found.sort_by_key(|event_loop| event_loop.id);
     found
+}
+
+/// How long its entries ran, where somebody asks over the socket.
+fn durations(event_loop: &Bound<'_, PyAny>) -> Option<Durations> {
+    let length_ns = ends::measured_for()?.as_nanos() as u64;
+    let found = event_loop.call_method1(intern!(event_loop.py(), "_durations"), (length_ns,));
+    let (runs, total_ns, longest_ns, histogram): (u64, u64, u64, Vec<u64>) = found.ok()?.extract().ok()?;
+    Some(Durations { runs, total_us: total_ns / 1_000, longest_us: longest_ns / 1_000, histogram })
 }
 
 fn class_of(event_loop: &Bound<'_, PyAny>) -> String {

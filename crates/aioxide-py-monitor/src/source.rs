@@ -30,6 +30,7 @@ use crate::loops::{self, Counts};
 use crate::recorded::Recorded;
 use crate::walk::{Walk, id_of};
 use crate::watch::Beats;
+use crate::watched;
 
 /// How long the program may wait for a piece of a snapshot, but for the task at its end.
 pub(crate) const PIECE: Duration = Duration::from_millis(1);
@@ -226,6 +227,7 @@ impl Source for PythonSource {
     }
 
     fn snapshot(&self, options: &SnapshotOptions) -> Result<Snapshot, Refusal> {
+        watched::begin();
         let mut pauses = Pauses::default();
         let mut walk = Walk::new(&self.eyes, options.stacks);
         let limit = options.limit.unwrap_or(DEFAULT_LIMIT);

@@ -7,6 +7,7 @@ use pyo3::types::{PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyTuple};
 
 use crate::chain::{Link, has_frame_object, text, within};
 use crate::eyes::{Class, list_type};
+use crate::facts;
 use crate::walk::{Walk, id_of};
 
 pub(crate) fn is_set(object: &Bound<'_, PyAny>) -> bool {
@@ -69,10 +70,8 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
     match kind {
         Kind::Lock => {
             detail.set = truth("locked");
-            // Of ours: a weak reference to the task that has it.
-            let holder = object.getattr("_holder").and_then(|holder| holder.call0());
-            let task = holder.ok().filter(|task| !task.is_none() && !walk.is_done(task));
-            if let Some(task) = task {
+            let holder = facts::holder(object).filter(|task| walk.seen.class(task) == Class::Task);
+            if let Some(task) = holder.filter(|task| !walk.is_done(task)) {
                 walk.takers.push((id, id_of(&task)));
             }
         }

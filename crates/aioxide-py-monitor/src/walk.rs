@@ -12,7 +12,7 @@ use pyo3::types::{PyList, PyString, PyTuple};
 
 use crate::chain::{Link, chain, string, text, within};
 use crate::eyes::{Class, Eyes, Seen, list_type};
-use crate::things;
+use crate::{facts, things};
 
 /// The nodes that were found so far.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Walk<'e> {
     places: HashMap<Id, usize>,
     /// Who has which lock, by `async with`.
     holders: Vec<(Id, Id)>,
-    /// Who has taken which lock, as the lock says.
+    /// Who has taken which lock by a plain `acquire`, as the lock says.
     pub(crate) takers: Vec<(Id, Id)>,
     /// The loops that tasks belong to.
     pub(crate) loops: HashMap<Id, Py<PyAny>>,
@@ -76,10 +76,7 @@ impl<'e> Walk<'e> {
                 let must = task.getattr(intern!(task.py(), "_must_cancel"));
                 u32::from(must.is_ok_and(|must| must.is_truthy().unwrap_or(false)))
             });
-        let count = |name: &Bound<'py, PyString>| {
-            task.getattr(name).ok().and_then(|count| count.extract::<u64>().ok())
-        };
-        let (steps, ran_ns) = (count(intern!(py, "_steps")), count(intern!(py, "_ran_ns")));
+        let counts = facts::steps(task);
         let loop_id = self.loop_of(task);
         // Its place is taken before its edges are looked for: they may lead back.
         let place =
@@ -87,8 +84,8 @@ impl<'e> Walk<'e> {
         let mut found = schema::Task {
             cancelling,
             language: Language::Python,
-            steps,
-            ran_us: ran_ns.filter(|_| ends::are_noted()).map(|ran| ran / 1_000),
+            steps: counts.map(|(steps, _)| steps),
+            ran_us: counts.filter(|_| ends::are_noted()).map(|(_, ran_ns)| ran_ns / 1_000),
             ..schema::Task::default()
         };
         let waiter = task.getattr(intern!(task.py(), "_fut_waiter")).ok().filter(|waiter| !waiter.is_none());
@@ -472,18 +469,13 @@ impl<'e> Walk<'e> {
 
     /// Puts in who has which lock, after the last task.
     pub(crate) fn finish(&mut self) {
-        let takers = std::mem::take(&mut self.takers);
-        // Who waits for a lock that it has taken without `async with` uses it as a signal, which somebody else gives.
-        let waits = |(lock, task): &(Id, Id)| {
-            let node = self.places.get(task).map(|place| &self.nodes[*place]);
-            node.is_some_and(|node| node.waits_on.iter().any(|edge| edge.to == *lock))
-        };
-        let takers: Vec<_> = takers.into_iter().filter(|taken| !waits(taken)).collect();
-        for (lock, task) in std::mem::take(&mut self.holders).into_iter().chain(takers) {
+        let holders = std::mem::take(&mut self.holders).into_iter().map(|held| (held, How::HeldBy));
+        let takers = std::mem::take(&mut self.takers).into_iter().map(|taken| (taken, How::TakenBy));
+        for ((lock, task), how) in holders.chain(takers) {
             if let Some(node) = self.node(lock)
                 && !node.waits_on.iter().any(|edge| edge.to == task)
             {
-                node.waits_on.push(Edge { to: task, how: How::HeldBy });
+                node.waits_on.push(Edge { to: task, how });
             }
         }
     }

@@ -27,6 +27,7 @@ use crate::locked;
 use crate::loops;
 use crate::source::PythonSource;
 use crate::walk::id_of;
+use crate::watched;
 
 /// How often running loops are looked for, and deadlocks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -125,6 +126,9 @@ pub(crate) struct Watchdog {
 
 impl Watchdog {
     pub(crate) fn start(source: Arc<PythonSource>, settings: Settings) -> std::io::Result<Self> {
+        if settings.deadlocks {
+            watched::begin();
+        }
         *locked(&source.beats.collections) = Some(Arc::clone(&settings.collector.get().0));
         let stopping = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&stopping);

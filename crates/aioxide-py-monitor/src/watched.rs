@@ -4,13 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
 
-/// Whether `aioxide.monitor` was used in this process: one comparison.
+/// Whether anybody asks who has which lock: one comparison.
 #[inline]
 pub fn is_watched() -> bool {
     WATCHED.load(Ordering::Relaxed)
 }
 
-/// Somebody uses it: from now on, for good.
+/// Somebody may ask from now on.
 pub(crate) fn begin() {
     WATCHED.store(true, Ordering::Relaxed);
+}
+
+/// Nobody does, until the next one.
+pub(crate) fn end() {
+    WATCHED.store(false, Ordering::Relaxed);
 }

@@ -18,6 +18,8 @@ mod transports;
 
 use pyo3::prelude::*;
 
+use aioxide_py_monitor::Facts;
+use ffi::Object;
 use ffi::exports::Exports;
 
 /// Each room puts its part into the module.
@@ -34,10 +36,19 @@ fn export(exports: &Exports<'_, '_>) -> ffi::Outcome<()> {
     queue::export(exports)?;
     bridge::export(exports)?;
     exports.python(aioxide_py_http::add)?;
-    exports.python(aioxide_py_monitor::add)?;
+    exports.python(|module| aioxide_py_monitor::add(module, FACTS))?;
     event_loop::export(exports)?;
     gc::export(exports)
 }
+
+/// What the monitor cannot read itself.
+const FACTS: Facts = Facts {
+    holder: |lock| {
+        let task = sync::holder_of(Object::of(lock))?;
+        Some(task.bind(lock.py()).to_owned())
+    },
+    steps: |task| task::steps_of(Object::of(task)),
+};
 
 #[pymodule(gil_used = true)]
 fn _aioxide(module: &Bound<'_, PyModule>) -> PyResult<()> {

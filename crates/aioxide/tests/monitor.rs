@@ -374,6 +374,12 @@ fn steps_are_counted_and_timed_from_the_first_question_on() {
     let (_keep, never) = std::sync::mpsc::channel::<()>();
     assert!(never.recv_timeout(Duration::from_millis(20)).is_err());
     let second = ping();
+    let durations = snapshot(&mut client).loops[0].durations.clone().unwrap();
+    assert!(
+        durations.runs > second.0 - first.0 && durations.total_us >= second.1,
+        "{durations:?} {second:?}"
+    );
+    assert_eq!(durations.histogram.iter().sum::<u64>(), durations.runs);
     assert!(first.0 > 0 && second.0 > first.0 && second.1 > first.1, "{first:?} {second:?}");
     program.end();
 }

@@ -92,6 +92,7 @@ pub(crate) fn how(how: How) -> &'static str {
         How::Await => "awaits",
         How::Acquire => "acquires",
         How::HeldBy => "held by",
+        How::TakenBy => "taken by",
         How::Get => "gets from",
         How::Put => "puts into",
         How::Join => "joins",

@@ -210,6 +210,12 @@ pub fn server(requests: u64) -> Snapshot {
             descriptors: Some(2),
             jobs: Some(0),
             tasks,
+            durations: Some(Durations {
+                runs: 1_500,
+                total_us: 90_000,
+                longest_us: 7_000,
+                histogram: vec![0, 1_000, 400, 90, 9, 1, 0, 0, 0, 0, 0, 0],
+            }),
             ..Default::default()
         }],
         nodes,

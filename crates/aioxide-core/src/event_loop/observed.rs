@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use super::{EventLoop, OBSERVED};
-use crate::observer::{Label, Observer, Recorder};
+use crate::observer::{Durations, Label, Observer, Recorder};
 use crate::runnable::Runnable;
 
 impl<R: Runnable> EventLoop<R> {
@@ -24,12 +24,24 @@ impl<R: Runnable> EventLoop<R> {
 
     /// Lets a new [`Recorder`] observe the loop; `None` when somebody does that already who is not over.
     pub fn record(&self, limit: usize, length_ns: u64, describe: fn(&R) -> Label) -> Option<Rc<Recorder<R>>> {
-        if self.observed.get().is_some_and(|observer| !observer.is_over()) {
+        if self.observed.get().is_some_and(|observer| !observer.is_over() && !observer.gives_way()) {
             return None;
         }
         let recorder = Recorder::new(limit, length_ns, describe);
         self.observe(Some(Rc::clone(&recorder) as Rc<_>));
         Some(recorder)
+    }
+
+    /// What the runs of entries came to since the first call of this, as far as nobody else observed the loop; they are counted for
+    /// `length_ns` more. `bounds`, in nanoseconds and ascending, are those of the first call.
+    pub fn measure(&self, bounds: &'static [u64], length_ns: u64) -> Durations {
+        let meter = self.observed.meter(bounds);
+        let durations = meter.read(length_ns);
+        if self.observed.get().is_none_or(|observer| observer.is_over()) {
+            meter.begin();
+            self.observe(Some(meter));
+        }
+        durations
     }
 
     /// [`run_batch`](Self::run_batch) for a loop that is observed, which needs a poll in each iteration.

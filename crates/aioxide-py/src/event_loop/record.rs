@@ -4,7 +4,7 @@
 
 use aioxide_core::Token;
 use aioxide_core::observer::Label;
-use aioxide_py_monitor::Recorded;
+use aioxide_py_monitor::{RUN_BOUNDS_NS, Recorded};
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -22,6 +22,13 @@ impl LoopCore {
         let Some(recorder) = self.state.core.record(limit, length_ns, label) else { return false };
         drop(self.state.recorder.replace(Some(recorder)));
         true
+    }
+
+    /// How long entries ran since this was first called: how many, nanoseconds in all, the longest, and how many within each of the
+    /// monitor's bounds. They are counted for `length_ns` more.
+    fn _durations(&self, length_ns: u64) -> (u64, u64, u64, Vec<u64>) {
+        let found = self.state.core.measure(&RUN_BOUNDS_NS, length_ns);
+        (found.runs, found.total_ns, found.longest_ns, found.histogram)
     }
 
     /// Ends that, and returns what was recorded; `None` if nothing was begun.

@@ -120,7 +120,10 @@ impl LockData {
         });
         match task {
             Ok(task) => self.holder.put(task),
-            Err(raised) => raised::clear(raised),
+            Err(raised) => {
+                raised::clear(raised);
+                self.holder.clear();
+            }
         }
     }
 }
@@ -148,8 +151,13 @@ impl Holder<Lock> {
     }
 }
 
-fn holder(this: &Holder<Lock>) -> Outcome {
-    Ok(this.holder.get_or_none())
+/// The task that has a lock of ours, where that was kept.
+pub(crate) fn holder_of(lock: &Object) -> Option<Owned> {
+    let reference = Holder::<Lock>::from_object(lock)?.holder.get()?;
+    call::weak_target(&reference).unwrap_or_else(|raised| {
+        raised::clear(raised);
+        None
+    })
 }
 
 fn locked(this: &Holder<Lock>) -> Outcome {
@@ -157,6 +165,7 @@ fn locked(this: &Holder<Lock>) -> Outcome {
 }
 
 fn set_locked(this: &Holder<Lock>, value: Option<&Object>) -> Outcome<()> {
+    this.holder.clear();
     set_flag(&this.locked, value)
 }
 
@@ -179,7 +188,7 @@ pub(super) fn make_kind() -> Outcome {
         ])
         .methods(held_methods!(LockData))
         .methods(common_methods!(LockData))
-        .attributes([attribute!(c"_locked", locked, set_locked), attribute!(c"_holder", holder)])
+        .attributes([attribute!(c"_locked", locked, set_locked)])
         .attributes(common_attributes!(LockData));
     let kind = Holder::<Lock>::make_kind(builder, c"aioxide._LockCore")?;
     WATCHED.load(&[&kind], c"Lock", &WATCHED_NAMES)?;

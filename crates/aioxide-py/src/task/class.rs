@@ -221,8 +221,6 @@ pub(super) fn make_kind() -> Outcome {
         attribute!(c"_coro", get_coro),
         attribute!(c"_context", get_context),
         attribute!(c"_num_cancels_requested", cancelling),
-        attribute!(c"_steps", introspect::steps),
-        attribute!(c"_ran_ns", introspect::ran_ns),
         attribute!(c"_log_destroy_pending", get_log_destroy_pending, set_log_destroy_pending),
     ]);
     let builder = family::slots::<Task>()

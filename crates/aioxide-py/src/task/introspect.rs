@@ -1,5 +1,6 @@
 //! Looking at tasks: names, stacks.
 
+use aioxide_core::clock::Clock;
 use pyo3::ffi as c;
 
 use super::Task;
@@ -35,14 +36,11 @@ pub(crate) fn rename(this: &Task, name: &Object) -> Outcome<()> {
     Ok(())
 }
 
-/// How many steps it has run.
-pub(super) fn steps(this: &Task) -> Outcome {
-    call::integer(i64::from(this.steps.get()))
-}
-
-/// For how many nanoseconds it has run, since somebody asked.
-pub(super) fn ran_ns(this: &Task) -> Outcome {
-    call::integer(i64::try_from(this.ran_ns.get()).unwrap_or(i64::MAX))
+/// How many steps a task of ours has run, and for how many nanoseconds since somebody asked, with the step under way.
+pub(crate) fn steps_of(task: &Object) -> Option<(u64, u64)> {
+    let task = Task::from_object(task)?;
+    let now = if task.is_timed.get() { Clock::Monotonic.now_ns() } else { 0 };
+    Some((u64::from(task.steps.get()), task.ran_ns.get().wrapping_add(now)))
 }
 
 fn set_name(this: &Task, name: &Object) -> Outcome {

@@ -35,6 +35,7 @@ pub(crate) mod wait;
 pub(crate) mod wait_for;
 
 pub(crate) use class::read_base;
+pub(crate) use introspect::steps_of;
 
 use std::cell::Cell;
 
@@ -63,8 +64,9 @@ pub(crate) struct TaskData {
     pub(crate) next: Cell<*mut c::PyObject>,
     pub(crate) cancels: Cell<u32>,
     pub(crate) steps: Cell<u32>,
-    /// Nanoseconds that its steps took, since somebody asked.
+    /// Nanoseconds that its steps took, since somebody asked; less the clock at its beginning while one `is_timed`.
     pub(crate) ran_ns: Cell<u64>,
+    pub(crate) is_timed: Cell<bool>,
     pub(crate) must_cancel: Cell<bool>,
     pub(crate) log_destroy_pending: Cell<bool>,
     pub(crate) listed: Cell<bool>,
@@ -86,6 +88,7 @@ impl TaskData {
             cancels: Cell::new(0),
             steps: Cell::new(0),
             ran_ns: Cell::new(0),
+            is_timed: Cell::new(false),
             must_cancel: Cell::new(false),
             log_destroy_pending: Cell::new(true),
             listed: Cell::new(false),
@@ -194,6 +197,7 @@ impl Task {
         self.let_go();
         self.cancels.set(0);
         self.must_cancel.set(false);
+        self.steps.set(0);
         let event_loop = self.as_future().loop_or_raise()?;
         let eager = start.eager
             && match state_of(&event_loop) {

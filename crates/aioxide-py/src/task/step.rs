@@ -3,6 +3,7 @@
 //! A step from the queue of one of our loops enters the task's context and makes it the current task itself. On other
 //! loops, and on ours in debug mode, a step is a callback given to `call_soon` with the context, which is entered then.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 
 use aioxide_core::clock::Clock;
@@ -14,7 +15,7 @@ use crate::ffi::context::{self, is_context};
 use crate::ffi::coroutine::{self, Resumed};
 use crate::ffi::method::{Definition, method_fast, method_one};
 use crate::ffi::text::{own_type_name, show};
-use crate::ffi::{self, Object, Outcome, Owned, Raised, call, raised};
+use crate::ffi::{self, Confined, Object, Outcome, Owned, Raised, call, raised};
 use crate::future::{Future, State, Waiter, call_soon};
 use crate::interp::{current, interop, names};
 use crate::kernel::Entry;
@@ -127,17 +128,26 @@ fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     if ends::are_noted() { step_timed(task, thrown) } else { step_now(task, thrown) }
 }
 
-/// The same, for whoever looks into the program.
+/// The same, for whoever looks into the program. What starts eagerly inside has its time for itself.
 #[cold]
 #[inline(never)]
 fn step_timed(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     let began = Clock::Monotonic.now_ns();
+    let before = INSIDE.replace(0);
+    task.ran_ns.set(task.ran_ns.get().wrapping_sub(began));
+    let was_timed = task.is_timed.replace(true);
     let stepped = step_now(task, thrown);
-    let took = Clock::Monotonic.now_ns().saturating_sub(began);
-    task.ran_ns.set(task.ran_ns.get().saturating_add(took));
+    task.is_timed.set(was_timed);
+    let ended = Clock::Monotonic.now_ns();
+    let inside = INSIDE.replace(before.saturating_add(ended.saturating_sub(began)));
+    task.ran_ns.set(task.ran_ns.get().wrapping_add(ended).wrapping_sub(inside));
     stepped
 }
 
+/// Nanoseconds that the steps inside of the one under way took.
+static INSIDE: Confined<Cell<u64>> = Confined::new(Cell::new(0));
+
+#[inline]
 fn step_now(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
     let future = task.as_future();
     if future.is_done() {

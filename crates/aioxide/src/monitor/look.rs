@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use aioxide_monitor::schema::{
-    self, Edge, Frame, How, Id, Kind, Language, Loop, NAME_LIMIT, Node, TaskStack, cut,
+    self, Edge, Frame, How, Id, Kind, Language, Loop, NAME_LIMIT, Node, RUN_BOUNDS_NS, TaskStack, cut,
 };
 use aioxide_monitor::{clock, ends};
 
@@ -78,6 +78,8 @@ impl Look {
             // A listener of signals is a descriptor.
             signals: Some(0),
             tasks: tasks + self.left_out,
+            durations: ends::measured_for()
+                .map(|length| event_loop.measure(&RUN_BOUNDS_NS, length.as_nanos() as u64).into()),
             ..Loop::default()
         };
         Looked { facts, nodes, left_out: self.left_out }

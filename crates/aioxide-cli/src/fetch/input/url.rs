@@ -44,6 +44,8 @@ fn origin(text: &str) -> &str {
         ["http://", "https://"].into_iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or_default();
     match host.find(['/', '\\', '?', '#']) {
         None | Some(0) => "",
+        // What is skipped in a URL is no host.
+        Some(end) if host[..end].contains(['\t', '\n', '\r']) => "",
         Some(end) => &text[..text.len() - host.len() + end],
     }
 }
@@ -70,6 +72,7 @@ mod tests {
             ("HTTP://a/", ""),
             ("ftp://a/", ""),
             ("http:///a/b", ""),
+            ("http://\t/a/b", ""),
         ] {
             assert_eq!(origin(text), expected, "{text}");
         }
@@ -94,6 +97,9 @@ mod tests {
             "http:///c/d",
             "http:///c/d",
             "http:///c/d",
+            "http://\t/a/b",
+            "http://\t/c/d",
+            "http://\t/e/f",
             "http://u:p@a/1",
             "http://u:p@a/2",
             "http://u:p@a/3 ",

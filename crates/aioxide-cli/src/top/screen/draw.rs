@@ -1,11 +1,11 @@
 //! Draws the state: only the rows that are seen.
 
-use aioxide_monitor::schema::{Deadlock, Id, LAG_BOUNDS_US, TaskState};
+use aioxide_monitor::schema::{Deadlock, Id, LAG_BOUNDS_US, RUN_BOUNDS_US, TaskState};
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Clear, Paragraph};
+use ratatui::widgets::{Block, Clear, Paragraph, Wrap};
 
 use super::keys::HELP;
 use super::series::spark;
@@ -313,25 +313,33 @@ fn draw_loops(frame: &mut Frame<'_>, area: Rect, program: &mut Watched, sample: 
         (cells, Style::new())
     });
     let Some(one) = loops.get(program.loops.at) else { return };
-    let Some(lag) = text::lag_of(one, sample) else {
-        let told = "its lag is not measured: no watchdog runs (aioxide.monitor.watchdog() in Python, Runtime::builder().watchdog(..) in Rust)";
-        return frame.render_widget(Paragraph::new(told), below);
-    };
-    let most = lag.histogram.iter().max().copied().unwrap_or(0).max(1);
-    let width = usize::from(below.width.saturating_sub(22)).min(60);
-    let collected = lag.collector.as_ref().map(|one| format!("{}; ", text::collected(one)));
-    let title =
-        format!("{}{} answered within", collected.unwrap_or_default(), counted(lag.beats, "heartbeat"));
-    let title = Line::styled(title, DIM);
-    let bars = lag.histogram.iter().enumerate().map(|(place, beats)| {
-        let bound = LAG_BOUNDS_US.get(place).map_or_else(|| "more".to_owned(), |us| micros(*us));
-        let length = (*beats as f64 / most as f64 * width as f64).ceil() as usize;
+    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).spacing(2).areas(below);
+    match text::lag_of(one, sample) {
+        Some(lag) => {
+            let collected = lag.collector.as_ref().map(|one| format!("{}; ", text::collected(one)));
+            let answered = format!("{} answered within", counted(lag.beats, "heartbeat"));
+            draw_bars(frame, left, collected.unwrap_or_default() + &answered, &lag.histogram, &LAG_BOUNDS_US);
+        }
+        None => {
+            let told = "its lag is not measured: no watchdog runs (aioxide.monitor.watchdog() in Python, Runtime::builder().watchdog(..) in Rust)";
+            frame.render_widget(Paragraph::new(told).wrap(Wrap { trim: true }), left);
+        }
+    }
+    if let Some(durations) = &one.durations {
+        draw_bars(frame, right, text::ran(durations), &durations.histogram, &RUN_BOUNDS_US);
+    }
+}
+
+fn draw_bars(frame: &mut Frame<'_>, area: Rect, title: String, histogram: &[u64], bounds_us: &[u64]) {
+    let width = usize::from(area.width.saturating_sub(22)).min(60);
+    let bars = text::bars(histogram, bounds_us, width).into_iter().map(|(bound, number, length)| {
         Line::from(vec![
-            Span::raw(format!("{bound:>8} {:>10} ", count(*beats))),
+            Span::raw(format!("{bound:>8} {number:>10} ")),
             Span::styled("█".repeat(length), Style::new().fg(Color::Cyan)),
         ])
     });
-    frame.render_widget(Paragraph::new(std::iter::once(title).chain(bars).collect::<Vec<_>>()), below);
+    let lines: Vec<_> = std::iter::once(Line::styled(title, DIM)).chain(bars).collect();
+    frame.render_widget(Paragraph::new(lines), area);
 }
 
 fn draw_ended(frame: &mut Frame<'_>, area: Rect, program: &mut Watched) {

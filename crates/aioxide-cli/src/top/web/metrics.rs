@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use aioxide_monitor::schema::{LAG_BOUNDS_US, Loop, TaskState};
+use aioxide_monitor::schema::{LAG_BOUNDS_US, Loop, RUN_BOUNDS_US, TaskState};
 
 use crate::top::sample::Sample;
 use crate::top::text::lag_of;
@@ -76,6 +76,17 @@ impl Text {
         let _ = writeln!(self.0, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
+    /// A loop's histogram, but for the sum.
+    fn buckets(&mut self, name: &str, number: &str, histogram: &[u64], bounds_us: &[u64]) {
+        let mut whole = 0;
+        for (place, count) in histogram.iter().enumerate() {
+            whole += count;
+            let bound = bounds_us.get(place).map_or("+Inf".to_owned(), |us| seconds(*us).to_string());
+            self.line(&format!("{name}_bucket"), &[("loop", number), ("le", &bound)], whole);
+        }
+        self.line(&format!("{name}_count"), &[("loop", number)], whole);
+    }
+
     fn loops(&mut self, sample: &Sample) {
         let loops: Vec<(String, &Loop)> =
             sample.snapshot.loops.iter().enumerate().map(|(place, one)| (place.to_string(), one)).collect();
@@ -102,13 +113,15 @@ impl Text {
             "How late a loop answered the watchdog's heartbeats.",
         );
         for (number, lag) in &lags {
-            let mut whole = 0;
-            for (place, count) in lag.histogram.iter().enumerate() {
-                whole += count;
-                let bound = LAG_BOUNDS_US.get(place).map_or("+Inf".to_owned(), |us| seconds(*us).to_string());
-                self.line("aioxide_loop_lag_seconds_bucket", &[("loop", number), ("le", &bound)], whole);
-            }
-            self.line("aioxide_loop_lag_seconds_count", &[("loop", number)], whole);
+            self.buckets("aioxide_loop_lag_seconds", number, &lag.histogram, &LAG_BOUNDS_US);
+        }
+        let name = "aioxide_loop_entry_seconds";
+        self.head(name, "histogram", "How long entries ran: callbacks, steps, events.");
+        for (number, durations) in
+            loops.iter().filter_map(|(number, one)| Some((number, one.durations.as_ref()?)))
+        {
+            self.buckets(name, number, &durations.histogram, &RUN_BOUNDS_US);
+            self.line(&format!("{name}_sum"), &[("loop", number)], seconds(durations.total_us));
         }
         self.head(
             "aioxide_loop_unanswered_seconds",

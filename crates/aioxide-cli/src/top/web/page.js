@@ -347,6 +347,7 @@ function showTasks(state) {
 
 function showLoops(loops) {
   const lag = (say) => (row) => (row.lag ? say(row.lag) : "–");
+  const ran = (say) => (row) => (row.durations ? say(row.durations) : "–");
   showTable(
     [
       { name: "Loop", of: (row) => row.class },
@@ -359,6 +360,8 @@ function showLoops(loops) {
       { name: "Lag", number: true, of: lag((one) => micros(Math.max(one.last_us, one.waiting_us))) },
       { name: "Longest", number: true, of: lag((one) => micros(one.longest_us)) },
       { name: "Blocked steps", number: true, of: lag((one) => count(one.blocked)) },
+      { name: "Entries", number: true, later: true, of: ran((one) => count(one.runs)) },
+      { name: "Longest entry", number: true, later: true, of: ran((one) => micros(one.longest_us)) },
     ],
     loops,
   );
