@@ -102,8 +102,10 @@ def test_durations_of_entries_are_counted_once_somebody_asks(path: Path) -> None
     assert first["runs"] == 0
     assert second["runs"] > 11
     assert 20_000 <= second["longest_us"] <= second["total_us"]
-    assert sum(second["histogram"]) == second["runs"] and sum(second["histogram"][6:]) == 1
-    assert third["runs"] < second["runs"] + 10 and last["runs"] < third["runs"] + 20
+    assert sum(second["histogram"]) == second["runs"]
+    assert sum(second["histogram"][6:]) >= 1
+    assert third["runs"] < second["runs"] + 20
+    assert last["runs"] < third["runs"] + 20
 
 
 def test_folder_of_others_is_refused(tmp_path: Path) -> None:
