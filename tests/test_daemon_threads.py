@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -204,5 +206,47 @@ def test_interpreter_ends_beside_a_daemon_thread(loop_name: str, program: str, w
     text = PROLOGUE.replace("{work}", WORK[work]).replace("{loop}", makers[loop_name])
     source = f"LOOP = {loop_name!r}\n" + text + textwrap.dedent(PROGRAMS[program]) + EPILOGUE
     command = [sys.executable, "-Wignore", "-c", source]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+JUMPS = """
+#include <setjmp.h>
+#include <stdlib.h>
+#include <unistd.h>
+void jump(void) { jmp_buf here; if (!setjmp(here)) longjmp(here, 1); }
+static void wait_a_while(void) { sleep(1); }
+void wait_at_exit(void) { atexit(wait_a_while); }
+"""
+
+JUMPING = """
+import asyncio, ctypes, sys, threading, time
+import aioxide
+library = ctypes.PyDLL(sys.argv[1])
+started = threading.Event()
+
+def run():
+    async def main():
+        library.jump()
+        started.set()
+        # It wants the interpreter's lock back while that ends.
+        asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+        await asyncio.sleep(30)
+    (aioxide.EventLoop if sys.argv[2] == "aioxide" else asyncio.SelectorEventLoop)().run_until_complete(main())
+
+threading.Thread(target=run, daemon=True).start()
+started.wait()
+time.sleep(0.1)
+library.wait_at_exit()
+"""
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="needs a compiler of C")
+def test_jump_of_c_code_in_a_daemon_thread_changes_nothing(loop_name: str, tmp_path: Path) -> None:
+    """`longjmp` empties the list by which glibc tells a thread of its end; some libraries report errors by it."""
+    (tmp_path / "jumps.c").write_text(JUMPS)
+    library = tmp_path / "jumps.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, tmp_path / "jumps.c"], check=True)
+    command = [sys.executable, "-Wignore", "-c", JUMPING, str(library), loop_name]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")

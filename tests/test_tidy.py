@@ -41,6 +41,7 @@ UNSAFE = {
     "crates/aioxide-core/tests/forked_child.rs": "a process is forked",
     "crates/aioxide-core/src/models.rs": "loom's models run the raw cell's own functions",
     "crates/aioxide/src/net/source.rs": "a read into memory that is not cleared before",
+    "crates/aioxide/src/watchdog/stack.rs": "a function that runs in a signal's handler",
     "crates/aioxide-http/src/rt.rs": "hyper's buffer is filled without a copy",
     "crates/aioxide-py-http/src/whole.rs": "a bytes object is filled piece by piece",
     "crates/aioxide-py-http/src/local.rs": "what one thread owns lies in objects that any thread may hold",

@@ -162,3 +162,24 @@ def test_descriptor_of_another_loop_is_refused(probe: Any, run: Run) -> None:
     run(use(*pair))
     other.close()
     peer.close()
+
+
+def test_timers_are_made_and_dropped_while_other_threads_run_python(loop: Any, probe: Any) -> None:
+    """The collector looks through a loop's timers, in whichever thread it runs."""
+    ended = threading.Event()
+
+    def collect() -> None:
+        while not ended.is_set():
+            gc.collect(0)
+
+    async def main() -> int:
+        thread = threading.Thread(target=collect)
+        thread.start()
+        try:
+            times: int = await probe.sleeps_detached(3000)
+        finally:
+            ended.set()
+            await loop.run_in_executor(None, thread.join)
+        return times
+
+    assert loop.run_until_complete(main()) == 3000

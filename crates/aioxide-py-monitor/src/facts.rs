@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 /// The functions. Each answers for objects of its own type, and runs nothing of the program.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// The task that has a lock.
-    pub holder: for<'py> fn(&Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>>,
+    /// The task that has taken a lock.
+    pub taker: for<'py> fn(&Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>>,
     /// How many steps a task has run, and for how many nanoseconds since somebody asked.
     pub steps: fn(&Bound<'_, PyAny>) -> Option<(u64, u64)>,
 }
@@ -19,8 +19,8 @@ pub(crate) fn give(facts: Facts) {
     let _the_same_again = FACTS.set(facts);
 }
 
-pub(crate) fn holder<'py>(lock: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-    FACTS.get().and_then(|facts| (facts.holder)(lock))
+pub(crate) fn taker<'py>(lock: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    FACTS.get().and_then(|facts| (facts.taker)(lock))
 }
 
 pub(crate) fn steps(task: &Bound<'_, PyAny>) -> Option<(u64, u64)> {

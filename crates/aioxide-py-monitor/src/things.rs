@@ -70,8 +70,8 @@ pub(crate) fn sync<'py>(walk: &mut Walk<'_>, object: &Bound<'py, PyAny>, links: 
     match kind {
         Kind::Lock => {
             detail.set = truth("locked");
-            let holder = facts::holder(object).filter(|task| walk.seen.class(task) == Class::Task);
-            if let Some(task) = holder.filter(|task| !walk.is_done(task)) {
+            let taker = facts::taker(object).filter(|task| walk.seen.class(task) == Class::Task);
+            if let Some(task) = taker.filter(|task| !walk.is_done(task)) {
                 walk.takers.push((id, id_of(&task)));
             }
         }

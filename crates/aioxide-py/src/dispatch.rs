@@ -95,6 +95,7 @@ impl Runnable for Entry {
 
     #[inline]
     fn end_batch(context: &mut RunContext<'_>) -> ControlFlow<()> {
+        ffi::go_on_outliving_interpreter();
         if context.state.held.is_waiting()
             && let Err(error) = transports::send_held(context.py, context.state)
         {

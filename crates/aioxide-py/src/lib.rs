@@ -43,8 +43,8 @@ fn export(exports: &Exports<'_, '_>) -> ffi::Outcome<()> {
 
 /// What the monitor cannot read itself.
 const FACTS: Facts = Facts {
-    holder: |lock| {
-        let task = sync::holder_of(Object::of(lock))?;
+    taker: |lock| {
+        let task = sync::taker_of(Object::of(lock))?;
         Some(task.bind(lock.py()).to_owned())
     },
     steps: |task| task::steps_of(Object::of(task)),

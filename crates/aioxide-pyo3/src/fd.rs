@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
+use pyo3::Python;
+
 use crate::{abi, api, waker};
 
 /// A socket, pipe or other descriptor in non-blocking mode that the running loop watches.
@@ -40,8 +42,11 @@ struct Watch(NonNull<c_void>);
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // SAFETY: from `fd_watch`, and used up.
-        unsafe { (api::loaded().fd_drop)(self.0.as_ptr()) };
+        // Where the interpreter has ended, the loop has, too.
+        Python::try_attach(|_| {
+            // SAFETY: from `fd_watch`, and used up; attached, on its thread.
+            unsafe { (api::loaded().fd_drop)(self.0.as_ptr()) };
+        });
     }
 }
 
@@ -57,8 +62,9 @@ impl<T: AsRawFd> AsyncFd<T> {
     pub fn new(inner: T) -> io::Result<Self> {
         let api = api::load_anywhere().map_err(|error| io::Error::other(error.to_string()))?;
         let mut errno = 0;
-        // SAFETY: any thread; a place for the errno.
-        match NonNull::new(unsafe { (api.fd_watch)(inner.as_raw_fd(), &mut errno) }) {
+        let fd = inner.as_raw_fd();
+        // SAFETY: attached, as long as the call lasts; a place for the errno.
+        match NonNull::new(Python::attach(|_| unsafe { (api.fd_watch)(fd, &mut errno) })) {
             Some(watch) => Ok(Self { watch: Watch(watch), inner }),
             None if errno == 0 => Err(io::Error::other("this thread runs no loop of aioxide's")),
             None => Err(io::Error::from_raw_os_error(errno)),
@@ -160,9 +166,9 @@ impl<T> AsyncFd<T> {
     }
 
     fn poll(&self, writing: bool, cx: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
-        // SAFETY: from `fd_watch`, on its thread: it is not `Send`.
-        let status =
-            unsafe { (api::loaded().fd_poll)(self.watch.0.as_ptr(), writing, waker::lend(cx.waker())) };
+        let (watch, waker) = (self.watch.0.as_ptr(), waker::lend(cx.waker()));
+        // SAFETY: from `fd_watch`, on its thread: it is not `Send`; attached.
+        let status = Python::attach(|_| unsafe { (api::loaded().fd_poll)(watch, writing, waker) });
         match status {
             abi::PENDING => Poll::Pending,
             abi::ELSEWHERE => Poll::Ready(Err("an AsyncFd is attached to a different loop")),
@@ -172,7 +178,7 @@ impl<T> AsyncFd<T> {
 
     fn clear(&self, writing: bool) {
         // SAFETY: as above.
-        unsafe { (api::loaded().fd_clear)(self.watch.0.as_ptr(), writing) };
+        Python::attach(|_| unsafe { (api::loaded().fd_clear)(self.watch.0.as_ptr(), writing) });
     }
 }
 

@@ -8,6 +8,8 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use pyo3::Python;
+
 use crate::{abi, api, waker};
 
 /// Waits for `duration`, counted from the first poll; never less. Zero gives the loop one turn.
@@ -48,8 +50,11 @@ struct Timer(NonNull<c_void>);
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        // SAFETY: from `sleep_start`, and used up.
-        unsafe { (api::loaded().sleep_drop)(self.0.as_ptr()) };
+        // Where the interpreter has ended, the loop has, too.
+        Python::try_attach(|_| {
+            // SAFETY: from `sleep_start`, and used up; attached, on its thread.
+            unsafe { (api::loaded().sleep_drop)(self.0.as_ptr()) };
+        });
     }
 }
 
@@ -60,15 +65,22 @@ impl Future for Sleep {
         if self.over {
             return Poll::Ready(());
         }
+        // The loop's timers are its own only as long as no other thread is let into the interpreter.
+        Python::attach(|_| self.poll_attached(cx))
+    }
+}
+
+impl Sleep {
+    fn poll_attached(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let duration_ns = u64::try_from(self.duration.as_nanos()).unwrap_or(u64::MAX);
         let timer = self.timer.get_or_insert_with(|| {
             // Without aioxide no loop of its can run.
             let api = api::load_anywhere().ok();
-            // SAFETY: any thread; null where no loop runs.
+            // SAFETY: attached; null where no loop runs.
             let timer = api.and_then(|api| NonNull::new(unsafe { (api.sleep_start)(duration_ns) }));
             Timer(timer.expect("this thread runs no loop of aioxide's"))
         });
-        // SAFETY: from `sleep_start`.
+        // SAFETY: from `sleep_start`, on its thread: it is not `Send`; attached.
         if unsafe { (api::loaded().sleep_poll)(timer.0.as_ptr(), waker::lend(cx.waker())) } == abi::PENDING {
             return Poll::Pending;
         }

@@ -154,6 +154,8 @@ impl Watched {
         // A look that was under way will not be gone on with: it keeps tasks.
         drop(with_here(self.id, |here| here.look.take()));
         self.state.thread.store(look::this_thread(), Ordering::SeqCst);
+        #[cfg(feature = "watchdog")]
+        self.state.beats.begin();
         self.state.running.store(running, Ordering::SeqCst);
     }
 }

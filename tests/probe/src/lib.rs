@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io::{Read, Write};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -143,6 +143,23 @@ fn sleeps(py: Python<'_>, seconds: f64, value: Option<Py<PyAny>>) -> PyResult<Bo
     into_awaitable(py, async move {
         sleep(Duration::from_secs_f64(seconds)).await;
         Ok(value)
+    })
+}
+
+/// Begins to sleep so often, each time while other threads may run Python, and gives it up.
+#[pyfunction]
+fn sleeps_detached(py: Python<'_>, times: u32) -> PyResult<Bound<'_, PyAny>> {
+    into_awaitable(py, async move {
+        for _ in 0..times {
+            let is_over = Python::attach(|py| {
+                py.detach(|| {
+                    let mut context = Context::from_waker(Waker::noop());
+                    pin!(sleep(Duration::from_secs(1000))).poll(&mut context).is_ready()
+                })
+            });
+            assert!(!is_over);
+        }
+        Ok(times)
     })
 }
 
@@ -393,7 +410,7 @@ mod probe {
     #[pymodule_export]
     use super::{
         Slot, awaits, awaits_for, calls, echo, fail, forever, joins, joins_all, panics, panics_in_drop,
-        polls_timer, ready, sleeps, spawns_sleep, two_guards, unit, waits_twice, watches, woken_by_thread,
-        woken_within_poll, yields,
+        polls_timer, ready, sleeps, sleeps_detached, spawns_sleep, two_guards, unit, waits_twice, watches,
+        woken_by_thread, woken_within_poll, yields,
     };
 }

@@ -151,7 +151,8 @@ impl Selector {
     }
 
     fn wait_timeout(&self, events: &mut Events, timeout: Duration) -> io::Result<libc::c_int> {
-        if !MILLISECONDS_ONLY.load(Ordering::Relaxed) {
+        // With 32 bits libc's structure is not the kernel's.
+        if cfg!(target_pointer_width = "64") && !MILLISECONDS_ONLY.load(Ordering::Relaxed) {
             // A day is enough for one wait: the loop asks again, and no kernel overflows.
             let timeout = timeout.min(Duration::from_secs(86_400));
             let spec = libc::timespec {

@@ -102,7 +102,8 @@ pub(crate) fn install(signal: i32) -> io::Result<u64> {
     // SAFETY: all-zero is a valid sigaction; its fields are set below.
     let (mut action, mut before): (libc::sigaction, libc::sigaction) = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;
-    action.sa_flags = libc::SA_RESTART;
+    // On a thread's stack for signals where it has one, as runtimes with small stacks want it.
+    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
     // SAFETY: the mask is ours and valid for writing.
     unsafe { libc::sigemptyset(&raw mut action.sa_mask) };
     // SAFETY: both structures live for the call; the handler is async-signal-safe.

@@ -27,11 +27,19 @@ pub fn is_nearly_used_up() -> bool {
     (&raw const here as usize).wrapping_sub(LOWEST.load(Ordering::Relaxed)) < KEPT.load(Ordering::Relaxed)
 }
 
+thread_local! {
+    static MINE: Limits = Limits::find();
+}
+
+/// The lowest address of the running thread's stack; 0 where that is not known.
+#[cfg(feature = "sample")]
+#[must_use]
+pub fn lowest() -> usize {
+    MINE.try_with(|mine| mine.lowest).unwrap_or(0)
+}
+
 #[cold]
 fn find_limits() {
-    thread_local! {
-        static MINE: Limits = Limits::find();
-    }
     // Without a place for them the thread is at its end.
     let (lowest, kept, thread) = MINE
         .try_with(|mine| (mine.lowest, mine.kept, if this_thread() == UNKNOWN { 0 } else { this_thread() }))

@@ -24,6 +24,26 @@ pub fn before_forced_exit(handler: fn()) {
     }
 }
 
+/// The entry of the thread that registered last, and where glibc keeps the head of a thread's list: so many bytes behind its control
+/// block's beginning, or 0 if that is not known.
+static ENTRY: AtomicUsize = AtomicUsize::new(0);
+static HEAD: AtomicUsize = AtomicUsize::new(0);
+
+/// Does it again where the handler was lost: a `longjmp` in this thread empties glibc's list of them. For a thread that has called
+/// [`before_forced_exit`] and is going on; costs a comparison.
+#[inline]
+pub fn renew_before_forced_exit(handler: fn()) {
+    let (here, head) = (this_thread(), HEAD.load(Ordering::Relaxed));
+    if head == 0 || LAST.load(Ordering::Relaxed) != here {
+        return imp::renew(handler);
+    }
+    // SAFETY: a word of the thread's own control block, found by `imp::learn`.
+    let first = unsafe { std::ptr::with_exposed_provenance::<usize>(here + head).read_volatile() };
+    if first != ENTRY.load(Ordering::Relaxed) {
+        imp::renew(handler);
+    }
+}
+
 /// What [`this_thread`] returns where threads cannot be told apart for nothing: no thread's address.
 pub(super) const UNKNOWN: usize = 1;
 
@@ -68,7 +88,7 @@ mod imp {
     use std::sync::atomic::Ordering;
     use std::sync::{Mutex, OnceLock};
 
-    use super::{LAST, UNKNOWN};
+    use super::{HEAD, LAST, UNKNOWN};
 
     /// glibc's `struct _pthread_cleanup_buffer`.
     #[repr(C)]
@@ -80,6 +100,14 @@ mod imp {
     }
 
     type Push = unsafe extern "C" fn(*mut Entry, extern "C" fn(*mut c_void), *mut c_void);
+    type Pop = unsafe extern "C" fn(*mut Entry, c_int);
+
+    impl Entry {
+        const fn empty() -> Self {
+            let argument = std::ptr::null_mut();
+            Self { routine: None, argument, cancel_type: 0, previous: std::ptr::null_mut() }
+        }
+    }
 
     /// On the heap: thread-local memory may lie beside the stack.
     struct Registered {
@@ -112,7 +140,10 @@ mod imp {
         fn drop(&mut self) {
             if let Ok(mut left) = LEFT.try_lock() {
                 // SAFETY: no arguments.
-                left.push_back((unsafe { libc::gettid() }, self.entry.expose_provenance()));
+                left.push_back((
+                    unsafe { libc::syscall(libc::SYS_gettid) } as libc::pid_t,
+                    self.entry.expose_provenance(),
+                ));
             }
             let here = super::this_thread();
             let _another = LAST.compare_exchange(here, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -120,7 +151,7 @@ mod imp {
     }
 
     thread_local! {
-        static ENTRY: OnceCell<Registered> = const { OnceCell::new() };
+        static MINE: OnceCell<Registered> = const { OnceCell::new() };
     }
 
     extern "C" fn call(handler: *mut c_void) {
@@ -129,37 +160,109 @@ mod imp {
         handler();
     }
 
-    fn push() -> Option<Push> {
-        static PUSH: OnceLock<Option<Push>> = OnceLock::new();
-        *PUSH.get_or_init(|| {
+    /// The functions behind C's macros of these names.
+    fn functions() -> Option<(Push, Pop)> {
+        static FUNCTIONS: OnceLock<Option<(Push, Pop)>> = OnceLock::new();
+        *FUNCTIONS.get_or_init(|| {
             // SAFETY: a name, in whichever library has it.
-            let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_pthread_cleanup_push".as_ptr()) };
-            // SAFETY: the function behind C's `pthread_cleanup_push`; null becomes `None`.
-            unsafe { std::mem::transmute::<*mut c_void, Option<Push>>(found) }
+            let push = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_pthread_cleanup_push".as_ptr()) };
+            // SAFETY: as above.
+            let pop = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_pthread_cleanup_pop".as_ptr()) };
+            // SAFETY: the function of that name; null becomes `None`.
+            let push = unsafe { std::mem::transmute::<*mut c_void, Option<Push>>(push) }?;
+            // SAFETY: as above.
+            let pop = unsafe { std::mem::transmute::<*mut c_void, Option<Pop>>(pop) }?;
+            Some((push, pop))
         })
+    }
+
+    /// How many entries of others are looked at.
+    const OTHERS: usize = 64;
+
+    /// Whether the thread's list leads to `entry`.
+    fn is_listed(entry: *mut Entry, (push, pop): (Push, Pop)) -> bool {
+        let mut probe = Entry::empty();
+        // SAFETY: an entry of this frame, taken away below; nothing between the two ends the thread.
+        unsafe { push(&raw mut probe, call, std::ptr::null_mut()) };
+        let first = probe.previous;
+        // SAFETY: the entry that was put first; its routine is not called.
+        unsafe { pop(&raw mut probe, 0) };
+        let mut next = first;
+        for _ in 0..OTHERS {
+            if next == entry || next.is_null() {
+                return next == entry;
+            }
+            // SAFETY: glibc's list leads to entries of frames that have not been left.
+            next = unsafe { (*next).previous };
+        }
+        // Not known: it is left as it is.
+        true
+    }
+
+    /// Bytes of a control block that are looked through; glibc's is larger on each architecture.
+    const BLOCK: usize = 1536;
+
+    /// Finds where glibc keeps the head of the running thread's list, which is `entry`.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    fn learn(entry: *mut Entry, (push, pop): (Push, Pop)) {
+        let word = |place: usize| {
+            let address = super::this_thread() + place;
+            // SAFETY: within the thread's own control block.
+            unsafe { std::ptr::with_exposed_provenance::<usize>(address).read_volatile() }
+        };
+        let mut probe = Entry::empty();
+        for place in (size_of::<usize>()..BLOCK).step_by(size_of::<usize>()) {
+            if word(place) != entry.expose_provenance() {
+                continue;
+            }
+            // SAFETY: an entry of this frame, taken away below; nothing between the two ends the thread.
+            unsafe { push(&raw mut probe, call, std::ptr::null_mut()) };
+            let follows = word(place) == (&raw mut probe).expose_provenance();
+            // SAFETY: the entry that was put first; its routine is not called.
+            unsafe { pop(&raw mut probe, 0) };
+            if follows && word(place) == entry.expose_provenance() {
+                HEAD.store(place, Ordering::Relaxed);
+                return;
+            }
+        }
+    }
+
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    fn learn(_entry: *mut Entry, _functions: (Push, Pop)) {}
+
+    #[cold]
+    pub(super) fn renew(handler: fn()) {
+        let Some(functions) = functions() else { return };
+        let _ended = MINE.try_with(|place| {
+            let Some(Registered { entry }) = place.get() else { return };
+            if !is_listed(*entry, functions) {
+                // SAFETY: as in `register`; the list does not lead to it.
+                unsafe { functions.0(*entry, call, handler as *mut c_void) };
+            }
+        });
     }
 
     #[cold]
     pub(super) fn register(handler: fn()) {
         // Without a place to keep the entry in, the thread is at its end already.
-        let _ended = ENTRY.try_with(|place| {
+        let _ended = MINE.try_with(|place| {
             place.get_or_init(|| {
                 free_left();
-                let empty = Entry {
-                    routine: None,
-                    argument: std::ptr::null_mut(),
-                    cancel_type: 0,
-                    previous: std::ptr::null_mut(),
-                };
-                let entry = Box::into_raw(Box::new(empty));
-                if let Some(push) = push() {
+                let entry = Box::into_raw(Box::new(Entry::empty()));
+                if let Some((push, pop)) = functions() {
                     // SAFETY: an entry that stays where it is until the thread's frames are gone.
                     unsafe { push(entry, call, handler as *mut c_void) };
+                    if HEAD.load(Ordering::Relaxed) == 0 {
+                        learn(entry, (push, pop));
+                    }
                 }
                 Registered { entry }
             });
             let here = super::this_thread();
-            if here != UNKNOWN {
+            if here != UNKNOWN
+                && let Some(Registered { entry }) = place.get()
+            {
+                super::ENTRY.store(entry.expose_provenance(), Ordering::Relaxed);
                 LAST.store(here, Ordering::Relaxed);
             }
         });
@@ -169,4 +272,5 @@ mod imp {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 mod imp {
     pub(super) fn register(_handler: fn()) {}
+    pub(super) fn renew(_handler: fn()) {}
 }

@@ -285,7 +285,7 @@ fn check(this: &Awaitable<RustFuture>) -> Outcome<&'static LoopState> {
     let Some(state) = running() else {
         return Err(refused("a Rust future is awaited on a loop that is not aioxide's"));
     };
-    if this.thread != state.thread.get() {
+    if this.thread != this_thread() {
         return Err(refused("a Rust future is awaited in another thread than the one that made it"));
     }
     if this.parker.get().is_some_and(|parker| !parker.is_of(state)) {

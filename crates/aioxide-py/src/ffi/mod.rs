@@ -50,7 +50,10 @@ pub(crate) use line::Line;
 pub(crate) use memory::{Buffer, Chunk, bytes_content, receive_bytes, receive_into};
 pub(crate) use object::{Object, Outcome, Owned, Raised, Slot, Visit, boolean, none};
 pub(crate) use slot::{fast_method, slot_attribute, slot_method};
-pub(crate) use threads::{accept, close, close_here, connect, detached, outlive_interpreter, this_thread};
+pub(crate) use threads::{
+    accept, close, close_here, connect, detached, go_on_outliving_interpreter, outlive_interpreter,
+    this_thread,
+};
 
 /// A type that is an `Object` of a certain class, and nothing more.
 ///

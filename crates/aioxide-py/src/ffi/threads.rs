@@ -75,11 +75,21 @@ pub(crate) fn close_here(fd: RawFd) {
 #[inline]
 pub(crate) fn outlive_interpreter() {
     #[cfg(not(Py_3_14))]
-    aioxide_core::sys::thread::before_forced_exit(|| {
-        if is_ending() {
-            aioxide_core::sys::thread::stand_still();
-        }
-    });
+    aioxide_core::sys::thread::before_forced_exit(stand_still_at_the_end);
+}
+
+/// Sees to it that it still does: a `longjmp` of C code in the thread undoes it. Called by a loop between two batches.
+#[inline]
+pub(crate) fn go_on_outliving_interpreter() {
+    #[cfg(not(Py_3_14))]
+    aioxide_core::sys::thread::renew_before_forced_exit(stand_still_at_the_end);
+}
+
+#[cfg(not(Py_3_14))]
+fn stand_still_at_the_end() {
+    if is_ending() {
+        aioxide_core::sys::thread::stand_still();
+    }
 }
 
 #[cfg(not(Py_3_14))]

@@ -22,8 +22,8 @@ use crate::interp::{current, names};
 /// What it has beside what all have.
 pub(super) struct LockData {
     locked: Cell<bool>,
-    /// A weak reference to the task that has it, for whoever looks into the program; empty where nobody may.
-    holder: Slot,
+    /// A weak reference to the task that has taken it, for whoever looks into the program; empty where nobody may.
+    taker: Slot,
 }
 
 pub(super) type Lock = Primitive<LockData>;
@@ -46,19 +46,19 @@ impl Own for LockData {
     }
 
     fn new() -> Self {
-        Self { locked: Cell::new(false), holder: Slot::new() }
+        Self { locked: Cell::new(false), taker: Slot::new() }
     }
 
     fn init(this: &Holder<Lock>, arguments: &InitArguments) -> Outcome<()> {
         let [event_loop] = arguments.parse("Lock", &[&names().loop_], 0)?;
         refuse_loop(this.object(), event_loop)?;
         this.locked.set(false);
-        this.holder.clear();
+        this.taker.clear();
         Ok(())
     }
 
     fn slots(&self) -> impl Iterator<Item = &Slot> {
-        [&self.holder].into_iter()
+        [&self.taker].into_iter()
     }
 
     fn repr(this: &Holder<Lock>) -> Outcome {
@@ -106,23 +106,23 @@ impl LockData {
     fn lock(&self) {
         self.locked.set(true);
         if watched::is_watched() {
-            self.note_holder();
+            self.note_taker();
         }
     }
 
     /// Keeps which task has taken it. Whoever looks finds it in the frames of an `async with`, but nothing tells of a plain `acquire`.
     #[cold]
     #[inline(never)]
-    fn note_holder(&self) {
+    fn note_taker(&self) {
         let task = call::call(&names().get_running_loop_or_none, &[]).and_then(|running| {
             let task = if running.is_none() { None } else { current::get(&running) };
             task.map(|task| call::weak_reference(&task)).transpose()
         });
         match task {
-            Ok(task) => self.holder.put(task),
+            Ok(task) => self.taker.put(task),
             Err(raised) => {
                 raised::clear(raised);
-                self.holder.clear();
+                self.taker.clear();
             }
         }
     }
@@ -144,16 +144,16 @@ impl Holder<Lock> {
         if !self.locked.replace(false) {
             return Err(raised::raise(raised::runtime_error(), "Lock is not acquired."));
         }
-        if !self.holder.is_empty() {
-            self.holder.clear();
+        if !self.taker.is_empty() {
+            self.taker.clear();
         }
         self.waiters.wake_first()
     }
 }
 
-/// The task that has a lock of ours, where that was kept.
-pub(crate) fn holder_of(lock: &Object) -> Option<Owned> {
-    let reference = Holder::<Lock>::from_object(lock)?.holder.get()?;
+/// The task that has taken a lock of ours, where that was kept.
+pub(crate) fn taker_of(lock: &Object) -> Option<Owned> {
+    let reference = Holder::<Lock>::from_object(lock)?.taker.get()?;
     call::weak_target(&reference).unwrap_or_else(|raised| {
         raised::clear(raised);
         None
@@ -165,7 +165,7 @@ fn locked(this: &Holder<Lock>) -> Outcome {
 }
 
 fn set_locked(this: &Holder<Lock>, value: Option<&Object>) -> Outcome<()> {
-    this.holder.clear();
+    this.taker.clear();
     set_flag(&this.locked, value)
 }
 

@@ -35,7 +35,7 @@ use crate::ffi::exports::Exports;
 use crate::ffi::{Object, Outcome, call, raised};
 use crate::interp::names;
 
-pub(crate) use lock::holder_of;
+pub(crate) use lock::taker_of;
 
 /// Makes the types and puts them into the module.
 pub(crate) fn export(exports: &Exports<'_, '_>) -> Outcome<()> {

@@ -1,11 +1,12 @@
 //! A watched loop, as its watchdog's thread sees it.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::Duration;
 
 use aioxide_core::sys::sample::{self, Pace, Sample};
+use aioxide_core::sys::stack::lowest;
 use aioxide_monitor::protocol::{Refusal, RefusalKind, SnapshotOptions};
 use aioxide_monitor::pulse::Pulse;
 use aioxide_monitor::schema::{Deadlock, Frame, Id, Lag, STACK_LIMIT, ThreadStack};
@@ -23,6 +24,8 @@ pub(super) struct Beats {
     quiet: AtomicBool,
     /// What its thread does while it does not answer.
     doing: Mutex<Doing>,
+    /// The lowest address of its thread's stack.
+    lowest: AtomicUsize,
 }
 
 /// What a loop's thread does that does not answer: asked ever more seldom while it goes on.
@@ -35,6 +38,11 @@ struct Doing {
 }
 
 impl Beats {
+    /// The loop begins or ends to run, on this thread.
+    pub(super) fn begin(&self) {
+        self.lowest.store(lowest(), Ordering::SeqCst);
+    }
+
     pub(super) fn lag(&self) -> Option<Lag> {
         self.pulse.get().map(|pulse| pulse.lag())
     }
@@ -49,7 +57,7 @@ impl Beats {
             *doing = Doing { beat, ..Doing::default() };
         }
         if doing.pace.admit(waited) {
-            let sample = sample::sample(thread as i32);
+            let sample = sample::sample(thread as i32, self.lowest.load(Ordering::SeqCst));
             // It may have answered meanwhile: what it does now is not what blocked it.
             if sample.is_some() && pulse.waits().is_some() {
                 doing.sample = sample;

@@ -34,7 +34,7 @@ pub(crate) struct Beating {
 /// Starts the thread.
 pub(crate) fn start(watchdog: Watchdog, beaten: Beaten) -> io::Result<Beating> {
     // Where the program handles the signal itself there are no stacks, which the type's text says.
-    let _without_stacks = aioxide_core::sys::sample::prepare(super::stack::polled);
+    let _without_stacks = super::stack::prepare();
     let stopping = Arc::<AtomicBool>::default();
     let told = Arc::clone(&stopping);
     let noting = Noting::begin();

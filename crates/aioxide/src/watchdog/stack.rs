@@ -1,13 +1,25 @@
 //! What a thread is doing, in words.
 
+use std::io;
+
 use aioxide_core::sys::sample::{Polled, Sample};
 use aioxide_core::task::{current_id, with_current_meta};
 
 use super::StackFrame;
 use crate::task::Meta;
 
+/// Gets ready to take stacks.
+///
+/// # Errors
+/// None can be taken.
+#[expect(unsafe_code, reason = "a function of ours runs in a signal's handler")]
+pub(super) fn prepare() -> io::Result<()> {
+    // SAFETY: it reads which task the thread polls, one word, and what a task never changes; it neither allocates nor locks.
+    unsafe { aioxide_core::sys::sample::prepare(polled) }
+}
+
 /// What the running thread polls: called in a signal's handler, so it reads what a task never changes.
-pub(super) fn polled() -> Polled {
+fn polled() -> Polled {
     let place = with_current_meta::<Meta, _>(|meta| (meta.place(), meta.is_hidden()));
     match place {
         Some((place, false)) => Polled { id: current_id().unwrap_or(0), place: Some(place) },

@@ -4,7 +4,7 @@ use std::io;
 use std::panic::Location;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{Polled, Sample};
@@ -34,18 +34,36 @@ static TASK: AtomicU64 = AtomicU64::new(0);
 static PLACE: AtomicPtr<Location<'static>> = AtomicPtr::new(null_mut());
 static LOOK_AT_TASK: OnceLock<fn() -> Polled> = OnceLock::new();
 
+/// The lowest address of the stack of the thread that is asked; 0: not known.
+static LOWEST: AtomicUsize = AtomicUsize::new(0);
+/// A handler has begun and not ended: nobody is asked any more.
+static BROKEN: AtomicBool = AtomicBool::new(false);
+
+/// A handler and the walk need some 8 KiB; a stack on which so much is not left is not walked.
+const RESERVE: usize = 64 * 1024;
+
+/// How long a handler may take that has begun.
+const TAKEN: Duration = Duration::from_secs(2);
+
 /// The number of the running thread, for [`sample`].
 fn this_thread() -> i32 {
-    // SAFETY: no arguments.
-    unsafe { libc::gettid() }
+    // SAFETY: no arguments; the number fits.
+    unsafe { libc::syscall(libc::SYS_gettid) as i32 }
 }
 
-/// Gets ready for [`sample`]; later calls change nothing. `look` tells what the thread that calls it polls, and is called in a
-/// signal's handler: it may read what its own thread does not change meanwhile, and nothing else.
+/// Gets ready for [`sample`]; later calls change nothing. `look` tells what the thread that calls it polls.
 ///
 /// # Errors
-/// The program handles SIGURG itself.
-pub fn prepare(look: fn() -> Polled) -> io::Result<()> {
+/// The program handles SIGURG itself, or the unwinder may not run in a signal's handler here (glibc before 2.35).
+///
+/// # Safety
+/// `look` is called in a signal's handler, on any thread, between any two instructions: it may read what its own thread does not change
+/// meanwhile, and nothing else. It must not allocate or lock.
+pub unsafe fn prepare(look: fn() -> Polled) -> io::Result<()> {
+    // SAFETY: a name, in whichever library has it.
+    if unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"_dl_find_object".as_ptr()) }.is_null() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "glibc before 2.35"));
+    }
     LOOK_AT_TASK.get_or_init(|| look);
     // The first walk of a process may load libraries and tables.
     walk(|_| true);
@@ -66,23 +84,31 @@ pub fn prepare(look: fn() -> Polled) -> io::Result<()> {
 }
 
 /// What a thread of this process does; `None` if it does not answer in time, or the program handles SIGURG itself by now.
-pub fn sample(thread: i32) -> Option<Sample> {
-    if !action(None).is_ok_and(|found| is_ours(&found)) {
+/// `lowest`: the lowest address of its stack, as [`lowest`](crate::sys::stack::lowest) says there.
+pub fn sample(thread: i32, lowest: usize) -> Option<Sample> {
+    if BROKEN.load(Ordering::Relaxed) || !action(None).is_ok_and(|found| is_ours(&found)) {
         return None;
     }
     // Another watchdog may be asking.
     if !patiently(|| begin(thread)) {
         return None;
     }
+    LOWEST.store(lowest, Ordering::SeqCst);
     // SAFETY: plain numbers; a thread that is gone is an error.
     let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGURG) } == 0;
     let is_done = || QUESTION.load(Ordering::SeqCst) == question(thread, DONE);
     if (!sent || !patiently(is_done)) && turn(thread, ASKED, IDLE) {
         return None;
     }
-    // It has been begun, and does not wait for anything.
+    // It has been begun, and does not wait for anything; should it never end, it is the last one.
+    let mut left = TAKEN;
     while QUESTION.load(Ordering::SeqCst) == question(thread, TAKING) {
         std::thread::park_timeout(LOOK);
+        left = left.saturating_sub(LOOK);
+        if left.is_zero() {
+            BROKEN.store(true, Ordering::Relaxed);
+            return None;
+        }
     }
     if !is_done() {
         return None;
@@ -147,15 +173,20 @@ extern "C" fn handler(_signal: libc::c_int, _info: *mut libc::siginfo_t, context
     let errno = unsafe { *errno_location() };
     let thread = this_thread();
     if turn(thread, ASKED, TAKING) {
-        let mut length = 0;
-        walk(|frame| {
-            FRAMES[length].store(frame, Ordering::SeqCst);
-            length += 1;
-            length < DEPTH
-        });
-        LENGTH.store(length, Ordering::SeqCst);
         // SAFETY: the kernel gives a handler that asks for it (SA_SIGINFO) its thread's registers.
-        INTERRUPTED.store(unsafe { program_counter(context) }, Ordering::SeqCst);
+        let interrupted = unsafe { program_counter(context) };
+        INTERRUPTED.store(interrupted, Ordering::SeqCst);
+        FRAMES[0].store(interrupted, Ordering::SeqCst);
+        let mut length = 0;
+        let left = (&raw const length as usize).wrapping_sub(LOWEST.load(Ordering::SeqCst));
+        if left >= RESERVE {
+            walk(|frame| {
+                FRAMES[length].store(frame, Ordering::SeqCst);
+                length += 1;
+                length < DEPTH
+            });
+        }
+        LENGTH.store(length.max(1), Ordering::SeqCst);
         let polled = LOOK_AT_TASK.get().map(|look| look()).unwrap_or_default();
         TASK.store(polled.id, Ordering::SeqCst);
         let place = polled.place.map_or(null_mut(), |place| std::ptr::from_ref(place).cast_mut());
@@ -205,14 +236,16 @@ mod tests {
 
     #[test]
     fn stack_of_a_thread_that_runs_is_taken_and_of_one_that_is_gone_is_not() {
-        prepare(|| Polled { id: 7, place: Some(Location::caller()) }).unwrap();
-        prepare(Polled::default).unwrap();
+        // SAFETY: numbers, and places that the compiler has made.
+        unsafe { prepare(|| Polled { id: 7, place: Some(Location::caller()) }) }.unwrap();
+        // SAFETY: as above.
+        unsafe { prepare(Polled::default) }.unwrap();
         let (say, said) = std::sync::mpsc::channel();
         let runner = std::thread::spawn(move || {
-            say.send(this_thread()).unwrap();
+            say.send((this_thread(), crate::sys::stack::lowest())).unwrap();
             spin_for_the_sample();
         });
-        let thread = said.recv().unwrap();
+        let (thread, lowest) = said.recv().unwrap();
         let named = |sample: &Sample| {
             sample.frames.iter().any(|frame| {
                 let mut found = false;
@@ -224,12 +257,16 @@ mod tests {
             })
         };
         // Between saying its number and spinning it may be elsewhere.
-        let samples: Vec<Sample> = (0..50).filter_map(|_| sample(thread)).collect();
+        let samples: Vec<Sample> = (0..50).filter_map(|_| sample(thread, lowest)).collect();
         assert!(samples.iter().any(|sample| named(sample) && sample.polled.id == 7));
         assert!(samples.iter().all(|sample| sample.polled.place.is_some()));
+        // Where its stack were about to end, only where it is.
+        let end = lowest + 2 * 1024 * 1024 - 64 * 1024;
+        let short = sample(thread, end).or_else(|| sample(thread, end)).unwrap();
+        assert_eq!((short.frames.len(), short.polled.id), (1, 7));
         ENDING.store(true, Ordering::Relaxed);
         runner.join().unwrap();
-        assert!(sample(thread).is_none());
+        assert!(sample(thread, lowest).is_none());
         assert_eq!(QUESTION.load(Ordering::SeqCst) & 3, IDLE);
         // As a fork would leave it: the parent's question is not in the way of its child.
         QUESTION.store(7 << 32 | 7 << 2 | TAKING, Ordering::SeqCst);

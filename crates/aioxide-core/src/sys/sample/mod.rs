@@ -7,36 +7,40 @@
 //!   gives up: ASKED ─> IDLE; if that is too late, the handler is under way and soon done
 //! ```
 //!
-//! One question at a time. The handler touches nothing but the atomics here, its thread's `errno`, and what [`prepare`]'s `look` reads;
-//! the unwinder finds its tables without a lock on glibc from 2.35 on, and under a lock that its own thread may take again elsewhere.
+//! One question at a time. The handler touches nothing but the atomics here, its thread's `errno`, and what [`prepare`]'s `look` reads.
+//! The unwinder finds its tables without a lock and without a cache on glibc from 2.35 on; elsewhere it may be in the middle of changing
+//! what the handler would read, so nothing is sampled there. A stack that is all but used up is not walked.
 //!
 //! The signal is SIGURG, as in Go's runtime: nothing happens where nobody handles it, and hardly anybody does. A program that
 //! handles it itself keeps it, and gets no stacks. A blocking call that the signal interrupts is begun again (`SA_RESTART`) but for
 //! those that never are (`signal(7)`: `poll`, `nanosleep`, a `recv` with a timeout), which return EINTR. Who repeats such a call with
 //! its whole timeout waits for longer, so nobody may ask for the same wait at regular intervals: [`Pace`] doubles them.
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 use std::io;
 use std::panic::Location;
 use std::time::Duration;
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod linux;
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub use linux::{prepare, sample};
 
 /// Nothing to get ready for.
 ///
 /// # Errors
 /// Always: a thread's stack cannot be taken here.
-#[cfg(not(target_os = "linux"))]
-pub fn prepare(_look: fn() -> Polled) -> io::Result<()> {
+///
+/// # Safety
+/// As on Linux.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub unsafe fn prepare(_look: fn() -> Polled) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Nothing is known of another thread here.
-#[cfg(not(target_os = "linux"))]
-pub fn sample(_thread: i32) -> Option<Sample> {
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn sample(_thread: i32, _lowest: usize) -> Option<Sample> {
     None
 }
 
