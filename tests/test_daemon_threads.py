@@ -228,6 +228,7 @@ started = threading.Event()
 def run():
     async def main():
         library.jump()
+        await asyncio.sleep(0.01)
         started.set()
         # It wants the interpreter's lock back while that ends.
         asyncio.get_running_loop().call_soon(time.sleep, 0.5)

@@ -95,7 +95,6 @@ impl Runnable for Entry {
 
     #[inline]
     fn end_batch(context: &mut RunContext<'_>) -> ControlFlow<()> {
-        ffi::go_on_outliving_interpreter();
         if context.state.held.is_waiting()
             && let Err(error) = transports::send_held(context.py, context.state)
         {
@@ -108,6 +107,7 @@ impl Runnable for Entry {
 
     fn block<T>(context: &mut RunContext<'_>, wait: impl FnOnce() -> T) -> T {
         context.state.leave_current_task();
+        ffi::go_on_outliving_interpreter();
         let result = ffi::detached(context.py, wait);
         if let Err(error) = context.state.read_time(context.py) {
             context.raised = Some(error);

@@ -30,7 +30,7 @@ static ENTRY: AtomicUsize = AtomicUsize::new(0);
 static HEAD: AtomicUsize = AtomicUsize::new(0);
 
 /// Does it again where the handler was lost: a `longjmp` in this thread empties glibc's list of them. For a thread that has called
-/// [`before_forced_exit`] and is going on; costs a comparison.
+/// [`before_forced_exit`] and goes on; costs a comparison, and is called before a wait, not for each callback.
 #[inline]
 pub fn renew_before_forced_exit(handler: fn()) {
     let (here, head) = (this_thread(), HEAD.load(Ordering::Relaxed));

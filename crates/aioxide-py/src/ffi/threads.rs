@@ -78,7 +78,7 @@ pub(crate) fn outlive_interpreter() {
     aioxide_core::sys::thread::before_forced_exit(stand_still_at_the_end);
 }
 
-/// Sees to it that it still does: a `longjmp` of C code in the thread undoes it. Called by a loop between two batches.
+/// Sees to it that it still does: a `longjmp` of C code in the thread undoes it. Called by a loop before it waits.
 #[inline]
 pub(crate) fn go_on_outliving_interpreter() {
     #[cfg(not(Py_3_14))]

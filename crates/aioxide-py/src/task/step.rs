@@ -124,7 +124,7 @@ fn step_as_callback(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
 /// `Err` is what must leave the loop, or an error of the step itself, which goes to the loop's exception handler.
 #[inline]
 fn step(task: &Task, thrown: Option<Owned>) -> Outcome<()> {
-    task.steps.set(task.steps.get().saturating_add(1));
+    task.steps.set(task.steps.get().wrapping_add(1));
     if ends::are_noted() { step_timed(task, thrown) } else { step_now(task, thrown) }
 }
 
