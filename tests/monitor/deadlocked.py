@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
@@ -80,6 +81,79 @@ def two_locks_acquired(package: ModuleType) -> Program:
 
         task(both(first, second), "a")
         task(both(second, first), "b")
+        await asyncio.get_running_loop().create_future()
+
+    return program
+
+
+def managed_locks(package: ModuleType) -> Program:
+    """Through context managers that are made of generators, one inside of the other."""
+
+    async def program() -> None:
+        first, second = package.Lock(), package.Lock()
+
+        @contextlib.asynccontextmanager
+        async def inner(lock: Any) -> AsyncIterator[None]:
+            async with lock:
+                yield
+
+        @contextlib.asynccontextmanager
+        async def outer(lock: Any) -> AsyncIterator[None]:
+            async with inner(lock):
+                yield
+
+        async def both(one: Any, other: Any) -> None:
+            async with outer(one):
+                await package.sleep(0)
+                async with outer(other):
+                    raise AssertionError("it was a deadlock")
+
+        task(both(first, second), "a")
+        task(both(second, first), "b")
+        await asyncio.get_running_loop().create_future()
+
+    return program
+
+
+def generated_locks(package: ModuleType) -> Program:
+    """Inside of a generator that stands still."""
+
+    async def program() -> None:
+        first, second = package.Lock(), package.Lock()
+
+        async def rows(lock: Any) -> AsyncIterator[None]:
+            async with lock:
+                yield
+
+        async def both(one: Any, other: Any) -> None:
+            async for _ in rows(one):
+                await package.sleep(0)
+                async with other:
+                    raise AssertionError("it was a deadlock")
+
+        task(both(first, second), "a")
+        task(both(second, first), "b")
+        await asyncio.get_running_loop().create_future()
+
+    return program
+
+
+def swallowed_cancellations(package: ModuleType) -> Program:
+    async def program() -> None:
+        first, second = package.Lock(), package.Lock()
+
+        async def both(one: Any, other: Any) -> None:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+            async with one:
+                await package.sleep(0)
+                async with other:
+                    raise AssertionError("it was a deadlock")
+
+        tasks = [task(both(first, second), "a"), task(both(second, first), "b")]
+        await asyncio.sleep(0)
+        for one in tasks:
+            one.cancel()
         await asyncio.get_running_loop().create_future()
 
     return program
@@ -198,6 +272,9 @@ PROGRAMS: dict[str, Callable[[ModuleType], Program]] = {
     "tasks": tasks_await_each_other,
     "locks": two_locks,
     "acquired": two_locks_acquired,
+    "managed": managed_locks,
+    "generated": generated_locks,
+    "swallowed": swallowed_cancellations,
     "semaphores": two_semaphores,
     "gather": gather_of_its_own_parent,
     "group": group_of_its_own_parent,

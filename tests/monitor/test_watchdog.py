@@ -159,6 +159,35 @@ def test_callback_that_raises_does_not_end_the_watchdog(loop: Loop, monkeypatch:
     raised.clear()
 
 
+def test_code_that_lets_nobody_in_is_reported(loop: Loop) -> None:
+    """The watchdog's own thread is kept out as well, and tells afterwards."""
+
+    async def main() -> None:
+        while not monitor.lag():
+            await asyncio.sleep(0.01)
+        count = 1_000_000
+        while not [one for one in reports if one["cause"] == "held"] and count < 1 << 32:
+            # One call of C: nothing looks whether somebody else waits.
+            sum(range(count))
+            count *= 2
+            await asyncio.sleep(0.01)
+
+    with watching() as reports:
+        loop.run_until_complete(main())
+    held = [one for one in reports if one["cause"] == "held"]
+    assert held, reports
+    assert held[0]["seconds"] >= 0.05
+
+
+def test_loop_that_blocks_in_its_first_step_is_reported(loop: Loop) -> None:
+    async def main() -> None:
+        block_until(lambda: blocked_by(reports, "block_until"))
+
+    with watching() as reports:
+        loop.run_until_complete(main())
+    assert blocked_by(reports, "block_until")
+
+
 def test_callback_may_end_the_watchdog(loop: Loop) -> None:
     ended = threading.Event()
 

@@ -410,3 +410,56 @@ fn marks_that_cannot_be_written_are_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("the marks are not whole"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn cookies_are_not_saved_over_a_download() {
+    let place = Place::new();
+    let url = place.server.url("/ok/10/f");
+    for (options, kept) in [
+        (vec!["-o", "o", "--save-cookies", "o/f"], "o/f-1"),
+        (vec!["-o", "o", "--overwrite", "--save-cookies", "o/f"], "o/f-1"),
+        (vec!["-O", "o/f", "--save-cookies", "o/f"], "o/f-1"),
+        (vec!["-o", "o", "--tar-shards", "5", "--save-cookies", "o/shard-000000.tar"], "o/shard-000001.tar"),
+        (vec!["-o", "o", "--warc", "a.warc", "--save-cookies", "o/a.cdxj"], "o/a-1.cdxj"),
+    ] {
+        let output =
+            aioxide().current_dir(&place.directory).arg("fetch").arg(&url).args(&options).output().unwrap();
+        assert!(output.status.success(), "{options:?}: {}", text(&output.stderr));
+        let cookies = fs::read_to_string(place.path(options.last().unwrap())).unwrap();
+        assert!(cookies.starts_with("# Netscape HTTP Cookie File"), "{options:?}: {cookies}");
+        assert!(fs::metadata(place.path(kept)).unwrap().len() > 0, "{options:?}");
+        fs::remove_dir_all(place.path("o")).unwrap();
+    }
+}
+
+#[test]
+fn files_of_the_run_are_no_earlier_downloads_and_are_not_replaced() {
+    let place = Place::new();
+    let url = place.server.url("/ok/10/f");
+    fs::create_dir(place.path("o")).unwrap();
+    fs::write(place.path("o/list"), &url).unwrap();
+    let run = |arguments: &[&str]| {
+        let output = aioxide().current_dir(&place.directory).arg("fetch").args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    };
+    run(&[&url, "-o", "o", "--skip-existing", "--report", "o/f"]);
+    assert_eq!(fs::read(place.path("o/f-1")).unwrap().len(), 10);
+    assert_eq!(records(Path::new(&place.path("o/f")))[0]["outcome"], "ok");
+    fs::rename(place.path("o/list"), place.path("o/f")).unwrap();
+    run(&["-i", "o/f", "-o", "o", "--skip-existing"]);
+    assert_eq!(fs::read_to_string(place.path("o/f")).unwrap(), url);
+    fs::write(place.path("o/f"), "machine 127.0.0.1 login me password it").unwrap();
+    run(&[&url, "-o", "o", "--overwrite", "--netrc-file", "o/f"]);
+    assert!(fs::read_to_string(place.path("o/f")).unwrap().starts_with("machine"));
+    fs::write(place.path("o/f"), "me:it").unwrap();
+    run(&[&url, "-o", "o", "--overwrite", "--user", "@o/f"]);
+    assert_eq!(fs::read_to_string(place.path("o/f")).unwrap(), "me:it");
+}
+
+#[test]
+fn headers_that_announce_a_body_are_refused() {
+    let place = Place::new();
+    for header in ["Content-Length: 5", "transfer-encoding: chunked"] {
+        place.refused(&["-i", "list", "--discard", "-H", header], [""; 3], "is for a body, and none is sent");
+    }
+}

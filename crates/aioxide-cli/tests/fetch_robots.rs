@@ -136,3 +136,30 @@ fn rules_hold_where_a_url_redirects_to() {
     assert_eq!(server.requests().iter().filter(|path| path.starts_with("/redirect-to")).count(), 2 + 1 + 1);
     assert_eq!(seen(&outcomes(&server, &[&to("/ok/2")], &[])), ["ok"], "not asked for");
 }
+
+#[test]
+fn rules_of_a_host_that_a_server_has_named_are_asked_for_without_secrets() {
+    let elsewhere = Nasty::with_robots("200 OK", "User-agent: *\nDisallow: /none\n");
+    let server = Nasty::start();
+    let to = format!("/redirect-to/{}/ok/1", elsewhere.address());
+    for secret in [
+        ["--user", "me:SECRET"],
+        ["--bearer", "SECRET"],
+        ["-H", "Cookie: a=SECRET"],
+        ["--secret-header", "X-K: SECRET"],
+    ] {
+        let options = ["--robots", secret[0], secret[1]];
+        assert_eq!(seen(&outcomes(&server, &[&to], &options)), ["ok"], "{secret:?}");
+        // Asked for by the user itself it gets them.
+        assert_eq!(seen(&outcomes(&server, &["/ok/2"], &options)), ["ok"], "{secret:?}");
+    }
+    let told = |server: &Nasty, part: &str| server.heads().iter().filter(|head| head.contains(part)).count();
+    assert_eq!((told(&elsewhere, "GET /robots.txt"), told(&elsewhere, "GET /ok/1")), (4, 4));
+    for head in elsewhere.heads() {
+        let head = head.to_ascii_lowercase();
+        assert!(!["authorization", "cookie", "x-k:"].iter().any(|name| head.contains(name)), "{head}");
+    }
+    let lower =
+        |part: &str| server.heads().iter().filter(|head| head.to_ascii_lowercase().contains(part)).count();
+    assert!(lower("authorization: ") >= 4 && lower("cookie: ") >= 2 && lower("x-k: ") >= 2);
+}

@@ -89,8 +89,12 @@ impl Failure {
         let silent = silent && !h2_error(&error).is_some_and(is_given_up);
         let wants_http1 = h2_error(&error)
             .is_some_and(|error| error.is_remote() && error.reason() == Some(h2::Reason::HTTP_1_1_REQUIRED));
-        let error =
-            if refused { Error::new(Kind::Closed).with_source(error) } else { Error::from_hyper(error) };
+        // A frame that breaks the protocol ends the connection for all streams: those that had no part in it have lost theirs.
+        let is_ended = h2_error(&error).is_some_and(|error| error.is_go_away() && error.is_library());
+        let error = match refused || is_ended {
+            true => Error::new(Kind::Closed).with_source(error),
+            false => Error::from_hyper(error),
+        };
         Self { error, unsent, silent: silent || refused, refused, garbled, wants_http1 }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A node is *alive* when something outside of the graph can happen to it, or when anything that it waits on is alive: one
 //! member of a `wait` that comes is enough, a timeout is enough, so a report is never made of a wait that can end. What is
-//! not alive is dead, and stays so: that is the report.
+//! not alive is dead, and stays so: that is the report. What a timeout cancels passes that on to what it awaits, so this is alive, too.
 //!
 //! ```text
 //! alive by themselves       tasks that run or are ready; timers, descriptors, child processes, jobs, futures of Rust, what
@@ -19,7 +19,7 @@
 //! not aioxide's or asyncio's and does not tell what it watches counts as alive.
 
 use crate::graph::Graph;
-use crate::schema::{Deadlock, How, Id, Kind, Loop, Node, Snapshot, TaskState, clean};
+use crate::schema::{Deadlock, Edge, How, Id, Kind, Language, Loop, Node, Snapshot, TaskState, clean};
 
 /// Nodes that a report's text names; of the others, the number is told.
 const NAMED: usize = 20;
@@ -93,6 +93,16 @@ fn dead(graph: &Graph<'_>, all_loops_dead: bool) -> Vec<bool> {
         lives_by_itself(node, graph.edges(place).len(), all_loops_dead).then_some(place)
     };
     let mut open: Vec<usize> = nodes.iter().enumerate().filter_map(lives).collect();
+    // A task that a timeout cancels cancels what it awaits.
+    let timed = (0..nodes.len()).filter(|place| has_timeout(graph, *place));
+    let mut cancelled: Vec<usize> = timed.flat_map(|place| awaited(graph, place)).collect();
+    let mut reached = vec![false; nodes.len()];
+    while let Some(place) = cancelled.pop() {
+        if !std::mem::replace(&mut reached[place], true) {
+            cancelled.extend(awaited(graph, place));
+            open.push(place);
+        }
+    }
     while let Some(place) = open.pop() {
         if std::mem::replace(&mut dead[place], false) {
             open.extend(graph.before(place).iter().copied().filter(|before| dead[*before]));
@@ -101,16 +111,31 @@ fn dead(graph: &Graph<'_>, all_loops_dead: bool) -> Vec<bool> {
     dead
 }
 
+/// Whether a timer may cancel a task that waits on something else.
+fn has_timeout(graph: &Graph<'_>, place: usize) -> bool {
+    let nodes = &graph.snapshot().nodes;
+    let is_timer = |edge: &Edge| graph.node(edge.to).is_some_and(|node| node.kind == Kind::Timer);
+    let node = &nodes[place];
+    node.kind == Kind::Task && node.waits_on.len() > 1 && node.waits_on.iter().any(is_timer)
+}
+
+/// Whom a cancellation of this one is passed on to: a shield keeps it.
+fn awaited<'g>(graph: &'g Graph<'_>, place: usize) -> impl Iterator<Item = usize> + 'g {
+    let passes = |how: How| matches!(how, How::Await | How::Gather | How::TaskGroup | How::Member);
+    graph.edges(place).iter().filter(move |(_, how)| passes(*how)).map(|(to, _)| *to)
+}
+
 fn lives_by_itself(node: &Node, edges: usize, all_loops_dead: bool) -> bool {
     let outside = node.waits_on.len() > edges;
     match node.kind {
         _ if outside => true,
         Kind::Timer | Kind::Descriptor | Kind::Child | Kind::Job | Kind::RustFuture | Kind::Other => true,
         Kind::Task => {
-            let waiting = node
-                .task
-                .as_ref()
-                .is_some_and(|task| task.state == TaskState::Waiting && task.cancelling == 0);
+            // In Python a cancellation is on its way to a task that is ready; one that was caught is counted for ever.
+            let waiting = node.task.as_ref().is_some_and(|task| {
+                task.state == TaskState::Waiting
+                    && (task.cancelling == 0 || task.language == Language::Python)
+            });
             !waiting || (edges == 0 && !all_loops_dead)
         }
         // Who has a place without `async with` is not seen, and may give it back.

@@ -26,6 +26,7 @@ pub struct Memory {
 struct Seen {
     name: String,
     coroutine: String,
+    steps: Option<u64>,
     first: Instant,
     waits_on: Option<Id>,
     since: Instant,
@@ -40,20 +41,30 @@ impl Memory {
 
     fn remember_with(&mut self, snapshot: &mut Snapshot, is_whole: bool, ends: VecDeque<End>) {
         let (now, now_ms) = (clock::now(), clock::unix_ms());
+        // The last end of each, and how many there were: a task that ends leaves its number to the next one, which may have its name.
+        let mut ends_of: HashMap<(Id, String), (End, u32)> = HashMap::new();
+        for end in self.early.drain(..).chain(ends) {
+            let known = ends_of.entry((end.id, end.name.clone())).or_default();
+            *known = (end, known.1 + 1);
+        }
         let mut tasks = HashMap::with_capacity(snapshot.nodes.len());
         let mut gone = Vec::new();
         for node in &mut snapshot.nodes {
             let Some(task) = &mut node.task else { continue };
             let waits_on = node.waits_on.first().map(|edge| edge.to);
             let mut before = self.tasks.remove(&node.id);
-            // Another one that has its number.
-            gone.extend(before.take_if(|before| before.name != node.name).map(|before| (node.id, before)));
+            let ended = |name: &str| ends_of.get(&(node.id, name.to_owned())).map_or(0, |(_, count)| *count);
+            // Another one that has its number. An end that was noted once may have come after this one was looked at.
+            let is_another = |before: &mut Seen| {
+                before.name != node.name || task.steps < before.steps || ended(&before.name) > 1
+            };
+            gone.extend(before.take_if(is_another).map(|before| (node.id, before)));
             let known = match before {
-                Some(before) if before.waits_on == waits_on => before,
-                Some(before) => Seen { waits_on, since: now, ..before },
+                Some(before) if before.waits_on == waits_on => Seen { steps: task.steps, ..before },
+                Some(before) => Seen { waits_on, since: now, steps: task.steps, ..before },
                 None => {
-                    let (name, coroutine) = (node.name.clone(), task.coroutine.clone());
-                    Seen { name, coroutine, first: now, waits_on, since: now }
+                    let (name, coroutine, steps) = (node.name.clone(), task.coroutine.clone(), task.steps);
+                    Seen { name, coroutine, steps, first: now, waits_on, since: now }
                 }
             };
             if task.age_ms.is_none() {
@@ -65,10 +76,8 @@ impl Memory {
             tasks.insert(node.id, known);
         }
         gone.extend(std::mem::replace(&mut self.tasks, tasks));
-        let mut ends: HashMap<(Id, String), End> =
-            self.early.drain(..).chain(ends).map(|end| ((end.id, end.name.clone()), end)).collect();
         for (id, task) in gone {
-            let end = match ends.remove(&(id, task.name.clone())) {
+            let end = match ends_of.remove(&(id, task.name.clone())).map(|(end, _)| end) {
                 None if !is_whole && self.tasks.len() < KEPT => {
                     self.tasks.entry(id).or_insert(task);
                     continue;
@@ -84,7 +93,7 @@ impl Memory {
         let too_many = self.ended.len().saturating_sub(HISTORY_LIMIT);
         drop(self.ended.drain(..too_many));
         let is_there = |end: &End| self.tasks.get(&end.id).is_some_and(|task| task.name == end.name);
-        self.early = ends.into_values().filter(is_there).collect();
+        self.early = ends_of.into_values().map(|(end, _)| end).filter(is_there).collect();
         for event_loop in &mut snapshot.loops {
             let first = *self.loops.entry(event_loop.id).or_insert(now);
             event_loop.seen_ms = Some((now - first).as_millis() as u64);

@@ -1,7 +1,9 @@
 //! What is a deadlock and what is not, by snapshots made by hand.
 
 use aioxide_monitor::deadlock;
-use aioxide_monitor::schema::{Deadlock, Edge, Frame, How, Id, Kind, Loop, Node, Snapshot, Task, TaskState};
+use aioxide_monitor::schema::{
+    Deadlock, Edge, Frame, How, Id, Kind, Language, Loop, Node, Snapshot, Task, TaskState,
+};
 
 fn dead_loop() -> Loop {
     let none = Some(0);
@@ -73,6 +75,35 @@ fn locks_taken_without_a_block_are_a_deadlock_once_nothing_can_happen() {
 }
 
 #[test]
+fn what_a_timeout_cancels_is_no_deadlock_and_what_it_does_not_is_one() {
+    let with = |how: How, more: &[(u64, How)]| {
+        let mut nodes = two_locks();
+        nodes[4] = node(3, Kind::Task, &[&[(20, How::Await)], more].concat());
+        nodes.push(node(20, Kind::Gather, &[(1, how), (2, how)]));
+        nodes.push(node(21, Kind::Timer, &[]));
+        nodes
+    };
+    assert_eq!(found(live_loop(), with(How::Gather, &[])).len(), 1);
+    assert_eq!(found(live_loop(), with(How::Gather, &[(21, How::FinishedBy)])), []);
+    assert_eq!(found(live_loop(), with(How::TaskGroup, &[(21, How::FinishedBy)])), []);
+    // A shield passes nothing on.
+    assert_eq!(found(live_loop(), with(How::Shield, &[(21, How::FinishedBy)])).len(), 1);
+}
+
+#[test]
+fn cancellation_that_was_caught_is_under_way_no_more() {
+    let mut nodes = two_locks();
+    for node in &mut nodes[..2] {
+        node.task.as_mut().unwrap().cancelling = 1;
+    }
+    assert_eq!(found(live_loop(), nodes.clone()).len(), 1);
+    for node in &mut nodes[..2] {
+        node.task.as_mut().unwrap().language = Language::Rust;
+    }
+    assert_eq!(found(live_loop(), nodes), []);
+}
+
+#[test]
 fn semaphore_is_a_part_of_a_cycle_only_when_all_its_holders_are_known() {
     let nodes = |limit: Option<i64>| {
         let mut nodes = vec![
@@ -101,7 +132,7 @@ fn timeout_of_one_member_breaks_the_cycle() {
 #[test]
 fn cancelled_member_breaks_the_cycle() {
     let mut nodes = two_locks();
-    nodes[1].task.as_mut().unwrap().cancelling = 1;
+    nodes[1].task.as_mut().unwrap().state = TaskState::Ready;
     assert_eq!(found(live_loop(), nodes), []);
 }
 

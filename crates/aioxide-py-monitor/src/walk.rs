@@ -8,7 +8,7 @@ use aioxide_monitor::schema::{
 };
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use crate::chain::{Link, chain, string, text, within};
 use crate::eyes::{Class, Eyes, Seen, list_type};
@@ -33,6 +33,14 @@ pub(crate) struct Walk<'e> {
     open: Vec<(usize, Py<PyAny>)>,
     opening: bool,
     stacks: bool,
+}
+
+/// Context managers made of generators, one inside of the other, that are looked into.
+const NESTED: usize = 4;
+
+/// Whether a link is that of `as_completed`.
+fn is_completion(link: &Link<'_>) -> bool {
+    link.qualname.starts_with("as_completed.") || link.qualname.starts_with("_AsCompletedIterator.")
 }
 
 /// The number by which a snapshot knows an object.
@@ -109,7 +117,10 @@ impl<'e> Walk<'e> {
         }
         // The future is done, and the task's next step is in the queue.
         let is_done = waiter.as_ref().is_some_and(|waiter| self.is_done(waiter));
-        found.state = if waiter.is_none() || is_done { TaskState::Ready } else { TaskState::Waiting };
+        let must_cancel = task.getattr(intern!(py, "_must_cancel"));
+        let is_ready =
+            waiter.is_none() || is_done || must_cancel.is_ok_and(|must| must.is_truthy().unwrap_or(false));
+        found.state = if is_ready { TaskState::Ready } else { TaskState::Waiting };
         if found.state == TaskState::Waiting {
             self.nodes[place].waits_on = edges;
         }
@@ -123,7 +134,8 @@ impl<'e> Walk<'e> {
         let mut target = None;
         for link in links.iter().filter(|link| link.own) {
             target = self.target(link, links, &mut edges);
-            if target.is_some() {
+            // What stands behind `as_completed` is its own.
+            if target.is_some() || is_completion(link) {
                 break;
             }
         }
@@ -256,7 +268,10 @@ impl<'e> Walk<'e> {
             }
         }
         // `Condition.wait` gives the lock back.
-        for link in links.iter().filter(|link| link.own && link.qualname == "Condition.wait") {
+        let gives_back = |link: &&Link<'_>| {
+            link.own && matches!(link.qualname.as_str(), "Condition.wait" | "Condition.wait_for")
+        };
+        for link in links.iter().filter(gives_back) {
             let Some(condition) = self.find(link, Class::Condition) else { continue };
             let lock = condition.getattr(intern!(condition.py(), "_lock")).ok().map(|lock| id_of(&lock));
             held.retain(|id| *id != id_of(&condition) && Some(*id) != lock);
@@ -282,28 +297,57 @@ impl<'e> Walk<'e> {
                 }
                 _ => None,
             };
-            let Some(owner) = owner else { continue };
+            // What a generator that stands still is inside of, as is who has it.
+            let owner = match owner {
+                None if self.seen.class(one) == Class::AsyncGenerator => one.clone(),
+                None => continue,
+                Some(owner) => owner,
+            };
             match self.seen.class(&owner) {
+                // One that was given back inside of its block, by whomever.
+                Class::Lock if self.is_free(&owner) => {}
                 Class::Lock | Class::Semaphore => held.push(things::sync(self, &owner, links)),
                 Class::Condition => {
+                    let lock = owner.getattr(intern!(owner.py(), "_lock")).ok();
+                    let lock = lock.filter(|lock| self.seen.class(lock) == Class::Lock);
+                    // A `wait` in another task has given it back.
+                    if lock.as_ref().is_some_and(|lock| self.is_free(lock)) {
+                        continue;
+                    }
                     held.push(things::sync(self, &owner, links));
-                    if let Ok(lock) = owner.getattr(intern!(owner.py(), "_lock"))
-                        && self.seen.class(&lock) == Class::Lock
-                    {
-                        held.push(things::sync(self, &lock, links));
+                    held.extend(lock.map(|lock| things::sync(self, &lock, links)));
+                }
+                Class::ContextManager if depth < NESTED => {
+                    if let Ok(generator) = owner.getattr(intern!(owner.py(), "gen")) {
+                        self.exits_of(&generator, held, links, depth + 1);
                     }
                 }
-                Class::ContextManager if depth == 0 => {
-                    if let Ok(generator) = owner.getattr(intern!(owner.py(), "gen"))
-                        && self.seen.class(&generator) == Class::AsyncGenerator
-                    {
-                        let inner = within(self.eyes, &generator, Class::AsyncGenerator);
-                        self.exits(&inner, held, links, 1);
-                    }
-                }
+                Class::AsyncGenerator if depth < NESTED => self.exits_of(&owner, held, links, depth + 1),
                 _ => {}
             }
         }
+    }
+
+    /// The same of a generator that stands still; one that runs is a link itself.
+    fn exits_of(
+        &mut self,
+        generator: &Bound<'_, PyAny>,
+        held: &mut Vec<Id>,
+        links: &[Link<'_>],
+        depth: usize,
+    ) {
+        let stands = self.seen.class(generator) == Class::AsyncGenerator
+            && !links.iter().any(|link| link.object.is(generator));
+        if stands {
+            let inner = within(self.eyes, generator, Class::AsyncGenerator);
+            self.exits(&inner, held, links, depth);
+        }
+    }
+
+    fn is_free(&mut self, lock: &Bound<'_, PyAny>) -> bool {
+        let known = self.seen.known(lock);
+        let locked = known.base.bind(lock.py()).call_method1(intern!(lock.py(), "locked"), (lock,));
+        locked.is_ok_and(|locked| !locked.is_truthy().unwrap_or(true))
     }
 
     /// Adds the timers of `asyncio.timeout` blocks.
@@ -433,8 +477,19 @@ impl<'e> Walk<'e> {
         for place in 0..reached.len() {
             let one = reached[place].clone();
             match self.seen.class(&one) {
-                Class::Method => reached.extend(one.getattr(intern!(one.py(), "__self__"))),
+                Class::Method => {
+                    let owner = one.getattr(intern!(one.py(), "__self__"));
+                    reached.extend(owner.iter().flat_map(|owner| self.attributes(owner)));
+                    reached.extend(owner);
+                }
                 Class::Timeout => reached.extend(one.getattr(intern!(one.py(), "_task"))),
+                // `lambda: task.cancel()`
+                Class::Function => {
+                    let shared: Vec<_> =
+                        self.eyes.referents(&one).iter().flat_map(|one| self.shared(one)).collect();
+                    reached.extend(shared.iter().flat_map(|one| self.attributes(one)));
+                    reached.extend(shared);
+                }
                 _ if one.is_exact_instance_of::<PyTuple>() || things::is_partial(&one) => {
                     reached.extend(self.eyes.referents(&one));
                 }
@@ -465,6 +520,27 @@ impl<'e> Walk<'e> {
                 }
             }
         }
+    }
+
+    /// What the functions around a function share with it, if `object` is what they share it in.
+    fn shared<'py>(&self, object: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+        match object.cast_exact::<PyTuple>() {
+            Ok(cells) => cells.iter().filter_map(|cell| things::contents(&cell)).collect(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The tasks and futures among an object's attributes: those that it may cancel or finish.
+    fn attributes<'py>(&mut self, object: &Bound<'py, PyAny>) -> Vec<Bound<'py, PyAny>> {
+        if self.seen.class(object) != Class::Other {
+            return Vec::new();
+        }
+        let mut found = self.eyes.referents(object);
+        let fields: Vec<_> =
+            found.iter().filter_map(|one| one.cast_exact::<PyDict>().ok()).cloned().collect();
+        found.extend(fields.iter().flat_map(|fields| fields.values()));
+        found.retain(|one| self.is_future(one));
+        found
     }
 
     /// Puts in who has which lock, after the last task.

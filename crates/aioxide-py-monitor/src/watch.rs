@@ -137,7 +137,7 @@ impl Watchdog {
             let mut watch =
                 Watch { source, settings, watched: Vec::new(), looked: None, places, told: HashSet::new() };
             while !told.load(Ordering::SeqCst) {
-                if Python::try_attach(|py| watch.beat(py)).is_none() {
+                if watch.let_in(|watch, py| watch.beat(py)).is_none() {
                     return;
                 }
                 watch.wait(&told);
@@ -185,10 +185,22 @@ struct Watch {
 }
 
 impl Watch {
+    /// Does something attached to the interpreter, and tells if it took too long to be let in.
+    fn let_in<T>(&mut self, work: impl FnOnce(&mut Self, Python<'_>) -> T) -> Option<T> {
+        let asked = clock::now();
+        Python::try_attach(|py| {
+            let held = asked.elapsed();
+            if held >= self.settings.limit {
+                self.report_held(py, held);
+            }
+            work(self, py)
+        })
+    }
+
     /// Sends the heartbeats that are due.
     fn beat(&mut self, py: Python<'_>) {
         let now = clock::now();
-        if self.looked.is_none_or(|looked| now - looked >= LOOK) {
+        if self.looked.is_none_or(|looked| now - looked >= LOOK.min(self.settings.limit)) {
             self.looked = Some(now);
             self.look_for_loops(py);
         }
@@ -284,47 +296,60 @@ impl Watch {
 
     /// Looks at the loops that do not answer. `held`: how long it took to be let in.
     fn look(&mut self, py: Python<'_>, held: Duration) {
-        let frames = self.source.eyes.frames(py).unwrap_or_default();
-        let collected = self.settings.collector.get().0.total();
         for place in 0..self.watched.len() {
             let watched = &mut self.watched[place];
             let Some(since) = watched.sent.filter(|_| !watched.reported) else { continue };
             let waited = clock::now() - since;
             // It may have answered while this thread was not let in; then it was late all the same.
-            if waited < self.settings.limit
-                || (watched.pulse.waits().is_none() && held < self.settings.limit / 2)
+            if waited >= self.settings.limit
+                && (watched.pulse.waits().is_some() || held >= self.settings.limit / 2)
             {
-                continue;
+                let is_held = held >= waited / 2 || held >= self.settings.limit / 2;
+                self.report(py, place, waited, is_held);
             }
-            watched.reported = true;
-            watched.pulse.count_blocked();
-            let cause = if collected.saturating_sub(watched.collected) >= waited / 2 {
-                "gc"
-            } else if held >= waited / 2 || held >= self.settings.limit / 2 {
-                "held"
-            } else {
-                "call"
-            };
-            let event_loop = watched.event_loop.clone_ref(py);
-            let frame = frames.iter().find(|(thread, _)| *thread == watched.thread);
-            let stack = frame.map(|(_, frame)| loops::frames(frame)).unwrap_or_default();
-            let key = stack.last().map_or_else(Default::default, |frame| (frame.file.clone(), frame.line));
-            let Some(suppressed) = self.places.admit(key) else { continue };
-            let report = PyDict::new(py);
-            let task = self.source.eyes.current_task(event_loop.bind(py));
-            let name = task.as_ref().and_then(|task| task.call_method0("get_name").ok());
-            let told = (|| -> PyResult<()> {
-                report.set_item("kind", "blocked")?;
-                report.set_item("loop", id_of(event_loop.bind(py)))?;
-                report.set_item("cause", cause)?;
-                report.set_item("seconds", waited.as_secs_f64())?;
-                report.set_item("task", name)?;
-                report.set_item("suppressed", suppressed)?;
-                let stack: Vec<_> = stack.iter().map(|one| (&one.file, one.line, &one.function)).collect();
-                report.set_item("stack", stack)
-            })();
-            self.tell(py, told.map(|()| report));
         }
+    }
+
+    /// Nobody was let in for so long, after the last heartbeats had been answered: no loop could have run meanwhile.
+    fn report_held(&mut self, py: Python<'_>, held: Duration) {
+        for place in 0..self.watched.len() {
+            if !self.watched[place].reported || self.watched[place].pulse.waits().is_none() {
+                self.report(py, place, held, true);
+            }
+        }
+    }
+
+    /// Tells that a loop did not answer for so long.
+    fn report(&mut self, py: Python<'_>, place: usize, waited: Duration, is_held: bool) {
+        let frames = self.source.eyes.frames(py).unwrap_or_default();
+        let collected = self.settings.collector.get().0.total();
+        let watched = &mut self.watched[place];
+        watched.reported = true;
+        watched.pulse.count_blocked();
+        let cause = match collected.saturating_sub(watched.collected) >= waited / 2 {
+            true => "gc",
+            false if is_held => "held",
+            false => "call",
+        };
+        let event_loop = watched.event_loop.clone_ref(py);
+        let frame = frames.iter().find(|(thread, _)| *thread == watched.thread);
+        let stack = frame.map(|(_, frame)| loops::frames(frame)).unwrap_or_default();
+        let key = stack.last().map_or_else(Default::default, |frame| (frame.file.clone(), frame.line));
+        let Some(suppressed) = self.places.admit(key) else { return };
+        let report = PyDict::new(py);
+        let task = self.source.eyes.current_task(event_loop.bind(py));
+        let name = task.as_ref().and_then(|task| task.call_method0("get_name").ok());
+        let told = (|| -> PyResult<()> {
+            report.set_item("kind", "blocked")?;
+            report.set_item("loop", id_of(event_loop.bind(py)))?;
+            report.set_item("cause", cause)?;
+            report.set_item("seconds", waited.as_secs_f64())?;
+            report.set_item("task", name)?;
+            report.set_item("suppressed", suppressed)?;
+            let stack: Vec<_> = stack.iter().map(|one| (&one.file, one.line, &one.function)).collect();
+            report.set_item("stack", stack)
+        })();
+        self.tell(py, told.map(|()| report));
     }
 
     fn tell(&self, py: Python<'_>, report: PyResult<Bound<'_, PyDict>>) {
@@ -346,9 +371,9 @@ impl Watch {
 
     fn look_for_deadlocks(&mut self) {
         // The whole graph is only looked at when nothing can happen by itself.
-        let quiet = Python::try_attach(|py| {
-            !self.watched.is_empty()
-                && self.watched.iter().all(|one| loops::is_quiet(one.event_loop.bind(py)))
+        let quiet = self.let_in(|watch, py| {
+            !watch.watched.is_empty()
+                && watch.watched.iter().all(|one| loops::is_quiet(one.event_loop.bind(py)))
         });
         if quiet != Some(true) {
             return;

@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args, ValueHint};
 use super::access::AccessArgs;
 use super::help::{FETCH_LONG, FETCH_SHORT};
 use super::values::{Jobs, header, jobs, rate, seconds, size, warc};
-use crate::fetch::{Digest, Format, Template};
+use crate::fetch::{Digest, Format, Template, frames_a_body};
 use crate::queue::Address;
 
 /// `aioxide fetch`.
@@ -233,6 +233,12 @@ impl FetchArgs {
             for (place, text) in texts.iter().enumerate() {
                 let (name, value) =
                     header(text).map_err(|error| format!("{option} number {}: {error}", place + 1))?;
+                if frames_a_body(&name) {
+                    return Err(format!(
+                        "{option} number {}: {name} is for a body, and none is sent",
+                        place + 1
+                    ));
+                }
                 headers.push(Header { name, value, is_secret });
             }
         }

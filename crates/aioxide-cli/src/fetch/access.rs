@@ -118,6 +118,19 @@ impl Access {
     }
 }
 
+/// Makes the file that cookies are to be saved to, if there is none: nothing else of the run gets its name then.
+///
+/// # Errors
+/// It cannot be made.
+pub(crate) fn reserve(path: &Path) -> Result<(), String> {
+    let made = followed(path)
+        .and_then(|path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path));
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => of_option("--save-cookies", path, made).map(drop),
+    }
+}
+
 /// Reads cookies into the jar.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::input::Entry;
 use super::job::Job;
-use super::manners::{Redirects, Speed};
+use super::manners::{Named, Redirects, Speed};
 use super::naming::{self, Wanted};
 use super::output::{Archive, Sink};
 use super::report::answer::Answer;
@@ -82,7 +82,8 @@ impl Fetch {
         let transcripts = warc.map(|_| Transcripts::default());
         let exchanges = || transcripts.as_ref().map(Transcripts::take).unwrap_or_default();
         if let Some(robots) = &self.robots {
-            Box::pin(robots.permit(&self.session, url, self.robots_timeouts(progress))).await?;
+            let timeouts = self.robots_timeouts(progress);
+            Box::pin(robots.permit(&self.session, url, Named::ByUser, timeouts)).await?;
         }
         let mut held = partial.take();
         // What came in ranges is in the state alone.
@@ -143,7 +144,9 @@ impl Fetch {
                         break response;
                     };
                     drop(response);
-                    let permitted = robots.permit(&self.session, &to, self.robots_timeouts(progress));
+                    let named_by = if to.origin() == url.origin() { Named::ByUser } else { Named::ByServer };
+                    let timeouts = self.robots_timeouts(progress);
+                    let permitted = robots.permit(&self.session, &to, named_by, timeouts);
                     if let Err(failed) = Box::pin(permitted).await {
                         *partial = held;
                         return Err(failed.at(&to));

@@ -46,7 +46,7 @@ use resolver::Resolver;
 use resume::Journal;
 use run::{Ended, Fetch};
 
-pub(crate) use input::Format;
+pub(crate) use input::{Format, frames_a_body};
 pub(crate) use manners::descriptors::make_room;
 pub(crate) use naming::{Template, fnv1a};
 pub(crate) use output::is_warc;
@@ -229,6 +229,9 @@ fn run_list(
     };
     // After the directory, in which it may stand.
     let mut report = args.report.as_deref().map(|path| named(path, Report::open(path))).transpose()?;
+    if let Some(path) = &args.access.save_cookies {
+        access::reserve(path)?;
+    }
     let (list, report_file) = (source.identity(), report.as_ref().map(Report::identity).transpose()?);
     let state_file = journal.as_ref().map(Journal::identity).transpose()?;
     streams::check(&args, list, report_file, state_file)?;
@@ -243,8 +246,21 @@ fn run_list(
         if args.skip_existing {
             directory.remember_names();
         }
-        let read = args.retry_failed.as_deref();
-        let replaced = [read, state, args.access.save_cookies.as_deref(), args.access.cookies.as_deref()];
+        let access = &args.access;
+        let secret = |text: &'_ Option<String>| text.as_deref()?.strip_prefix('@').map(PathBuf::from);
+        let secrets = [secret(&access.user), secret(&access.bearer)];
+        let replaced = [
+            args.retry_failed.as_deref(),
+            state,
+            access.save_cookies.as_deref(),
+            access.cookies.as_deref(),
+            access.netrc_file.as_deref(),
+            access.ca.as_deref(),
+            access.cert.as_deref(),
+            access.key.as_deref(),
+            secrets[0].as_deref(),
+            secrets[1].as_deref(),
+        ];
         directory.spare(
             list.into_iter().chain(report_file).chain(streams::outputs(&args)),
             replaced.into_iter().flatten().map(Path::to_owned),

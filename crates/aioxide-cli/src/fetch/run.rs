@@ -372,10 +372,9 @@ impl Flight {
             _ => job.progress.first_byte.take().map_or(Seen::Nothing, Seen::Answer),
         };
         // Also when this URL is given up: the others of its host keep away as well.
-        if let Err(Failed { retry: Retry::After(asked), .. }) = &result
-            && *asked <= self.fetch.retries.longest
-        {
-            self.fetch.starter.borrow_mut().schedule.leave_alone(&host, *asked);
+        if let Err(Failed { retry: Retry::After(asked), .. }) = &result {
+            let pause = (*asked).min(self.fetch.retries.longest);
+            self.fetch.starter.borrow_mut().schedule.leave_alone(&host, pause);
         }
         if let Some(pause) = again {
             self.fetch.starter.borrow_mut().schedule.put_off(job, pause);

@@ -17,6 +17,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -329,7 +330,9 @@ impl New {
 
 impl Filling for New {
     fn add(&mut self, shard: &str, list: &[u8]) -> io::Result<()> {
-        fs::write(self.path.join("waiting").join(format!("{shard}.0")), list)
+        // A list may have passwords and tokens.
+        let path = self.path.join("waiting").join(format!("{shard}.0"));
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(list)
     }
 
     fn finish(self: Box<Self>) -> io::Result<()> {

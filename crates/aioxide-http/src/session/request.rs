@@ -112,6 +112,12 @@ impl RequestBuilder {
         self.with(|request| request.options.is_bare = true)
     }
 
+    /// Sends none of the session's headers that are for the origins of given URLs alone (see [`header`](Self::header)). For a URL that
+    /// nobody has given: one that a server has named.
+    pub fn without_secrets(self) -> Self {
+        self.with(|request| request.is_elsewhere = true)
+    }
+
     /// Adds these pairs to the URL's query, percent-encoded.
     pub fn query<K: AsRef<str>, V: AsRef<str>>(self, pairs: &[(K, V)]) -> Self {
         self.with(|request| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use csv_core::ReadRecordResult;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
@@ -195,7 +195,16 @@ fn column(name: &str) -> Result<Column, String> {
 }
 
 fn header_name(name: &str) -> Result<HeaderName, String> {
-    HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no name of a header"))
+    let name = HeaderName::try_from(name.trim()).map_err(|_| format!("{name:?} is no name of a header"))?;
+    match frames_a_body(&name) {
+        true => Err(format!("{name} says how long the body of a request is, and there is none")),
+        false => Ok(name),
+    }
+}
+
+/// Whether a header announces a body: what comes next on the connection, another request, would be taken for it.
+pub(crate) fn frames_a_body(name: &HeaderName) -> bool {
+    matches!(*name, header::CONTENT_LENGTH | header::TRANSFER_ENCODING)
 }
 
 /// The value of a header; it may be a token, so messages name the header alone, and it stays with the origin of its URL.
@@ -329,6 +338,7 @@ mod tests {
             ("{}", "no text named url"),
             (r#"{"url":"http://a/","name":1}"#, "name is of the wrong type"),
             (r#"{"url":"http://a/","headers":{"a b":"c"}}"#, "no name of a header"),
+            (r#"{"url":"http://a/","headers":{"Content-Length":"5"}}"#, "content-length says how long"),
             (r#"{"url":"http://a/","headers":{"a":"c\nd"}}"#, "header a cannot be sent"),
         ] {
             let error = entry(text).url.unwrap_err();

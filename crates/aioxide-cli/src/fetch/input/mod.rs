@@ -21,7 +21,7 @@ use super::output::streams::Patient;
 pub(crate) use again::{Far, Stretch};
 pub(crate) use entry::Entry;
 pub(crate) use failed::{Failed, check_report};
-pub(crate) use format::Format;
+pub(crate) use format::{Format, frames_a_body};
 pub(crate) use lines::Lines;
 pub(crate) use source::Source;
 

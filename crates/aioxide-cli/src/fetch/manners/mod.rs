@@ -16,7 +16,7 @@ pub(crate) use addresses::Finder;
 pub(crate) use bandwidth::Bandwidth;
 pub(crate) use pace::Seen;
 pub(crate) use retry::{Retries, Retry};
-pub(crate) use robots::{Redirects, Robots};
+pub(crate) use robots::{Named, Redirects, Robots};
 pub(crate) use schedule::{PerHost, Schedule};
 pub(crate) use speed::Speed;
 pub(crate) use starter::{Next, Starter};

@@ -99,6 +99,39 @@ impl Redirects {
     }
 }
 
+/// Who has named a URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Named {
+    ByUser,
+    /// By a redirect to another origin.
+    ByServer,
+}
+
+/// Whether rules in their [normal](normal) form let a URL be asked for.
+fn allows(robot: &Robot, url: &Url) -> bool {
+    let path = normal(url[Position::BeforePath..].as_bytes());
+    robot.allowed(&format!("{}{}", &url[..Position::BeforePath], String::from_utf8_lossy(&path)))
+}
+
+/// Percent-encoding as it is compared (RFC 9309, 2.2.2): what need not be encoded is not, what is has capital digits, and what is not
+/// ASCII is encoded.
+fn normal(text: &[u8]) -> Vec<u8> {
+    let mut normal = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).filter(|hex| *first == b'%' && hex.iter().all(u8::is_ascii_hexdigit));
+        let coded = hex.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match coded {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => normal.push(byte),
+            Some(byte) => normal.extend_from_slice(format!("%{byte:02X}").as_bytes()),
+            None if first.is_ascii() => normal.push(*first),
+            None => normal.extend_from_slice(format!("%{first:02X}").as_bytes()),
+        }
+        rest = if coded.is_some() { &after[2..] } else { after };
+    }
+    normal
+}
+
 impl Robots {
     /// Rules for the program that calls itself so: what stands before the version counts.
     pub(crate) fn new(user_agent: &str) -> Self {
@@ -106,7 +139,7 @@ impl Robots {
         Robots { agent: user_agent[..end].to_owned(), hosts: RefCell::default() }
     }
 
-    /// Waits until a URL may be asked for.
+    /// Waits until a URL may be asked for. One that a redirect has named gets no secrets.
     ///
     /// # Errors
     /// It may not, or the host cannot be reached.
@@ -114,6 +147,7 @@ impl Robots {
         &self,
         session: &Session,
         url: &Url,
+        named_by: Named,
         timeouts: Timeouts,
     ) -> Result<(), Failed> {
         let (host, since) = (self.host(url), Instant::now());
@@ -126,7 +160,7 @@ impl Robots {
                 {
                     return Err(failed.clone());
                 }
-                let asked = self.ask(session, url, timeouts).await.inspect_err(|failed| {
+                let asked = self.ask(session, url, named_by, timeouts).await.inspect_err(|failed| {
                     host.failed.replace(Some((Instant::now(), failed.clone())));
                 });
                 rules.insert(asked?).clone()
@@ -136,7 +170,7 @@ impl Robots {
         match known {
             Rules::All => Ok(()),
             Rules::Unknown(why) => Err(Failed::new(Outcome::Disallowed, &*why)),
-            Rules::Some(robot) if !robot.allowed(url.as_str()) => {
+            Rules::Some(robot) if !allows(&robot, url) => {
                 Err(Failed::new(Outcome::Disallowed, "by robots.txt"))
             }
             Rules::Some(robot) => {
@@ -158,7 +192,7 @@ impl Robots {
         let rules = host.and_then(|host| host.rules.try_lock()?.clone());
         match rules {
             Some(Rules::All) => true,
-            Some(Rules::Some(robot)) => robot.delay.is_none() && robot.allowed(url.as_str()),
+            Some(Rules::Some(robot)) => robot.delay.is_none() && allows(&robot, url),
             _ => false,
         }
     }
@@ -176,7 +210,13 @@ impl Robots {
     }
 
     /// Reads a host's rules. Redirects are followed; what is missing forbids nothing.
-    async fn ask(&self, session: &Session, url: &Url, timeouts: Timeouts) -> Result<Rules, Failed> {
+    async fn ask(
+        &self,
+        session: &Session,
+        url: &Url,
+        named_by: Named,
+        timeouts: Timeouts,
+    ) -> Result<Rules, Failed> {
         let mut file = url.clone();
         file.set_path("/robots.txt");
         file.set_query(None);
@@ -184,7 +224,11 @@ impl Robots {
             let failed = Failed::from_http(&error, &file);
             Failed { error: format!("robots.txt: {}", failed.error), ..failed }
         };
-        let mut response = session.get(&file).timeouts(timeouts).send().await.map_err(failed)?;
+        let mut request = session.get(&file).timeouts(timeouts);
+        if named_by == Named::ByServer {
+            request = request.without_secrets();
+        }
+        let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(
@@ -205,9 +249,40 @@ impl Robots {
         }
         text.truncate(MOST_BYTES);
         // It takes what is no rule for a comment. What it cannot read is a rule that is too large.
-        Ok(match Robot::new(&self.agent, &text) {
+        Ok(match Robot::new(&self.agent, &normal(&text)) {
             Ok(robot) => Rules::Some(Rc::new(robot)),
             Err(_) => Rules::Unknown("robots.txt has a rule that cannot be read".into()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encoding_does_not_pass_by_a_rule() {
+        let rules = "User-agent: *\nDisallow: /no\nDisallow: /%6eq\nDisallow: /caf\u{e9}\nDisallow: /x%2Fy\nDisallow: /a*%3fb$\n";
+        let robot = Robot::new("aioxide", &normal(rules.as_bytes())).unwrap();
+        let is_allowed = |path: &str| allows(&robot, &Url::parse(&format!("http://a/{path}")).unwrap());
+        for path in [
+            "no",
+            "%6eo",
+            "%6Eo",
+            "n%6F/x",
+            "nq",
+            "%6eq",
+            "n%71",
+            "caf%c3%a9",
+            "caf\u{e9}/1",
+            "x%2fy",
+            "x%2Fy",
+            "a1%3Fb",
+        ] {
+            assert!(!is_allowed(path), "{path}");
+        }
+        for path in ["", "x/y", "cafe", "n%2Fo", "a?b"] {
+            assert!(is_allowed(path), "{path}");
+        }
     }
 }

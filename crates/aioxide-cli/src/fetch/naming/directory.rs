@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, flock, statat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, flock, statat};
 use rustix::io::Errno;
 
 use super::claims::Claims;
@@ -100,7 +100,7 @@ impl Directory {
         if self.given.borrow().contains(&self.hash(name)) {
             return None;
         }
-        let stat = statat(&self.at, name, AtFlags::empty()).ok()?;
+        let stat = statat(&self.at, name, AtFlags::empty()).ok().filter(|stat| !self.is_own(stat))?;
         // A file may be older or newer than a date of HTTP can tell.
         let changed = u64::try_from(stat.st_mtime).unwrap_or(0).min(LAST_DATE);
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -385,14 +385,18 @@ impl Directory {
     /// notes it down.
     fn may_replace(&self, name: &str) -> bool {
         // Links are followed: what they lead to would no longer be found by this name.
-        if let Ok(stat) = statat(&self.at, name, AtFlags::empty()) {
-            let there = Identity::told(stat);
-            let is_at = |path: &PathBuf| Identity::at(path).is_ok_and(|own| own == there);
-            if !there.is_regular() || self.own.contains(&there) || self.own_paths.iter().any(is_at) {
-                return false;
-            }
+        let there = statat(&self.at, name, AtFlags::empty());
+        if there.is_ok_and(|stat| !Identity::told(stat).is_regular() || self.is_own(&stat)) {
+            return false;
         }
         self.given.borrow_mut().insert(self.hash(name))
+    }
+
+    /// Whether it is a file that the run itself reads or writes.
+    fn is_own(&self, stat: &Stat) -> bool {
+        let there = Identity::told(*stat);
+        let is_at = |path: &PathBuf| Identity::at(path).is_ok_and(|own| own == there);
+        self.own.contains(&there) || self.own_paths.iter().any(is_at)
     }
 
     /// What stands for a name among those that were given.

@@ -13,7 +13,7 @@ use tar::{EntryType, Header};
 
 use super::volumes::{Added, Layout, Limit, Position, Volumes, Whole};
 use crate::fetch::naming::Directory;
-use crate::fetch::report::Record;
+use crate::fetch::report::{Record, secret};
 
 /// Where samples go.
 #[derive(Debug)]
@@ -80,6 +80,9 @@ impl Shards {
         self.volumes.append(|place| {
             let path = format!("{}/{member}", place.name);
             record.path = Some(path.clone());
+            // Shards are given to others.
+            record.url = secret::hidden(&record.url);
+            record.final_url = record.final_url.as_deref().map(secret::hidden);
             let text = serde_json::to_vec(&record)?;
             let offset = place.offset + BLOCK;
             let about_bytes = BLOCK + (text.len() as u64).next_multiple_of(BLOCK);
