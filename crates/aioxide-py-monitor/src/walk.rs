@@ -295,14 +295,11 @@ impl<'e> Walk<'e> {
                 Class::Function if text(one, intern!(one.py(), "__name__")) == "__aexit__" => {
                     referents.get(place + 1).cloned()
                 }
+                // What a generator that stands still is inside of is held by who has it.
+                Class::AsyncGenerator => Some(one.clone()),
                 _ => None,
             };
-            // What a generator that stands still is inside of, as is who has it.
-            let owner = match owner {
-                None if self.seen.class(one) == Class::AsyncGenerator => one.clone(),
-                None => continue,
-                Some(owner) => owner,
-            };
+            let Some(owner) = owner else { continue };
             match self.seen.class(&owner) {
                 // One that was given back inside of its block, by whomever.
                 Class::Lock if self.is_free(&owner) => {}

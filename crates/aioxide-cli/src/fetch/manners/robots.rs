@@ -107,7 +107,7 @@ pub(crate) enum Named {
     ByServer,
 }
 
-/// Whether rules in their [normal](normal) form let a URL be asked for.
+/// Whether rules in their [`normal`] form let a URL be asked for.
 fn allows(robot: &Robot, url: &Url) -> bool {
     let path = normal(url[Position::BeforePath..].as_bytes());
     robot.allowed(&format!("{}{}", &url[..Position::BeforePath], String::from_utf8_lossy(&path)))
