@@ -119,9 +119,9 @@ fn has_timeout(graph: &Graph<'_>, place: usize) -> bool {
     node.kind == Kind::Task && node.waits_on.len() > 1 && node.waits_on.iter().any(is_timer)
 }
 
-/// Whom a cancellation of this one is passed on to: a shield keeps it.
+/// Whom a cancellation of this one is passed on to: a shield keeps it, and `wait` leaves its members alone.
 fn awaited<'g>(graph: &'g Graph<'_>, place: usize) -> impl Iterator<Item = usize> + 'g {
-    let passes = |how: How| matches!(how, How::Await | How::Gather | How::TaskGroup | How::Member);
+    let passes = |how: How| matches!(how, How::Await | How::Gather | How::TaskGroup);
     graph.edges(place).iter().filter(move |(_, how)| passes(*how)).map(|(to, _)| *to)
 }
 

@@ -275,7 +275,7 @@ pub enum How {
     TaskGroup,
     /// The inner one of a `shield`.
     Shield,
-    /// A member of `wait`, `wait_for` or `as_completed`.
+    /// A member of `wait` or `as_completed`: one may be enough, and nothing is passed on to it.
     Member,
     /// A timer, a descriptor, a child process or a job will finish it.
     FinishedBy,

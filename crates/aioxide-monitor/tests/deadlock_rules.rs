@@ -86,8 +86,9 @@ fn what_a_timeout_cancels_is_no_deadlock_and_what_it_does_not_is_one() {
     assert_eq!(found(live_loop(), with(How::Gather, &[])).len(), 1);
     assert_eq!(found(live_loop(), with(How::Gather, &[(21, How::FinishedBy)])), []);
     assert_eq!(found(live_loop(), with(How::TaskGroup, &[(21, How::FinishedBy)])), []);
-    // A shield passes nothing on.
+    // A shield passes nothing on, nor does the end of a `wait`.
     assert_eq!(found(live_loop(), with(How::Shield, &[(21, How::FinishedBy)])).len(), 1);
+    assert_eq!(found(live_loop(), with(How::Member, &[(21, How::FinishedBy)])).len(), 1);
 }
 
 #[test]

@@ -217,7 +217,7 @@ impl<'e> Walk<'e> {
                 let inner = link.referents.iter().find(|one| self.is_future(one)).cloned();
                 let continues = links.last().is_some_and(|last| !last.object.is(&link.object) && !last.own);
                 if let Some(inner) = inner.filter(|inner| !continues && !self.is_done(inner)) {
-                    edges.push(Edge { to: self.future(&inner), how: How::Member });
+                    edges.push(Edge { to: self.future(&inner), how: How::Await });
                 }
                 if let Some(timer) = self.find(link, Class::TimerHandle) {
                     edges.push(Edge { to: things::timer(self, &timer), how: How::FinishedBy });
