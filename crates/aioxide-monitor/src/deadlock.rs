@@ -131,10 +131,10 @@ fn lives_by_itself(node: &Node, edges: usize, all_loops_dead: bool) -> bool {
         _ if outside => true,
         Kind::Timer | Kind::Descriptor | Kind::Child | Kind::Job | Kind::RustFuture | Kind::Other => true,
         Kind::Task => {
-            // In Python a cancellation is on its way to a task that is ready; one that was caught is counted for ever.
+            // In Python one that was caught is counted for ever; where nothing can happen, none is under way.
             let waiting = node.task.as_ref().is_some_and(|task| {
-                task.state == TaskState::Waiting
-                    && (task.cancelling == 0 || task.language == Language::Python)
+                let is_over = all_loops_dead && task.language == Language::Python;
+                task.state == TaskState::Waiting && (task.cancelling == 0 || is_over)
             });
             !waiting || (edges == 0 && !all_loops_dead)
         }
