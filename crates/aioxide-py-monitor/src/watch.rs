@@ -29,8 +29,9 @@ use crate::source::PythonSource;
 use crate::walk::id_of;
 use crate::watched;
 
-/// How often running loops are looked for, and deadlocks.
+/// How often running loops are looked for at least: once within the limit, but not so often that it costs.
 const LOOK: Duration = Duration::from_secs(1);
+const OFTEN: Duration = Duration::from_millis(250);
 
 /// The heartbeats of all loops that were watched.
 #[derive(Debug, Default)]
@@ -200,7 +201,7 @@ impl Watch {
     /// Sends the heartbeats that are due.
     fn beat(&mut self, py: Python<'_>) {
         let now = clock::now();
-        if self.looked.is_none_or(|looked| now - looked >= LOOK.min(self.settings.limit)) {
+        if self.looked.is_none_or(|looked| now - looked >= self.settings.limit.clamp(OFTEN, LOOK)) {
             self.looked = Some(now);
             self.look_for_loops(py);
         }
