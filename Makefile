@@ -43,7 +43,9 @@ package:     ## packs each crate that is published and builds it from its packag
 site:        ## builds the documentation into target/site, and checks its links
 	$(PYTHON) scripts/site.py
 docs:        ## builds the API documentation, warnings denied
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) $(RUST_FEATURES) --no-deps
+	# The program has the crate's name: one after the other, or they write into each other's pages.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package aioxide-cli --no-deps
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(RUST_PACKAGES) --exclude aioxide-cli $(RUST_FEATURES) --no-deps
 bench:       ## the mechanisms, each beside tokio
 	$(CARGO) bench $(RUST_PACKAGES) $(BENCH)
 bench-fetch: ## `aioxide fetch` beside curl, wget2 and aria2c
