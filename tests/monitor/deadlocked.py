@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +31,13 @@ def task(coroutine: Any, name: str) -> asyncio.Task[Any]:
     made = asyncio.get_running_loop().create_task(coroutine, name=name)
     KEPT.append(made)
     return made
+
+
+async def crossed(both: Callable[[Any, Any], Coroutine[Any, Any, None]], first: Any, second: Any) -> None:
+    """Two tasks that take the same two, each in its own order; for ever."""
+    task(both(first, second), "a")
+    task(both(second, first), "b")
+    await asyncio.get_running_loop().create_future()
 
 
 def tasks_await_each_other(package: ModuleType) -> Program:
@@ -57,9 +64,7 @@ def two_locks(package: ModuleType) -> Program:
                 async with other:
                     raise AssertionError("it was a deadlock")
 
-        task(both(first, second), "a")
-        task(both(second, first), "b")
-        await asyncio.get_running_loop().create_future()
+        await crossed(both, first, second)
 
     return program
 
@@ -79,9 +84,7 @@ def two_locks_acquired(package: ModuleType) -> Program:
             finally:
                 one.release()
 
-        task(both(first, second), "a")
-        task(both(second, first), "b")
-        await asyncio.get_running_loop().create_future()
+        await crossed(both, first, second)
 
     return program
 
@@ -108,9 +111,7 @@ def managed_locks(package: ModuleType) -> Program:
                 async with outer(other):
                     raise AssertionError("it was a deadlock")
 
-        task(both(first, second), "a")
-        task(both(second, first), "b")
-        await asyncio.get_running_loop().create_future()
+        await crossed(both, first, second)
 
     return program
 
@@ -131,9 +132,7 @@ def generated_locks(package: ModuleType) -> Program:
                 async with other:
                     raise AssertionError("it was a deadlock")
 
-        task(both(first, second), "a")
-        task(both(second, first), "b")
-        await asyncio.get_running_loop().create_future()
+        await crossed(both, first, second)
 
     return program
 
@@ -169,9 +168,7 @@ def two_semaphores(package: ModuleType) -> Program:
                 async with other:
                     raise AssertionError("it was a deadlock")
 
-        task(both(first, second), "a")
-        task(both(second, first), "b")
-        await asyncio.get_running_loop().create_future()
+        await crossed(both, first, second)
 
     return program
 

@@ -515,27 +515,24 @@ async def lock_of_a_context_manager(package: ModuleType) -> None:
     await user
 
 
+async def take_both(package: ModuleType, one: Any, other: Any) -> None:
+    async with one:
+        await package.sleep(0)
+        async with other:
+            raise AssertionError("it was a deadlock")
+
+
 async def timeout_of_the_parent(package: ModuleType) -> None:
     first, second = package.Lock(), package.Lock()
 
-    async def both(one: Any, other: Any) -> None:
-        async with one:
-            await package.sleep(0)
-            async with other:
-                raise AssertionError("it was a deadlock")
-
     with contextlib.suppress(asyncio.TimeoutError):
-        await package.wait_for(package.gather(both(first, second), both(second, first)), 0.2)
+        await package.wait_for(
+            package.gather(take_both(package, first, second), take_both(package, second, first)), 0.2
+        )
 
 
 async def timer_that_cancels_by_another_function(package: ModuleType) -> None:
     first, second = package.Lock(), package.Lock()
-
-    async def both(one: Any, other: Any) -> None:
-        async with one:
-            await package.sleep(0)
-            async with other:
-                raise AssertionError("it was a deadlock")
 
     class Timer:
         def __init__(self, task: asyncio.Task[None]) -> None:
@@ -544,7 +541,7 @@ async def timer_that_cancels_by_another_function(package: ModuleType) -> None:
         def on_timeout(self) -> None:
             self.task.cancel()
 
-    one, other = task(both(first, second), "a"), task(both(second, first), "b")
+    one, other = task(take_both(package, first, second), "a"), task(take_both(package, second, first), "b")
     loop = asyncio.get_running_loop()
     loop.call_later(0.2, lambda: one.cancel("late"))
     loop.call_later(0.2, Timer(other).on_timeout)

@@ -1,6 +1,6 @@
 //! What snapshots have seen, one after the other: since when a task waits, which ones have ended, and how.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use crate::clock;
@@ -47,13 +47,19 @@ impl Memory {
             let known = ends_of.entry((end.id, end.name.clone())).or_default();
             *known = (end, known.1 + 1);
         }
+        // Few: for all others no text is made.
+        let came_again: HashSet<Id> =
+            ends_of.iter().filter(|(_, (_, count))| *count > 1).map(|((id, _), _)| *id).collect();
         let mut tasks = HashMap::with_capacity(snapshot.nodes.len());
         let mut gone = Vec::new();
         for node in &mut snapshot.nodes {
             let Some(task) = &mut node.task else { continue };
             let waits_on = node.waits_on.first().map(|edge| edge.to);
             let mut before = self.tasks.remove(&node.id);
-            let ended = |name: &str| ends_of.get(&(node.id, name.to_owned())).map_or(0, |(_, count)| *count);
+            let ended = |name: &str| match came_again.contains(&node.id) {
+                true => ends_of.get(&(node.id, name.to_owned())).map_or(0, |(_, count)| *count),
+                false => 0,
+            };
             // Another one that has its number. An end that was noted once may have come after this one was looked at.
             let is_another = |before: &mut Seen| {
                 before.name != node.name || task.steps < before.steps || ended(&before.name) > 1

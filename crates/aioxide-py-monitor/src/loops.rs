@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use aioxide_core::observer::Durations as Measured;
 use aioxide_monitor::ends;
 use aioxide_monitor::schema::{Durations, Frame, Id, Kind, Loop, STACK_LIMIT};
 use pyo3::intern;
@@ -117,7 +118,7 @@ fn durations(event_loop: &Bound<'_, PyAny>) -> Option<Durations> {
     let length_ns = ends::measured_for()?.as_nanos() as u64;
     let found = event_loop.call_method1(intern!(event_loop.py(), "_durations"), (length_ns,));
     let (runs, total_ns, longest_ns, histogram): (u64, u64, u64, Vec<u64>) = found.ok()?.extract().ok()?;
-    Some(Durations { runs, total_us: total_ns / 1_000, longest_us: longest_ns / 1_000, histogram })
+    Some(Measured { runs, total_ns, longest_ns, histogram }.into())
 }
 
 fn class_of(event_loop: &Bound<'_, PyAny>) -> String {
