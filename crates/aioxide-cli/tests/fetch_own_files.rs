@@ -281,6 +281,14 @@ fn shortage_of_descriptors_makes_downloads_wait() {
         assert!(bad.is_empty() && records.len() == 60, "{limits}: {bad:?} {}", text(&output.stderr));
         assert_eq!(files(&out).len(), 60);
     }
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -n 12; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_aioxide")])
+        .args(["fetch", "-q", "--discard", &urls[0]])
+        .output()
+        .unwrap();
+    let told = text(&output.stderr);
+    assert!(told.contains("only 12 files may be open") && told.contains("ulimit -n"), "{told}");
+    assert_eq!(output.status.code(), Some(2));
 }
 
 #[test]

@@ -200,6 +200,41 @@ fn another_file_begins_when_one_is_full() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn full_disk_leaves_the_answers_that_the_report_names() {
+    let server = Nasty::start();
+    let directory = tempfile::tempdir().unwrap();
+    let list: String = (0..2000).map(|number| server.url(&format!("/ok/600/{number}")) + "\n").collect();
+    fs::write(directory.path().join("list"), list).unwrap();
+    let run =
+        format!("{} fetch -q -j4 -i list --warc site.warc.gz -o out --report", env!("CARGO_BIN_EXE_aioxide"));
+    // Without a state, with one and a limit, and on from there when there is room.
+    let command = format!(
+        "mkdir out && mount -t tmpfs -o size=400k none out && {run} plain; echo $?; cp -r out kept; rm out/*; \
+         {run} first --state state --warc-max-size 30k; echo $?; mount -o remount,size=8m out; \
+         {run} first --state state --warc-max-size 30k; echo $?; cp -r out whole"
+    );
+    let mut unshared = std::process::Command::new("unshare");
+    let output = unshared.current_dir(&directory).args(["-rm", "sh", "-c", &command]).output().unwrap();
+    if text(&output.stderr).contains("unshare") || text(&output.stderr).contains("mount") {
+        eprintln!("skipped: a file system of a given size needs a user namespace: {}", text(&output.stderr));
+        return;
+    }
+    assert_eq!(text(&output.stdout).split_whitespace().collect::<Vec<_>>(), ["1", "1", "0"]);
+    let place = |name: &str| directory.path().join(name);
+    let answers = |name: &str| of(&read(&place(name)), "response").len();
+    let told = support::parse_records(&fs::read_to_string(place("plain")).unwrap());
+    let good = told.iter().filter(|record| record["outcome"] == "ok").count();
+    assert!(good > 100, "{good}");
+    assert_eq!(answers("kept/site.warc.gz"), good);
+    let index = fs::read_to_string(place("kept/site.cdxj")).unwrap();
+    assert!(index.lines().is_sorted() && index.lines().count() == good);
+    let whole = support::files(&place("whole"));
+    let files = whole.keys().filter(|name| name.ends_with(".warc.gz"));
+    assert_eq!(files.map(|name| answers(&format!("whole/{name}"))).sum::<usize>(), 2000);
+}
+
+#[test]
 fn answers_over_http2_are_written_as_http1() {
     let nginx = Nginx::start();
     fs::write(nginx.root().join("a.txt"), "over two\n").unwrap();

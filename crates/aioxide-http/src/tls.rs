@@ -18,7 +18,7 @@ use aioxide::net::tls::{Connector, platform_verifier};
 use crate::error::{BoxError, Error, Kind, Result};
 
 use choices::{Choices, KeyFile};
-use verify::{AnyName, Nobody, NotPinned, Pinned};
+use verify::{AnyName, Nobody, NotPinned, Pinned, RootAsServer};
 
 mod choices;
 mod verify;
@@ -361,14 +361,20 @@ impl TlsBuilder {
     fn verifier(&mut self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>> {
         let mut verifier: Arc<dyn ServerCertVerifier> = if self.any_certificate || self.pins_replace_roots {
             Arc::new(Nobody(provider))
-        } else if self.only_these_roots {
-            let mut roots = RootCertStore::empty();
-            for root in self.roots.drain(..) {
-                roots.add(root).map_err(problem)?;
-            }
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(problem)?
         } else {
-            platform_verifier(self.roots.drain(..)).map_err(problem)?
+            let given = std::mem::take(&mut self.roots);
+            let inner = if self.only_these_roots {
+                let mut roots = RootCertStore::empty();
+                for root in given.iter().cloned() {
+                    roots.add(root).map_err(problem)?;
+                }
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+                    .build()
+                    .map_err(problem)?
+            } else {
+                platform_verifier(given.iter().cloned()).map_err(problem)?
+            };
+            Arc::new(RootAsServer { roots: given, inner })
         };
         if self.any_name && !self.any_certificate {
             verifier = Arc::new(AnyName(verifier));

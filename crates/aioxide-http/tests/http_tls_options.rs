@@ -102,6 +102,32 @@ fn own_roots_alone_or_beside_the_platforms_are_trusted_and_no_others() {
 }
 
 #[test]
+fn self_signed_authority_that_is_given_is_trusted_as_a_server_for_its_names_while_it_is_valid() {
+    for (is_expired, is_given, host, told) in [
+        (false, true, "localhost", ""),
+        (false, true, "127.0.0.1", "the certificate is for another name"),
+        (false, false, "localhost", "the certificate's issuer is not trusted"),
+        (true, true, "localhost", "the certificate has expired"),
+    ] {
+        let identity = Authority::self_signed(&["localhost"], is_expired);
+        let given = if is_given { identity.certificate_pem.clone() } else { Authority::new().pem };
+        let server = serve(&identity, None);
+        run(async move {
+            for only in [true, false] {
+                let tls = Tls::builder().root_pem(given.as_bytes()).only_these_roots(only).build().unwrap();
+                match fetch(tls, &server, host).await {
+                    Ok(_) => assert_eq!(told, "", "only these roots: {only}"),
+                    Err(error) => {
+                        let cause = std::error::Error::source(&error).expect("a cause").to_string();
+                        assert!(!told.is_empty() && cause.starts_with(told), "{cause}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+#[test]
 fn a_client_proves_who_it_is() {
     let authority = Authority::new();
     let me = authority.issue(&["client"]);

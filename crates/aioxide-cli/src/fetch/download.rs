@@ -127,7 +127,7 @@ impl Fetch {
         };
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
         let mut response = loop {
-            match self.no_connections.outlast(&send).await {
+            match self.no_connections.outlast(self.time_left(progress), &send).await {
                 Ok(response)
                     if response.status() == StatusCode::NOT_MODIFIED
                         && held.is_none()
@@ -378,21 +378,27 @@ impl Fetch {
         if let Some(digest) = &self.access.digest {
             request = request.digest_auth(digest);
         }
-        if let Some(time) = self.demands.time {
-            let total = Some(time.saturating_sub(progress.elapsed()));
+        let total = self.time_left(progress);
+        if total.is_some() {
             request = request.timeouts(Timeouts { total, ..self.demands.timeouts });
         }
         request
     }
 
+    /// How long this download may take yet.
+    pub(super) fn time_left(&self, progress: &Progress) -> Option<Duration> {
+        self.demands.time.map(|time| time.saturating_sub(progress.elapsed()))
+    }
+
     /// For a robots.txt, which others wait for, too.
     fn robots_timeouts(&self, progress: &Progress) -> Timeouts {
-        let left = self.demands.time.map(|time| time.saturating_sub(progress.elapsed()));
+        let left = self.time_left(progress);
         Timeouts { total: Some(left.unwrap_or(ROBOTS_TIME).min(ROBOTS_TIME)), ..self.demands.timeouts }
     }
 
     /// What came so far is of no use.
     pub(super) fn start_over(&self, progress: &Progress) {
+        progress.resumed.set(0);
         self.account.borrow_mut().display.forget(progress.go_back_to(0));
     }
 
@@ -458,9 +464,8 @@ impl Fetch {
                 self.check_content(entry, response, &piece)?;
             }
             if let Some(bandwidth) = &self.bandwidth {
-                let left = self.demands.time.map(|time| time.saturating_sub(progress.elapsed()));
-                let within =
-                    timeout_at(left.map(|left| Instant::now() + left), bandwidth.received(piece.len()));
+                let until = self.time_left(progress).map(|left| Instant::now() + left);
+                let within = timeout_at(until, bandwidth.received(piece.len()));
                 if within.await.is_err() {
                     return Err(Failed::new(Outcome::Timeout, "no time is left at --limit-rate"));
                 }

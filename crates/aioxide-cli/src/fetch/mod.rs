@@ -280,7 +280,7 @@ fn run_list(
     let resolver = Resolver::open(&args.access.resolver)?;
     // A download has a connection, or several, and, past its first bytes, a file; before, it asks servers for both families.
     let each = u64::from(args.split) + u64::from(!args.discard || resolver.is_some());
-    let jobs = descriptors::make_room(args.jobs.most(), each);
+    let jobs = descriptors::make_room(args.jobs.most(), each)?;
     let per_host = args.per_host.filter(|limit| (*limit as usize) < jobs);
     let interval = args.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let limits = PerHost { jobs: per_host, adapts: args.jobs == Jobs::Auto, interval };

@@ -261,7 +261,7 @@ impl Fetch {
                 Some(Archive::Warc(_)) => "WARC file",
                 _ => "shard",
             };
-            account.display.say(&format!("aioxide: the last {what} is not whole: {error}"));
+            account.display.say(&format!("aioxide: a {what} is not whole: {error}"));
         }
         account.flush();
         let journal_failed = account.journal_failed.take();
@@ -357,11 +357,11 @@ impl Flight {
         let longest = self.fetch.retries.longest;
         let result = result.map_err(|failed| match failed.retry {
             Retry::After(asked) if asked > longest => {
-                let told = format!(
-                    "{}; Retry-After is {} s, more than --retry-max-wait",
-                    failed.error,
-                    asked.as_secs()
-                );
+                let told = match asked.as_secs() {
+                    u64::MAX => "longer than anybody can wait".to_owned(),
+                    seconds => format!("{seconds} s, more than --retry-max-wait"),
+                };
+                let told = format!("{}; Retry-After is {told}", failed.error);
                 Failed { error: told, ..failed }
             }
             _ => failed,

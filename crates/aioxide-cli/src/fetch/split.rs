@@ -117,7 +117,7 @@ impl Split {
         length: u64,
         parts: usize,
     ) -> io::Result<Self> {
-        let part = directory.shortage.outlast(async || directory.start()).await?;
+        let part = directory.shortage.outlast(None, async || directory.start()).await?;
         let file = Arc::clone(part.file());
         let made = aioxide::spawn_blocking(move || make_room(&file, length)).await;
         made.map_err(|error| io::Error::other(error.to_string()))??;
@@ -475,8 +475,7 @@ impl Work<'_> {
             }
         };
         if let Some(bandwidth) = &fetch.bandwidth {
-            let left = fetch.demands.time.map(|time| time.saturating_sub(progress.elapsed()));
-            let until = left.map(|left| Instant::now() + left);
+            let until = fetch.time_left(progress).map(|left| Instant::now() + left);
             if timeout_at(until, bandwidth.received(piece.len())).await.is_err() {
                 let failed = Failed::new(Outcome::Timeout, "no time is left at --limit-rate");
                 return Err(Trouble::Everywhere(failed));
@@ -498,7 +497,7 @@ impl Work<'_> {
             }
             request.send().await
         };
-        let answer = fetch.no_connections.outlast(&send).await;
+        let answer = fetch.no_connections.outlast(fetch.time_left(progress), &send).await;
         let response = answer.map_err(|error| {
             let asked = error.url().cloned().or(entry.url.as_ref().ok().cloned());
             let failed = asked.map(|url| Failed::from_http(&error, &url));

@@ -64,7 +64,7 @@ pub(super) fn distribute(
     mut refused: impl FnMut(&Entry, &str),
 ) -> io::Result<Sums> {
     let mut heaps: Vec<Heap> = Vec::new();
-    heaps.resize_with(make_room(FILES, 1), Heap::default);
+    heaps.resize_with(make_room(FILES, 1)?, Heap::default);
     let mut sums = Sums::default();
     for entry in entries {
         let entry = entry?;

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use aioxide::net::tls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use aioxide::net::tls::rustls::client::verify_server_name;
 use aioxide::net::tls::rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use aioxide::net::tls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use aioxide::net::tls::rustls::server::ParsedCertificate;
 use aioxide::net::tls::rustls::{
     CertificateError, DigitallySignedStruct, Error, OtherError, SignatureScheme,
 };
@@ -20,6 +22,13 @@ pub(super) struct Nobody(pub(super) Arc<CryptoProvider>);
 /// Asks whether the certificate is trusted, not for which name.
 #[derive(Debug)]
 pub(super) struct AnyName(pub(super) Arc<dyn ServerCertVerifier>);
+
+/// Asks `inner`, but takes a given root for a server's own certificate, too: what `openssl req -x509` makes is both.
+#[derive(Debug)]
+pub(super) struct RootAsServer {
+    pub(super) roots: Vec<CertificateDer<'static>>,
+    pub(super) inner: Arc<dyn ServerCertVerifier>,
+}
 
 /// Asks for one of these certificates, and then whatever `inner` asks.
 #[derive(Debug)]
@@ -125,6 +134,33 @@ impl ServerCertVerifier for AnyName {
     }
 
     signatures_by_inner!(self => self.0);
+}
+
+impl ServerCertVerifier for RootAsServer {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.inner.verify_server_cert(certificate, chain, name, ocsp, now) {
+            // It is looked at once the dates have been found in order.
+            Err(Error::InvalidCertificate(CertificateError::Other(OtherError(fault))))
+                if fault.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) =>
+            {
+                if !self.roots.iter().any(|root| root == certificate) {
+                    return Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
+                }
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            other => other,
+        }
+    }
+
+    signatures_by_inner!(self => self.inner);
 }
 
 impl ServerCertVerifier for Pinned {

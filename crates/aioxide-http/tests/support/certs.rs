@@ -1,6 +1,6 @@
 //! Certificates made for a test: an authority of its own, and what it signs.
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 /// A certificate authority that nobody trusts unless told so.
 pub struct Authority {
@@ -41,9 +41,29 @@ impl Authority {
         self.sign(params)
     }
 
+    /// A certificate that is an authority's and signs itself, as `openssl req -x509` makes it.
+    pub fn self_signed(names: &[&str], is_expired: bool) -> Identity {
+        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        if is_expired {
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        }
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Identity::of(&certificate, &key)
+    }
+
     fn sign(&self, params: CertificateParams) -> Identity {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity::of(&certificate, &key)
+    }
+}
+
+impl Identity {
+    fn of(certificate: &Certificate, key: &KeyPair) -> Self {
         Identity {
             certificate_pem: certificate.pem(),
             certificate_der: certificate.der().to_vec(),

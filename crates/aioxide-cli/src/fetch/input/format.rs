@@ -140,12 +140,13 @@ impl Columns {
     /// Reads the first line.
     ///
     /// # Errors
-    /// There is no column `url`, or one of a header that cannot be.
+    /// There is no column `url`, or more than one, or one of a header that cannot be.
     pub(super) fn new(names: &[String]) -> Result<Self, String> {
         let columns: Vec<Column> = names.iter().map(|name| column(name)).collect::<Result<_, _>>()?;
-        match columns.contains(&Column::Url) {
-            true => Ok(Columns(columns)),
-            false => Err(format!("no column is named url; there are {}", names.join(", "))),
+        match columns.iter().filter(|column| **column == Column::Url).count() {
+            1 => Ok(Columns(columns)),
+            0 => Err(format!("no column is named url; there are {}", names.join(", "))),
+            count => Err(format!("{count} columns are named url; there are {}", names.join(", "))),
         }
     }
 
@@ -322,6 +323,8 @@ mod tests {
         let wrong = ["c", "http://a/", "123", "", ""].map(str::to_owned);
         assert!(columns.entry(1, wrong.to_vec()).url.unwrap_err().contains("40 hexadecimal digits"));
         assert!(Columns::new(&["link".to_owned()]).unwrap_err().contains("no column is named url"));
+        let twice = ["url", "name", "URL"].map(str::to_owned);
+        assert!(Columns::new(&twice).unwrap_err().contains("2 columns are named url"));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What a run needs besides its downloads: the loop's own, look-ups of names, certificates.
 const RESERVE: u64 = 24;
+/// With fewer, not even one download gets anywhere.
+const LEAST: u64 = 10;
 /// How many are open at the start, where the system does not tell.
 const USUAL: u64 = 8;
 /// How often one that was not to be had is asked for again, and how long the pause is: half a minute in all.
@@ -19,18 +21,27 @@ const TRIES: u32 = 150;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Raises the soft limit to what `jobs` downloads need of `each`; returns how many of them may run at a time.
-pub(crate) fn make_room(jobs: usize, each: u64) -> usize {
+///
+/// # Errors
+/// The limit leaves no room for one.
+pub(crate) fn make_room(jobs: usize, each: u64) -> io::Result<usize> {
     let used = fs::read_dir("/dev/fd").map_or(USUAL, |open| open.count() as u64);
     let needed = used + RESERVE + jobs as u64 * each;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let Some(mut limit) = current else { return jobs };
+    let Some(mut limit) = current else { return Ok(jobs) };
     if limit < needed {
         let raised = maximum.map_or(needed, |maximum| maximum.min(needed));
         if setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum }).is_ok() {
             limit = raised;
         }
     }
-    fitting(limit.saturating_sub(used + RESERVE), each).min(jobs)
+    if limit < used + LEAST {
+        return Err(io::Error::other(format!(
+            "only {limit} files may be open at a time here, of which {used} are: raise the limit (ulimit -n {})",
+            used + RESERVE + each
+        )));
+    }
+    Ok(fitting(limit.saturating_sub(used + RESERVE), each).min(jobs))
 }
 
 /// How many downloads fit in `room`; one always runs.
@@ -45,18 +56,21 @@ pub(crate) struct Shortage {
 }
 
 impl Shortage {
-    /// Makes the attempt again as long as it fails for want of a descriptor, of this process or of the whole system: those
-    /// that other downloads and other programs give back serve it.
+    /// Makes the attempt again as long as it fails for want of a descriptor, of this process or of the whole system, and there is
+    /// time left: those that other downloads and other programs give back serve it.
     pub(crate) async fn outlast<T, E: Error + 'static>(
         &self,
+        left: Option<Duration>,
         mut attempt: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T, E> {
+        let begin = Instant::now();
         for _ in 0..TRIES {
             match attempt().await {
                 Err(error) if is_shortage(&error) => {
                     let since = self.since.get().unwrap_or_else(Instant::now);
                     self.since.set(Some(since));
-                    if since.elapsed() >= PAUSE * TRIES {
+                    let is_late = left.is_some_and(|left| begin.elapsed() + PAUSE > left);
+                    if is_late || since.elapsed() >= PAUSE * TRIES {
                         return Err(error);
                     }
                     sleep(PAUSE).await;
@@ -90,8 +104,16 @@ mod tests {
 
     /// Makes attempts that fail with each of `failures` in turn, the last one ever after; returns how many were made.
     async fn attempts_in(shortage: &Shortage, failures: &[Option<Errno>]) -> (u32, Option<Errno>) {
+        attempts_within(None, shortage, failures).await
+    }
+
+    async fn attempts_within(
+        left: Option<Duration>,
+        shortage: &Shortage,
+        failures: &[Option<Errno>],
+    ) -> (u32, Option<Errno>) {
         let mut tries = 0;
-        let result = shortage.outlast(async || {
+        let result = shortage.outlast(left, async || {
             tries += 1;
             let failure = failures.get(tries as usize - 1).or(failures.last()).copied().flatten();
             failure.map_or(Ok(()), |number| Err(io::Error::from(number)))
@@ -120,6 +142,17 @@ mod tests {
                 (2, None),
                 "there is hope again"
             );
+        });
+    }
+
+    #[test]
+    fn shortage_is_waited_for_within_the_time_of_the_download() {
+        on_virtual_clock(async {
+            for (left, tries) in [(0, 1), (1000, 6), (60_000, TRIES + 1)] {
+                let left = Some(Duration::from_millis(left));
+                let ended = attempts_within(left, &Shortage::default(), &[Some(Errno::MFILE)]).await;
+                assert_eq!(ended, (tries, Some(Errno::MFILE)));
+            }
         });
     }
 

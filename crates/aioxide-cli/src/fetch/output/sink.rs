@@ -147,7 +147,7 @@ impl Sink {
     /// Writes the pieces on this thread.
     async fn write_here(&mut self) -> io::Result<()> {
         if let (None, Some(directory)) = (&self.file, &self.directory) {
-            self.file = Some(directory.shortage.outlast(async || directory.start()).await?);
+            self.file = Some(directory.shortage.outlast(None, async || directory.start()).await?);
         }
         if let Some(part) = &self.file {
             match &self.pieces[..] {

@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Cursor, Read, Seek, SeekFrom, Write};
 
 /// So many bytes are sorted in memory.
 const PIECE: usize = 16 << 20;
 
-/// Writes the lines of `from` to `to`, in the order of their bytes.
+/// Writes the lines of `from` to the beginning of `to`, in the order of their bytes. Both may be one file.
 ///
 /// # Errors
 /// One of the files, or a temporary one, cannot be read or written.
@@ -16,10 +16,10 @@ pub(super) fn lines(from: &File, to: &File) -> io::Result<()> {
     lines_by(from, to, PIECE)
 }
 
-fn lines_by(mut from: &File, to: &File, piece: usize) -> io::Result<()> {
+fn lines_by(mut from: &File, mut to: &File, piece: usize) -> io::Result<()> {
     from.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(from);
-    let mut runs = Vec::new();
+    let mut runs: Vec<Box<dyn BufRead>> = Vec::new();
     loop {
         let mut text = Vec::new();
         (&mut reader).take(piece as u64).read_to_end(&mut text)?;
@@ -29,12 +29,18 @@ fn lines_by(mut from: &File, to: &File, piece: usize) -> io::Result<()> {
         }
         let mut lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').collect();
         lines.sort_unstable();
+        if runs.is_empty() && reader.fill_buf()?.is_empty() {
+            // The only one needs no file.
+            runs.push(Box::new(Cursor::new(lines.concat())));
+            break;
+        }
         let mut run = BufWriter::new(tempfile::tempfile()?);
         lines.iter().try_for_each(|line| run.write_all(line))?;
         let mut run = run.into_inner().map_err(io::IntoInnerError::into_error)?;
         run.seek(SeekFrom::Start(0))?;
-        runs.push(BufReader::new(run));
+        runs.push(Box::new(BufReader::new(run)));
     }
+    to.seek(SeekFrom::Start(0))?;
     let mut to = BufWriter::new(to);
     let mut heads = BinaryHeap::with_capacity(runs.len());
     for (number, run) in runs.iter_mut().enumerate() {
@@ -63,13 +69,17 @@ mod tests {
         let mut expected: Vec<&str> = text.split_inclusive('\n').collect();
         expected.sort_unstable();
         for piece in [1, 100, 1000, 1 << 20] {
-            let (mut from, mut to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+            let (mut from, to) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
             from.write_all(text.as_bytes()).unwrap();
             lines_by(&from, &to, piece).unwrap();
-            let mut sorted = String::new();
-            to.seek(SeekFrom::Start(0)).unwrap();
-            to.read_to_string(&mut sorted).unwrap();
-            assert_eq!(sorted, expected.concat(), "{piece}");
+            // In its own place, too.
+            lines_by(&from, &from, piece).unwrap();
+            for mut file in [from, to] {
+                let mut sorted = String::new();
+                file.seek(SeekFrom::Start(0)).unwrap();
+                file.read_to_string(&mut sorted).unwrap();
+                assert_eq!(sorted, expected.concat(), "{piece}");
+            }
         }
     }
 }

@@ -55,6 +55,8 @@ struct Open {
     at: Position,
     /// Made with the first download.
     files: Option<(PartFile, PartFile)>,
+    /// What a volume lacks that has its name all the same.
+    lack: Option<io::Error>,
 }
 
 /// How far the volumes have come.
@@ -109,7 +111,7 @@ impl Volumes {
             Some(at) if at.bytes > 0 => {
                 let data = volumes.reopen(at.volume, extension, at.bytes, zeros)?;
                 let lines = volumes.reopen(at.volume, index, at.index_bytes, 0)?;
-                volumes.open.replace(Open { at, files: Some((data, lines)) });
+                volumes.open.replace(Open { at, files: Some((data, lines)), lack: None });
             }
             Some(at) => volumes.open.borrow_mut().at = at,
             None => {
@@ -204,7 +206,8 @@ impl Volumes {
             }
         };
         if self.job.is_none() && self.is_full_at(open.at) {
-            self.end(&mut open)?;
+            // The download is there; who adds the next one, or ends the run, tries again and is told.
+            let _ = self.end(&mut open);
         }
         Ok(result)
     }
@@ -245,9 +248,11 @@ impl Volumes {
     /// Gives the volume that is being written its name, if something is in it.
     ///
     /// # Errors
-    /// It could not get it.
+    /// It could not get it, or one that has its name lacks something.
     pub(crate) fn finish(&self) -> io::Result<()> {
-        self.end(&mut self.open.borrow_mut())
+        let mut open = self.open.borrow_mut();
+        self.end(&mut open)?;
+        open.lack.take().map_or(Ok(()), Err)
     }
 
     fn end(&self, open: &mut Open) -> io::Result<()> {
@@ -255,21 +260,39 @@ impl Volumes {
             return Ok(());
         }
         let Some((data, lines)) = open.files.take() else { return Ok(()) };
-        let Layout { extension, index, .. } = self.layout;
+        let (extension, whole) = (self.layout.extension, self.name(open.at.volume, self.layout.index));
+        let (lines, left) = match self.in_order(&lines) {
+            Ok(Some(sorted)) => (sorted, Some(lines)),
+            Ok(None) => (lines, None),
+            Err(error) => {
+                let error = io::Error::new(error.kind(), format!("{whole} is not in order: {error}"));
+                if self.job.is_some() {
+                    open.files = Some((data, lines));
+                    return Err(error);
+                }
+                open.lack.get_or_insert(error);
+                (lines, None)
+            }
+        };
         // No volume is there without its index.
-        let whole = self.name(open.at.volume, index);
-        if self.layout.is_sorted {
-            let sorted = self.directory.start()?;
-            sort::lines(lines.file(), sorted.file())?;
-            sorted.keep(&whole, &mut |_| Ok(()))?;
-            drop(lines);
-            self.directory.remove(&self.part_name(open.at.volume, index));
-        } else {
-            lines.keep(&whole, &mut |_| Ok(()))?;
+        lines.keep(&whole, &mut |_| Ok(()))?;
+        if left.is_some() {
+            self.directory.remove(&self.part_name(open.at.volume, self.layout.index));
         }
         data.keep(&self.name(open.at.volume, extension), &mut |_| Ok(()))?;
         open.at = Position { volume: open.at.volume + 1, ..Position::default() };
         Ok(())
+    }
+
+    /// Puts the lines of an index in order: in a job, which may go on with them, in a file of its own, and else in their place,
+    /// for which a full disk has room.
+    fn in_order(&self, lines: &PartFile) -> io::Result<Option<PartFile>> {
+        if !self.layout.is_sorted {
+            return Ok(None);
+        }
+        let sorted = if self.job.is_some() { Some(self.directory.start()?) } else { None };
+        sort::lines(lines.file(), sorted.as_ref().unwrap_or(lines).file())?;
+        Ok(sorted)
     }
 
     /// Waits until the disk has the downloads.

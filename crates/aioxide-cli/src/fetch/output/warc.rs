@@ -196,7 +196,7 @@ impl Warc {
         let from = part.file().clone();
         let directory = self.volumes.directory();
         let coded = match self.is_compressed {
-            true => Some(directory.shortage.outlast(async || directory.start()).await?),
+            true => Some(directory.shortage.outlast(None, async || directory.start()).await?),
             false => None,
         };
         let to = coded.as_ref().map(|coded| coded.file().clone());

@@ -172,7 +172,9 @@ impl Display {
         if let Some(total) = total {
             let _ = write!(line, "/{}", HumanCount(total));
         }
-        if let (Some(_), Some(left)) = (total, self.meter.time_left()) {
+        if let (Some(total), Some(left)) = (total, self.meter.time_left())
+            && self.count() < total
+        {
             let _ = write!(line, "  eta {}", spoken(left));
         }
         let _ = write!(line, "  {}", DecimalBytes(self.bytes));

@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     /// The announced length of the body.
     pub(crate) length: Cell<Option<u64>>,
     bytes: Cell<u64>,
+    /// How much of it came, the last time that it was of no use.
+    lost: Cell<u64>,
     pub(crate) attempts: Cell<u32>,
     /// Attempts since one that got on well: those count against the number of retries.
     pub(crate) in_a_row: Cell<u32>,
@@ -71,7 +73,10 @@ impl Progress {
     /// Only so many bytes of those that came count; returns by how much the share has shrunk.
     pub(crate) fn go_back_to(&self, bytes: u64) -> u64 {
         let before = self.share();
-        self.bytes.set(bytes);
+        let came = self.bytes.replace(bytes);
+        if came > bytes {
+            self.lost.set(came);
+        }
         before.saturating_sub(self.share())
     }
 
@@ -116,12 +121,14 @@ impl Progress {
             Ok((outcome, path)) => (outcome, path, None),
             Err(failed) => (failed.outcome, None, Some(failed.error)),
         };
+        // Of what broke off it is told how far it came.
+        let lost = if outcome.is_good() { 0 } else { self.lost.get() };
         Record {
             line: entry.line,
             url,
             outcome,
             status: self.status.get(),
-            bytes: self.bytes.get(),
+            bytes: self.bytes.get().max(lost),
             path,
             seconds: self.elapsed().as_secs_f64(),
             attempts: self.attempts.get(),

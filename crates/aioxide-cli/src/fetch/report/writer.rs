@@ -62,7 +62,7 @@ impl Report {
     /// Takes away what an earlier run has left in the file, but for its first `bytes`, which this run goes on from.
     ///
     /// # Errors
-    /// Another run writes into the file now.
+    /// Another run writes into the file now, or an earlier run had another file.
     pub(crate) fn begin(&mut self, bytes: u64) -> io::Result<()> {
         let To::File(file) = &mut self.to else { return Ok(()) };
         if Identity::of(&*file)?.is_regular() {
@@ -70,7 +70,14 @@ impl Report {
             if flock(&*file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
                 return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another run writes this report"));
             }
-            let kept = bytes.min(file.metadata()?.len());
+            let length = file.metadata()?.len();
+            if length == 0 && bytes > 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is empty, and the job's report is not: name the file that the job has begun with",
+                ));
+            }
+            let kept = bytes.min(length);
             file.set_len(kept)?;
             self.told = file.seek(io::SeekFrom::Start(kept))?;
         }
@@ -165,6 +172,16 @@ mod tests {
         report.begin(0).unwrap();
         report.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"");
+    }
+
+    #[test]
+    fn report_of_another_job_is_not_gone_on_with() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        let error = Report::open(path.path()).unwrap().begin(100).unwrap_err();
+        assert!(error.to_string().contains("begun with"), "{error}");
+        std::fs::write(&path, "a line\nsomething else\n").unwrap();
+        Report::open(path.path()).unwrap().begin(7).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"a line\n");
     }
 
     #[test]
