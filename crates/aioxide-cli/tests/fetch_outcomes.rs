@@ -277,7 +277,7 @@ fn answer_that_breaks_the_rules_is_a_protocol_error() {
     check(&server.url("/half/3000"), &[], "protocol_error", Some(200));
     check(&server.url("/reset/3000"), &[], "protocol_error", Some(200));
     check(&server.url("/half/3000000"), &[], "protocol_error", Some(200));
-    let (record, ..) = fetch_one(&server.url("/half/3000000"), &["--retries", "0"]);
+    let (record, ..) = fetch_one(&server.url("/half/3000000"), &[]);
     assert_eq!((&record["bytes"], &record["resumed"]), (&json!(1_500_000), &json!(0)), "{record}");
     check(&server.url("/bad-chunk"), &[], "protocol_error", Some(200));
     check(&server.url("/cut-chunks"), &[], "protocol_error", Some(200));
