@@ -187,6 +187,8 @@ def test_help_and_version(folder: Path) -> None:
     version, *learned = run("--version", cwd=folder).stdout.splitlines()
     assert version == f"aioxide {aioxide.__version__}, CPython {platform.python_version()}"
     assert learned[:2] == ["contexts are shared until they are used: yes", "socket objects are read in place: yes"]
+    assert len(learned) == (3 if sys.version_info >= (3, 14) else 2)
+    assert all(line.endswith(": yes") for line in learned)
 
 
 def test_globals_live_on_after_the_end(folder: Path) -> None:

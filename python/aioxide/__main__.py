@@ -43,9 +43,13 @@ def main(arguments: list[str]) -> None:
 
 def version() -> str:
     """The version, and which fast paths aioxide has found its way to in this interpreter: for reports of faults."""
+    import importlib
     import platform
 
     from . import __version__, _aioxide
+
+    # It learns where the interpreter keeps its own tasks.
+    importlib.import_module(".tasks", __package__)
 
     lines = [f"aioxide {__version__}, {platform.python_implementation()} {platform.python_version()}"]
     lines += [f"{what}: {'yes' if found else 'no'}" for what, found in _aioxide._learned()]
