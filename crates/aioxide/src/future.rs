@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{Cancelled, ResultError};
 use crate::line::Line;
 use crate::report::{Report, ReportKind, report};
-use crate::task::{Waiting, is_unwinding, raise, spawn_hidden, wait_for};
+use crate::task::{Awaited, Waiting, raise, spawn_hidden, wait_for};
 use crate::wake::HeldPanic;
 
 /// A result that somebody will set: `Pending`, then once and for all `Finished` or `Cancelled`.
@@ -36,6 +36,7 @@ pub struct Future<T: 'static> {
     cell: Rc<RefCell<Inner<T>>>,
     /// Our waker's place in the cell, while this clone waits.
     key: u64,
+    awaited: Awaited,
 }
 
 /// Once it is done it is only read: `T`'s `Clone`, which is the program's, runs while it is borrowed, and may look at it.
@@ -96,7 +97,7 @@ impl<T: 'static> Default for Future<T> {
 
 impl<T: 'static> Clone for Future<T> {
     fn clone(&self) -> Self {
-        Self { cell: Rc::clone(&self.cell), key: 0 }
+        Self { cell: Rc::clone(&self.cell), key: 0, awaited: Awaited::Never }
     }
 }
 
@@ -105,7 +106,7 @@ impl<T: 'static> Future<T> {
     #[track_caller]
     pub fn new() -> Self {
         let inner = Inner { state: State::Pending, first: None, extra: None, place: Location::caller() };
-        Self { cell: Rc::new(RefCell::new(inner)), key: 0 }
+        Self { cell: Rc::new(RefCell::new(inner)), key: 0, awaited: Awaited::Never }
     }
 
     /// Sets the value.
@@ -163,8 +164,7 @@ impl<T: 'static> Future<T> {
 
     /// Calls `callback` with the cell, from the loop, once it is done, in the order of the calls.
     ///
-    /// # Panics
-    /// On a done cell, when the thread runs no loop.
+    /// It is the loop of the thread that sets the cell; where none runs then, it is not called.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) {
         let callback: Callback<T> = Box::new(callback);
         if self.done() {
@@ -235,8 +235,9 @@ impl<T: 'static> Future<T> {
     }
 
     fn schedule(&self, callbacks: impl IntoIterator<Item = Callback<T>>) {
-        // Without a loop nothing runs any more, as in asyncio after the close.
+        // Without a loop nothing runs any more, as in asyncio after the close. What they hold is anybody's: one by one.
         if aioxide_core::current::try_with(|_| ()).is_none() {
+            callbacks.into_iter().for_each(aioxide_core::destroy);
             return;
         }
         for callback in callbacks {
@@ -282,6 +283,7 @@ impl<T: 'static> Future<T> {
             drop(inner);
             drop(old);
         }
+        self.awaited = Awaited::now(cx);
         wait_for(Waiting::alone("Future"));
         Poll::Pending
     }
@@ -331,7 +333,7 @@ impl<T: 'static> Drop for Future<T> {
         };
         drop(inner);
         drop(removed);
-        if is_unwinding() {
+        if self.awaited.is_unwinding() {
             self.cancel();
         }
     }
@@ -339,10 +341,15 @@ impl<T: 'static> Drop for Future<T> {
 
 impl<T: 'static> Drop for Inner<T> {
     fn drop(&mut self) {
+        // What callbacks hold is anybody's: a destructor that panics keeps none of them from being dropped.
+        let mut held = HeldPanic::default();
+        let callbacks = self.extra.as_mut().map(|extra| std::mem::take(&mut extra.callbacks));
+        callbacks.into_iter().flatten().for_each(|callback| held.run(|| drop(callback)));
         if let Some(detail) = self.extra.as_mut().and_then(|extra| extra.failure.take()) {
             let detail = Some(format!("{detail} (made at {})", self.place));
             report(&Report { kind: ReportKind::NeverRetrieved, task: None, detail });
         }
+        held.resume();
     }
 }
 

@@ -17,7 +17,7 @@ use aioxide_core::signals::SIGTERM;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::error::OTHER_LOOP;
+use crate::net::source::not_here;
 use crate::net::source::{Source, running_loop};
 
 /// Starts processes: [`std::process::Command`], with a [`Child`] that is awaited.
@@ -233,8 +233,8 @@ impl Child {
         if let Some(exit) = &self.exit
             && exit.poll_exited(cx).is_pending()
         {
-            let lost = exit.is_of_another_loop().then(|| Err(io::Error::other(OTHER_LOOP)));
-            return lost.map_or(Poll::Pending, Poll::Ready);
+            let why = not_here(exit.is_of_another_loop());
+            return why.map_or(Poll::Pending, |why| Poll::Ready(Err(io::Error::other(why))));
         }
         match self.try_wait() {
             Ok(Some(status)) => Poll::Ready(Ok(status)),

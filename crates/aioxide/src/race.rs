@@ -4,7 +4,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use aioxide_core::task::with_current_meta;
 use pin_project_lite::pin_project;
+
+use crate::task::Meta;
 
 /// Waits for the first of several futures, which may be of different types, and goes on with what belongs to it.
 ///
@@ -95,9 +98,15 @@ impl<A: Future, B: Future> Future for Race<A, B> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let race = self.project();
+        let had_said = with_current_meta(Meta::has_said).unwrap_or(true);
         if let Poll::Ready(output) = race.this.poll(cx) {
             return Poll::Ready(First::This(output));
         }
-        race.other.poll(cx).map(First::Other)
+        let polled = race.other.poll(cx);
+        // What the first one waits for is not awaited any more.
+        if polled.is_ready() && !had_said {
+            with_current_meta(Meta::note_lost);
+        }
+        polled.map(First::Other)
     }
 }

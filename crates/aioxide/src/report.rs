@@ -143,7 +143,8 @@ pub(crate) fn report(report: &Report) {
     let handler = HANDLER.try_with(|held| held.borrow().clone()).ok().flatten();
     // A handler that panics must not take the loop with it: what it was to be told goes to standard error.
     let told = handler.is_some_and(|handler| {
-        let called = catch_unwind(AssertUnwindSafe(|| handler(report)));
+        // It is let go in there, too: it may have taken itself out.
+        let called = catch_unwind(AssertUnwindSafe(move || handler(report)));
         called.map_err(aioxide_core::destroy).is_ok()
     });
     if !told {

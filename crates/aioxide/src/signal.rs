@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use aioxide_core::signals::{self, SignalListener};
 use futures_core::Stream;
 
-use crate::error::OTHER_LOOP;
+use crate::net::source::not_here;
 use crate::net::source::running_loop;
 
 /// Names a signal.
@@ -86,10 +86,14 @@ impl Signal {
     /// [`recv`](Self::recv) for futures written by hand.
     ///
     /// # Panics
-    /// On another loop than that on which it listens.
+    /// On another loop than that on which it listens, or on none.
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled = self.listener.poll_arrived(cx);
-        assert!(polled.is_ready() || !self.listener.is_of_another_loop(), "{OTHER_LOOP}");
+        if polled.is_pending()
+            && let Some(why) = not_here(self.listener.is_of_another_loop())
+        {
+            panic!("{why}");
+        }
         polled
     }
 }

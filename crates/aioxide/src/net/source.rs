@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use aioxide_core::current::{LoopHandle, current};
+use aioxide_core::current::{LoopHandle, current, try_with};
 use aioxide_core::reactor::Registration;
 use socket2::SockRef;
 use tokio::io::ReadBuf;
@@ -31,6 +31,15 @@ pub(crate) struct Source<S> {
     registration: Registration,
     inner: S,
     spent: Cell<u32>,
+}
+
+/// Why something that waits for events cannot do so here, if it cannot.
+#[inline]
+pub(crate) fn not_here(is_of_another_loop: bool) -> Option<&'static str> {
+    match is_of_another_loop {
+        true => Some(OTHER_LOOP),
+        false => try_with(|_| ()).is_none().then_some(NO_LOOP),
+    }
 }
 
 impl<S: fmt::Debug> fmt::Debug for Source<S> {
@@ -82,10 +91,12 @@ impl<S: AsFd> Source<S> {
         self.refuse_elsewhere(self.registration.poll_writable(cx).map(Ok))
     }
 
-    /// Fails instead of waiting for events that the running loop does not get.
+    /// Fails instead of waiting for events that the running loop does not get, or no loop.
     fn refuse_elsewhere<T>(&self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_pending() && self.registration.is_of_another_loop() {
-            return Poll::Ready(Err(io::Error::other(OTHER_LOOP)));
+        if polled.is_pending()
+            && let Some(why) = not_here(self.registration.is_of_another_loop())
+        {
+            return Poll::Ready(Err(io::Error::other(why)));
         }
         polled
     }

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl UnixStream {
     /// # Cancel safety
     /// Dropping the future gives the connection up.
     pub async fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::connect_to(&SockAddr::unix(path)?).await
+        Self::connect_to(&path_addr(path.as_ref())?).await
     }
 
     /// Connects to an address, which may be an abstract one.
@@ -91,7 +92,7 @@ impl UnixListener {
     /// # Errors
     /// EADDRINUSE, EACCES, ENOENT for the directory; a path too long; no loop runs on this thread.
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::bind_to(&SockAddr::unix(path)?)
+        Self::bind_to(&path_addr(path.as_ref())?)
     }
 
     /// Listens at an address, which may be an abstract one.
@@ -138,13 +139,20 @@ impl UnixListener {
 
 socket!(UnixListener, listener: net::UnixListener, "a listener");
 
+/// The address of a path; one with a zero byte in it would be cut there, or be no path at all.
+fn path_addr(path: &Path) -> io::Result<SockAddr> {
+    if path.as_os_str().as_bytes().contains(&0) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path of a socket has no zero bytes in it"));
+    }
+    SockAddr::unix(path)
+}
+
 fn sock_addr(addr: &SocketAddr) -> io::Result<SockAddr> {
     if let Some(path) = addr.as_pathname() {
         return SockAddr::unix(path);
     }
     #[cfg(target_os = "linux")]
     if let Some(name) = std::os::linux::net::SocketAddrExt::as_abstract_name(addr) {
-        use std::os::unix::ffi::OsStrExt;
         // A leading zero byte is how the system writes an abstract name.
         return SockAddr::unix(std::ffi::OsStr::from_bytes(&[b"\0", name].concat()));
     }

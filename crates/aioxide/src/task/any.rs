@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use aioxide_core::current::try_with;
-use aioxide_core::task::TaskRef;
+use aioxide_core::task::{TaskRef, with_current_meta};
 
 use super::meta::{Callback, Meta, ROOT, default_name};
 use super::waiting::{Passed, Waiting};
@@ -260,8 +260,7 @@ impl AnyTask {
     /// Callbacks run in the order in which they were added; on a task that has ended already, in the next iteration.
     /// One that panics is reported; the others run.
     ///
-    /// # Panics
-    /// On an ended task, when the thread runs no loop.
+    /// It is the loop of the thread on which the task ends, or has ended; where none runs then, it is not called.
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) -> CallbackKey {
         let callback: Callback = Box::new(callback);
         if self.done() {
@@ -422,6 +421,10 @@ impl Drop for Finished {
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
             self.task.meta().remove_waiter(key);
+            let id = self.task.id();
+            with_current_meta(|meta: &Meta| {
+                meta.withdraw_waiting(|waiting| matches!(waiting, Waiting::Task(task) if task.id() == id));
+            });
         }
     }
 }
@@ -439,8 +442,9 @@ pub(crate) fn cancel_each(tasks: impl IntoIterator<Item = AnyTask>, message: Opt
 
 /// Calls the callbacks of an ended task from the loop, each in turn.
 pub(crate) fn run_callbacks(task: AnyTask, callbacks: Vec<Callback>) {
-    // On a closed loop nothing runs any more, as in asyncio.
+    // On a closed loop nothing runs any more, as in asyncio. What they hold is anybody's: one by one.
     if try_with(|_| ()).is_none() {
+        callbacks.into_iter().for_each(aioxide_core::destroy);
         return;
     }
     super::spawn_hidden(async move {

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::meta::{HIDDEN, Meta};
 use super::waiting::Delegate;
-use super::{AnyTask, Task, cancel_each, spawn_with};
+use super::{AnyTask, Home, Task, cancel_each, spawn_with};
 use crate::error::{Cancelled, Panic, TaskError};
 
 /// What became of a child.
@@ -46,6 +46,7 @@ struct Inner<T, E> {
     more_to_come: bool,
     cancel_requested: bool,
     message: Option<Rc<str>>,
+    started_on: Home,
     wake_when: WakeWhen,
     waker: Option<Waker>,
 }
@@ -61,6 +62,7 @@ impl<T: 'static, E: 'static> Children<T, E> {
             more_to_come: true,
             cancel_requested: false,
             message: None,
+            started_on: Home::default(),
             wake_when,
             waker: None,
         };
@@ -77,6 +79,9 @@ impl<T: 'static, E: 'static> Children<T, E> {
         let flags = if stands_for_task::<F, T, E>() { HIDDEN } else { 0 };
         let slot = {
             let mut inner = self.inner.borrow_mut();
+            if inner.in_flight == 0 {
+                inner.started_on = Home::here();
+            }
             inner.in_flight += 1;
             inner.free.pop().unwrap_or_else(|| {
                 inner.running.push(None);
@@ -125,6 +130,11 @@ impl<T: 'static, E: 'static> Children<T, E> {
 
     pub(crate) fn message(&self) -> Option<Rc<str>> {
         self.inner.borrow().message.clone()
+    }
+
+    /// Refuses to wait for those that were started on another loop.
+    pub(crate) fn assert_here(&self) {
+        self.inner.borrow().started_on.assert_here();
     }
 
     pub(crate) fn keep_waker(&self, cx: &Context<'_>) {

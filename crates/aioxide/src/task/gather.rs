@@ -8,11 +8,14 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use aioxide_core::task::with_current_meta;
+
 use super::children::{Children, Outcome, WakeWhen, stands_for_task};
 use super::second_turn::SecondTurn;
-use super::waiting::Waiting;
-use super::{is_unwinding, raise, wait_for};
+use super::waiting::{Awaited, Waiting};
+use super::{Meta, raise, wait_for};
 use crate::error::TaskError;
+use crate::wake::HeldPanic;
 
 /// Runs all `futures` at the same time, each as a task, and returns their values in the order of the futures.
 ///
@@ -234,7 +237,7 @@ pub struct Gathering<I, T: 'static, E: 'static, M> {
     outcomes: Vec<Option<Outcome<T, E>>>,
     failure: Option<TaskError<E>>,
     second_turn: SecondTurn,
-    started: bool,
+    awaited: Awaited,
     /// All have ended, or one has failed.
     over: bool,
     raised: bool,
@@ -265,7 +268,7 @@ impl<I, T: 'static, E: 'static, M: Mode<T, E>> Gathering<I, T, E, M> {
             outcomes: Vec::new(),
             failure: None,
             second_turn: SecondTurn::default(),
-            started: false,
+            awaited: Awaited::Never,
             over: false,
             raised: false,
             given: false,
@@ -290,9 +293,9 @@ where
         if this.raised {
             return raise(this.children.message());
         }
-        this.started = true;
         if !this.over {
             if this.poll_children(cx).is_pending() {
+                this.awaited = Awaited::now(cx);
                 this.second_turn.note_wait(!stands_for_task::<I::Item, T, E>());
                 return Poll::Pending;
             }
@@ -345,6 +348,7 @@ where
             let Self { source, next_index, limit, children, .. } = self;
             children.fill(source, next_index, *limit);
             if children.in_flight() > 0 {
+                children.assert_here();
                 wait_for(Waiting::Group("gather", Rc::clone(children) as Rc<_>));
                 return Poll::Pending;
             }
@@ -358,8 +362,20 @@ where
 
 impl<I, T: 'static, E: 'static, M> Drop for Gathering<I, T, E, M> {
     fn drop(&mut self) {
-        if self.started && !self.over && is_unwinding() {
-            self.children.cancel_running(None);
+        if !self.over && !matches!(self.awaited, Awaited::Never) {
+            if self.awaited.is_unwinding() {
+                self.children.cancel_running(None);
+            }
+            let ours = Rc::as_ptr(&self.children).cast::<()>();
+            let is_ours = |waiting: &Waiting| match waiting {
+                Waiting::Group(_, group) => std::ptr::eq(Rc::as_ptr(group).cast::<()>(), ours),
+                _ => false,
+            };
+            with_current_meta(|meta: &Meta| meta.withdraw_waiting(is_ours));
         }
+        // Results are anybody's: a destructor that panics keeps none of them from being dropped.
+        let mut held = HeldPanic::default();
+        self.outcomes.drain(..).for_each(|outcome| held.run(|| drop(outcome)));
+        held.resume();
     }
 }

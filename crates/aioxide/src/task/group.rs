@@ -336,6 +336,9 @@ impl<E: 'static> Shared<E> {
                 drop(state);
                 return second_turn.poll(cx);
             }
+            if let Some(task) = state.running.iter().flatten().next() {
+                super::assert_here(task.task_ref());
+            }
             second_turn.note_wait(!state.is_behind);
             drop(state);
             // Cloned and dropped while nothing is borrowed: the waker may be anybody's code.

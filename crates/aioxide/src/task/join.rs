@@ -6,11 +6,11 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use aioxide_core::task::{JoinError, JoinHandle};
+use aioxide_core::task::{JoinError, JoinHandle, with_current_meta};
 
 use super::any::{AnyTask, Finished};
-use super::waiting::Waiting;
-use super::{Builder, is_unwinding, raise, wait_for};
+use super::waiting::{Awaited, Waiting};
+use super::{Builder, Meta, raise, wait_for};
 use crate::error::{Panic, ResultError, TaskError};
 
 /// A spawned task whose future returns a `T`.
@@ -38,7 +38,9 @@ use crate::error::{Panic, ResultError, TaskError};
 pub struct Task<T> {
     handle: JoinHandle<T>,
     any: AnyTask,
-    awaited: bool,
+    awaited: Awaited,
+    /// It was cancelled, and its awaiter is told so again if it goes on.
+    passed_on: bool,
 }
 
 impl Task<()> {
@@ -51,7 +53,7 @@ impl Task<()> {
 impl<T> Task<T> {
     pub(crate) fn from_handle(handle: JoinHandle<T>) -> Self {
         let any = AnyTask::from_ref(handle.task().clone());
-        Self { handle, any, awaited: false }
+        Self { handle, any, awaited: Awaited::Never, passed_on: false }
     }
 
     /// The task without the type of its result.
@@ -106,7 +108,7 @@ impl<T> Task<T> {
 
     /// Says that the awaiter stands behind a shield: its cancellation does not go to this task.
     pub(crate) fn stand_apart(&mut self) {
-        self.awaited = false;
+        self.awaited = Awaited::Never;
         wait_for(Waiting::Shielded(self.any.task_ref().clone()));
     }
 
@@ -125,11 +127,25 @@ impl<T> Task<T> {
         }
     }
 
+    /// Dropped while it is, or was, awaited: cancelled if its awaiter is, else not to be handed anything any more.
+    #[cold]
+    fn leave_unfinished(&self) {
+        let (awaited, id) = (self.awaited, self.any.id());
+        let asked = with_current_meta(|meta: &Meta| {
+            meta.withdraw_waiting(|waiting| matches!(waiting, Waiting::Task(task) if task.id() == id));
+            let is_asked = awaited.is_unwinding() && !meta.has_lost(id);
+            is_asked.then(|| meta.cancelled_error().shared_message())
+        });
+        if let Some(message) = asked.flatten() {
+            self.any.cancel_shared(message);
+        }
+    }
+
     /// Ready at the end; the caller's cancellation goes to the task meanwhile.
     fn poll_outcome(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, TaskError>> {
         match self.handle.poll_output(cx) {
             Poll::Ready(outcome) => {
-                self.awaited = false;
+                self.awaited = Awaited::Never;
                 let outcome = outcome.expect("a task's value is awaited once");
                 if outcome.is_err() || self.meta().is_unretrieved() {
                     self.meta().mark_retrieved();
@@ -139,7 +155,7 @@ impl<T> Task<T> {
             Poll::Pending => {
                 assert!(!self.any.task_ref().is_running(), "a task cannot await itself");
                 super::assert_here(self.any.task_ref());
-                self.awaited = true;
+                self.awaited = Awaited::now(cx);
                 wait_for(Waiting::Task(self.any.task_ref().clone()));
                 Poll::Pending
             }
@@ -187,7 +203,7 @@ impl<T> Future for Task<T> {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        if self.awaited && self.cancelled() {
+        if self.passed_on {
             // The cancellation was passed on before, and nothing gave way to it.
             return raise(self.meta().cancelled_error().shared_message());
         }
@@ -197,7 +213,7 @@ impl<T> Future for Task<T> {
             Poll::Ready(Err(TaskError::Panicked(panic))) => panic.resume(),
             Poll::Ready(Err(TaskError::Failed(never))) => match never {},
             Poll::Ready(Err(TaskError::Cancelled(cancelled))) => {
-                self.awaited = true;
+                self.passed_on = true;
                 raise(cancelled.shared_message())
             }
         }
@@ -207,11 +223,8 @@ impl<T> Future for Task<T> {
 impl<T> Drop for Task<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.awaited && !self.done() && is_unwinding() {
-            let message = aioxide_core::task::with_current_meta::<super::Meta, _>(|meta| {
-                meta.cancelled_error().shared_message()
-            });
-            self.any.cancel_shared(message.flatten());
+        if !matches!(self.awaited, Awaited::Never) && !self.done() {
+            self.leave_unfinished();
         }
     }
 }

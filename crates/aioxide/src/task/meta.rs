@@ -49,6 +49,8 @@ const MUST_CANCEL: u16 = 1 << 11;
 const SEVERAL: u16 = 1 << 13;
 /// The poll is over, but for what is done at its end.
 const POLL_OVER: u16 = 1 << 12;
+/// What stands in `waiting` is not what the task waits for any more, or not that alone: a cancellation is not handed to it.
+const SUPERSEDED: u16 = 1 << 14;
 
 /// The data of a task of this face.
 pub(crate) struct Meta {
@@ -70,6 +72,8 @@ pub(crate) struct Meta {
     /// The operation waited for; tasks and groups stand in `waiting`, with a flag, since most polls have none.
     waiting_operation: Cell<Option<Operation>>,
     waiting: Cell<Waiting>,
+    /// The number of a task that was awaited in this poll or the one before, and has lost a race; 0 if there is none.
+    lost: Cell<u64>,
     context: RefCell<Context>,
     extra: RefCell<Option<Box<Extra>>>,
 }
@@ -148,6 +152,7 @@ impl Meta {
             poll: Cell::new(0),
             waiting_operation: Cell::new(None),
             waiting: Cell::new(Waiting::Nothing),
+            lost: Cell::new(0),
             context: RefCell::new(context),
             extra: RefCell::new(extra),
         }
@@ -235,11 +240,62 @@ impl Meta {
         self.note_several(&what);
         if let Waiting::Other(operation) = what {
             self.waiting_operation.set(Some(operation));
+            if self.flag(WAITING) {
+                self.supersede();
+            }
             return;
         }
+        if let Waiting::Task(task) = &what
+            && self.has_lost(task.id())
+        {
+            self.lost.set(0);
+        }
         self.waiting_scope.set(self.scope.get());
+        self.set_flag(SUPERSEDED, false);
         self.set_flag(WAITING | WAITING_LAST, true);
         drop(self.waiting.replace(what));
+    }
+
+    /// Something is awaited beside what was said, or in its place: which of both is not known. In a scope beside that one it is
+    /// another branch.
+    #[cold]
+    fn supersede(&self) {
+        let (scope, said_in) = (self.scope.get(), self.waiting_scope.get());
+        let is_beside = self.look_scopes(|scopes| !scopes.is_within(scope, said_in)).unwrap_or(false);
+        if !is_beside {
+            self.set_flag(SUPERSEDED, true);
+        }
+    }
+
+    /// What was said is not awaited any more, if it is what `is_it` says.
+    pub(crate) fn withdraw_waiting(&self, is_it: impl FnOnce(&Waiting) -> bool) {
+        if self.flag(WAITING) && self.look_waiting(is_it) {
+            self.set_flag(SUPERSEDED, true);
+        }
+    }
+
+    /// Whether something was said in this poll that a cancellation is handed to.
+    pub(crate) fn has_said(&self) -> bool {
+        self.flag(WAITING)
+    }
+
+    /// What was said has lost a race: it is not awaited any more.
+    pub(crate) fn note_lost(&self) {
+        if !self.flag(WAITING) {
+            return;
+        }
+        if let Some(task) = self.look_waiting(|waiting| match waiting {
+            Waiting::Task(task) => Some(task.id()),
+            _ => None,
+        }) {
+            self.lost.set(task);
+        }
+        self.set_flag(SUPERSEDED, true);
+    }
+
+    /// Whether the task of that number was awaited, and has lost a race since.
+    pub(crate) fn has_lost(&self, task: u64) -> bool {
+        self.lost.get() == task
     }
 
     /// Notes that the task does not wait for what it says alone: a deadline may wake it, or another branch.
@@ -274,8 +330,9 @@ impl Meta {
         #[cfg(feature = "monitor")]
         self.set_flag(SEVERAL, false);
         if self.flag(WAITING) {
-            self.set_flag(WAITING, false);
-            drop(self.waiting.take());
+            self.set_flag(WAITING | SUPERSEDED, false);
+            // It may be the last that holds results, and so anybody's destructors.
+            aioxide_core::destroy(self.waiting.take());
         }
     }
 
@@ -381,21 +438,25 @@ impl Meta {
 
     pub(crate) fn close_scope(&self, task: &TaskRef, id: u32) {
         if self.waiting_scope.get() == id {
+            // What waited inside is ready or dropped.
             self.waiting_scope.set(ROOT);
+            self.set_flag(SUPERSEDED, self.flag(WAITING));
         }
         self.forget_asked(id);
         if !self.flag(OFFERED) {
             let waker = self.look_scopes(|scopes| scopes.remove(id));
             drop(waker);
-        } else if let Some(effects) = self.look_scopes(|scopes| scopes.close(id))
-            && self.apply(effects, task)
-        {
-            task.wake();
+        } else if let Some(effects) = self.look_scopes(|scopes| scopes.close(id)) {
+            let (poll_again, held) = self.apply(effects, task);
+            if poll_again {
+                task.wake();
+            }
+            held.resume();
         }
     }
 
-    /// Wakes and drops what a change of the scopes leaves behind; whether the task is to be polled again at once.
-    fn apply(&self, effects: Effects, task: &TaskRef) -> bool {
+    /// Wakes and drops what a change of the scopes leaves behind; whether the task is to be polled again at once, and what panicked.
+    fn apply(&self, effects: Effects, task: &TaskRef) -> (bool, HeldPanic) {
         let Effects { root_due, poll_in_turn, poll_again, wake, old } = effects;
         let offered = self.look_scopes(|scopes| scopes.has_offers()).unwrap_or(false);
         self.set_flag(OFFERED, offered);
@@ -408,8 +469,7 @@ impl Meta {
             task.wake();
         }
         old.into_iter().for_each(|waker| held.run(|| drop(waker)));
-        held.resume();
-        poll_again
+        (poll_again, held)
     }
 
     /// Lets an open scope catch from now on.

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use aioxide_core::LoopHandle;
+use aioxide_core::{LoopHandle, LoopId};
 use aioxide_core::current::{current, try_with};
 use aioxide_core::task::{TaskRef, with_current_meta};
 use pin_project_lite::pin_project;
@@ -40,7 +40,7 @@ pub(crate) use any::{cancel_each, run_callbacks};
 pub(crate) use meta::default_name;
 pub(crate) use meta::{HIDDEN, Meta};
 pub(crate) use scope::{Scope, raise};
-pub(crate) use waiting::{Operation, Waiting};
+pub(crate) use waiting::{Awaited, Operation, Waiting};
 
 /// Starts a task on the thread's running loop, which polls it from its next iteration on.
 ///
@@ -228,6 +228,23 @@ pub(crate) fn is_listed(task: &TaskRef) -> Option<bool> {
 #[inline]
 pub(crate) fn assert_here(task: &TaskRef) {
     assert!(!task.is_of_another_loop(), "{OTHER_LOOP}");
+}
+
+/// The loop on which many were begun to be waited for together.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Home(Option<LoopId>);
+
+impl Home {
+    pub(crate) fn here() -> Self {
+        Self(try_with(|event_loop| event_loop.id()))
+    }
+
+    /// Refuses to wait on another loop, on which their ends would not come.
+    #[inline]
+    pub(crate) fn assert_here(self) {
+        let is_elsewhere = self.0.is_some_and(|id| try_with(|here| here.id() != id).unwrap_or(false));
+        assert!(!is_elsewhere, "{OTHER_LOOP}");
+    }
 }
 
 /// Says what the current task waits for, until its next poll.

@@ -13,7 +13,7 @@ use super::children::{Children, Outcome, WakeWhen, stands_for_task};
 use super::meta::Meta;
 use super::second_turn::SecondTurn;
 use super::waiting::{Tally, Waiter, Waiting};
-use super::{Task, is_unwinding, raise, wait_for};
+use super::{Home, Task, is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 use crate::time::{Instant, Timer};
 
@@ -63,6 +63,7 @@ pub fn wait<T>(tasks: impl IntoIterator<Item = Task<T>>, return_when: ReturnWhen
         deadline: None,
         timer: Timer::default(),
         second_turn: SecondTurn::default(),
+        begun_on: Home::default(),
     }
 }
 
@@ -77,6 +78,7 @@ pub struct Wait<T> {
     deadline: Option<Instant>,
     timer: Timer,
     second_turn: SecondTurn,
+    begun_on: Home,
 }
 
 /// What a [`wait`] returns.
@@ -106,6 +108,7 @@ impl<T> Wait<T> {
 
     /// Asks each task to tell its end; those that have ended already count at once.
     fn begin(&mut self) {
+        self.begun_on = Home::here();
         self.count.left.set(self.tasks.len());
         for task in &self.tasks {
             let key = if task.done() {
@@ -165,8 +168,10 @@ impl<T> Future for Wait<T> {
             this.begin();
         }
         let over = this.count.over.get() || this.tasks.is_empty();
-        let late = || this.deadline.is_some_and(|deadline| this.timer.poll_deadline(deadline, cx).is_ready());
+        // Also a deadline that has passed gives up a turn, as in asyncio.
+        let late = || this.deadline.is_some_and(|deadline| this.timer.poll(deadline, cx).is_ready());
         if !over && !{ late }() {
+            this.begun_on.assert_here();
             let old = this.count.waker.replace(Some(cx.waker().clone()));
             drop(old);
             this.second_turn.note_wait(true);
@@ -302,6 +307,7 @@ where
                 continue;
             }
             if self.children.in_flight() > 0 {
+                self.children.assert_here();
                 self.children.keep_waker(cx);
                 self.second_turn.note_wait(!stands_for_task::<I::Item, T, E>());
                 wait_for(Waiting::alone("as_completed"));

@@ -1,9 +1,9 @@
 //! What a task waits for, and who waits for a task.
 
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
-use aioxide_core::task::TaskRef;
+use aioxide_core::task::{TaskOf, TaskRef, with_current_meta};
 
 use super::AnyTask;
 use super::meta::Meta;
@@ -53,6 +53,39 @@ impl Waiting {
     #[inline]
     pub(crate) fn alone(name: &'static str) -> Self {
         Self::Other(Operation { name, of: 0 })
+    }
+}
+
+/// When a future was polled last that hands the cancellation of its task on: what is kept aside is not awaited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Awaited {
+    #[default]
+    Never,
+    /// In the poll of its task with this number, by the task's own waker.
+    In(u16),
+    /// By a waker of somebody between, who polls it when that is woken.
+    Behind,
+}
+
+impl Awaited {
+    /// It is polled, and waits.
+    #[inline]
+    pub(crate) fn now(cx: &Context<'_>) -> Self {
+        let task = TaskOf::<Meta>::current();
+        match task.filter(|task| task.is_woken_by(cx.waker())) {
+            Some(task) => Self::In(task.meta().poll_number()),
+            None => Self::Behind,
+        }
+    }
+
+    /// Whether it is being dropped because its task was cancelled while it was awaited.
+    pub(crate) fn is_unwinding(self) -> bool {
+        let is_awaited = |meta: &Meta| match self {
+            Self::Never => false,
+            Self::In(poll) => meta.is_latest_but_one(poll),
+            Self::Behind => true,
+        };
+        with_current_meta(|meta: &Meta| meta.is_unwinding() && is_awaited(meta)).unwrap_or(false)
     }
 }
 

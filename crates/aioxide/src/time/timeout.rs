@@ -138,8 +138,9 @@ impl<F: Future> Future for Timeout<F> {
                 *this.phase = Phase::PassingOn;
                 return raise(message);
             }
+            // Also a deadline that has passed gives up a turn, as in asyncio: a loop of such would let nobody else run.
             let due = *this.phase == Phase::Active
-                && this.deadline.is_some_and(|deadline| this.timer.poll_deadline(deadline, cx).is_ready());
+                && this.deadline.is_some_and(|deadline| this.timer.poll(deadline, cx).is_ready());
             if !due {
                 if this.deadline.is_some() {
                     crate::task::wait_also();

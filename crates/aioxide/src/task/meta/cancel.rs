@@ -20,7 +20,8 @@ use aioxide_core::task::{TaskRef, Then};
 use super::super::AnyTask;
 use super::super::waiting::{Passed, Waiting};
 use super::{
-    ASKED, MUST_CANCEL, Meta, OFFERED, POLL_OVER, ROOT, ROOT_DUE, UNDER_WAY, UNWINDING, WAITING, WAITING_LAST,
+    ASKED, MUST_CANCEL, Meta, OFFERED, POLL_OVER, ROOT, ROOT_DUE, SUPERSEDED, UNDER_WAY, UNWINDING, WAITING,
+    WAITING_LAST,
 };
 use crate::wake::HeldPanic;
 
@@ -84,7 +85,7 @@ impl Meta {
 
     /// Whom a cancellation of the scope `within` is handed to, if what the task waits for lies inside.
     pub(crate) fn delegate(&self, task: &TaskRef, within: u32) -> Option<Waiting> {
-        if !self.flag(WAITING) {
+        if !self.flag(WAITING) || self.flag(SUPERSEDED) {
             return None;
         }
         let (scope, last) = (self.waiting_scope.get(), self.flag(WAITING_LAST));
@@ -142,7 +143,8 @@ impl Meta {
         for within in asked {
             held.run(|| task.cancel_now(within, message.clone()));
         }
-        held.resume();
+        // The poll is over: nobody is left who could be told.
+        held.end();
     }
 
     pub(super) fn make_due(&self, target: u32, within: u32) -> Option<Waker> {
@@ -179,7 +181,11 @@ impl Meta {
     pub(super) fn end_poll_of_cancelled(&self) -> Then {
         let Some(task) = TaskRef::current() else { return Then::Wait };
         let effects = self.look_scopes(|scopes| scopes.end_poll(self.poll.get()));
-        let poll_again = effects.is_some_and(|effects| self.apply(effects, &task));
+        let poll_again = effects.is_some_and(|effects| {
+            let (poll_again, held) = self.apply(effects, &task);
+            held.end();
+            poll_again
+        });
         let goes_on = !self.flag(ROOT_DUE);
         self.set_flag(UNWINDING, !goes_on);
         if goes_on && self.flag(MUST_CANCEL) {
