@@ -11,7 +11,7 @@ use crate::error::{Cancelled, ResultError};
 use crate::line::Line;
 use crate::report::{Report, ReportKind, report};
 use crate::task::{Awaited, Waiting, raise, spawn_hidden, wait_for};
-use crate::wake::HeldPanic;
+use crate::wake::{HeldPanic, Taken};
 
 /// A result that somebody will set: `Pending`, then once and for all `Finished` or `Cancelled`.
 ///
@@ -168,7 +168,7 @@ impl<T: 'static> Future<T> {
     pub fn add_done_callback(&self, callback: impl FnOnce(&Self) + 'static) {
         let callback: Callback<T> = Box::new(callback);
         if self.done() {
-            self.schedule([callback]);
+            self.schedule(vec![callback]);
         } else {
             self.cell.borrow_mut().extra().callbacks.push(callback);
         }
@@ -234,10 +234,10 @@ impl<T: 'static> Future<T> {
         self.schedule(callbacks);
     }
 
-    fn schedule(&self, callbacks: impl IntoIterator<Item = Callback<T>>) {
-        // Without a loop nothing runs any more, as in asyncio after the close. What they hold is anybody's: one by one.
+    fn schedule(&self, callbacks: Vec<Callback<T>>) {
+        let callbacks = Taken::new(callbacks);
+        // Without a loop nothing runs any more, as in asyncio after the close.
         if aioxide_core::current::try_with(|_| ()).is_none() {
-            callbacks.into_iter().for_each(aioxide_core::destroy);
             return;
         }
         for callback in callbacks {
@@ -341,15 +341,11 @@ impl<T: 'static> Drop for Future<T> {
 
 impl<T: 'static> Drop for Inner<T> {
     fn drop(&mut self) {
-        // What callbacks hold is anybody's: a destructor that panics keeps none of them from being dropped.
-        let mut held = HeldPanic::default();
-        let callbacks = self.extra.as_mut().map(|extra| std::mem::take(&mut extra.callbacks));
-        callbacks.into_iter().flatten().for_each(|callback| held.run(|| drop(callback)));
+        drop(self.extra.as_mut().map(|extra| Taken::new(std::mem::take(&mut extra.callbacks))));
         if let Some(detail) = self.extra.as_mut().and_then(|extra| extra.failure.take()) {
             let detail = Some(format!("{detail} (made at {})", self.place));
             report(&Report { kind: ReportKind::NeverRetrieved, task: None, detail });
         }
-        held.resume();
     }
 }
 

@@ -104,8 +104,8 @@ impl<A: Future, B: Future> Future for Race<A, B> {
         }
         let polled = race.other.poll(cx);
         // What the first one waits for is not awaited any more.
-        if polled.is_ready() && !had_said {
-            with_current_meta(Meta::note_lost);
+        if polled.is_ready() {
+            with_current_meta(|meta: &Meta| meta.note_race(!had_said));
         }
         polled.map(First::Other)
     }

@@ -43,3 +43,27 @@ impl HeldPanic {
         }
     }
 }
+
+/// Other people's values, to be taken one after the other. Those that are left are dropped one by one: of two destructors that
+/// panic within one drop, the second would end the process.
+pub(crate) struct Taken<T>(std::vec::IntoIter<T>);
+
+impl<T> Taken<T> {
+    pub(crate) fn new(values: Vec<T>) -> Self {
+        Self(values.into_iter())
+    }
+}
+
+impl<T> Iterator for Taken<T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.0.next()
+    }
+}
+
+impl<T> Drop for Taken<T> {
+    fn drop(&mut self) {
+        self.0.by_ref().for_each(aioxide_core::destroy);
+    }
+}

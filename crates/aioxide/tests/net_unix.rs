@@ -169,3 +169,16 @@ fn rest_that_began_on_one_loop_ends_on_another() {
     let error: io::Error = end.unwrap().unwrap();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
+
+#[test]
+fn path_with_a_zero_byte_is_refused_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("short\0and more");
+    aioxide::run(async move {
+        for error in [UnixListener::bind(&path).unwrap_err(), UnixStream::connect(&path).await.unwrap_err()] {
+            assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput, "{error}");
+        }
+    })
+    .unwrap();
+    assert_eq!(std::fs::read_dir(&directory).unwrap().count(), 0);
+}

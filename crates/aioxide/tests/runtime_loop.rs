@@ -1,7 +1,7 @@
 //! The loop itself: running, stopping, closing, calls, other threads, time.
 
 use std::cell::{Cell, RefCell};
-use std::future::pending;
+use std::future::{Future as _, pending};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -387,4 +387,17 @@ fn error_set_on_a_future_and_never_looked_at_is_reported() {
     drop((lost, seen));
     assert_eq!(reports.borrow().len(), 1);
     assert!(reports.borrow()[0].starts_with("future failed and nobody looked: \"lost\""), "{reports:?}");
+}
+
+#[test]
+fn socket_that_is_polled_where_no_loop_runs_says_so() {
+    let runtime = Runtime::new().unwrap();
+    let (one, _other) = runtime.block_on(async { aioxide::net::UnixStream::pair().unwrap() }).unwrap();
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut readable = Box::pin(async move { one.readable().await });
+    let std::task::Poll::Ready(Err(error)) = readable.as_mut().poll(&mut context) else {
+        panic!("it waits for nobody");
+    };
+    assert!(error.to_string().contains("no event loop is running"), "{error}");
+    runtime.close();
 }

@@ -142,7 +142,10 @@ socket!(UnixListener, listener: net::UnixListener, "a listener");
 /// The address of a path; one with a zero byte in it would be cut there, or be no path at all.
 fn path_addr(path: &Path) -> io::Result<SockAddr> {
     if path.as_os_str().as_bytes().contains(&0) {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path of a socket has no zero bytes in it"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a path of a socket has no zero bytes in it",
+        ));
     }
     SockAddr::unix(path)
 }

@@ -8,11 +8,12 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::fmt;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::wait_queue::{Ticket, WaitQueue};
-use crate::wake::wake_all;
+use crate::wake::{HeldPanic, Taken};
 
 /// Where a queue keeps its items; the order is its own.
 ///
@@ -339,21 +340,25 @@ impl<S: Store> BaseQueue<S> {
     /// Refuses items from now on. Getters get what is left, then an error; with `immediate`, what is left is dropped.
     pub fn shutdown(&self, immediate: bool) {
         self.shut_down.set(true);
-        let mut left = Vec::new();
+        let (mut left, mut held) = (Vec::new(), HeldPanic::default());
         if immediate {
             while let Some(item) = self.items.borrow_mut().get() {
                 left.push(item);
             }
+            // Items that were put count as unfinished, so this cannot fail.
             for _ in &left {
-                // Items that were put count as unfinished, so this cannot fail.
-                let _ = self.task_done();
+                held.run(|| {
+                    let _ = self.task_done();
+                });
             }
         }
         // Whoever waits to get waits because it is empty; they find it shut down now, as the putters do.
         self.granted_gets.set(self.granted_gets.get() + self.getters.len());
         self.granted_puts.set(self.granted_puts.get() + self.putters.len());
-        wake_all(self.getters.grant_all().chain(self.putters.grant_all()));
-        drop(left);
+        let all = self.getters.grant_all().chain(self.putters.grant_all());
+        all.for_each(|waker| held.run(|| waker.wake()));
+        drop(Taken::new(left));
+        held.resume();
     }
 
     fn has_room(&self) -> bool {
@@ -361,12 +366,16 @@ impl<S: Store> BaseQueue<S> {
     }
 
     fn put_now(&self, item: S::Item) {
-        self.items.borrow_mut().put(item);
+        // Where it belongs may be told by the program's own code; an item that is there counts, whatever that does.
+        let put = catch_unwind(AssertUnwindSafe(|| self.items.borrow_mut().put(item)));
         self.unfinished.set(self.unfinished.get() + 1);
         if let Some(getter) = self.getters.grant_one() {
             // Counted first: a waker may poll at once.
             self.granted_gets.set(self.granted_gets.get() + 1);
-            getter.wake();
+            aioxide_core::wake(getter);
+        }
+        if let Err(payload) = put {
+            resume_unwind(payload);
         }
     }
 
@@ -382,7 +391,8 @@ impl<S: Store> BaseQueue<S> {
             && let Some(putter) = self.putters.grant_one()
         {
             self.granted_puts.set(self.granted_puts.get() + 1);
-            putter.wake();
+            // A waker that panics does not take an item with it.
+            aioxide_core::wake(putter);
         }
     }
 
@@ -392,7 +402,7 @@ impl<S: Store> BaseQueue<S> {
             && let Some(getter) = self.getters.grant_one()
         {
             self.granted_gets.set(self.granted_gets.get() + 1);
-            getter.wake();
+            aioxide_core::wake(getter);
         }
     }
 }

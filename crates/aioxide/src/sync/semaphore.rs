@@ -56,7 +56,8 @@ impl Semaphore {
     /// Adds a permit: one more than there were, or one that was [forgotten](Permit::forget).
     pub fn release(&self) {
         if !self.waiters.wake_one() {
-            self.available.set(self.available.get() + 1);
+            self.available
+                .set(self.available.get().checked_add(1).expect("more permits than there are numbers"));
         }
     }
 

@@ -15,7 +15,7 @@ use aioxide_core::task::{TaskRef, with_current_meta};
 use super::meta::{Callback, Meta, ROOT, default_name};
 use super::waiting::{Passed, Waiting};
 use crate::error::message_of;
-use crate::wake::HeldPanic;
+use crate::wake::{HeldPanic, Taken};
 
 /// A task, whatever the type of its result. Cloning it is one count; equal means the same task.
 ///
@@ -442,9 +442,9 @@ pub(crate) fn cancel_each(tasks: impl IntoIterator<Item = AnyTask>, message: Opt
 
 /// Calls the callbacks of an ended task from the loop, each in turn.
 pub(crate) fn run_callbacks(task: AnyTask, callbacks: Vec<Callback>) {
-    // On a closed loop nothing runs any more, as in asyncio. What they hold is anybody's: one by one.
+    let callbacks = Taken::new(callbacks);
+    // On a closed loop nothing runs any more, as in asyncio.
     if try_with(|_| ()).is_none() {
-        callbacks.into_iter().for_each(aioxide_core::destroy);
         return;
     }
     super::spawn_hidden(async move {

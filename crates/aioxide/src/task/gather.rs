@@ -15,7 +15,7 @@ use super::second_turn::SecondTurn;
 use super::waiting::{Awaited, Waiting};
 use super::{Meta, raise, wait_for};
 use crate::error::TaskError;
-use crate::wake::HeldPanic;
+use crate::wake::Taken;
 
 /// Runs all `futures` at the same time, each as a task, and returns their values in the order of the futures.
 ///
@@ -373,9 +373,6 @@ impl<I, T: 'static, E: 'static, M> Drop for Gathering<I, T, E, M> {
             };
             with_current_meta(|meta: &Meta| meta.withdraw_waiting(is_ours));
         }
-        // Results are anybody's: a destructor that panics keeps none of them from being dropped.
-        let mut held = HeldPanic::default();
-        self.outcomes.drain(..).for_each(|outcome| held.run(|| drop(outcome)));
-        held.resume();
+        drop(Taken::new(std::mem::take(&mut self.outcomes)));
     }
 }

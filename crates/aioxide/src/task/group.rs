@@ -114,8 +114,9 @@ where
         (_, passing_on) => {
             // The failures are returned, and a cancellation from outside waits at the next await.
             let parent = TaskRef::current().filter(|task| task.meta::<Meta>().is_some());
-            if let Some(parent) =
-                parent.map(AnyTask::from_ref).filter(|parent| !errors.is_empty() && parent.cancelling() > 0)
+            if let Some(parent) = parent
+                .map(AnyTask::from_ref)
+                .filter(|parent| !errors.is_empty() && parent.meta().open_requests_here() > 0)
             {
                 parent.meta().uncancel_quietly();
                 parent.cancel_shared(passing_on.and_then(|cancelled| cancelled.shared_message()));

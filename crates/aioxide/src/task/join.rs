@@ -133,8 +133,7 @@ impl<T> Task<T> {
         let (awaited, id) = (self.awaited, self.any.id());
         let asked = with_current_meta(|meta: &Meta| {
             meta.withdraw_waiting(|waiting| matches!(waiting, Waiting::Task(task) if task.id() == id));
-            let is_asked = awaited.is_unwinding() && !meta.has_lost(id);
-            is_asked.then(|| meta.cancelled_error().shared_message())
+            awaited.is_unwinding().then(|| meta.cancelled_error().shared_message())
         });
         if let Some(message) = asked.flatten() {
             self.any.cancel_shared(message);

@@ -3,6 +3,7 @@
 mod cancel;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::panic::Location;
 use std::rc::Rc;
 use std::task::Waker;
@@ -69,11 +70,11 @@ pub(crate) struct Meta {
     flags: Cell<u16>,
     /// The number of the last poll; it may begin again at 0.
     poll: Cell<u16>,
+    /// How many races have been decided; it may begin again at 0.
+    races: Cell<u16>,
     /// The operation waited for; tasks and groups stand in `waiting`, with a flag, since most polls have none.
     waiting_operation: Cell<Option<Operation>>,
     waiting: Cell<Waiting>,
-    /// The number of a task that was awaited in this poll or the one before, and has lost a race; 0 if there is none.
-    lost: Cell<u64>,
     context: RefCell<Context>,
     extra: RefCell<Option<Box<Extra>>>,
 }
@@ -121,8 +122,9 @@ struct Extra {
     callbacks: Line<Callback>,
     waiters: Line<Waiter>,
     scopes: Option<Scopes>,
-    /// The scopes that were asked to end during the poll that goes on.
+    /// The scopes that were asked to end during the poll that goes on, in order, and those of them that are open yet.
     asked: Vec<u32>,
+    is_asked: HashSet<u32>,
 }
 
 impl Meta {
@@ -152,7 +154,7 @@ impl Meta {
             poll: Cell::new(0),
             waiting_operation: Cell::new(None),
             waiting: Cell::new(Waiting::Nothing),
-            lost: Cell::new(0),
+            races: Cell::new(0),
             context: RefCell::new(context),
             extra: RefCell::new(extra),
         }
@@ -245,11 +247,6 @@ impl Meta {
             }
             return;
         }
-        if let Waiting::Task(task) = &what
-            && self.has_lost(task.id())
-        {
-            self.lost.set(0);
-        }
         self.waiting_scope.set(self.scope.get());
         self.set_flag(SUPERSEDED, false);
         self.set_flag(WAITING | WAITING_LAST, true);
@@ -279,23 +276,18 @@ impl Meta {
         self.flag(WAITING)
     }
 
-    /// What was said has lost a race: it is not awaited any more.
-    pub(crate) fn note_lost(&self) {
-        if !self.flag(WAITING) {
-            return;
+    /// A race was decided: what was polled in it before, in this poll, is not awaited any more. `says`: nor is what was said.
+    pub(crate) fn note_race(&self, says: bool) {
+        self.races.set(self.races.get().wrapping_add(1));
+        if says && self.flag(WAITING) {
+            self.set_flag(SUPERSEDED, true);
         }
-        if let Some(task) = self.look_waiting(|waiting| match waiting {
-            Waiting::Task(task) => Some(task.id()),
-            _ => None,
-        }) {
-            self.lost.set(task);
-        }
-        self.set_flag(SUPERSEDED, true);
     }
 
-    /// Whether the task of that number was awaited, and has lost a race since.
-    pub(crate) fn has_lost(&self, task: u64) -> bool {
-        self.lost.get() == task
+    /// The numbers of the poll, and of the races that have been decided.
+    #[inline]
+    pub(crate) fn moment(&self) -> (u16, u16) {
+        (self.poll.get(), self.races.get())
     }
 
     /// Notes that the task does not wait for what it says alone: a deadline may wake it, or another branch.
@@ -472,9 +464,19 @@ impl Meta {
         (poll_again, held)
     }
 
-    /// Lets an open scope catch from now on.
-    pub(crate) fn make_catching(&self, id: u32) {
-        self.look_scopes(|scopes| scopes.make_catching(id));
+    /// The owner of a scope asks what is inside to end: it catches from now on.
+    pub(crate) fn note_request(&self, id: u32) {
+        self.look_scopes(|scopes| {
+            scopes.make_catching(id);
+            scopes.set_requested(id, true);
+        });
+    }
+
+    /// The owner of a scope takes its request back; how many others are open for it then.
+    pub(crate) fn take_request_back(&self, id: u32) -> u32 {
+        self.look_scopes(|scopes| scopes.set_requested(id, false));
+        self.uncancel_quietly();
+        self.open_requests(id)
     }
 
     /// Makes `id` the scope that is being polled; gives back which one was.

@@ -20,9 +20,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use aioxide_core::{LoopHandle, LoopId};
 use aioxide_core::current::{current, try_with};
 use aioxide_core::task::{TaskRef, with_current_meta};
+use aioxide_core::{LoopHandle, LoopId};
 use pin_project_lite::pin_project;
 
 use crate::error::{NO_LOOP, OTHER_LOOP};

@@ -45,7 +45,7 @@ impl Home {
     #[inline]
     fn catch_up(&self) {
         let (meta, (left, poll)) = (self.meta(), self.left.get());
-        let open = meta.cancelling();
+        let open = meta.open_requests(self.id);
         if open > left && !meta.is_latest_but_one(poll) {
             self.count_before.set(self.count_before.get() + (open - left));
         }
@@ -55,7 +55,7 @@ impl Home {
     fn leave(&self, around: u32) {
         let meta = self.meta();
         meta.leave_scope(around);
-        self.left.set((meta.cancelling(), meta.poll_number()));
+        self.left.set((meta.open_requests(self.id), meta.poll_number()));
     }
 }
 
@@ -79,7 +79,8 @@ impl Scope {
         self.close();
         let Some(task) = TaskOf::<Meta>::current() else { return };
         let meta = task.meta();
-        let (id, count) = (meta.open_scope(self.catches.get()), meta.cancelling());
+        let id = meta.open_scope(self.catches.get());
+        let count = meta.open_requests(id);
         let (count_before, left) = (Cell::new(count), Cell::new((count, meta.poll_number())));
         *self.home.borrow_mut() = Some(Home { task, id, count_before, left });
         if requested {
@@ -145,14 +146,16 @@ impl Scope {
         self.requested.set(true);
         let (task, id) = self.look(|home| (TaskRef::clone(&home.task), home.id))?;
         let task = AnyTask::from_ref(task);
-        task.meta().make_catching(id);
+        task.meta().note_request(id);
         Some((task, id))
     }
 
-    /// Takes the owner's request back, if there was one; how many others are open then.
+    /// Takes the owner's request back, if there was one; how many others are open for it then.
     pub(crate) fn take_back(&self) -> Option<u32> {
         let requested = self.requested.take();
-        requested.then(|| self.look(|home| home.meta().uncancel_quietly())).map(Option::unwrap_or_default)
+        requested
+            .then(|| self.look(|home| home.meta().take_request_back(home.id)))
+            .map(Option::unwrap_or_default)
     }
 
     /// Takes the owner's request back; whether there was one, and no other has come since the scope did.

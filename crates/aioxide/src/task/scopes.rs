@@ -26,7 +26,11 @@ pub(super) struct Scopes {
     /// The task's own stands first.
     nodes: Vec<Node>,
     free: Vec<u32>,
+    /// Those to another scope than the one on whose behalf they are.
     offers: Vec<Offer>,
+    /// How many scopes are asked on their own behalf, and how many have an open request of their owners.
+    asked: u32,
+    requests: u32,
 }
 
 #[derive(Default)]
@@ -38,7 +42,12 @@ struct Node {
     /// The one inside that was polled last.
     last: u32,
     catches: bool,
-    due: bool,
+    /// It is asked to end on its own behalf.
+    asked: bool,
+    /// So many offers are for it.
+    offered: u32,
+    /// Its owner has asked what is inside to end.
+    requested: bool,
     /// The number of the task's poll in which it was polled last.
     polled: u16,
     waker: Option<Waker>,
@@ -62,6 +71,10 @@ pub(super) struct Latest {
 }
 
 impl Node {
+    fn is_due(&self) -> bool {
+        self.asked || self.offered > 0
+    }
+
     /// Whether somebody polls it, as far as one can know.
     fn is_looked_after(&self, latest: Latest) -> bool {
         let Latest { poll, goes_on } = latest;
@@ -86,7 +99,7 @@ pub(super) struct Effects {
 
 impl Default for Scopes {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()], free: Vec::new(), offers: Vec::new() }
+        Self { nodes: vec![Node::default()], free: Vec::new(), offers: Vec::new(), asked: 0, requests: 0 }
     }
 }
 
@@ -124,11 +137,18 @@ impl Scopes {
         });
         *self.node(id) = Node { catches, polled: poll, ..Node::default() };
         self.link(id, around);
-        if catches {
-            for at in 0..self.offers.len() {
+        if catches && self.has_offers() {
+            for at in (0..self.offers.len()).rev() {
                 if self.is_within(id, self.offers[at].target) {
                     self.redirect(at, id);
                 }
+            }
+            let mut outer = around;
+            while outer != ROOT {
+                if self.set_asked(outer, false) {
+                    self.push_offer(id, outer);
+                }
+                outer = self.node(outer).around;
             }
         }
         id
@@ -158,6 +178,8 @@ impl Scopes {
             self.link(inside, around);
         }
         self.unlink(id);
+        self.set_asked(id, false);
+        self.set_requested(id, false);
         self.free.push(id);
         self.node(id).waker.take()
     }
@@ -221,36 +243,74 @@ impl Scopes {
 
     /// Offers a cancellation of what is inside `within` to the scope `target`; its waker, to be woken.
     pub(super) fn offer(&mut self, target: u32, within: u32) -> Option<Waker> {
-        self.node(target).due = true;
-        if !self.offers.iter().any(|offer| offer.target == target && offer.within == within) {
-            self.offers.push(Offer { target, within, patience: PATIENCE });
+        let is_known = |offer: &Offer| offer.target == target && offer.within == within;
+        if target == within {
+            self.set_asked(target, true);
+        } else if self.node(target).offered == 0 || !self.offers.iter().any(is_known) {
+            self.push_offer(target, within);
         }
         self.node(target).waker.clone()
     }
 
+    fn push_offer(&mut self, target: u32, within: u32) {
+        self.offers.push(Offer { target, within, patience: PATIENCE });
+        self.node(target).offered += 1;
+    }
+
+    fn remove_offer(&mut self, at: usize) {
+        let offer = self.offers.swap_remove(at);
+        self.node(offer.target).offered -= 1;
+    }
+
+    /// Whether a scope is asked on its own behalf; what it was before.
+    fn set_asked(&mut self, id: u32, asked: bool) -> bool {
+        let before = std::mem::replace(&mut self.node(id).asked, asked);
+        self.asked = self.asked + u32::from(asked) - u32::from(before);
+        before
+    }
+
+    /// Notes whether the owner of a scope has asked what is inside to end.
+    pub(super) fn set_requested(&mut self, id: u32, requested: bool) {
+        let before = std::mem::replace(&mut self.node(id).requested, requested);
+        self.requests = self.requests + u32::from(requested) - u32::from(before);
+    }
+
+    /// How many requests of owners are open, but for those of `id` and of what is around it: they are nothing to it.
+    pub(super) fn requests_beside(&self, id: u32) -> u32 {
+        if self.requests == 0 {
+            return 0;
+        }
+        let (mut at, mut around) = (id, 0);
+        while at != ROOT {
+            around += u32::from(self.nodes[at as usize].requested);
+            at = self.nodes[at as usize].around;
+        }
+        self.requests - around
+    }
+
     /// Forgets what was offered on behalf of `within`.
     pub(super) fn withdraw(&mut self, within: u32) {
+        self.set_asked(within, false);
         for at in (0..self.offers.len()).rev() {
             if self.offers[at].within == within {
-                let offer = self.offers.swap_remove(at);
-                self.release(offer.target);
+                self.remove_offer(at);
             }
         }
     }
 
     pub(super) fn has_offers(&self) -> bool {
-        !self.offers.is_empty()
+        self.asked > 0 || !self.offers.is_empty()
     }
 
     /// Whether the scope `id` is to be unwound now; if so, all that was offered to it, or inside it, is dealt with.
     pub(super) fn take_delivery(&mut self, id: u32) -> bool {
-        if !self.node(id).due {
+        if !self.node(id).is_due() {
             return false;
         }
+        self.set_asked(id, false);
         for at in (0..self.offers.len()).rev() {
             if self.is_within(self.offers[at].target, id) {
-                let offer = self.offers.swap_remove(at);
-                self.release(offer.target);
+                self.remove_offer(at);
             }
         }
         true
@@ -275,8 +335,7 @@ impl Scopes {
         let mut effects = Effects::default();
         for at in (0..self.offers.len()).rev() {
             let Offer { target, within, .. } = self.offers[at];
-            // One that is asked on its own behalf can wait for its poll.
-            if target == within || self.node(target).polled == poll {
+            if self.node(target).polled == poll {
                 continue;
             }
             self.offers[at].patience -= 1;
@@ -292,8 +351,7 @@ impl Scopes {
 
     fn offer_next(&mut self, at: usize, next: u32, effects: &mut Effects) {
         if next == ROOT {
-            let offer = self.offers.swap_remove(at);
-            self.release(offer.target);
+            self.remove_offer(at);
             effects.root_due = true;
         } else {
             self.redirect(at, next);
@@ -308,16 +366,13 @@ impl Scopes {
     }
 
     fn redirect(&mut self, at: usize, target: u32) {
-        let offer = &mut self.offers[at];
-        let before = std::mem::replace(&mut offer.target, target);
-        offer.patience = PATIENCE;
-        self.node(target).due = true;
-        self.release(before);
-    }
-
-    /// A scope that nothing is offered to any more is not due.
-    fn release(&mut self, id: u32) {
-        let due = self.offers.iter().any(|offer| offer.target == id);
-        self.node(id).due = due;
+        let within = self.offers[at].within;
+        self.remove_offer(at);
+        if target == within {
+            // One that is asked on its own behalf can wait for its poll.
+            self.set_asked(target, true);
+        } else {
+            self.push_offer(target, within);
+        }
     }
 }

@@ -61,8 +61,8 @@ impl Waiting {
 pub(crate) enum Awaited {
     #[default]
     Never,
-    /// In the poll of its task with this number, by the task's own waker.
-    In(u16),
+    /// At that moment of its task, by the task's own waker.
+    At(u16, u16),
     /// By a waker of somebody between, who polls it when that is woken.
     Behind,
 }
@@ -73,7 +73,10 @@ impl Awaited {
     pub(crate) fn now(cx: &Context<'_>) -> Self {
         let task = TaskOf::<Meta>::current();
         match task.filter(|task| task.is_woken_by(cx.waker())) {
-            Some(task) => Self::In(task.meta().poll_number()),
+            Some(task) => {
+                let (poll, races) = task.meta().moment();
+                Self::At(poll, races)
+            }
             None => Self::Behind,
         }
     }
@@ -82,7 +85,7 @@ impl Awaited {
     pub(crate) fn is_unwinding(self) -> bool {
         let is_awaited = |meta: &Meta| match self {
             Self::Never => false,
-            Self::In(poll) => meta.is_latest_but_one(poll),
+            Self::At(poll, races) => meta.is_latest_but_one(poll) && meta.moment().1 == races,
             Self::Behind => true,
         };
         with_current_meta(|meta: &Meta| meta.is_unwinding() && is_awaited(meta)).unwrap_or(false)

@@ -31,6 +31,20 @@ impl Meta {
         self.cancelling.get()
     }
 
+    /// How many requests to cancel are open for the scope `id`: those of the owners of scopes beside it are nothing to it.
+    #[inline]
+    pub(crate) fn open_requests(&self, id: u32) -> u32 {
+        match self.cancelling.get() {
+            0 => 0,
+            open => open.saturating_sub(self.look_scopes(|scopes| scopes.requests_beside(id)).unwrap_or(0)),
+        }
+    }
+
+    /// The same for what is being polled.
+    pub(crate) fn open_requests_here(&self) -> u32 {
+        self.open_requests(self.scope.get())
+    }
+
     pub(crate) fn count_cancel(&self) {
         self.cancelling.set(self.cancelling.get().saturating_add(1));
     }
@@ -122,7 +136,7 @@ impl Meta {
         self.set_flag(MUST_CANCEL, true);
         self.with_extra(|extra| {
             extra.message = message;
-            if !extra.asked.contains(&within) {
+            if extra.is_asked.insert(within) {
                 extra.asked.push(within);
             }
         });
@@ -130,17 +144,19 @@ impl Meta {
 
     pub(super) fn forget_asked(&self, within: u32) {
         if self.flag(MUST_CANCEL) {
-            self.with_extra(|extra| extra.asked.retain(|asked| *asked != within));
+            self.with_extra(|extra| extra.is_asked.remove(&within));
         }
     }
 
     /// Makes the requests that came during the poll.
     fn cancel_asked(&self, task: &TaskRef) {
-        let (asked, message) =
-            self.with_extra(|extra| (std::mem::take(&mut extra.asked), extra.message.clone()));
+        let (asked, mut is_asked, message) = self.with_extra(|extra| {
+            (std::mem::take(&mut extra.asked), std::mem::take(&mut extra.is_asked), extra.message.clone())
+        });
         let task = AnyTask::from_ref(task.clone());
         let mut held = HeldPanic::default();
-        for within in asked {
+        // One that was closed is not asked any more, and one of the same number that was opened then is asked once.
+        for within in asked.into_iter().filter(|within| is_asked.remove(within)) {
             held.run(|| task.cancel_now(within, message.clone()));
         }
         // The poll is over: nobody is left who could be told.
