@@ -56,7 +56,8 @@ class Suite:
     package: str = ""
     # Why there is nothing to run; everything below is empty then.
     left_out: str = ""
-    # The newest Python that what its tests need works with, where that is none of aioxide's newest.
+    # The oldest and the newest Python that it, or what its tests need, works with, where that is not all of aioxide's.
+    oldest: str = ""
     newest: str = ""
     # What its tests import beside the package, and what of the archive pytest gets.
     requirements: list[str] = field(default_factory=list)
@@ -76,6 +77,15 @@ class Suite:
     # Patterns of test ids with their reasons: not run at all; allowed to fail on aioxide.
     deselected: list[dict[str, Any]] = field(default_factory=list)
     differences: list[dict[str, Any]] = field(default_factory=list)
+
+    def refuses(self, interpreter: str) -> str:
+        """Why it is not run on an interpreter of that version; empty if it is."""
+        version = numbers(interpreter)[:2]
+        if self.oldest and version < numbers(self.oldest):
+            return f"it is for Python {self.oldest} or newer"
+        if self.newest and version > numbers(self.newest):
+            return f"what its tests need is for Python {self.newest} at most"
+        return ""
 
     def reason(self, test: str) -> str | None:
         """Why the test may fail on aioxide."""
@@ -329,8 +339,8 @@ def main() -> int:
     broken = False
     for suite in suites:
         if not suite.left_out:
-            if suite.newest and numbers(interpreter)[:2] > numbers(suite.newest):
-                print(f"{suite.name} {suite.version}: what its tests need is for Python {suite.newest} at most")
+            if refusal := suite.refuses(interpreter):
+                print(f"{suite.name} {suite.version}: {refusal}")
                 continue
             try:
                 environment = Environment(suite, options.python, wheel)

@@ -51,6 +51,13 @@ def test_every_file_says_what_it_must(suites: ModuleType) -> None:
             assert len(entry["reason"]) > 10
 
 
+def test_suite_runs_on_the_pythons_that_it_is_for(suites: ModuleType) -> None:
+    suite = suites.Suite("some", "1", oldest="3.11", newest="3.12")
+    assert suite.refuses("3.10.13") == "it is for Python 3.11 or newer"
+    assert suite.refuses("3.13.0") == "what its tests need is for Python 3.12 at most"
+    assert [suite.refuses(version) for version in ("3.11.7", "3.12.1")] == ["", ""]
+
+
 def test_outcomes_are_compared_by_test(suites: ModuleType, tmp_path: Path) -> None:
     listed = {"tests": ["t.py::listed[*"], "reason": "patches asyncio's own class"}
     suite = suites.Suite("example", "1.0", arguments=["t.py"], differences=[listed])
