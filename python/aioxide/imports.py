@@ -14,12 +14,33 @@ _Action = Callable[[ModuleType], None]
 def when_imported(name: str, action: _Action) -> None:
     """Calls `action` with the module: at once if it is imported, else right after its import, before any use."""
     module = sys.modules.get(name)
-    if module is not None:
+    if module is not None and not _is_being_imported(module):
         action(module)
+        return
+    if module is not None:
+        # Its import has led here: what it will have is not there yet.
+        if type(module) is ModuleType:
+            module.__class__ = _Unfinished
+        _FINDER.actions.setdefault(name, []).append(action)
         return
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
     _FINDER.actions.setdefault(name, []).append(action)
+
+
+def _is_being_imported(module: ModuleType) -> bool:
+    return bool(getattr(getattr(module, "__spec__", None), "_initializing", False))
+
+
+class _Unfinished(ModuleType):
+    """A module that was being imported when it was waited for: the action comes before the first look at it later."""
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("__") and not getattr(self.__spec__, "_initializing", False):
+            self.__class__ = ModuleType  # type: ignore[assignment]  # as it was
+            _FINDER.imported(self)
+            return getattr(self, name)
+        return super().__getattribute__(name)
 
 
 class _Finder:

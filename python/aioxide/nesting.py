@@ -29,12 +29,22 @@ def _look_first(module: Any) -> None:
     def apply(loop: asyncio.AbstractEventLoop | None = None, *args: Any, **kwargs: Any) -> Any:
         from .event_loop import EventLoop
 
-        chosen = loop or asyncio.get_event_loop()
-        if isinstance(chosen, EventLoop):
+        if isinstance(loop or _next_loop(), EventLoop):
             raise ValueError(_REFUSED)
-        return original(chosen, *args, **kwargs)
+        return original(loop, *args, **kwargs)
 
     module.apply = apply
+
+
+def _next_loop() -> asyncio.AbstractEventLoop:
+    """The loop that nest_asyncio asks for where it is given none."""
+    try:
+        return asyncio.get_event_loop()
+    except RuntimeError:
+        # From Python 3.14 on none is made by asking; nest_asyncio makes one then.
+        loop = asyncio.new_event_loop()
+        loop.close()
+        return loop
 
 
 def patched(loop: Any) -> bool:

@@ -89,6 +89,16 @@ def test_nest_asyncio_is_refused() -> None:
     refused, runs = result.stdout.splitlines()
     assert nest_asyncio.__name__ in refused
     assert runs == "runs"
+    # Here its own import of asyncio brings aioxide along.
+    program = program.replace(
+        "import aioxide, asyncio, nest_asyncio\naioxide.install()", "import nest_asyncio, asyncio"
+    )
+    environment = os.environ | {"AIOXIDE": "1"}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=environment)
+    refused, runs = result.stdout.splitlines()
+    assert nest_asyncio.__name__ in refused
+    assert runs == "runs"
 
 
 SUITE = """
