@@ -27,6 +27,8 @@ struct Plan {
     /// Something in it ends the connection: perhaps behind its end, or behind what made the client give it up, when the
     /// next request is on its way.
     leaves_fault: bool,
+    /// Its bytes are changed: they may be a good answer to another request that is under way.
+    is_mutated: bool,
 }
 
 /// The truth of the answer number `id`.
@@ -37,6 +39,11 @@ pub fn truth(seed: u64, id: u64, is_head: bool) -> Truth {
 /// Whether the answer number `id` may break the one that is asked for next over its connection.
 pub fn leaves_fault(seed: u64, id: u64, is_head: bool) -> bool {
     make(seed, id, 1, is_head).0.leaves_fault
+}
+
+/// Whether the answer number `id` may have come to another request.
+pub fn is_mutated(seed: u64, id: u64, is_head: bool) -> bool {
+    make(seed, id, 1, is_head).0.is_mutated
 }
 
 fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
@@ -151,7 +158,7 @@ fn make(seed: u64, id: u64, stream: u32, is_head: bool) -> (Plan, Truth) {
         mutate(random, &mut bytes);
         (after, truth) = (After::Close, Truth::Any);
     }
-    (Plan { bytes, after, leaves_fault }, truth)
+    (Plan { bytes, after, leaves_fault, is_mutated: fault == 8 }, truth)
 }
 
 /// Puts a frame in any place before the end: not between headers and what continues them, which are one entry.
