@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use crate::error::{Cancelled, ResultError};
 use crate::line::Line;
 use crate::report::{Report, ReportKind, report};
-use crate::task::{Awaited, Waiting, raise, spawn_hidden, wait_for};
+use crate::task::{Awaited, Waiting, raise, spawn_hidden};
 use crate::wake::{HeldPanic, Taken};
 
 /// A result that somebody will set: `Pending`, then once and for all `Finished` or `Cancelled`.
@@ -283,8 +283,7 @@ impl<T: 'static> Future<T> {
             drop(inner);
             drop(old);
         }
-        self.awaited = Awaited::now(cx);
-        wait_for(Waiting::alone("Future"));
+        self.awaited = Awaited::wait_for(Waiting::alone("Future"), cx);
         Poll::Pending
     }
 }
@@ -340,10 +339,20 @@ impl<T: 'static> Drop for Future<T> {
 }
 
 impl<T: 'static> Drop for Inner<T> {
+    #[inline]
     fn drop(&mut self) {
-        drop(self.extra.as_mut().map(|extra| Taken::new(std::mem::take(&mut extra.callbacks))));
-        if let Some(detail) = self.extra.as_mut().and_then(|extra| extra.failure.take()) {
-            let detail = Some(format!("{detail} (made at {})", self.place));
+        if let Some(extra) = self.extra.take() {
+            extra.end(self.place);
+        }
+    }
+}
+
+impl<T: 'static> Extra<T> {
+    #[cold]
+    fn end(self, place: &'static Location<'static>) {
+        drop(Taken::new(self.callbacks));
+        if let Some(detail) = self.failure {
+            let detail = Some(format!("{detail} (made at {place})"));
             report(&Report { kind: ReportKind::NeverRetrieved, task: None, detail });
         }
     }

@@ -169,6 +169,12 @@ impl TaskRef {
     }
 }
 
+/// Whether the waker is that of the task which this thread is polling, and not of a combinator between.
+#[inline]
+pub fn is_own_waker(waker: &Waker) -> bool {
+    raw::polled().is_some_and(|header| super::waker::is_of(waker, header))
+}
+
 impl Clone for TaskRef {
     fn clone(&self) -> Self {
         // SAFETY: the loop's thread, with our handle.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
-pub use join::{End, JoinError, JoinHandle, TaskOf, TaskRef, current_id, with_current_meta};
+pub use join::{End, JoinError, JoinHandle, TaskOf, TaskRef, current_id, is_own_waker, with_current_meta};
 pub use list::TaskList;
 pub(crate) use waker::is_of_ended;
 

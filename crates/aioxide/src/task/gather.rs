@@ -13,7 +13,7 @@ use aioxide_core::task::with_current_meta;
 use super::children::{Children, Outcome, WakeWhen, stands_for_task};
 use super::second_turn::SecondTurn;
 use super::waiting::{Awaited, Waiting};
-use super::{Meta, raise, wait_for};
+use super::{Meta, raise};
 use crate::error::TaskError;
 use crate::wake::Taken;
 
@@ -295,7 +295,6 @@ where
         }
         if !this.over {
             if this.poll_children(cx).is_pending() {
-                this.awaited = Awaited::now(cx);
                 this.second_turn.note_wait(!stands_for_task::<I::Item, T, E>());
                 return Poll::Pending;
             }
@@ -349,7 +348,7 @@ where
             children.fill(source, next_index, *limit);
             if children.in_flight() > 0 {
                 children.assert_here();
-                wait_for(Waiting::Group("gather", Rc::clone(children) as Rc<_>));
+                self.awaited = Awaited::wait_for(Waiting::Group("gather", Rc::clone(children) as Rc<_>), cx);
                 return Poll::Pending;
             }
             // Some may have ended while they were being started: the loop is closed.

@@ -154,8 +154,7 @@ impl<T> Task<T> {
             Poll::Pending => {
                 assert!(!self.any.task_ref().is_running(), "a task cannot await itself");
                 super::assert_here(self.any.task_ref());
-                self.awaited = Awaited::now(cx);
-                wait_for(Waiting::Task(self.any.task_ref().clone()));
+                self.awaited = Awaited::wait_for(Waiting::Task(self.any.task_ref().clone()), cx);
                 Poll::Pending
             }
         }

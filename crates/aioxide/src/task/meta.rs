@@ -323,9 +323,13 @@ impl Meta {
         self.set_flag(SEVERAL, false);
         if self.flag(WAITING) {
             self.set_flag(WAITING | SUPERSEDED, false);
-            // It may be the last that holds results, and so anybody's destructors.
-            aioxide_core::destroy(self.waiting.take());
+            self.drop_waiting();
         }
+    }
+
+    /// It may be the last that holds results, and so anybody's destructors.
+    fn drop_waiting(&self) {
+        aioxide_core::destroy(self.waiting.take());
     }
 
     pub(crate) fn look_waiting<T>(&self, look: impl FnOnce(&Waiting) -> T) -> T {

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
-use aioxide_core::task::{TaskOf, TaskRef, with_current_meta};
+use aioxide_core::task::{TaskRef, is_own_waker, with_current_meta};
 
 use super::AnyTask;
 use super::meta::Meta;
@@ -68,15 +68,15 @@ pub(crate) enum Awaited {
 }
 
 impl Awaited {
-    /// It is polled, and waits.
+    /// Says what the current task waits for, until its next poll; when that was.
     #[inline]
-    pub(crate) fn now(cx: &Context<'_>) -> Self {
-        let task = TaskOf::<Meta>::current();
-        match task.filter(|task| task.is_woken_by(cx.waker())) {
-            Some(task) => {
-                let (poll, races) = task.meta().moment();
-                Self::At(poll, races)
-            }
+    pub(crate) fn wait_for(what: Waiting, cx: &Context<'_>) -> Self {
+        let moment = with_current_meta(|meta: &Meta| {
+            meta.wait_for(what);
+            meta.moment()
+        });
+        match moment.filter(|_| is_own_waker(cx.waker())) {
+            Some((poll, races)) => Self::At(poll, races),
             None => Self::Behind,
         }
     }
