@@ -20,7 +20,7 @@ use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::LoopId;
 use crate::patience::Patience;
@@ -450,6 +450,16 @@ impl Registration {
     /// Ready when writing may succeed; else the task is woken when it may.
     pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.readiness.write.poll(cx)
+    }
+
+    /// Lets go of the waker of somebody who waited to read, and has given up; it is woken, since others may wait by it.
+    pub fn forget_reader(&self, waker: &Waker) {
+        self.readiness.read.forget(waker);
+    }
+
+    /// The same for writing.
+    pub fn forget_writer(&self, waker: &Waker) {
+        self.readiness.write.forget(waker);
     }
 
     /// Reading returned `WouldBlock`: wait for the next edge.

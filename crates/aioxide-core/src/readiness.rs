@@ -58,6 +58,12 @@ impl Direction {
         Poll::Pending
     }
 
+    /// Lets go of a waker of somebody who has given up. It is woken: others may wait by it as well, and ask again then.
+    pub(crate) fn forget(&self, waker: &Waker) {
+        let removed = self.waiters.borrow_mut().remove(waker);
+        removed.into_iter().for_each(wake);
+    }
+
     pub(crate) fn clear(&self) {
         self.ready.set(false);
     }
@@ -90,7 +96,7 @@ impl Direction {
 
 /// Each task that waits has one entry. A wait that is given up leaves its entry until the next event; those of tasks that have
 /// ended meanwhile are taken out whenever there are twice as many as were left the last time, so that the entries are
-/// bounded by the number of living tasks.
+/// bounded by the number of living tasks. Whoever waits by another waker than its task's takes that out itself ([`Direction::forget`]).
 #[derive(Default)]
 struct Waiters {
     wakers: Vec<Waker>,
@@ -119,6 +125,13 @@ impl Waiters {
             return self.known.contains(&identity(waker));
         }
         self.wakers.iter().any(|held| held.will_wake(waker))
+    }
+
+    fn remove(&mut self, waker: &Waker) -> Option<Waker> {
+        let place = self.wakers.iter().position(|held| held.will_wake(waker))?;
+        let removed = self.wakers.remove(place);
+        self.known.remove(&identity(&removed));
+        Some(removed)
     }
 
     /// Adds a waker that is not in it; returns those that wake nobody any more, to be dropped when nothing is borrowed.
@@ -157,6 +170,26 @@ mod tests {
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn waker_of_a_wait_that_was_given_up_is_woken_and_gone() {
+        for others in [0, FEW, 3 * FEW] {
+            let counts: Vec<_> = (0..=others).map(|_| Arc::new(Count::default())).collect();
+            let direction = Direction::default();
+            let wakers: Vec<_> = counts.iter().map(|count| Waker::from(Arc::clone(count))).collect();
+            for waker in &wakers {
+                assert!(direction.poll(&Context::from_waker(waker)).is_pending());
+            }
+            direction.forget(&wakers[0]);
+            direction.forget(&wakers[0]);
+            assert_eq!((counts[0].0.load(Ordering::Relaxed), Arc::strong_count(&counts[0])), (1, 2));
+            // It may wait again.
+            assert!(direction.poll(&Context::from_waker(&wakers[0])).is_pending());
+            direction.set();
+            assert_eq!(counts[0].0.load(Ordering::Relaxed), 2);
+            assert!(counts[1..].iter().all(|count| count.0.load(Ordering::Relaxed) == 1));
         }
     }
 

@@ -273,3 +273,30 @@ fn outside_a_loop_binding_is_an_error() {
     let error = TcpListener::bind(LOCALHOST).unwrap_err();
     assert!(error.to_string().contains("no event loop is running"), "{error}");
 }
+
+#[test]
+fn wait_that_is_given_up_behind_a_combinator_leaves_no_waker() {
+    use std::future::Future;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+
+    struct Between;
+    impl Wake for Between {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    run(async {
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0)).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let between = Arc::new(Between);
+        for _ in 0..100 {
+            let waker = Waker::from(Arc::clone(&between));
+            let mut cx = Context::from_waker(&waker);
+            let (mut readable, mut accept) = (Box::pin(server.readable()), Box::pin(listener.accept()));
+            assert!(readable.as_mut().poll(&mut cx).is_pending());
+            assert!(accept.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(Arc::strong_count(&between), 1);
+    });
+}

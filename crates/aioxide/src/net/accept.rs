@@ -1,7 +1,6 @@
 //! Accepting connections, whatever the listener: what is passed over, and what is waited out.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use aioxide_core::sys::is_exhausted;
 use socket2::{SockAddr, SockRef, Socket};
 
 use super::pause::Pause;
-use super::source::Source;
+use super::source::{Source, Way};
 use crate::report::{Report, ReportKind, report};
 
 /// How many connections the system may hold back for us; it cuts the number to its own limit (`somaxconn`).
@@ -35,7 +34,7 @@ pub(crate) async fn accept<S: AsFd>(source: &Source<S>, backoff: &Backoff) -> io
             backoff.until_ns.set(0);
         }
         let listener = source.sock_ref();
-        match poll_fn(|cx| source.poll_read_with(cx, || accept_now(&listener))).await {
+        match source.wait(Way::Read, |cx| source.poll_read_with(cx, || accept_now(&listener))).await {
             Err(error) if is_aborted(&error) => {}
             Err(error) if is_exhausted(&error) => {
                 report(&Report {

@@ -72,7 +72,7 @@ macro_rules! stream {
             /// # Errors
             /// The stream belongs to another loop than the one that runs.
             pub async fn readable(&self) -> std::io::Result<()> {
-                std::future::poll_fn(|cx| self.source.poll_read_ready(cx)).await
+                self.source.wait($crate::net::source::Way::Read, |cx| self.source.poll_read_ready(cx)).await
             }
 
             /// Waits until something can be written.
@@ -80,7 +80,7 @@ macro_rules! stream {
             /// # Errors
             /// The stream belongs to another loop than the one that runs.
             pub async fn writable(&self) -> std::io::Result<()> {
-                std::future::poll_fn(|cx| self.source.poll_write_ready(cx)).await
+                self.source.wait($crate::net::source::Way::Write, |cx| self.source.poll_write_ready(cx)).await
             }
 
             /// Reads without waiting.

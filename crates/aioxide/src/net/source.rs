@@ -10,13 +10,16 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use aioxide_core::current::{LoopHandle, current, try_with};
 use aioxide_core::reactor::Registration;
+use aioxide_core::task::is_own_waker;
 use socket2::SockRef;
 use tokio::io::ReadBuf;
 
@@ -224,5 +227,61 @@ impl<S: AsFd> AsFd for Source<S> {
 impl<S: AsFd> AsRawFd for Source<S> {
     fn as_raw_fd(&self) -> RawFd {
         self.inner.as_fd().as_raw_fd()
+    }
+}
+
+/// Which way of a descriptor is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    Read,
+    Write,
+}
+
+impl<S> Source<S> {
+    /// Awaits what `poll` says of the source. Given up, it leaves no waker behind but its task's own, of which there is one.
+    pub(crate) fn wait<T, F>(&self, way: Way, poll: F) -> Waits<'_, F>
+    where
+        F: FnMut(&mut Context<'_>) -> Poll<T>,
+    {
+        Waits { registration: &self.registration, way, poll, foreign: None }
+    }
+}
+
+/// The future of [`Source::wait`].
+pub(crate) struct Waits<'a, F> {
+    registration: &'a Registration,
+    way: Way,
+    poll: F,
+    /// By which it waits, where that is one of a combinator's.
+    foreign: Option<Waker>,
+}
+
+// Nothing in it is pinned.
+impl<F> Unpin for Waits<'_, F> {}
+
+impl<T, F: FnMut(&mut Context<'_>) -> Poll<T>> Future for Waits<'_, F> {
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        let polled = (self.poll)(cx);
+        if polled.is_pending() && !is_own_waker(cx.waker()) {
+            let known = self.foreign.as_ref().is_some_and(|held| held.will_wake(cx.waker()));
+            if !known {
+                self.foreign = Some(cx.waker().clone());
+            }
+        }
+        polled
+    }
+}
+
+impl<F> Drop for Waits<'_, F> {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(waker) = self.foreign.take() else { return };
+        match self.way {
+            Way::Read => self.registration.forget_reader(&waker),
+            Way::Write => self.registration.forget_writer(&waker),
+        }
     }
 }

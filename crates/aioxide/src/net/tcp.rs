@@ -1,6 +1,5 @@
 //! TCP: streams, their halves, and the listener.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::accept::{self, Backoff};
 use super::face::{socket, stream};
-use super::source::Source;
+use super::source::{Source, Way};
 
 /// A connected TCP socket.
 ///
@@ -72,7 +71,7 @@ impl TcpStream {
         };
         let source = Source::new(std::net::TcpStream::from(socket))?;
         if pending {
-            poll_fn(|cx| source.poll_write_ready(cx)).await?;
+            source.wait(Way::Write, |cx| source.poll_write_ready(cx)).await?;
             if let Some(error) = source.get().take_error()? {
                 return Err(error);
             }
@@ -87,7 +86,7 @@ impl TcpStream {
     /// # Errors
     /// Those of the connection.
     pub async fn peek(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.source.poll_read_with(cx, || self.source.get().peek(buf))).await
+        self.source.wait(Way::Read, |cx| self.source.poll_read_with(cx, || self.source.get().peek(buf))).await
     }
 
     /// Whether small writes go out at once (they do by default).

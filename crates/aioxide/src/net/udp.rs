@@ -1,12 +1,11 @@
 //! UDP sockets.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::task::{Context, Poll};
 
 use super::face::socket;
-use super::source::Source;
+use super::source::{Source, Way};
 
 /// A UDP socket. Several tasks may send and receive through one reference.
 ///
@@ -58,7 +57,9 @@ impl UdpSocket {
     /// # Errors
     /// ECONNREFUSED (told by an earlier datagram's answer), EMSGSIZE, ENOBUFS.
     pub async fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.source.poll_write_with(cx, || self.source.get().send(bytes))).await
+        self.source
+            .wait(Way::Write, |cx| self.source.poll_write_with(cx, || self.source.get().send(bytes)))
+            .await
     }
 
     /// Sends one datagram to `addr`.
@@ -67,7 +68,9 @@ impl UdpSocket {
     /// ENETUNREACH, EMSGSIZE, ENOBUFS, EACCES for broadcasts.
     pub async fn send_to(&self, bytes: &[u8], addr: impl Into<SocketAddr>) -> io::Result<usize> {
         let addr = addr.into();
-        poll_fn(|cx| self.source.poll_write_with(cx, || self.source.get().send_to(bytes, addr))).await
+        self.source
+            .wait(Way::Write, |cx| self.source.poll_write_with(cx, || self.source.get().send_to(bytes, addr)))
+            .await
     }
 
     /// Receives one datagram from the connected address; what does not fit into `buf` is lost.
@@ -75,7 +78,7 @@ impl UdpSocket {
     /// # Errors
     /// ECONNREFUSED when the peer does not listen.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.source.poll_read_with(cx, || self.source.get().recv(buf))).await
+        self.source.wait(Way::Read, |cx| self.source.poll_read_with(cx, || self.source.get().recv(buf))).await
     }
 
     /// Receives one datagram and its sender's address; what does not fit into `buf` is lost.
@@ -83,7 +86,7 @@ impl UdpSocket {
     /// # Errors
     /// Those of the system.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.poll_recv_from(cx, buf)).await
+        self.source.wait(Way::Read, |cx| self.poll_recv_from(cx, buf)).await
     }
 
     /// [`recv_from`](Self::recv_from) for futures written by hand.
@@ -116,7 +119,9 @@ impl UdpSocket {
     /// # Errors
     /// Those of the system.
     pub async fn peek_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.source.poll_read_with(cx, || self.source.get().peek_from(buf))).await
+        self.source
+            .wait(Way::Read, |cx| self.source.poll_read_with(cx, || self.source.get().peek_from(buf)))
+            .await
     }
 
     /// Receives without waiting.

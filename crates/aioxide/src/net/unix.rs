@@ -1,6 +1,5 @@
 //! UNIX sockets: streams, their listener, and datagrams.
 
-use std::future::poll_fn;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{self, SocketAddr};
@@ -13,7 +12,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::accept::{self, Backoff};
 use super::face::{socket, stream};
 use super::pause::Pause;
-use super::source::Source;
+use super::source::{Source, Way};
 
 /// A connected UNIX stream socket; see [`TcpStream`](super::TcpStream).
 pub struct UnixStream {
@@ -61,7 +60,7 @@ impl UnixStream {
             }
         }
         let source = Source::new(net::UnixStream::from(socket))?;
-        poll_fn(|cx| source.poll_write_ready(cx)).await?;
+        source.wait(Way::Write, |cx| source.poll_write_ready(cx)).await?;
         match source.get().take_error()? {
             Some(error) => Err(error),
             None => Ok(Self { source }),
@@ -265,7 +264,7 @@ impl UnixDatagram {
     /// # Cancel safety
     /// Dropping the future loses no datagram.
     pub async fn recv(&self, buf: &mut [u8]) -> io::Result<usize> {
-        poll_fn(|cx| self.source.poll_read_with(cx, || self.source.get().recv(buf))).await
+        self.source.wait(Way::Read, |cx| self.source.poll_read_with(cx, || self.source.get().recv(buf))).await
     }
 
     /// Receives one datagram and its sender's address; what does not fit into `buf` is lost.
@@ -276,7 +275,9 @@ impl UnixDatagram {
     /// # Cancel safety
     /// Dropping the future loses no datagram.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        poll_fn(|cx| self.source.poll_read_with(cx, || self.source.get().recv_from(buf))).await
+        self.source
+            .wait(Way::Read, |cx| self.source.poll_read_with(cx, || self.source.get().recv_from(buf)))
+            .await
     }
 }
 
