@@ -471,3 +471,46 @@ fn headers_that_announce_a_body_are_refused() {
         place.refused(&["-i", "list", "--discard", "-H", header], [""; 3], "is for a body, and none is sent");
     }
 }
+
+#[test]
+fn file_of_a_setting_is_never_written_over() {
+    let place = Place::new();
+    let url = place.server.url("/ok/10/s");
+    let options: [&[&str]; 8] = [
+        &["--bearer", "@s"],
+        &["--user", "@s"],
+        &["--cookies", "s"],
+        &["--netrc-file", "s"],
+        &["--ca", "s"],
+        &["--cert", "s"],
+        &["--cert", "c", "--key", "s"],
+        &["--resolver", "./s"],
+    ];
+    fs::write(place.path("c"), "").unwrap();
+    std::os::unix::fs::symlink("s", place.path("link")).unwrap();
+    for option in options {
+        for written in ["s", "link"] {
+            for way in ["--report", "--save-cookies", "--state"] {
+                if way == "--save-cookies" && option[0] == "--cookies" {
+                    continue;
+                }
+                fs::write(place.path("s"), "precious").unwrap();
+                place.refused(&[option, &[way, written, &url]].concat(), [""; 3], "");
+                assert_eq!(fs::read(place.path("s")).unwrap(), b"precious", "{option:?} {way}");
+            }
+        }
+        fs::write(place.path("s"), "precious").unwrap();
+        place.refused(&[option, &["--discard", &url]].concat(), ["", "", "s"], "would be written over");
+    }
+    // Nor by a download: the file that a variable names is one as well.
+    fs::write(place.path("s"), "machine h login l password p\n").unwrap();
+    let output = aioxide()
+        .current_dir(&place.directory)
+        .env("NETRC", "s")
+        .args(["fetch", "-q", "--netrc", "--overwrite", &url])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(fs::read(place.path("s")).unwrap(), b"machine h login l password p\n");
+    assert_eq!(fs::read(place.path("s-1")).unwrap().len(), 10);
+}

@@ -47,6 +47,17 @@ fn headers_that_curl_and_browsers_take_are_taken() {
 }
 
 #[test]
+fn chunks_whose_coding_is_not_the_last_one_are_no_body() {
+    for headers in
+        ["Transfer-Encoding: chunked, identity", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity"]
+    {
+        let answer = format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n3\r\nabc\r\n");
+        let (first, _) = twice(answer.as_bytes(), true);
+        assert!(first.is_err(), "{headers:?}: {first:?}");
+    }
+}
+
+#[test]
 fn chunks_of_http_1_0_are_taken_and_its_connection_is_kept_only_if_it_says_so() {
     for headers in ["", "Connection: keep-alive\r\nX: y\r\n"] {
         let answer =

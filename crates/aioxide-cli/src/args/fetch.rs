@@ -143,7 +143,7 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Certainty")]
     pub(crate) max_size: Option<u64>,
 
-    /// Take it for a stall when fewer than SIZE bytes per second come
+    /// Take it for a stall when fewer than SIZE bytes per second of the body come
     #[arg(long, value_name = "SIZE", value_parser = size, help_heading = "Certainty")]
     pub(crate) min_speed: Option<u64>,
 

@@ -12,6 +12,7 @@ use http::{HeaderValue, header};
 
 use super::named;
 use super::output::followed;
+use super::resolver::Choice;
 use crate::Failure;
 use crate::args::AccessArgs;
 
@@ -70,19 +71,19 @@ impl Access {
             } else {
                 use base64::Engine;
                 let coded = base64::engine::general_purpose::STANDARD.encode(text.as_bytes());
-                session = session.secret_header(header::AUTHORIZATION, hidden(&format!("Basic {coded}"))?);
+                let value = hidden("--user", &format!("Basic {coded}"))?;
+                session = session.secret_header(header::AUTHORIZATION, value);
             }
         }
         if let Some(token) = &args.bearer {
             let token = secret("--bearer", token)?;
-            session = session.secret_header(header::AUTHORIZATION, hidden(&format!("Bearer {token}"))?);
+            let value = hidden("--bearer", &format!("Bearer {token}"))?;
+            session = session.secret_header(header::AUTHORIZATION, value);
         }
         if let Some(path) = &args.netrc_file {
             session = session.netrc(of_option("--netrc-file", path, Netrc::read(path))?);
         } else if args.netrc {
-            let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".netrc"));
-            let path = std::env::var_os("NETRC").map(PathBuf::from).or_else(home);
-            let path = path.ok_or("--netrc: neither NETRC nor HOME says where the file is")?;
+            let path = usual_netrc().ok_or("--netrc: neither NETRC nor HOME says where the file is")?;
             session = session.netrc(of_option("--netrc", &path, Netrc::read(&path))?);
         }
         Ok(session)
@@ -116,6 +117,34 @@ impl Access {
         let Some((jar, path)) = &self.jar else { return Ok(()) };
         named(path, save(jar, path))
     }
+}
+
+/// The file of `--netrc`.
+fn usual_netrc() -> Option<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".netrc"));
+    std::env::var_os("NETRC").map(PathBuf::from).or_else(home)
+}
+
+/// The files that the options have the run read, each with its option: nothing is written there.
+pub(crate) fn files(args: &AccessArgs) -> impl Iterator<Item = (&'static str, PathBuf)> + '_ {
+    let named = |text: &Option<String>| text.as_deref()?.strip_prefix('@').map(PathBuf::from);
+    let resolver = match &args.resolver {
+        Choice::File(path) => Some(path.clone()),
+        _ => None,
+    };
+    [
+        ("--cookies", args.cookies.clone()),
+        ("--netrc-file", args.netrc_file.clone()),
+        ("--netrc", args.netrc.then(usual_netrc).flatten()),
+        ("--ca", args.ca.clone()),
+        ("--cert", args.cert.clone()),
+        ("--key", args.key.clone()),
+        ("--user", named(&args.user)),
+        ("--bearer", named(&args.bearer)),
+        ("--resolver", resolver),
+    ]
+    .into_iter()
+    .filter_map(|(option, path)| Some((option, path?)))
 }
 
 /// Makes the file that cookies are to be saved to, if there is none: nothing else of the run gets its name then.
@@ -174,10 +203,10 @@ fn secret(option: &str, text: &str) -> Result<String, String> {
     Ok(read.lines().next().unwrap_or_default().to_owned())
 }
 
-fn hidden(text: &str) -> Result<HeaderValue, String> {
+fn hidden(option: &str, text: &str) -> Result<HeaderValue, String> {
     // What is wrong with it is not said: it is a secret.
-    let mut value =
-        HeaderValue::try_from(text).map_err(|_| "the password or token cannot be sent in a header")?;
+    let mut value = HeaderValue::try_from(text)
+        .map_err(|_| format!("{option}: it has a character that cannot be sent in a header"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -243,7 +272,7 @@ fn proxies(args: &AccessArgs) -> Result<Proxies, Failure> {
         Some(url) => {
             Proxies::all(Proxy::new(url).map_err(|error| format!("--proxy: {}", with_causes(&error)))?)
         }
-        None => Proxies::from_env()?,
+        None => Proxies::from_env().map_err(|error| with_causes(&error))?,
     };
     Ok(match &args.no_proxy {
         Some(list) => proxies.no_proxy(list),

@@ -246,24 +246,13 @@ fn run_list(
         if args.skip_existing {
             directory.remember_names();
         }
-        let access = &args.access;
-        let secret = |text: &'_ Option<String>| text.as_deref()?.strip_prefix('@').map(PathBuf::from);
-        let secrets = [secret(&access.user), secret(&access.bearer)];
-        let replaced = [
-            args.retry_failed.as_deref(),
-            state,
-            access.save_cookies.as_deref(),
-            access.cookies.as_deref(),
-            access.netrc_file.as_deref(),
-            access.ca.as_deref(),
-            access.cert.as_deref(),
-            access.key.as_deref(),
-            secrets[0].as_deref(),
-            secrets[1].as_deref(),
-        ];
+        let own = [args.retry_failed.as_deref(), state, args.access.save_cookies.as_deref()];
         directory.spare(
             list.into_iter().chain(report_file).chain(streams::outputs(&args)),
-            replaced.into_iter().flatten().map(Path::to_owned),
+            own.into_iter()
+                .flatten()
+                .map(Path::to_owned)
+                .chain(access::files(&args.access).map(|(_, path)| path)),
         );
     }
     let typed = args.list() == Some("-".as_ref()) && io::stdin().is_terminal();

@@ -47,7 +47,9 @@ impl Iterator for Arguments {
 
 fn entry(place: u64, text: String) -> Entry {
     let mut entry = Entry::new(place, text);
-    if entry.url.is_err() && Path::new(&entry.text).is_file() {
+    if let Some(fault) = Expand::fault(&entry.text) {
+        entry.url = Err(format!("[{fault}] is no range: it runs backwards, has no step, or is too large"));
+    } else if entry.url.is_err() && Path::new(&entry.text).is_file() {
         entry.url = Err("a file, not a URL; -i FILE reads URLs from a file".to_owned());
     } else if entry.url.is_err()
         && let Some(meant) = entry.meant()

@@ -40,6 +40,21 @@ impl Expand {
         Expand { parts, state }
     }
 
+    /// What looks like a range and is none: it runs backwards, its step is 0, or its numbers are too large.
+    pub(super) fn fault(text: &str) -> Option<&str> {
+        let looks_like_one = |inner: &str| {
+            let ends = inner.split_once(':').map_or(inner, |(ends, _)| ends);
+            ends.split_once('-').is_some_and(|(first, last)| {
+                let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                let letter = |text: &str| text.len() == 1 && text.as_bytes()[0].is_ascii_alphabetic();
+                digits(first) && digits(last) || ends == inner && letter(first) && letter(last)
+            })
+        };
+        let opens = text.match_indices('[').map(|(place, _)| place);
+        let inside = opens.filter_map(|open| Some(&text[open + 1..][..text[open + 1..].find(']')?]));
+        inside.into_iter().find(|inner| looks_like_one(inner) && range(inner).is_none())
+    }
+
     /// How many URLs it stands for.
     pub(super) fn total(&self) -> u64 {
         self.parts.iter().fold(1, |count, part| {
@@ -116,6 +131,22 @@ fn range(text: &str) -> Option<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_looks_like_a_range_and_is_none_is_found() {
+        for (text, fault) in [
+            ("http://a/[3-1]", Some("3-1")),
+            ("http://a/[1-3:0]", Some("1-3:0")),
+            ("http://a/[1-2]/[1-18446744073709551616]", Some("1-18446744073709551616")),
+            ("http://a/[a-F]", Some("a-F")),
+            ("http://a/[1-2]", None),
+            ("http://[::1]:80/", None),
+            ("http://a/?x[]=1&y[a]=b-c&z[2026-12-01]", None),
+            ("http://a/[x", None),
+        ] {
+            assert_eq!(Expand::fault(text), fault, "{text}");
+        }
+    }
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {

@@ -9,6 +9,7 @@ use rustix::fs::{FileType, Stat, fstat, stat};
 use rustix::io::Errno;
 
 use crate::args::FetchArgs;
+use crate::fetch::access;
 use crate::fetch::manners::stop;
 
 /// A stream whose reads wait. The standard streams may be non-blocking because another program, which shares them, has
@@ -149,6 +150,7 @@ pub(crate) fn check(
             return Err(format!("the {one} and the {other} would be in one file"));
         }
     }
+    check_settings(args, report, state, cookies)?;
     let identity = |stream: io::Result<Identity>| stream.map_err(|error| error.to_string());
     let marks = args.marks.then(|| identity(Identity::of(io::stdout()))).transpose()?;
     let messages = (!args.quiet).then(|| identity(Identity::of(io::stderr()))).transpose()?;
@@ -171,6 +173,35 @@ pub(crate) fn check(
         return Err("the report and the messages would be mixed in one stream: \
                     add --quiet, or write the report to a file of its own"
             .to_owned());
+    }
+    Ok(())
+}
+
+/// Refuses a run that would write into a file with a setting, before that has been read: a key, a password, cookies.
+fn check_settings(
+    args: &FetchArgs,
+    report: Option<Identity>,
+    state: Option<Identity>,
+    cookies: Option<Identity>,
+) -> Result<(), String> {
+    let marks = args.marks.then(|| Identity::of(io::stdout()).ok()).flatten();
+    let messages = (!args.quiet).then(|| Identity::of(io::stderr()).ok()).flatten();
+    let written = [
+        ("the report", report),
+        ("the state of the job", state),
+        ("the cookies", cookies),
+        ("the marks", marks),
+        ("the messages", messages),
+    ];
+    for (option, path) in access::files(&args.access) {
+        let Ok(read) = Identity::at(&path) else { continue };
+        for (what, written) in written {
+            // Cookies are read from a file and saved to it again.
+            let is_meant = option == "--cookies" && what == "the cookies";
+            if read.is_regular() && written == Some(read) && !is_meant {
+                return Err(format!("{what} would be written over {}, the file of {option}", path.display()));
+            }
+        }
     }
     Ok(())
 }

@@ -80,6 +80,7 @@ impl Asked {
             let length = headers.get(header::CONTENT_LENGTH).and_then(|length| number(length.to_str().ok()?));
             return match length {
                 Some(length) if length > most => Err("a part that is longer than was asked for"),
+                Some(0) => Err("a part with nothing in it"),
                 _ => Ok(None),
             };
         };
@@ -167,6 +168,7 @@ mod tests {
             ("bytes=0-9", "10", Ok(None)),
             ("bytes=0-9", "11", Err(())),
             ("bytes=-5", "6", Err(())),
+            ("bytes=0-9", "0", Err(())),
             ("bytes=5-", "6", Ok(None)),
             ("bytes=0-1,5-6", "100", Ok(None)),
             ("bytes=0-9", "", Err(())),

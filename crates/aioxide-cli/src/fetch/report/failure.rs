@@ -107,7 +107,11 @@ fn told(error: &aioxide_http::Error, url: &Url) -> String {
     }
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_told = cause.to_string();
+        let mut cause_told = cause.to_string();
+        // A page for who writes programs.
+        if let Some(page) = cause_told.find(": https://docs.rs/") {
+            cause_told.truncate(page);
+        }
         // Some causes repeat what stands below them.
         if !told.ends_with(&cause_told) {
             told.push_str(": ");

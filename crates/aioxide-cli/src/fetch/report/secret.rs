@@ -8,7 +8,7 @@ pub(crate) fn hidden(text: &str) -> String {
         Ok(url) if !url.cannot_be_a_base() => match url.password() {
             Some(_) => without(url, |url| url.set_password(Some("***"))),
             None if !url.username().is_empty() => without(url, |url| url.set_username("***")),
-            None => text.to_owned(),
+            None => within(text),
         },
         // It cannot be told what the parts of it are: all that may be a name and a password goes.
         _ => {
@@ -18,6 +18,18 @@ pub(crate) fn hidden(text: &str) -> String {
                 None => text.to_owned(),
             }
         }
+    }
+}
+
+/// A URL in whose path another one stands, as when it was pasted twice: that one's password goes, too.
+fn within(text: &str) -> String {
+    let start = text.rfind("://").map_or(0, |place| place + 3);
+    let host = &text[start..][..text[start..].find(['/', '?', '#']).unwrap_or(text.len() - start)];
+    match host.rfind('@') {
+        Some(at) if text[..start].matches("://").count() > 1 => {
+            format!("{}***{}", &text[..start], &text[start + at..])
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -49,6 +61,8 @@ mod tests {
             ("http://user:hunt@er2@host:99999/", "http://***@host:99999/"),
             ("user:hunter2@host/file", "***@host/file"),
             ("http://host/@name/page", "http://host/@name/page"),
+            ("http://http://uu:hunter2@127.0.0.1:1/", "http://http://***@127.0.0.1:1/"),
+            ("http://host/http://host/@name", "http://host/http://host/@name"),
             ("no url", "no url"),
         ] {
             assert_eq!(hidden(text), shown, "{text}");

@@ -170,7 +170,7 @@ impl Journal {
             reader.read_until(b'\n', &mut text)?;
             if text.last() != Some(&b'\n') {
                 // Nothing, or a line that a kill cut.
-                return match first && text.len() > 9 && !text.starts_with(LIST) {
+                return match first && !text.starts_with(LIST) && !LIST.starts_with(&text) {
                     true => Err(other("not a state of aioxide's")),
                     false => Ok(()),
                 };
