@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 
 use super::meta::{HIDDEN, Meta};
 use super::waiting::Delegate;
-use super::{AnyTask, Home, Task, cancel_each, spawn_with};
+use super::{AnyTask, BegunOn, Task, cancel_each, spawn_with};
 use crate::error::{Cancelled, Panic, TaskError};
 
 /// What became of a child.
@@ -46,7 +46,7 @@ struct Inner<T, E> {
     more_to_come: bool,
     cancel_requested: bool,
     message: Option<Rc<str>>,
-    started_on: Home,
+    started_on: BegunOn,
     wake_when: WakeWhen,
     waker: Option<Waker>,
 }
@@ -62,7 +62,7 @@ impl<T: 'static, E: 'static> Children<T, E> {
             more_to_come: true,
             cancel_requested: false,
             message: None,
-            started_on: Home::default(),
+            started_on: BegunOn::default(),
             wake_when,
             waker: None,
         };
@@ -80,7 +80,7 @@ impl<T: 'static, E: 'static> Children<T, E> {
         let slot = {
             let mut inner = self.inner.borrow_mut();
             if inner.in_flight == 0 {
-                inner.started_on = Home::here();
+                inner.started_on = BegunOn::here();
             }
             inner.in_flight += 1;
             inner.free.pop().unwrap_or_else(|| {

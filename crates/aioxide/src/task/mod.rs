@@ -232,9 +232,9 @@ pub(crate) fn assert_here(task: &TaskRef) {
 
 /// The loop on which many were begun to be waited for together.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Home(Option<LoopId>);
+pub(crate) struct BegunOn(Option<LoopId>);
 
-impl Home {
+impl BegunOn {
     pub(crate) fn here() -> Self {
         Self(try_with(|event_loop| event_loop.id()))
     }

@@ -13,7 +13,7 @@ use super::children::{Children, Outcome, WakeWhen, stands_for_task};
 use super::meta::Meta;
 use super::second_turn::SecondTurn;
 use super::waiting::{Tally, Waiter, Waiting};
-use super::{Home, Task, is_unwinding, raise, wait_for};
+use super::{BegunOn, Task, is_unwinding, raise, wait_for};
 use crate::error::TaskError;
 use crate::time::{Instant, Timer};
 
@@ -63,7 +63,7 @@ pub fn wait<T>(tasks: impl IntoIterator<Item = Task<T>>, return_when: ReturnWhen
         deadline: None,
         timer: Timer::default(),
         second_turn: SecondTurn::default(),
-        begun_on: Home::default(),
+        begun_on: BegunOn::default(),
     }
 }
 
@@ -78,7 +78,7 @@ pub struct Wait<T> {
     deadline: Option<Instant>,
     timer: Timer,
     second_turn: SecondTurn,
-    begun_on: Home,
+    begun_on: BegunOn,
 }
 
 /// What a [`wait`] returns.
@@ -108,7 +108,7 @@ impl<T> Wait<T> {
 
     /// Asks each task to tell its end; those that have ended already count at once.
     fn begin(&mut self) {
-        self.begun_on = Home::here();
+        self.begun_on = BegunOn::here();
         self.count.left.set(self.tasks.len());
         for task in &self.tasks {
             let key = if task.done() {
