@@ -127,7 +127,7 @@ impl Fetch {
         };
         let failed = |error: aioxide_http::Error| Failed::from_http(&error, url);
         let mut response = loop {
-            match self.no_connections.outlast(self.time_left(progress), &send).await {
+            match self.no_connections.outlast(self.until(progress), &send).await {
                 Ok(response)
                     if response.status() == StatusCode::NOT_MODIFIED
                         && held.is_none()
@@ -386,8 +386,13 @@ impl Fetch {
     }
 
     /// How long this download may take yet.
-    pub(super) fn time_left(&self, progress: &Progress) -> Option<Duration> {
+    fn time_left(&self, progress: &Progress) -> Option<Duration> {
         self.demands.time.map(|time| time.saturating_sub(progress.elapsed()))
+    }
+
+    /// When its time is up.
+    pub(super) fn until(&self, progress: &Progress) -> Option<Instant> {
+        self.time_left(progress).map(|left| Instant::now() + left)
     }
 
     /// For a robots.txt, which others wait for, too.
@@ -464,8 +469,7 @@ impl Fetch {
                 self.check_content(entry, response, &piece)?;
             }
             if let Some(bandwidth) = &self.bandwidth {
-                let until = self.time_left(progress).map(|left| Instant::now() + left);
-                let within = timeout_at(until, bandwidth.received(piece.len()));
+                let within = timeout_at(self.until(progress), bandwidth.received(piece.len()));
                 if within.await.is_err() {
                     return Err(Failed::new(Outcome::Timeout, "no time is left at --limit-rate"));
                 }

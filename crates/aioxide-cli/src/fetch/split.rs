@@ -474,12 +474,11 @@ impl Work<'_> {
                 };
             }
         };
-        if let Some(bandwidth) = &fetch.bandwidth {
-            let until = fetch.time_left(progress).map(|left| Instant::now() + left);
-            if timeout_at(until, bandwidth.received(piece.len())).await.is_err() {
-                let failed = Failed::new(Outcome::Timeout, "no time is left at --limit-rate");
-                return Err(Trouble::Everywhere(failed));
-            }
+        if let Some(bandwidth) = &fetch.bandwidth
+            && timeout_at(fetch.until(progress), bandwidth.received(piece.len())).await.is_err()
+        {
+            let failed = Failed::new(Outcome::Timeout, "no time is left at --limit-rate");
+            return Err(Trouble::Everywhere(failed));
         }
         match speed.as_mut().and_then(|speed| speed.too_slow(piece.len())) {
             Some(told) => stalled(told),
@@ -497,7 +496,7 @@ impl Work<'_> {
             }
             request.send().await
         };
-        let answer = fetch.no_connections.outlast(fetch.time_left(progress), &send).await;
+        let answer = fetch.no_connections.outlast(fetch.until(progress), &send).await;
         let response = answer.map_err(|error| {
             let asked = error.url().cloned().or(entry.url.as_ref().ok().cloned());
             let failed = asked.map(|url| Failed::from_http(&error, &url));

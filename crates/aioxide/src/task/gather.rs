@@ -8,12 +8,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use aioxide_core::task::with_current_meta;
-
 use super::children::{Children, Outcome, WakeWhen, stands_for_task};
+use super::raise;
 use super::second_turn::SecondTurn;
 use super::waiting::{Awaited, Waiting};
-use super::{Meta, raise};
 use crate::error::TaskError;
 use crate::wake::Taken;
 
@@ -362,15 +360,14 @@ where
 impl<I, T: 'static, E: 'static, M> Drop for Gathering<I, T, E, M> {
     fn drop(&mut self) {
         if !self.over && !matches!(self.awaited, Awaited::Never) {
-            if self.awaited.is_unwinding() {
-                self.children.cancel_running(None);
-            }
             let ours = Rc::as_ptr(&self.children).cast::<()>();
             let is_ours = |waiting: &Waiting| match waiting {
                 Waiting::Group(_, group) => std::ptr::eq(Rc::as_ptr(group).cast::<()>(), ours),
                 _ => false,
             };
-            with_current_meta(|meta: &Meta| meta.withdraw_waiting(is_ours));
+            if self.awaited.leave(is_ours) {
+                self.children.cancel_running(None);
+            }
         }
         drop(Taken::new(std::mem::take(&mut self.outcomes)));
     }

@@ -130,13 +130,10 @@ impl<T> Task<T> {
     /// Dropped while it is, or was, awaited: cancelled if its awaiter is, else not to be handed anything any more.
     #[cold]
     fn leave_unfinished(&self) {
-        let (awaited, id) = (self.awaited, self.any.id());
-        let asked = with_current_meta(|meta: &Meta| {
-            meta.withdraw_waiting(|waiting| matches!(waiting, Waiting::Task(task) if task.id() == id));
-            awaited.is_unwinding().then(|| meta.cancelled_error().shared_message())
-        });
-        if let Some(message) = asked.flatten() {
-            self.any.cancel_shared(message);
+        let id = self.any.id();
+        if self.awaited.leave(|waiting| matches!(waiting, Waiting::Task(task) if task.id() == id)) {
+            let message = with_current_meta(|meta: &Meta| meta.cancelled_error().shared_message());
+            self.any.cancel_shared(message.flatten());
         }
     }
 

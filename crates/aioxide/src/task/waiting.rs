@@ -81,6 +81,14 @@ impl Awaited {
         }
     }
 
+    /// It is dropped before its end: what it said, if that is what `is_it` says, is not awaited any more. Whether what it stands
+    /// for is to be cancelled.
+    #[cold]
+    pub(crate) fn leave(self, is_it: impl FnOnce(&Waiting) -> bool) -> bool {
+        with_current_meta(|meta: &Meta| meta.withdraw_waiting(is_it));
+        self.is_unwinding()
+    }
+
     /// Whether it is being dropped because its task was cancelled while it was awaited.
     pub(crate) fn is_unwinding(self) -> bool {
         let is_awaited = |meta: &Meta| match self {

@@ -60,16 +60,15 @@ impl Shortage {
     /// time left: those that other downloads and other programs give back serve it.
     pub(crate) async fn outlast<T, E: Error + 'static>(
         &self,
-        left: Option<Duration>,
+        until: Option<Instant>,
         mut attempt: impl AsyncFnMut() -> Result<T, E>,
     ) -> Result<T, E> {
-        let begin = Instant::now();
         for _ in 0..TRIES {
             match attempt().await {
                 Err(error) if is_shortage(&error) => {
                     let since = self.since.get().unwrap_or_else(Instant::now);
                     self.since.set(Some(since));
-                    let is_late = left.is_some_and(|left| begin.elapsed() + PAUSE > left);
+                    let is_late = until.is_some_and(|until| Instant::now() + PAUSE > until);
                     if is_late || since.elapsed() >= PAUSE * TRIES {
                         return Err(error);
                     }
@@ -113,7 +112,8 @@ mod tests {
         failures: &[Option<Errno>],
     ) -> (u32, Option<Errno>) {
         let mut tries = 0;
-        let result = shortage.outlast(left, async || {
+        let until = left.map(|left| Instant::now() + left);
+        let result = shortage.outlast(until, async || {
             tries += 1;
             let failure = failures.get(tries as usize - 1).or(failures.last()).copied().flatten();
             failure.map_or(Ok(()), |number| Err(io::Error::from(number)))

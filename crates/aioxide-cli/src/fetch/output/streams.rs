@@ -150,11 +150,13 @@ pub(crate) fn check(
             return Err(format!("the {one} and the {other} would be in one file"));
         }
     }
-    check_settings(args, report, state, cookies)?;
     let identity = |stream: io::Result<Identity>| stream.map_err(|error| error.to_string());
     let marks = args.marks.then(|| identity(Identity::of(io::stdout()))).transpose()?;
     let messages = (!args.quiet).then(|| identity(Identity::of(io::stderr()))).transpose()?;
-    for (name, written) in [("the report", report), ("the marks", marks), ("the messages", messages)] {
+    let written = [("the report", report), ("the marks", marks), ("the messages", messages)];
+    let kept = [("the state of the job", state), ("the cookies", cookies)];
+    check_settings(args, written.into_iter().chain(kept))?;
+    for (name, written) in written {
         if let (Some(list), Some(written)) = (list, written)
             && list == written
             && list.gives_back()
@@ -180,22 +182,11 @@ pub(crate) fn check(
 /// Refuses a run that would write into a file with a setting, before that has been read: a key, a password, cookies.
 fn check_settings(
     args: &FetchArgs,
-    report: Option<Identity>,
-    state: Option<Identity>,
-    cookies: Option<Identity>,
+    written: impl Iterator<Item = (&'static str, Option<Identity>)> + Clone,
 ) -> Result<(), String> {
-    let marks = args.marks.then(|| Identity::of(io::stdout()).ok()).flatten();
-    let messages = (!args.quiet).then(|| Identity::of(io::stderr()).ok()).flatten();
-    let written = [
-        ("the report", report),
-        ("the state of the job", state),
-        ("the cookies", cookies),
-        ("the marks", marks),
-        ("the messages", messages),
-    ];
     for (option, path) in access::files(&args.access) {
         let Ok(read) = Identity::at(&path) else { continue };
-        for (what, written) in written {
+        for (what, written) in written.clone() {
             // Cookies are read from a file and saved to it again.
             let is_meant = option == "--cookies" && what == "the cookies";
             if read.is_regular() && written == Some(read) && !is_meant {
